@@ -1,0 +1,270 @@
+"""The vocabulary: every record on one page, frozen, without logic beyond properties.
+
+A record is what a stage writes and the next one reads (core/store). Units are in the names: *_ms, *_s, *_bytes, *_mhz;
+a count called tokens includes the prefix; accuracies are fractions; intervals are (low, high).
+"""
+
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+Interval = Tuple[float, float]
+
+
+class Preprocessing(NamedTuple):
+    """How an image file becomes the array the model was trained on (timm's data config).
+
+    mean and std are per channel, on values scaled to 0..1.
+    """
+
+    height: int
+    width: int
+    channels: int  # 3: RGB, 1: grey
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
+    interpolation: str = "bicubic"  # nearest, bilinear, bicubic, lanczos
+    crop_pct: float = 1.0
+    crop_mode: str = "center"  # center, squash, border
+
+
+class ModelSpec(NamedTuple):
+    """A vision transformer, as far as counts and files are concerned."""
+
+    name: str  # what the user asked for: a timm name, local-dir:PATH, or digits
+    architecture: str
+    weights: str  # where they came from: random (seed 0), pretrained, checkpoint, local-dir
+    depth: int
+    width: int
+    heads: int
+    patch_tokens: int
+    prefix_tokens: int
+    classes: int
+    preprocessing: Preprocessing
+    head: Optional[str] = None  # file of a separate linear head (DINOv2), or None for the model's own
+    labels: Tuple[str, ...] = ()  # names of the classes, where known
+
+    @property
+    def tokens(self) -> int:
+        """Tokens entering block 0, prefix included."""
+        return self.patch_tokens + self.prefix_tokens
+
+    @property
+    def random_weights(self) -> bool:
+        """True where nothing was trained, so that accuracy can only mean agreement."""
+        return self.weights.startswith("random")
+
+
+class Schedule(NamedTuple):
+    """Tokens entering each block, then leaving the last: depth + 1 integers, prefix included."""
+
+    tokens: Tuple[int, ...]
+    prefix_tokens: int
+
+    @property
+    def tokens_before(self) -> int:
+        """Tokens entering block 0."""
+        return self.tokens[0]
+
+    @property
+    def tokens_after(self) -> int:
+        """Tokens leaving the last block."""
+        return self.tokens[-1]
+
+    @property
+    def removed(self) -> int:
+        """R, the net reduction: tokens before minus tokens after."""
+        return self.tokens[0] - self.tokens[-1]
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.tokens) - 1
+
+
+class Candidate(NamedTuple):
+    """One way to run the model: what is removed where, and for which batch and precision."""
+
+    method: str
+    schedule: Schedule
+    batch_size: int
+    precision: str = "fp32"
+
+    @property
+    def id(self) -> str:
+        """r056 for R = 56: the name of every file about this candidate."""
+        return "r{:03d}".format(self.schedule.removed)
+
+
+class Experiment(NamedTuple):
+    """What a work folder is about; fixed once made, and the same for every device."""
+
+    model: ModelSpec
+    checkpoint: Optional[str]  # absolute path, or None
+    checkpoint_sha256: Optional[str]
+    method: str
+    layer: Optional[int]  # None for methods that act in every block
+    batch_size: int
+    data: Optional[str]  # folder or CSV file of images; None: the bundled digits, or random pictures
+    data_kind: str  # labelled, unlabelled, random
+    samples: int
+    seed: int
+
+
+class Family(NamedTuple):
+    """All candidates' graphs of one form, sharing one weights file."""
+
+    form: str  # op17-fp32
+    opset: int
+    ir_version: int
+    weights_sha256: str
+    weights_bytes: int
+    candidates: Tuple[Candidate, ...]
+    graph_sha256: Dict[str, str]  # candidate id -> hash of its .onnx
+
+
+class DeviceSpec(NamedTuple):
+    """The machine and engine a latency belongs to. What is unknown is None."""
+
+    id: str  # short and fit for a folder name
+    machine: str
+    engine: str  # onnxruntime or tensorrt
+    engine_version: str
+    processor: str
+    cores: int
+    memory_bytes: int
+    power_mode: Optional[str] = None
+    l4t: Optional[str] = None
+    jetpack: Optional[str] = None
+    compute_capability: Optional[str] = None
+
+
+class Engine(NamedTuple):
+    """The compiled artefact of one candidate on one device."""
+
+    candidate_id: str
+    device: DeviceSpec
+    file: str  # name beside the record
+    sha256: str
+    bytes: int
+    weights_sha256: Optional[str]  # of weights.bin beside it, where the engine reads one
+    threads: int
+    build_s: float
+
+
+class LatencyProfile(NamedTuple):
+    """Latency of one engine, raw samples kept.
+
+    latency_ms is the wall time of Runner.run: host array in, host logits out, waiting as `infer` waits.
+    """
+
+    candidate_id: str
+    device_id: str
+    engine_sha256: str
+    threads: int
+    waiting: str  # default or passive
+    latency_ms: float
+    latency_ci_ms: Interval
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    rounds_ms: Tuple[Tuple[float, ...], ...]  # one row a round, as timed
+    drift: Tuple[float, ...]  # the reference's level in each round over its median: 1.0 is none
+    stopped: str  # why sampling ended: settled, time cap
+    verdict: str  # stable, drifting, contended
+    contention: Dict[str, Any]  # what was seen: steal, involuntary switches, drift
+
+
+class AccuracyEstimate(NamedTuple):
+    """Accuracy of one candidate, paired with the unreduced model on the same images."""
+
+    candidate_id: str
+    kind: str  # top1 (labels) or agreement (with the unreduced model's top-1)
+    samples: int
+    accuracy: float
+    accuracy_ci: Interval
+    drop: float  # unreduced minus this
+    drop_ci: Interval
+    kl_divergence: float  # mean over images of KL(unreduced || this), nats
+    source: str = "host-fp32"
+
+
+class Failure(NamedTuple):
+    """A candidate that could not be had, and why: data, not an accident."""
+
+    candidate_id: str
+    stage: str
+    reason: str
+
+
+class Step(NamedTuple):
+    """A drop in the latency curve that trend and noise do not explain."""
+
+    edge_tokens: int  # the first count past the drop
+    from_tokens: int  # the measured count before it
+    drop_ms: float
+    drop_ci_ms: Interval
+    p_value: float
+    valley: bool = False  # cheaper than both its neighbours
+
+
+class Row(NamedTuple):
+    """One candidate in a selection; what is not known is None."""
+
+    id: str
+    tokens_before: int
+    tokens_after: int
+    removed: int
+    latency_ms: Optional[float] = None
+    latency_ci_ms: Optional[Interval] = None
+    accuracy: Optional[float] = None
+    accuracy_ci: Optional[Interval] = None
+    accuracy_drop: Optional[float] = None
+    accuracy_drop_ci: Optional[Interval] = None
+    utility: Optional[float] = None
+    status: str = "not-built"  # measured, not-built, failed, over-budget
+    verdict: Optional[str] = None  # of its latency profile
+    why: str = ""  # why it was chosen, or why not
+
+
+class Eager(NamedTuple):
+    """The PyTorch eager baseline of the same model, timed beside the engines."""
+
+    latency_ms: float
+    latency_ci_ms: Interval
+    torch: str
+    device: str
+    dtype: str
+    threads: int
+    waiting: str
+
+
+class Selection(NamedTuple):
+    """Which candidate, by which rule, and why not the others."""
+
+    rule: str  # as asked for
+    rule_used: str  # fastest-within where the step rule found no step
+    device_id: str
+    accuracy_kind: str
+    accuracy_source: str
+    constraints: Dict[str, Optional[float]]
+    unreduced: Row
+    chosen: Row
+    steps: Tuple[Step, ...]
+    rows: Tuple[Row, ...]
+    pareto: Tuple[str, ...]
+    notes: Tuple[str, ...]
+    eager: Optional[Eager] = None
+
+
+class Bundle(NamedTuple):
+    """The manifest of a deployment folder."""
+
+    model: ModelSpec
+    method: str
+    layer: Optional[int]
+    candidate: Candidate
+    unreduced: Candidate
+    engine: Engine
+    unreduced_engine: Engine
+    form: str
+    selection: Selection
+    files: Dict[str, Dict[str, Any]]  # name -> {"sha256", "bytes"}; every file but the manifest itself

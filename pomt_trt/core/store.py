@@ -1,0 +1,256 @@
+"""The work folder's files: atomic JSON records, hashes, schema versions, the lock.
+
+Makes files from records and records from files, on any machine. Leaves out what a record means, and which stage writes
+which file when.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import tempfile
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple, Type, TypeVar, Union, get_type_hints
+
+from pomt_trt.core.errors import CorruptArtifact, InputError, WorkFolderUnusable
+
+SCHEMA = 1
+RecordT = TypeVar("RecordT", bound=Tuple[Any, ...])
+
+
+class Stored(NamedTuple):
+    """A record as read from its file, with the sha256 of what it was made from."""
+
+    record: Any
+    inputs: Dict[str, str]
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Puts `data` under `path` whole or not at all: temporary name, fsync, rename.
+
+    Raises: WorkFolderUnusable where the folder cannot be written or the disk is full.
+    """
+    folder = os.path.dirname(path) or "."
+    with explained(path):
+        os.makedirs(folder, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=".part-", dir=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            _remove_quietly(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """Yields a temporary name beside `path` for somebody else's writer; renamed to `path` when the block succeeds."""
+    folder = os.path.dirname(path) or "."
+    with explained(path):
+        os.makedirs(folder, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=".part-", dir=folder)
+        os.close(descriptor)
+        try:
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            _remove_quietly(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def explained(path: str) -> Iterator[None]:
+    """Turns the operating system's refusals to write into WorkFolderUnusable, with what to do."""
+    try:
+        yield
+    except OSError as error:
+        advice = {
+            errno.ENOSPC: "the disk is full. Free some space and run the same command again: finished work is kept",
+            errno.EDQUOT: "the disk quota is used up. Free some space and run the same command again",
+            errno.EACCES: "no permission to write. Choose another --work folder or change its owner",
+            errno.EPERM: "no permission to write. Choose another --work folder or change its owner",
+            errno.EROFS: "the file system is read-only. Choose another --work folder",
+            errno.ENOTDIR: "a part of this path is a file. Choose another --work folder",
+            errno.EEXIST: "a part of this path is a file. Choose another --work folder",
+        }.get(error.errno or 0)
+        if advice is None:
+            raise
+        raise WorkFolderUnusable("cannot write {}: {}.".format(path, advice)) from error
+
+
+def hard_link(source: str, target: str) -> None:
+    """Makes `target` the same file as `source`; a copy where the file system has no links."""
+    import shutil
+
+    with replacing(target) as temporary:
+        os.unlink(temporary)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+def sha256_of(path: str) -> str:
+    """Hex digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def to_json(value: Any) -> Any:
+    """Records become objects, tuples become arrays; NaN and infinity, which JSON lacks, become null."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {name: to_json(getattr(value, name)) for name in value._fields}  # type: ignore[attr-defined]
+    if isinstance(value, (tuple, list)):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def from_json(hint: Any, value: Any) -> Any:
+    """The inverse of to_json for a type built of records, Tuple, Dict, Optional and scalars.
+
+    Raises: ValueError where the value does not fit the type.
+    """
+    origin, arguments = getattr(hint, "__origin__", None), getattr(hint, "__args__", None) or ()
+    if hint is Any:
+        return value
+    if origin is Union:
+        if value is None and type(None) in arguments:
+            return None
+        return from_json([kind for kind in arguments if kind is not type(None)][0], value)
+    if origin in (tuple, Tuple):
+        return _tuple_from_json(arguments, value)
+    if origin in (dict, Dict):
+        if not isinstance(value, dict):
+            raise ValueError("expected an object, found {!r}".format(value))
+        return {key: from_json(arguments[1], item) for key, item in value.items()}
+    if hasattr(hint, "_fields"):
+        return _record_from_json(hint, value)
+    return _scalar_from_json(hint, value)
+
+
+def _tuple_from_json(arguments: Tuple[Any, ...], value: Any) -> Tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ValueError("expected an array, found {!r}".format(value))
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(from_json(arguments[0], item) for item in value)
+    if len(value) != len(arguments):
+        raise ValueError("expected {} values, found {}".format(len(arguments), len(value)))
+    return tuple(from_json(kind, item) for kind, item in zip(arguments, value))
+
+
+def _record_from_json(kind: Any, value: Any) -> Any:
+    if not isinstance(value, dict) or set(value) != set(kind._fields):
+        raise ValueError("the fields of {} do not match".format(kind.__name__))
+    hints = get_type_hints(kind)
+    return kind(**{name: from_json(hints[name], value[name]) for name in kind._fields})
+
+
+def _scalar_from_json(hint: Any, value: Any) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and value is None:
+        return math.nan
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError("expected {}, found {!r}".format(hint.__name__, value))
+    return value
+
+
+def write_record(path: str, record: Any, inputs: Optional[Dict[str, str]] = None) -> None:
+    """Writes one record as JSON with its schema number and the sha256 of its inputs."""
+    body = {
+        "schema": SCHEMA,
+        "record": type(record).__name__,
+        "inputs": dict(sorted((inputs or {}).items())),
+        "value": to_json(record),
+    }
+    write_bytes(path, (json.dumps(body, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_record(path: str, kind: Type[RecordT]) -> Stored:
+    """Reads a record of the given kind.
+
+    Raises: CorruptArtifact if the file is damaged, of another kind or of a newer schema; InputError if it is absent.
+    """
+    try:
+        with open(path, "rb") as file:
+            body = json.loads(file.read().decode("utf-8"))
+        if body["record"] != kind.__name__ or body["schema"] != SCHEMA:
+            raise ValueError(
+                "holds {} of schema {}, expected {} of schema {}".format(
+                    body["record"], body["schema"], kind.__name__, SCHEMA
+                )
+            )
+        inputs = {str(key): str(value) for key, value in body["inputs"].items()}
+        return Stored(from_json(kind, body["value"]), inputs)
+    except FileNotFoundError:
+        raise InputError("{} does not exist: run the stage that makes it, or compile.".format(path)) from None
+    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptArtifact(
+            "{} is damaged: {}. Delete it and run the same command again to make it anew.".format(path, error)
+        ) from error
+
+
+def read_matching(path: str, kind: Type[RecordT], inputs: Dict[str, str]) -> Optional[RecordT]:
+    """The record if it exists, is sound, and was made from exactly these inputs; else None, so that it is made anew."""
+    try:
+        stored = read_record(path, kind)
+    except (CorruptArtifact, InputError):
+        return None
+    return stored.record if stored.inputs == inputs else None
+
+
+@contextlib.contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Holds the work folder for one process; the operating system lets go of it when that process dies.
+
+    Raises: WorkFolderUnusable if another process holds it.
+    """
+    import fcntl
+
+    with explained(folder):
+        os.makedirs(folder, exist_ok=True)
+        lock = open(os.path.join(folder, ".lock"), "a+")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise WorkFolderUnusable(
+                "{} is in use by process {}. Wait for it, or choose another --work folder.".format(
+                    folder, lock.read().strip() or "(unknown)"
+                )
+            ) from None
+        with explained(folder):
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+        _remove_leftovers(folder)
+        yield
+
+
+def _remove_leftovers(folder: str) -> None:
+    """Deletes the unfinished temporary files of a process that was killed; the lock says nobody else writes here."""
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(".part-"):
+                _remove_quietly(os.path.join(directory, name))
+
+
+def _remove_quietly(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)

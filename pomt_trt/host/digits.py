@@ -1,0 +1,106 @@
+"""Handwritten digits on a black canvas, from scikit-learn's 8x8 samples: data for the bundled `digits` model.
+
+Host only; nothing is downloaded, since scikit-learn carries the samples.
+Leaves out models and training: scripts/train_digits makes the weights, pomt_trt/zoo/digits holds them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pomt_trt.core.errors import MissingDependency, UsageError
+
+CANVAS_PX = 28
+DIGIT_PX = 14
+SAMPLE_MAXIMUM = 16  # grey levels of a sample are 0..16; Source: sklearn.datasets.load_digits
+SPLIT_SEED = 0  # the shipped weights were trained on this split: another one would leak
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+def held_out(seed: int = 0) -> tuple[Images, Labels]:
+    """The quarter of the samples never trained on, each at a random place; classes take turns 0, 1, ... 9, 0, ...
+
+    Args:
+        seed: of the places; the samples and their order are always the same.
+    Returns:
+        images (n, 28, 28) uint8 grey, 0 is black; labels (n,) int64, 0..9.
+    Raises:
+        MissingDependency: scikit-learn is not installed.
+    """
+    return _pictures(seed, held_out=True)
+
+
+def training(seed: int = 0) -> tuple[Images, Labels]:
+    """The other three quarters, each at a random place; a new seed an epoch gives new places.
+
+    Args, Returns, Raises: as `held_out`.
+    """
+    return _pictures(seed, held_out=False)
+
+
+def write_folder(directory: str | Path, count: int | None = None) -> int:
+    """Writes held-out pictures as `directory/<label>/<nnnn>.png` (ImageFolder layout); returns how many.
+
+    Args:
+        directory: made where absent; files of the same name are replaced.
+        count: how many pictures, from the first; None is all. Ten or more show every digit.
+    Raises:
+        UsageError: count is not between 1 and the number of held-out pictures.
+        MissingDependency: scikit-learn is not installed.
+    """
+    images, labels = held_out()
+    count = len(images) if count is None else count
+    if not 1 <= count <= len(images):
+        raise UsageError(f"{count} pictures asked for; digits holds out {len(images)}. Ask for 1 to {len(images)}")
+    for number in range(count):
+        folder = Path(directory) / str(labels[number])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[number]).save(folder / f"{number:04d}.png")
+    return count
+
+
+def _pictures(seed: int, *, held_out: bool) -> tuple[Images, Labels]:
+    samples, labels = _load()
+    chosen = _split(labels, held_out=held_out)
+    # RandomState, not default_rng: its stream is frozen (NEP 19), so pictures stay the same under every numpy.
+    places = np.random.RandomState(seed).randint(CANVAS_PX - DIGIT_PX + 1, size=(len(chosen), 2))
+    images = np.zeros((len(chosen), CANVAS_PX, CANVAS_PX), np.uint8)
+    for image, sample, (top, left) in zip(images, samples[chosen], places, strict=True):
+        image[top : top + DIGIT_PX, left : left + DIGIT_PX] = _enlarge(sample)
+    return images, labels[chosen]
+
+
+def _load() -> tuple[NDArray[Any], Labels]:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingDependency(
+            "the digits are part of scikit-learn, which is not installed here; "
+            "install with: pip install 'pomt-trt[host]'"
+        ) from error
+    digits = load_digits()
+    return digits.images, digits.target.astype(np.int64)  # (n, 8, 8), (n,)
+
+
+def _split(labels: Labels, *, held_out: bool) -> NDArray[np.intp]:
+    """Sample numbers of one side of the split: of every class, a quarter (rounded) is held out."""
+    random = np.random.RandomState(SPLIT_SEED)
+    rank = np.empty(len(labels), np.intp)  # place of a sample in its shuffled class
+    quarter = np.empty(len(labels), np.intp)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rank[members] = random.permutation(len(members))
+        quarter[members] = round(len(members) / 4)
+    order = np.lexsort((labels, rank))  # classes take turns, so the first ten show every digit
+    return order[(rank < quarter)[order] == held_out]
+
+
+def _enlarge(sample: NDArray[Any]) -> Images:
+    """(8, 8) of 0..16 -> (14, 14) of 0..255; bilinear, because bicubic rings and would grey the background."""
+    grey = np.rint(sample * (255 / SAMPLE_MAXIMUM)).astype(np.uint8)
+    return np.asarray(Image.fromarray(grey).resize((DIGIT_PX, DIGIT_PX), Image.Resampling.BILINEAR))

@@ -1,0 +1,148 @@
+"""All candidates of a method as one family: a template graph, its slots, and one weights file.
+
+Makes a Template from a few traces, and any candidate's graph from the template. On the workstation. Leaves out what the
+candidates are for; it knows schedules and graphs, not methods.
+
+Tracing takes seconds, so it is done for a few probe schedules only. Two probes' graphs differ in nothing but integers
+(slice ends, reshape sizes), and each of these is offset + slope x one count of the schedule: tokens entering a block,
+or tokens that a block removes. Which, is found from the probes; a difference that no count explains is an error.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from pomt_trt.core.errors import VerificationFailed
+from pomt_trt.core.records import Schedule
+from pomt_trt.core.store import write_bytes
+from pomt_trt.host.trace import Trace
+
+ALIGNMENT_BYTES = 64  # a cache line, so that a mapped tensor can be read in place
+WEIGHTS_FILE = "weights.bin"
+
+
+class Slot(NamedTuple):
+    """One integer of the graph that depends on the schedule: offset + slope x counts(schedule)[count]."""
+
+    initializer: str
+    position: int  # in the flattened initializer
+    count: int
+    slope: int
+    offset: int
+
+
+class Template(NamedTuple):
+    """A serialised graph whose weights lie in weights.bin, and the slots that make it a candidate."""
+
+    graph: bytes
+    slots: tuple[Slot, ...]
+
+
+def counts(schedule: Schedule) -> tuple[int, ...]:
+    """What slots may depend on: tokens entering each block and leaving the last, then what each block removes."""
+    tokens = schedule.tokens
+    return tokens + tuple(before - after for before, after in zip(tokens, tokens[1:]))
+
+
+def template(traces: list[Trace], schedules: list[Schedule], located: list[TensorProto], own: set[str]) -> Template:
+    """The template of a family, from the traces of its probe schedules.
+
+    Args:
+        traces: one for each schedule, of the same structure.
+        located: the weights as external tensors (see `write_weights`).
+        own: initializers whose values each candidate brings itself, such as random's kept indices.
+    Raises:
+        VerificationFailed: if the graphs differ in more than counts of the schedule.
+    """
+    graphs = [trace.graph for trace in traces]
+    if len({_structure(graph) for graph in graphs}) != 1:
+        raise VerificationFailed("the probes' graphs differ in structure, so they cannot be one family: a bug, report it.")
+    graph = onnx.ModelProto()
+    graph.CopyFrom(graphs[0])
+    used = {name for node in graph.graph.node for name in node.input}
+    graph.graph.initializer.extend(tensor for tensor in located if tensor.name in used)
+    return Template(graph.SerializeToString(), tuple(_slots(graphs, schedules, own)))
+
+
+def instantiate(base: Template, schedule: Schedule, own: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """The graph of one candidate: the template with its slots filled from the schedule.
+
+    Args:
+        own: values of the initializers that the candidate brings itself, by name.
+    """
+    model = onnx.ModelProto.FromString(base.graph)
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    values = counts(schedule)
+    changed: dict[str, np.ndarray] = {}
+    for slot in base.slots:
+        if slot.initializer not in changed:
+            changed[slot.initializer] = numpy_helper.to_array(initializers[slot.initializer]).copy()
+        changed[slot.initializer].reshape(-1)[slot.position] = slot.offset + slot.slope * values[slot.count]
+    for name, value in {**changed, **own}.items():
+        initializers[name].CopyFrom(numpy_helper.from_array(value, name))
+    return model
+
+
+def write_weights(path: Path, weights: dict[str, np.ndarray]) -> list[TensorProto]:
+    """Writes all weights into one file; returns them as external tensors that point into it."""
+    data, located = bytearray(), []
+    for name, value in sorted(weights.items()):
+        data.extend(bytes(-len(data) % ALIGNMENT_BYTES))
+        raw = np.ascontiguousarray(value).tobytes()
+        located.append(_external(name, value, len(data), len(raw)))
+        data.extend(raw)
+    write_bytes(str(path), bytes(data))
+    return located
+
+
+def _external(name: str, value: np.ndarray, offset: int, length: int) -> TensorProto:
+    tensor = TensorProto(name=name, dims=value.shape, data_location=TensorProto.EXTERNAL)
+    tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+    for key, text in (("location", WEIGHTS_FILE), ("offset", str(offset)), ("length", str(length))):
+        tensor.external_data.add(key=key, value=text)
+    return tensor
+
+
+def _structure(model: onnx.ModelProto) -> bytes:
+    """Everything but initializer values and declared shapes."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.initializer[:]
+    names = sorted(tensor.name for tensor in model.graph.initializer)
+    return bare.SerializeToString(deterministic=True) + "\n".join(names).encode()
+
+
+def _slots(graphs: list[onnx.ModelProto], schedules: list[Schedule], own: set[str]) -> list[Slot]:
+    tables = [{t.name: numpy_helper.to_array(t) for t in graph.graph.initializer} for graph in graphs]
+    explained = np.array([counts(schedule) for schedule in schedules])  # (probes, counts)
+    slots = []
+    for name in tables[0]:
+        values = [table[name] for table in tables]
+        if name in own or all(np.array_equal(values[0], value) for value in values):
+            continue
+        if len({value.shape for value in values}) != 1 or not np.issubdtype(values[0].dtype, np.integer):
+            raise VerificationFailed(f"constant {name} is no integer of fixed shape, yet differs between probes: report it.")
+        stacked = np.stack([value.reshape(-1) for value in values])  # (probes, elements)
+        for position in np.flatnonzero((stacked != stacked[0]).any(axis=0)):
+            slots.append(_slot(name, int(position), stacked[:, position], explained))
+    return slots
+
+
+def _slot(name: str, position: int, values: np.ndarray, explained: np.ndarray) -> Slot:
+    """The count that explains one integer in all probes, exactly and with an integer slope; the simplest slope wins."""
+    found = []
+    for count in range(explained.shape[1]):
+        entries = explained[:, count]
+        change = np.flatnonzero(entries != entries[0])
+        if not len(change):
+            continue
+        slope, rest = divmod(int(values[change[0]] - values[0]), int(entries[change[0]] - entries[0]))
+        offset = int(values[0]) - slope * int(entries[0])
+        if rest == 0 and slope and np.array_equal(offset + slope * entries, values):
+            found.append(Slot(name, position, count, slope, offset))
+    if not found:
+        raise VerificationFailed(f"constant {name} differs between probes by more than a count of the schedule: report it.")
+    return min(found, key=lambda slot: abs(slot.slope))

@@ -1,0 +1,96 @@
+"""What every exported graph must show, read back from the graph itself.
+
+Raises VerificationFailed, or returns quietly. On the workstation. Leaves out numbers: logits are compared in export.
+"""
+
+import onnx
+
+from pomt_trt.core.errors import VerificationFailed
+from pomt_trt.core.records import Schedule
+from pomt_trt.core.targets import MOST_RANKED_TOKENS, Target
+
+FORBIDDEN = {"NonZero", "Loop", "If", "Scan", "ScatterND", "RandomUniform", "RandomNormal"}
+
+
+def check(path: str, target: Target, schedule: Schedule) -> None:
+    """Checks one written graph: ONNX's own checker, version, operators, static shapes, and the tokens in each block.
+
+    Args:
+        path: the .onnx file, with its weights beside it.
+    """
+    onnx.checker.check_model(path)
+    model = onnx.load(path, load_external_data=False)
+    check_version(model, target)
+    check_operators(model.graph, target)
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    shapes = static_shapes(inferred.graph)
+    found = tokens_by_block(inferred.graph, shapes, schedule.depth)
+    if found != schedule.tokens:
+        raise VerificationFailed(f"{path} holds {found} tokens by block, its schedule says {schedule.tokens}: report it.")
+
+
+def check_version(model: onnx.ModelProto, target: Target) -> None:
+    """Opset and IR version are exactly the target's."""
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if opsets != {"": target.opset} or model.ir_version != target.ir_version:
+        raise VerificationFailed(
+            f"the graph has opset {opsets} and IR {model.ir_version}; {target.name} takes opset {target.opset} and "
+            f"IR {target.ir_version}. Install the versions of torch and onnx that setup.cfg names."
+        )
+
+
+def check_operators(graph: onnx.GraphProto, target: Target) -> None:
+    """Only operators of the target's table; every TopK has a constant K within bounds."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type in FORBIDDEN or node.op_type not in target.operators or node.domain:
+            raise VerificationFailed(
+                f"node {node.name} is a {node.op_type}, which {target.name} does not take or which makes shapes dynamic. "
+                "Choose another --target or --method, or report it."
+            )
+        if node.op_type == "TopK":
+            if node.input[1] not in constants:
+                raise VerificationFailed(f"TopK {node.name} has a K that is not constant: report it.")
+            k = int(onnx.numpy_helper.to_array(constants[node.input[1]]).item())
+            if k > MOST_RANKED_TOKENS:
+                raise VerificationFailed(
+                    f"TopK {node.name} ranks {k} tokens; TensorRT ranks at most {MOST_RANKED_TOKENS}. "
+                    "Use a smaller --img-size."
+                )
+
+
+def static_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors between nodes; each must be known in full."""
+    shapes = {}
+    for value in [*graph.value_info, *graph.input, *graph.output]:
+        dims = value.type.tensor_type.shape.dim
+        if not all(dim.HasField("dim_value") for dim in dims):
+            raise VerificationFailed(f"tensor {value.name} has a shape that is not static: report it.")
+        shapes[value.name] = tuple(dim.dim_value for dim in dims)
+    missing = {name for node in graph.node for name in node.output} - set(shapes)
+    if missing:
+        raise VerificationFailed(f"the shape of {sorted(missing)[0]} cannot be inferred: report it.")
+    return shapes
+
+
+def tokens_by_block(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]], depth: int) -> tuple[int, ...]:
+    """Tokens entering each block, then leaving the last, as the graph's shapes have them.
+
+    A block is entered where its norm1 is applied. What leaves the last is what the final norm sees, or, in models
+    that pool first, what the last block's MLP sees.
+    """
+    entering = [_tokens_at(graph, shapes, f"blocks.{block}.norm1.weight") for block in range(depth)]
+    leaving = _tokens_at(graph, shapes, "norm.weight") or _tokens_at(graph, shapes, f"blocks.{depth - 1}.norm2.weight")
+    found = [*entering, leaving]
+    if any(count is None for count in found):
+        raise VerificationFailed("a block's norm is not in the graph, so its tokens cannot be counted: report it.")
+    return tuple(count for count in found if count is not None)
+
+
+def _tokens_at(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]], weight: str) -> int | None:
+    """Size of the token axis where a norm's weight is applied; None if the graph does not have it."""
+    for node in graph.node:
+        if weight in node.input:
+            shape = next(shapes[name] for name in node.input if name in shapes)
+            return shape[1] if len(shape) == 3 else None
+    return None

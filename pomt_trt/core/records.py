@@ -145,6 +145,7 @@ class Engine(NamedTuple):
     sha256: str
     bytes: int
     weights_sha256: Optional[str]  # of weights.bin beside it, where the engine reads one
+    input_shape: Tuple[int, int, int, int]  # batch, channels, height, width
     threads: int
     build_s: float
 
@@ -167,7 +168,8 @@ class LatencyProfile(NamedTuple):
     p95_ms: float
     p99_ms: float
     rounds_ms: Tuple[Tuple[float, ...], ...]  # one row a round, as timed
-    drift: Tuple[float, ...]  # the reference's level in each round over its median: 1.0 is none
+    drift: Tuple[float, ...]  # the reference's level in each round over its median in this group: 1.0 is none
+    tie: float  # the reference's latency in its own profile over that in this group; already in latency_ms
     stopped: str  # why sampling ended: settled, time cap
     verdict: str  # stable, drifting, contended
     contention: Dict[str, Any]  # what was seen: steal, involuntary switches, drift

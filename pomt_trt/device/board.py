@@ -1,0 +1,114 @@
+"""Which machine this is, and what disturbs it while it is being timed.
+
+Makes a DeviceSpec and readings of contention from /proc. On the machine that runs engines. Leaves out judgement: what
+is too much is said by core/stats.
+"""
+
+import os
+import platform
+import re
+from typing import Any, Dict, NamedTuple
+
+from pomt_trt.core.records import DeviceSpec
+from pomt_trt.device import engine as engines
+
+
+def device_spec(engine: str) -> DeviceSpec:
+    """This machine with the given engine library."""
+    version = engines.version(engine)
+    cpu = processor()
+    return DeviceSpec(
+        id=_slug("{}-{}-{}-{}c".format(engine, version, cpu, os.cpu_count())),
+        machine=platform.machine(),
+        engine=engine,
+        engine_version=version,
+        processor=cpu,
+        cores=os.cpu_count() or 1,
+        memory_bytes=_memory_bytes(),
+    )
+
+
+def processor() -> str:
+    """The CPU's name, with family and model where several share a name; it decides which kernels an engine holds."""
+    fields = {}  # type: Dict[str, str]
+    for line in _read("/proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    detail = [fields[key] for key in ("cpu family", "model") if key in fields]
+    return " ".join([name] + (["({})".format("/".join(detail))] if detail else []))
+
+
+class Reading(NamedTuple):
+    """Counters that only grow, at one moment."""
+
+    cpu_ticks: int  # of the whole machine, all states
+    steal_ticks: int  # taken by the hypervisor
+    busy_ticks: int  # used by anybody, this process included
+    own_ticks: int  # used by this process
+    involuntary: int  # context switches forced on this process's threads
+    wall_s: float
+
+
+def read(clock: Any) -> Reading:
+    """The counters now. `clock` gives seconds."""
+    fields = [int(text) for text in _read("/proc/stat").splitlines()[0].split()[1:9]] or [0] * 8
+    user, nice, system, idle, iowait, irq, softirq, steal = fields
+    times = os.times()
+    own = int((times.user + times.system) * os.sysconf("SC_CLK_TCK"))
+    return Reading(
+        cpu_ticks=sum(fields),
+        steal_ticks=steal,
+        busy_ticks=user + nice + system + irq + softirq,
+        own_ticks=own,
+        involuntary=_involuntary_switches(),
+        wall_s=clock(),
+    )
+
+
+def contention(before: Reading, after: Reading) -> Dict[str, float]:
+    """What happened between two readings.
+
+    Returns: steal (share of CPU time the hypervisor took), others (share of CPU time other processes used),
+    involuntary_per_s (forced context switches a second).
+    """
+    ticks = max(1, after.cpu_ticks - before.cpu_ticks)
+    others = (after.busy_ticks - before.busy_ticks) - (after.own_ticks - before.own_ticks)
+    return {
+        "steal": (after.steal_ticks - before.steal_ticks) / ticks,
+        "others": max(0.0, others / ticks),
+        "involuntary_per_s": (after.involuntary - before.involuntary) / max(1e-9, after.wall_s - before.wall_s),
+    }
+
+
+def _involuntary_switches() -> int:
+    total = 0
+    for thread in _listed("/proc/self/task"):
+        found = re.search(r"nonvoluntary_ctxt_switches:\s*(\d+)", _read("/proc/self/task/{}/status".format(thread)))
+        total += int(found.group(1)) if found else 0
+    return total
+
+
+def _memory_bytes() -> int:
+    found = re.search(r"MemTotal:\s*(\d+) kB", _read("/proc/meminfo"))
+    return int(found.group(1)) * 1024 if found else 0
+
+
+def _listed(folder: str) -> Any:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _read(path: str) -> str:
+    """The file's text; empty where there is none, as on systems without /proc."""
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

@@ -1,0 +1,174 @@
+"""The child process that builds and times one group of candidates: `python -m pomt_trt.device.worker`.
+
+Reads one Request as JSON from stdin, writes Engine, LatencyProfile and Failure records, and reports events as JSON lines
+on stdout. On the machine that runs engines, without torch. A process of its own, so that the memory of a build is given
+back, and that being killed for it costs one candidate and not the run. Leaves out which candidates are worth a build.
+"""
+
+import json
+import os
+import sys
+import time
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from pomt_trt.core import store
+from pomt_trt.core.errors import PomtError
+from pomt_trt.core.records import DeviceSpec, Engine, Failure, LatencyProfile
+from pomt_trt.core.stats import StoppingRule
+from pomt_trt.device import board, engine, latency
+
+
+class Job(NamedTuple):
+    """One candidate: its graph and the hash that its engine must have been made from."""
+
+    candidate_id: str
+    onnx: str
+    onnx_sha256: str
+
+
+class Request(NamedTuple):
+    """One group. The reference comes first among the jobs and is timed with every group."""
+
+    device: DeviceSpec
+    engines: str  # folder
+    latency: Optional[str]  # folder; None: build only
+    failures: str  # folder
+    jobs: Tuple[Job, ...]
+    reference: Job
+    threads: int
+    waiting: str
+    max_s: float  # timing of one candidate
+
+
+def main() -> int:
+    """Does the request on stdin."""
+    request = store.from_json(Request, json.loads(sys.stdin.read()))
+    try:
+        _work(request)
+    except PomtError as error:
+        _report("error", text=str(error), exit_code=error.exit_code)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _work(request: Request) -> None:
+    built = [(job, record) for job, record in ((job, _built(job, request)) for job in request.jobs) if record]
+    if request.latency is None or not built:
+        return
+    reference = _built(request.reference, request)
+    if reference is None:
+        return
+    if request.waiting == "default":
+        engine.share_threads(request.device.engine, request.threads)
+    _profile(request, built, reference)
+
+
+def _built(job: Job, request: Request) -> Optional[Engine]:
+    """The candidate's engine, built unless it is there; None if it cannot be, which is recorded."""
+    path = os.path.join(request.engines, job.candidate_id + ".engine")
+    inputs = engine_inputs(job.onnx_sha256, request.device, request.threads)
+    record = store.read_matching(record_of(path), Engine, inputs)
+    if record is not None and os.path.isfile(path) and store.sha256_of(path) == record.sha256:
+        return record
+    _report("building", id=job.candidate_id)
+    try:
+        options = engine.BuildOptions(threads=request.threads)
+        record = engine.build(job.onnx, path, request.device, job.candidate_id, options)
+    except PomtError as error:
+        if error.exit_code != 5:
+            raise
+        failure = Failure(job.candidate_id, "build", str(error))
+        store.write_record(os.path.join(request.failures, job.candidate_id + ".failed.json"), failure, inputs)
+        _report("failed", id=job.candidate_id, reason=str(error))
+        return None
+    store.write_record(record_of(path), record, inputs)
+    _report("built", id=job.candidate_id, seconds=record.build_s)
+    return record
+
+
+def engine_inputs(onnx_sha256: str, device: DeviceSpec, threads: int) -> Dict[str, str]:
+    """What an engine is made from; where it changes, the engine is built anew."""
+    return {"onnx": onnx_sha256, "device": device.id, "threads": str(threads)}
+
+
+def latency_inputs(engine_sha256: str, threads: int, waiting: str, max_s: float) -> Dict[str, str]:
+    """What a latency profile is made from; where it changes, the profile is taken anew."""
+    return {"engine": engine_sha256, "threads": str(threads), "waiting": waiting, "max_s": str(max_s)}
+
+
+def record_of(engine_path: str) -> str:
+    """r056.engine's record is r056.json beside it."""
+    return os.path.splitext(engine_path)[0] + ".json"
+
+
+def _profile(request: Request, built: List[Tuple[Job, Engine]], reference: Engine) -> None:
+    modes = latency.Modes(request.threads, request.waiting)
+    shared = request.waiting == "default"
+    runners = []
+    try:
+        members = []
+        for record in _once([reference] + [record for _, record in built]):
+            runner = engine.open_engine(record, request.engines, request.threads, request.waiting, shared)
+            runners.append(runner)
+            members.append(latency.Member(record.candidate_id, _call(runner), []))
+        known = _known_reference(request, reference)
+        timed = members[1:] if known else members
+        before = board.read(time.perf_counter)
+        rule = StoppingRule(max_s=request.max_s)
+        stopped = latency.time_group(timed, members[0], rule, time.perf_counter, lambda text: _report("timing", text=text))
+        seen = board.contention(before, board.read(time.perf_counter))
+    finally:
+        for runner in runners:
+            runner.close()
+    by_id = {record.candidate_id: record for _, record in built}
+    by_id[reference.candidate_id] = reference
+    for member in timed:
+        record = by_id[member.candidate_id]
+        result = latency.profile(
+            member,
+            record,
+            modes,
+            reference=members[0],
+            reference_profile=known,
+            stopped=stopped[member.candidate_id],
+            contention=seen,
+        )
+        _write_profile(request, record, result)
+
+
+def _write_profile(request: Request, record: Engine, result: LatencyProfile) -> None:
+    path = os.path.join(str(request.latency), record.candidate_id + ".json")
+    inputs = latency_inputs(record.sha256, request.threads, request.waiting, request.max_s)
+    store.write_record(path, result, inputs)
+    _report("profiled", id=record.candidate_id, latency_ms=result.latency_ms, verdict=result.verdict)
+
+
+def _known_reference(request: Request, reference: Engine) -> Optional[LatencyProfile]:
+    path = os.path.join(str(request.latency), reference.candidate_id + ".json")
+    inputs = latency_inputs(reference.sha256, request.threads, request.waiting, request.max_s)
+    return store.read_matching(path, LatencyProfile, inputs)
+
+
+def _once(records: List[Engine]) -> List[Engine]:
+    seen = {}  # type: Dict[str, Engine]
+    for record in records:
+        seen.setdefault(record.candidate_id, record)
+    return list(seen.values())
+
+
+def _call(runner: engine.Runner) -> Any:
+    image = np.random.RandomState(0).rand(*runner.input_shape).astype(np.float32)
+    return lambda: runner.run(image)
+
+
+def _report(event: str, **details: Any) -> None:
+    sys.stdout.write(json.dumps(dict(details, event=event)) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Random: patches dropped by lot, the same for every image. What any method has to beat.
+
+The lot is drawn when the model is built, so the graph holds a constant and images do not depend on one another.
+"""
+
+import torch
+from torch import Tensor
+
+from pomt_trt.host.reducers.contract import Reducer, Signals, Site, Step, Tokens
+
+
+def kept_indices(step: Step, seed: int) -> Tensor:
+    """Positions (tokens_out,) int64, ascending, prefix included, of the tokens that stay.
+
+    For one seed the sets are nested: removing one token more drops one of those kept before.
+    """
+    patches = step.tokens_in - step.prefix_tokens
+    lot = torch.randperm(patches, generator=torch.Generator().manual_seed(seed))[: step.kept_patches]
+    return torch.cat([torch.arange(step.prefix_tokens), step.prefix_tokens + lot.sort().values])
+
+
+class Random(Reducer):
+    """Keeps a random subset in its order: on the embedded sequence, or in one block where `layer` is given."""
+
+    method = "random"
+    kept_indices: Tensor
+
+    def __init__(self, step: Step, seed: int = 0) -> None:
+        super().__init__(step, seed)
+        self.register_buffer("kept_indices", kept_indices(step, seed))  # (tokens_out,)
+
+    @classmethod
+    def site(cls, layer: int | None) -> Site:
+        return Site.INPUT if layer is None else Site.MID
+
+    def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
+        return tokens._replace(x=tokens.x.index_select(1, self.kept_indices))  # (B, tokens_out, C)

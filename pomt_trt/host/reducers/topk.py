@@ -1,0 +1,35 @@
+"""Top-K: in every block, the patches that the class token attends to least are dropped.
+
+Source: the Top-K baseline of Eliopoulos et al., "Pruning One More Token is Enough", WACV 2025; the score is
+that of EViT (Liang et al., ICLR 2022) without its fused token. Needs one attention row only.
+"""
+
+import torch
+
+from pomt_trt.core.errors import UsageError
+from pomt_trt.host.reducers.contract import Need, Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.ranking import gather_rows, margin, rank
+
+
+class TopK(Reducer):
+    """Keeps the patches with the highest class-token attention, mean over heads: prefix, kept by descending score."""
+
+    method = "topk"
+    needs = Need.ATTN_CLS
+    every_block = True
+
+    @classmethod
+    def plan(cls, site: Site, layer: int, tokens_in: int, tokens_out: int, prefix_tokens: int) -> Step | None:
+        """As Reducer.plan; also raises UsageError where there is no class token."""
+        if prefix_tokens < 1:
+            raise UsageError(
+                "topk ranks patches by the class token's attention, but the model has no prefix token. Use pomt or random."
+            )
+        return super().plan(site, layer, tokens_in, tokens_out, prefix_tokens)
+
+    def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
+        assert signals.attn_cls is not None
+        prefix, kept, x = self.step.prefix_tokens, self.step.kept_patches, tokens.x
+        best = rank(signals.attn_cls, kept)  # (B, kept)
+        x = torch.cat([x[:, :prefix], gather_rows(x, best + prefix)], 1)  # (B, prefix + kept, C)
+        return tokens.cut(x, margin(signals.attn_cls, kept))

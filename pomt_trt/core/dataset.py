@@ -1,0 +1,207 @@
+"""A folder of images or a CSV file -> a list of (path, label), without decoding; on both machines.
+
+Labels are indices of the model's head: from ImageNet's wnid folders, class names, class numbers, or the sorted order of
+as many class folders as the head has classes. Leaves out pixels and preprocessing.
+"""
+
+import collections
+import csv
+import os
+import random
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+
+from pomt_trt.core.errors import InputError, UsageError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+LABELS_FILE = "labels.csv"  # beside the images of a flat folder
+IMAGENET_CLASSES = 1000
+FoundT = TypeVar("FoundT", bound=Sequence[object])
+
+
+class Item(NamedTuple):
+    """One image file and the index of its class in the head, or None."""
+
+    path: str
+    label: Optional[int]
+
+
+class Dataset(NamedTuple):
+    """Image files in a stable order; every item of a labelled dataset has a label, no item of an unlabelled one."""
+
+    items: Tuple[Item, ...]
+    kind: str  # labelled, unlabelled
+
+
+def find(root: str, classes: int, labels: Sequence[str] = ()) -> Dataset:
+    """The images under a folder, or listed in a CSV file, with labels that fit a head.
+
+    A folder of folders is read as one folder a class; images directly inside it make it an unlabelled one, unless a
+    labels.csv lies beside them. A CSV file has rows `image,label`, with or without a header: paths relative to the
+    file, and a class number, class name or wnid; without a second column it is unlabelled.
+
+    Args:
+        root: folder or .csv file.
+        classes: number of outputs of the head.
+        labels: names of the classes in the head's order, where known.
+    Raises:
+        InputError: nothing is there, it holds no image, or its labels do not match the head.
+    """
+    try:
+        if os.path.isdir(root):
+            return _from_folder(root, classes, labels)
+        if os.path.isfile(root):
+            return _from_csv(root, classes, labels)
+    except OSError as error:
+        raise InputError("cannot read {}: {}. Check its permissions.".format(root, error)) from error
+    raise InputError("there is no {}. Give --data a folder of images or a CSV file.".format(root))
+
+
+def sample(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """`count` items drawn without replacement, in their old order; all of them where there are no more.
+
+    Raises: UsageError if count is less than 1.
+    """
+    if count < 1:
+        raise UsageError("{} samples were asked for: ask for 1 or more.".format(count))
+    if count >= len(dataset.items):
+        return dataset
+    chosen = sorted(random.Random(seed).sample(range(len(dataset.items)), count))
+    return dataset._replace(items=tuple(dataset.items[index] for index in chosen))
+
+
+def _from_folder(root: str, classes: int, labels: Sequence[str]) -> Dataset:
+    if os.path.isfile(os.path.join(root, LABELS_FILE)):
+        return _from_csv(os.path.join(root, LABELS_FILE), classes, labels)
+    names = _visible(root)
+    folders = [name for name in names if os.path.isdir(os.path.join(root, name))]
+    if not folders or any(_is_image(name) for name in names if name not in set(folders)):
+        return _unlabelled(root)
+    return _from_class_folders(root, folders, classes, labels)
+
+
+def _unlabelled(root: str) -> Dataset:
+    items = tuple(Item(path, None) for path in _images_under(root))
+    return Dataset(_not_empty(root, items), "unlabelled")
+
+
+def _from_class_folders(root: str, folders: List[str], classes: int, labels: Sequence[str]) -> Dataset:
+    files = {name: _images_under(os.path.join(root, name)) for name in folders}
+    _not_empty(root, [path for paths in files.values() for path in paths])
+    index = _indices(folders, classes, labels)
+    if index is None:
+        raise InputError(
+            "{} has no labels that match the head: {} class folders ({}), {} classes in the head. Name the folders by "
+            "wnid, class name (--labels FILE) or class number{}; to compare without labels, put the images in one "
+            "folder.".format(root, len(folders), _few(folders), classes, _inner_folder(root, folders))
+        )
+    items = [Item(path, index[name]) for name in folders for path in files[name]]
+    return Dataset(tuple(items), "labelled")
+
+
+def _inner_folder(root: str, folders: Sequence[str]) -> str:
+    """The commonest mistake: naming the folder that holds train and val."""
+    return ", or give --data {}".format(os.path.join(root, "val")) if "val" in folders else ""
+
+
+def _from_csv(path: str, classes: int, labels: Sequence[str]) -> Dataset:
+    rows = _rows(path)
+    named = [label for _, label in rows if label]
+    if not named:
+        return Dataset(tuple(Item(image, None) for image, _ in rows), "unlabelled")
+    if len(named) < len(rows):
+        unnamed = [image for image, label in rows if not label]
+        raise InputError(
+            "{} gives no label for {} of its {} images ({}). Add them, or leave all labels out.".format(
+                path, len(unnamed), len(rows), _few(unnamed)
+            )
+        )
+    index = _indices(sorted(set(named)), classes, labels)
+    if index is None:
+        raise InputError(
+            "{} has no labels that match the head: {} different labels ({}), {} classes in the head. Write class "
+            "numbers from 0, wnids, or names from --labels FILE.".format(path, len(set(named)), _few(named), classes)
+        )
+    return Dataset(tuple(Item(image, index[label]) for image, label in rows), "labelled")
+
+
+def _rows(path: str) -> List[Tuple[str, str]]:
+    """(image path, label or '') of every row; the first row is a header where it names no image."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            "{} is not a CSV file: {}. Give --data a folder of images, or rows `image,label`.".format(path, error)
+        ) from error
+    if rows and not _is_image(rows[0][0]):
+        rows = rows[1:]
+    folder = os.path.dirname(path)
+    found = [(os.path.join(folder, row[0]), row[1] if len(row) > 1 else "") for row in rows]
+    absent = [image for image, _ in found if not os.path.isfile(image)]
+    if absent:
+        raise InputError(
+            "{} of the {} images in {} do not exist ({}). Write paths relative to the CSV file.".format(
+                len(absent), len(found), path, _few(absent)
+            )
+        )
+    return _not_empty(path, found)
+
+
+def _indices(names: Sequence[str], classes: int, labels: Sequence[str]) -> Optional[Dict[str, int]]:
+    """Class index of each of these sorted names, by the first reading that fits them all; None where none does."""
+    readings = [_wnids()] if classes == IMAGENET_CLASSES else []
+    readings.append(_unambiguous(labels))
+    readings.append({name: int(name) for name in names if name.isdecimal() and int(name) < classes})
+    if len(names) == classes:
+        readings.append({name: index for index, name in enumerate(names)})  # torchvision's ImageFolder
+    for reading in readings:
+        if all(name in reading for name in names):
+            return {name: reading[name] for name in names}
+    return None
+
+
+def _wnids() -> Dict[str, int]:
+    """The 1000 classes of ImageNet-1k: their index is their place in sorted order."""
+    with open(os.path.join(os.path.dirname(__file__), "imagenet_wnids.txt"), encoding="ascii") as file:
+        return {wnid: index for index, wnid in enumerate(file.read().split())}
+
+
+def _unambiguous(labels: Sequence[str]) -> Dict[str, int]:
+    """Index of each name that occurs once: ImageNet has two cranes and two maillots."""
+    times = collections.Counter(labels)
+    return {name: index for index, name in enumerate(labels) if times[name] == 1}
+
+
+def _images_under(folder: str) -> List[str]:
+    paths = []
+    for directory, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        paths += [os.path.join(directory, name) for name in sorted(names) if _is_image(name)]
+    return paths
+
+
+def _raise(error: OSError) -> None:
+    raise error  # os.walk would pass over a folder that it cannot read
+
+
+def _visible(folder: str) -> List[str]:
+    return sorted(name for name in os.listdir(folder) if not _is_hidden(name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__"))  # .DS_Store, __MACOSX
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(EXTENSIONS) and not _is_hidden(os.path.basename(path))
+
+
+def _not_empty(source: str, found: FoundT) -> FoundT:
+    if not found:
+        raise InputError("{} holds no image. Images end in {}.".format(source, ", ".join(EXTENSIONS)))
+    return found
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first three names, for a message."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

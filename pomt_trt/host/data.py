@@ -1,0 +1,154 @@
+"""A folder, the bundled digits or nothing -> pictures as a model wants them, in batches; on the workstation.
+
+Files go through timm's own evaluation transform. They are kept as uint8, so that the pixels in golden.npz and the
+batches of an accuracy estimate are the same pictures. Leaves out where labels come from (core/dataset).
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pomt_trt.core import dataset
+from pomt_trt.core.errors import InputError, MissingDependency, UsageError
+from pomt_trt.core.records import ModelSpec, Preprocessing
+from pomt_trt.host import digits
+
+try:
+    import torch
+    from PIL import Image
+    from timm.data import create_transform
+except ImportError as error:
+    raise MissingDependency(
+        f"images are read on the workstation, with torch and timm: {error}. Install there: pip install 'pomt-trt[host]'"
+    ) from error
+
+LOGGER = logging.getLogger(__name__)
+Pixels = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+COARSE_PX = 8  # random pictures are this coarse: white noise would make all patches of all pictures alike
+DAMAGED = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what PIL raises on bad files
+
+
+@dataclass(frozen=True)
+class Images:
+    """Pictures in a stable order, cropped to the model's size."""
+
+    kind: str  # labelled, unlabelled, random
+    labels: torch.Tensor | None  # (n,) int64; None unless labelled
+    stored: Pixels  # (n, H, W, C), not yet normalised
+    preprocessing: Preprocessing
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def pixels(self, count: int) -> Pixels:
+        """The first `count` pictures, or all where there are fewer: uint8 (count, H, W, C)."""
+        return self.stored[:count]
+
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        """All pictures, normalised: float32 (size, C, H, W), the last batch being smaller where they do not divide."""
+        for start in range(0, len(self), size):
+            yield normalised(self.stored[start : start + size], self.preprocessing)
+
+
+def normalised(pixels: Pixels, preprocessing: Preprocessing) -> torch.Tensor:
+    """uint8 (n, H, W, C) -> float32 (n, C, H, W): (pixels / 255 - mean) / std, bit for bit as timm's transform."""
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()  # (n, C, H, W)
+    return batch.float().div_(255).sub_(mean).div_(std)
+
+
+def load(data: str | None, spec: ModelSpec, samples: int, seed: int, progress: Progress | None = None) -> Images:
+    """Pictures for a model, all decoded at once: samples * height * width * channels bytes of memory.
+
+    Args:
+        data: folder or CSV file (core/dataset); None is the held-out digits for the model digits, else random pictures,
+            which can only show whether two models agree.
+        samples: how many at most; of files, drawn without replacement.
+        seed: of that draw, or of the random pictures.
+        progress: called with (done, total) after every file.
+    Raises:
+        UsageError: samples is less than 1.
+        InputError: no image is there, none can be read, or the labels do not match the head.
+    """
+    if samples < 1:
+        raise UsageError(f"{samples} samples were asked for: ask for 1 or more.")
+    if data is not None:
+        return _from_files(dataset.sample(dataset.find(data, spec.classes, spec.labels), samples, seed), spec, progress)
+    if spec.name == "digits":
+        return _held_out_digits(spec, samples)
+    stored = _random_pictures(spec.preprocessing, samples, seed)
+    return Images("random", None, stored, spec.preprocessing)
+
+
+def _from_files(chosen: dataset.Dataset, spec: ModelSpec, progress: Progress | None) -> Images:
+    fit = _fitting(spec.preprocessing)
+    stored = np.empty((len(chosen.items), *_shape(spec.preprocessing)), np.uint8)
+    readable: list[dataset.Item] = []
+    for done, item in enumerate(chosen.items, start=1):
+        image = _decoded(item.path, spec.preprocessing)
+        if image is not None:
+            stored[len(readable)] = fit(image)
+            readable.append(item)
+        if progress is not None:
+            progress(done, len(chosen.items))
+    if not readable:
+        raise InputError(
+            f"none of {len(chosen.items)} images can be read, among them {chosen.items[0].path}. Open one in an image "
+            "viewer to see whether the files are damaged."
+        )
+    labels = torch.tensor([item.label for item in readable]) if chosen.kind == "labelled" else None
+    return Images(chosen.kind, labels, stored[: len(readable)], spec.preprocessing)
+
+
+def _decoded(path: str, preprocessing: Preprocessing) -> Image.Image | None:
+    """The picture in the model's colours, or None, with a warning, where the file is damaged."""
+    try:
+        with Image.open(path) as image:
+            return image.convert(_mode(preprocessing))
+    except DAMAGED as error:
+        LOGGER.warning("%s cannot be read and is left out: %s", path, error)
+        return None
+
+
+def _fitting(preprocessing: Preprocessing) -> Callable[[Image.Image], Pixels]:
+    """timm's evaluation transform up to the crop: image -> uint8 (H, W, C)."""
+    height, width, channels = _shape(preprocessing)
+    transform = create_transform(
+        input_size=(channels, height, width),
+        is_training=False,
+        interpolation=preprocessing.interpolation,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        crop_pct=preprocessing.crop_pct,
+        crop_mode=preprocessing.crop_mode,
+        normalize=False,
+    )
+    return lambda image: transform(image).permute(1, 2, 0).numpy()  # (C, H, W) -> (H, W, C)
+
+
+def _held_out_digits(spec: ModelSpec, samples: int) -> Images:
+    pictures, labels = digits.held_out()
+    fit, mode = _fitting(spec.preprocessing), _mode(spec.preprocessing)
+    stored = np.stack([fit(Image.fromarray(picture).convert(mode)) for picture in pictures[:samples]])
+    return Images("labelled", torch.from_numpy(labels[:samples]), stored, spec.preprocessing)
+
+
+def _random_pictures(preprocessing: Preprocessing, samples: int, seed: int) -> Pixels:
+    height, width, channels = _shape(preprocessing)
+    coarse = np.random.RandomState(seed).randint(256, size=(samples, COARSE_PX, COARSE_PX, channels), dtype=np.uint8)
+    resized = [
+        Image.fromarray(picture.squeeze(2) if channels == 1 else picture).resize((width, height)) for picture in coarse
+    ]
+    return np.stack([np.asarray(image).reshape(height, width, channels) for image in resized])
+
+
+def _shape(preprocessing: Preprocessing) -> tuple[int, int, int]:
+    return preprocessing.height, preprocessing.width, preprocessing.channels
+
+
+def _mode(preprocessing: Preprocessing) -> str:
+    return "L" if preprocessing.channels == 1 else "RGB"

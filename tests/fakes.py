@@ -1,0 +1,96 @@
+"""Small stand-ins that tests share: manifests of made-up files, and a real bundle of a four-class model.
+
+The four classes are the quadrants of an 8x8 grey picture: the brightest one wins. The reduced engine halves the last
+quadrant's weight, so that it is sometimes wrong. Graphs: tests/data/quadrants, opset 13, IR 7, sharing weights.bin.
+"""
+
+import hashlib
+import os
+import shutil
+
+import numpy as np
+from PIL import Image
+
+from pomt_trt.core import bundle as bundles
+from pomt_trt.core import schedule
+from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, ModelSpec, Preprocessing, Row, Selection
+
+GRAPHS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "quadrants")
+DEVICE = DeviceSpec("ort-any-2c", "x86_64", "onnxruntime", "1.10.0", "a processor", 2, 1 << 30)
+
+
+def quadrant_model(weights="checkpoint", labels=("upper left", "upper right", "lower left", "lower right")):
+    preprocessing = Preprocessing(8, 8, 1, (0.5,), (0.5,), "bilinear", 1.0, "center")
+    return ModelSpec("quadrants", "vit", weights, 2, 8, 2, 16, 1, 4, preprocessing, None, tuple(labels))
+
+
+def manifest(engine, unreduced_engine, batch=1, model=None):
+    """A Bundle around two Engine records; R = 4 is chosen, and the host expects 0.75 of it."""
+    reduced = Candidate("topk", schedule.single_layer(17, 2, 1, 0, 4), batch)
+    unreduced = Candidate("topk", schedule.constant(17, 2, 1), batch)
+    rows = (
+        Row("r000", 17, 17, 0, 2.0, (1.9, 2.1), 1.0, (0.9, 1.0), 0.0, (-0.1, 0.1), 1.0, "measured", "stable"),
+        Row("r004", 17, 13, 4, 1, (0.9, 1.1), 0.75, (0.6, 0.9), 0.25, (0.1, 0.4), 1.1, "measured", "stable"),
+    )
+    limits = {"max_latency_ms": None, "max_accuracy_drop": 0.01}
+    selection = Selection(
+        "step", "step", DEVICE.id, "top1", "host-fp32", limits, rows[0], rows[1], (), rows, ("r000", "r004"), ()
+    )
+    return Bundle(
+        model or quadrant_model(), "topk", 0, reduced, unreduced, engine, unreduced_engine, "op13-fp32", selection, {}
+    )
+
+
+def made_up_sources(folder):
+    """Files that nobody decodes, and the manifest that fits them."""
+    os.makedirs(str(folder), exist_ok=True)
+    sources = {}
+    for name in ("r004.engine", "r000.engine", "r004.onnx", "r000.onnx", "weights.bin", "golden.npz", "labels.txt"):
+        sources[name] = os.path.join(str(folder), "source-of-" + name)
+        with open(sources[name], "wb") as file:
+            file.write((name + "\n").encode() * 3)
+    return sources, manifest(_record(sources, "r004"), _record(sources, "r000"))
+
+
+def _record(sources, candidate_id):
+    name = candidate_id + ".engine"
+    size = os.path.getsize(sources[name])
+    return Engine(
+        candidate_id, DEVICE, name, _sha256(sources[name]), size, _sha256(sources["weights.bin"]), (1, 1, 8, 8), 2, 1
+    )
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def quadrant_bundle(folder, batch=1, model=None):
+    """A bundle with real engines for this machine; returns its path."""
+    from pomt_trt.device import board
+    from pomt_trt.device import engine as engines
+
+    work = os.path.join(str(folder), "work-b{}".format(batch))
+    os.makedirs(work)
+    sources, records = {}, {}
+    shutil.copy(os.path.join(GRAPHS, "weights.bin"), work)
+    for name in ("r000", "r004"):
+        graph = os.path.join(work, name + ".onnx")
+        shutil.copy(os.path.join(GRAPHS, "{}-b{}.onnx".format(name, batch)), graph)
+        options = engines.BuildOptions(threads=1)
+        target = os.path.join(work, name + ".engine")
+        records[name] = engines.build(graph, target, board.device_spec("onnxruntime"), name, options)
+        sources[name + ".onnx"], sources[name + ".engine"] = graph, target
+    sources["weights.bin"] = os.path.join(work, "weights.bin")
+    path = os.path.join(str(folder), "bundle-b{}".format(batch))
+    bundles.pack(path, manifest(records["r004"], records["r000"], batch, model), sources)
+    return path
+
+
+def picture(brightest, brightness=255, size=16):
+    """A grey picture whose quadrant `brightest` has the given brightness, the others 100."""
+    pixels = np.full((size, size), 100, np.uint8)
+    half = size // 2
+    top, left = half * (brightest // 2), half * (brightest % 2)
+    pixels[top : top + half, left : left + half] = brightness
+    return Image.fromarray(pixels)

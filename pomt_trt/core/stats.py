@@ -1,0 +1,264 @@
+"""Robust location of latency samples with an interval, the rule that ends sampling, and a profile's verdict.
+
+Makes a few trustworthy numbers from many noisy ones, on any machine. Leaves out what was timed and how: it knows
+numbers only.
+
+Contention only ever adds time, so what is common to a locked board (one tight mode) and to a shared machine (many
+modes, a heavy upper tail) is the lowest mode. The location is its centre: from a low quantile, one moves to the
+median of the window that reaches as far up as the lower edge lies below, until it rests. On one tight mode that is the
+median of all.
+"""
+
+import math
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from pomt_trt.core.errors import UnstableMeasurement
+
+Rounds = Sequence[Sequence[float]]
+
+EDGE_QUANTILE = 0.02  # the clean lower edge; not the minimum, which one bad clock reading can own
+START_QUANTILE = 0.20  # the search starts here: right as long as a fifth of the runs were undisturbed
+CLIMB_STEPS = 20
+RESAMPLES = 200  # of a final interval
+QUICK_RESAMPLES = 40  # of an interval that only decides whether to go on
+COVERAGE = 0.95
+UNSEEN_NOISE = 0.05  # relative half-width assumed for a single sample, whose noise cannot be seen
+DRIFT_WINDOW_ROUNDS = 9  # drift is slower than this; what is faster is noise of the reference itself
+
+
+class Location(NamedTuple):
+    """Where the undisturbed latency lies, with its 95 % interval, in the samples' unit."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def relative_width(self) -> float:
+        """Full width of the interval over the value."""
+        return (self.high - self.low) / self.value
+
+
+class Percentiles(NamedTuple):
+    """Of the raw samples, in their unit; TensorRT's definition (no interpolation)."""
+
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+
+
+def locate(rounds: Rounds, drift: Optional[Sequence[float]] = None, seed: int = 0) -> Location:
+    """The centre of the lowest mode of the samples, drift taken out, with its 95 % interval.
+
+    Args:
+        rounds: one row a round, each a few back-to-back runs; any unit. Rows may differ in length; samples that are
+            not positive and finite (a clock that stepped back) are left out.
+        drift: for each round, the reference's level in it over its median level; None: no drift.
+        seed: of the bootstrap, which draws blocks of successive rounds.
+    Raises: UnstableMeasurement where no sample is usable.
+    """
+    return _locate(rounds, drift, RESAMPLES, seed)
+
+
+def percentiles(rounds: Rounds) -> Percentiles:
+    """p50, p90, p95, p99 of all usable raw samples: what a user waits, disturbances included.
+
+    Raises: UnstableMeasurement where no sample is usable.
+    Source: trtexec, sampleReporting.cpp: sorted[n - 1 - floor((1 - p / 100) n)].
+    """
+    values = np.sort(_flatten(rounds)[0])
+    last = len(values) - 1
+    return Percentiles(*(float(values[max(0, last - (100 - p) * len(values) // 100)]) for p in (50, 90, 95, 99)))
+
+
+class StoppingRule(NamedTuple):
+    """When enough has been sampled. Apart from timing: it sees numbers and the seconds that have passed.
+
+    Settled means: the location's interval is narrow; or, where noise keeps it from getting there in reasonable time,
+    the noise itself has stopped changing and the interval is at least acceptable.
+
+    Source: NVBench, stdrel_criterion.cxx (minimum samples, settled noise) and its 15 s wall-time cap.
+    """
+
+    min_samples: int = 40
+    min_rounds: int = 8
+    narrow: float = 0.006  # relative full width of the interval that is good enough
+    acceptable: float = 0.02  # relative full width that will do once the noise has settled
+    noise_change: float = 0.05  # relative change of the noise, from half of the samples to all, that counts as settled
+    max_s: float = 15.0  # wall time for one candidate
+
+    def decide(self, rounds: Rounds, drift: Optional[Sequence[float]], elapsed_s: float) -> Optional[str]:
+        """None to go on, else why to stop: 'settled' or 'time cap'. May be asked after every round.
+
+        It computes only when the rounds have grown by 40 % since it last did, so that statistics stay under 1 % of
+        the time of the runs.
+        """
+        if self._looks_now(len(rounds)) and self._settled(rounds, drift):
+            return "settled"
+        return "time cap" if elapsed_s >= self.max_s else None
+
+    def _looks_now(self, rounds: int) -> bool:
+        if rounds < max(2, self.min_rounds):
+            return False
+        growth = math.log(1.4)
+        return rounds == self.min_rounds or int(math.log(rounds) / growth) > int(math.log(rounds - 1) / growth)
+
+    def _settled(self, rounds: Rounds, drift: Optional[Sequence[float]]) -> bool:
+        if sum(len(row) for row in rounds) < self.min_samples:
+            return False
+        try:
+            width = _locate(rounds, drift, QUICK_RESAMPLES, 0).relative_width
+        except UnstableMeasurement:
+            return False
+        if width > self.acceptable:
+            return False
+        return width <= self.narrow or self._noise_settled(rounds)
+
+    def _noise_settled(self, rounds: Rounds) -> bool:
+        now, before = core_noise(rounds), core_noise(rounds[: len(rounds) // 2])
+        return abs(now - before) <= self.noise_change * now
+
+
+def core_noise(rounds: Rounds) -> float:
+    """Relative half-width of the lower half of the samples: spread that a heavy upper tail does not touch."""
+    low, middle = np.percentile(_flatten(rounds)[0], [5, 50])
+    return float((middle - low) / middle)
+
+
+def slow_drift(drift: Sequence[float]) -> np.ndarray:
+    """Factor per round, around 1, by which everything was slower than usual; exactly 1 where that is only noise.
+
+    The reference is itself timed a few times a round, and dividing by it as it is would add its noise to every sample.
+    So its running median is taken, and believed only where that moves twice as much as its own noise explains.
+    """
+    raw = np.asarray(drift, dtype=float)
+    raw = np.where(np.isfinite(raw) & (raw > 0), raw, 1.0)
+    half = DRIFT_WINDOW_ROUNDS // 2
+    padded = np.pad(raw, half, mode="edge")
+    smooth = np.median(np.stack([padded[i : i + len(raw)] for i in range(DRIFT_WINDOW_ROUNDS)]), axis=0)
+    noise = 1.48 * np.median(np.abs(raw - smooth)) * 1.25 / math.sqrt(DRIFT_WINDOW_ROUNDS)
+    factors = smooth / np.median(smooth)
+    return np.asarray(factors if np.std(factors) > 2 * noise else np.ones(len(raw)))
+
+
+def drift_range(drift: Sequence[float]) -> float:
+    """How far the machine's speed moved during a profile: largest over smallest slow factor, minus 1."""
+    factors = slow_drift(drift) if len(drift) else np.ones(1)
+    return float(factors.max() / factors.min() - 1.0)
+
+
+def tail_fraction(rounds: Rounds, location: Location) -> float:
+    """Share of the samples more than a quarter slower than the location: runs that something else disturbed."""
+    values = _flatten(rounds)[0]
+    return float(np.mean(values > 1.25 * location.value))
+
+
+class Bounds(NamedTuple):
+    """Beyond these a profile is not called stable."""
+
+    relative_width: float = 0.05  # of the location's interval, full width over value
+    drift: float = 0.05  # largest over smallest level of the reference, minus 1
+    steal: float = 0.02  # share of CPU time that the hypervisor took
+    involuntary_per_s: float = 50.0  # involuntary context switches a second of wall time, all threads
+    tail: float = 0.25  # share of runs a quarter slower than the location
+    clock_ratio: float = 0.90  # clock over the power mode's own cap
+
+
+def verdict(
+    relative_width: float,
+    drift: float = 0.0,
+    *,
+    steal: Optional[float] = None,
+    involuntary_per_s: Optional[float] = None,
+    tail: Optional[float] = None,
+    clock_ratio: Optional[float] = None,
+    bounds: Bounds = Bounds(),
+) -> str:
+    """One word for a profile: throttled, contended, drifting or stable; the worst cause that was seen, in that order.
+
+    Args are in the units of Bounds; what is not known is None and accuses nobody. An interval too wide without a known
+    cause is called contended: something made the runs differ.
+    """
+    if clock_ratio is not None and clock_ratio < bounds.clock_ratio:
+        return "throttled"
+    disturbances = ((steal, bounds.steal), (involuntary_per_s, bounds.involuntary_per_s), (tail, bounds.tail))
+    if any(seen is not None and seen > bound for seen, bound in disturbances):
+        return "contended"
+    if drift > bounds.drift:
+        return "drifting"
+    return "stable" if relative_width <= bounds.relative_width else "contended"
+
+
+def _flatten(rounds: Rounds) -> Tuple[np.ndarray, np.ndarray]:
+    """Usable samples, and the round each belongs to."""
+    lengths = [len(row) for row in rounds]
+    values = np.array([sample for row in rounds for sample in row], dtype=float)
+    index = np.repeat(np.arange(len(lengths)), lengths)
+    usable = np.isfinite(values) & (values > 0)
+    if not usable.any():
+        raise UnstableMeasurement(
+            "none of {} samples is a positive time. Check the clock, then profile again.".format(len(values))
+        )
+    return values[usable], index[usable]
+
+
+def _locate(rounds: Rounds, drift: Optional[Sequence[float]], resamples: int, seed: int) -> Location:
+    values, index = _flatten(rounds)
+    if drift is not None and len(drift):
+        values = values / slow_drift(drift)[index]
+    if len(values) == 1:
+        return Location(float(values[0]), float(values[0] * (1 - UNSEEN_NOISE)), float(values[0] * (1 + UNSEEN_NOISE)))
+    blocks = _blocks(index)
+    order = np.argsort(values, kind="mergesort")
+    values, blocks = values[order], blocks[order]
+    count = int(blocks.max()) + 1
+    draws = np.random.RandomState(seed).multinomial(count, [1.0 / count] * count, size=resamples)
+    weights = np.vstack([np.ones((1, count), dtype=int), draws])[:, blocks]
+    centres = _lowest_mode(values, weights)
+    return _with_interval(values, centres[0], centres[1:], count)
+
+
+def _blocks(index: np.ndarray) -> np.ndarray:
+    """Block of each sample, numbered from 0: successive rounds, since disturbances outlast one; samples in one round."""
+    rounds = np.unique(index, return_inverse=True)[1]
+    if rounds.max() == 0:
+        return np.arange(len(index))
+    length = max(1, int(round((rounds.max() + 1) ** (1 / 3))))
+    return np.asarray(rounds // length)
+
+
+def _lowest_mode(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Centre of the lowest mode for each row of weights (rows, samples) over the sorted values."""
+    mass = np.cumsum(weights, axis=1)  # (rows, samples)
+    total = mass[:, -1:]
+    edge = values[_first_reaching(mass, EDGE_QUANTILE * total)]
+    centre = values[_first_reaching(mass, START_QUANTILE * total)]
+    padded = np.hstack([np.zeros((len(mass), 1), dtype=mass.dtype), mass])
+    row = np.arange(len(mass))
+    below = padded[row, np.searchsorted(values, edge, side="left")]
+    for _ in range(CLIMB_STEPS):
+        inside = padded[row, np.searchsorted(values, 2 * centre - edge, side="right")]
+        moved = values[_first_reaching(mass, (0.5 * (below + inside))[:, None])]
+        if np.array_equal(moved, centre):
+            break
+        centre = moved
+    return np.asarray(centre)
+
+
+def _first_reaching(mass: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """For each row, the first sample at which the cumulative mass reaches the target (rows, 1)."""
+    return np.asarray(np.minimum((mass < target).sum(axis=1), mass.shape[1] - 1))
+
+
+def _with_interval(values: np.ndarray, centre: float, resampled: np.ndarray, blocks: int) -> Location:
+    """The interval around the centre; never narrower than the clock's tick, widened where there were few blocks."""
+    tail = 50 * (1 - COVERAGE)
+    low, high = np.percentile(resampled, [tail, 100 - tail])
+    widen = math.sqrt(blocks / (blocks - 1.0)) * (1.0 + 2.0 / blocks)
+    gaps = np.diff(values)
+    tick = gaps[gaps > 0].min() / 2 if (gaps > 0).any() else 0.0
+    below, above = widen * max(0.0, centre - low), widen * max(0.0, high - centre)
+    return Location(float(centre), float(max(0.0, centre - max(below, tick))), float(centre + max(above, tick)))

@@ -1,0 +1,241 @@
+"""The methods by themselves: counts in plain integers, rankings, and what becomes of the rows."""
+
+import io
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pomt_trt.core import schedule as schedules
+from pomt_trt.core.errors import UsageError
+from pomt_trt.host import reducers
+from pomt_trt.host.reducers import METHODS, Signals, Site, Tokens, pomt, ranking
+from pomt_trt.host.reducers.random import kept_indices
+
+PREFIXES = (0, 1, 2, 5)
+ACTING = ("random", "topk", "pomt")
+
+
+def most(method, tokens, prefix):
+    """The valid range by methods.md, written down a second time."""
+    return tokens - prefix - (2 if method == "pomt" else 1)
+
+
+def plan(method, tokens, prefix, removed):
+    return METHODS[method].plan(Site.MID, 3, tokens, tokens - removed, prefix)
+
+
+def signals(batch, tokens, prefix, heads=2, width=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    attn = torch.rand(batch, heads, tokens, tokens, generator=generator).softmax(-1)
+    values = torch.randn(batch, heads, tokens, width, generator=generator)
+    return Signals(values=values, attn=attn, attn_cls=attn[:, :, 0, prefix:].mean(1))
+
+
+def rows(batch, tokens):
+    """Rows that tell their image and position: (batch, tokens, 2)."""
+    image, position = torch.meshgrid(torch.arange(batch), torch.arange(tokens), indexing="ij")
+    return torch.stack([image, position], 2).float()
+
+
+@pytest.mark.parametrize("method, prefix", [(m, p) for m in ACTING for p in PREFIXES if m != "topk" or p > 0])
+def test_every_plan_is_what_reduce_does(method, prefix):
+    sizes = [(n, range(1, most(method, n, prefix) + 1)) for n in range(5, 41, 3)]
+    sizes += [(n, (1, 56, most(method, n, prefix))) for n in (196, 197, 198, 201)]
+    for tokens, all_removed in sizes:
+        sig = signals(1, tokens, prefix)
+        for removed in all_removed:
+            step = plan(method, tokens, prefix, removed)
+            assert step is not None
+            reduced = METHODS[method](step).reduce(Tokens(rows(1, tokens)), sig).x
+            assert reduced.shape == (1, tokens - removed, 2) and step.tokens_out == tokens - removed
+            assert reduced[0, :prefix, 1].tolist() == list(range(prefix))
+
+
+@pytest.mark.parametrize("method", ACTING)
+@given(
+    tokens=st.sampled_from([*range(5, 41), 196, 197, 198, 201, 1025]), prefix=st.sampled_from(PREFIXES), data=st.data()
+)
+def test_refuses_what_is_out_of_range_and_says_the_range(method, tokens, prefix, data):
+    prefix = max(prefix, 1) if method == "topk" else prefix
+    limit = max(most(method, tokens, prefix), 0)
+    removed = data.draw(st.one_of(st.integers(-9, -1), st.integers(limit + 1, tokens)))
+    with pytest.raises(UsageError, match=rf"cannot remove {removed} of {tokens} tokens.* Choose 0 to {limit} there"):
+        plan(method, tokens, prefix, removed)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_removing_nothing_is_no_step(method):
+    assert plan(method, 197, 1, 0) is None
+
+
+def test_none_refuses_to_remove():
+    with pytest.raises(UsageError, match="none cannot remove 1 of 197 .* Choose 0 to 0"):
+        plan("none", 197, 1, 1)
+
+
+def test_topk_says_why_it_needs_a_prefix_token():
+    with pytest.raises(UsageError, match="class token's attention.*Use pomt or random"):
+        plan("topk", 196, 0, 4)
+
+
+def test_unknown_method_names_the_known_ones():
+    with pytest.raises(UsageError, match="'prune'.*none, random, topk, pomt"):
+        reducers.find("prune")
+
+
+def test_deit_small_example_of_the_paper():
+    step = plan("pomt", 197, 1, 56)
+    assert (step.kept_patches, step.tokens_out) == (139, 141)
+
+
+# Schedules
+
+
+def test_one_number_becomes_a_schedule():
+    assert reducers.schedule_for("pomt", 197, 12, 1, 56) == schedules.single_layer(197, 12, 1, 3, 56)
+    assert reducers.schedule_for("pomt", 197, 12, 1, 56, layer=5) == schedules.single_layer(197, 12, 1, 5, 56)
+    assert reducers.schedule_for("random", 197, 12, 1, 56) == schedules.single_layer(197, 12, 1, 0, 56)
+    assert reducers.schedule_for("topk", 197, 12, 1, 50) == schedules.even(197, 12, 1, 50)
+    assert reducers.schedule_for("none", 197, 12, 1, 0) == schedules.constant(197, 12, 1)
+
+
+def test_a_schedule_that_the_method_cannot_follow_is_refused_at_once():
+    with pytest.raises(UsageError, match="Choose 0 to 194"):
+        reducers.schedule_for("pomt", 197, 12, 1, 195)
+    with pytest.raises(UsageError, match="layer 12 is out of range.* 0 to 11"):
+        reducers.schedule_for("pomt", 197, 12, 1, 56, layer=12)
+
+
+@pytest.mark.parametrize("method, layer", [("pomt", 4), ("random", 4), ("random", None)])
+def test_a_schedule_that_acts_elsewhere_is_refused(method, layer):
+    with pytest.raises(UsageError, match=r"removes tokens in blocks \[3\], but the layer asked for is"):
+        reducers.plan(method, schedules.single_layer(197, 12, 1, 3, 56), layer)
+
+
+def test_topk_takes_no_layer():
+    with pytest.raises(UsageError, match="none to a method that acts in every block"):
+        reducers.schedule_for("topk", 197, 12, 1, 48, layer=3)
+
+
+# Ranking
+
+
+few_values = st.integers(0, 3).map(float)  # ties are the rule
+
+
+@given(st.lists(st.lists(few_values, min_size=7, max_size=7), min_size=1, max_size=3), st.integers(1, 7))
+def test_ranks_by_score_and_then_by_lower_index(scores, k):
+    expected = [sorted(range(7), key=lambda i: (-row[i], i))[:k] for row in scores]
+    assert ranking.rank(torch.tensor(scores), k).tolist() == expected
+
+
+def test_half_precision_scores_are_ranked_alike():
+    scores = torch.rand(4, 196, generator=torch.Generator().manual_seed(1)).half()
+    assert torch.equal(ranking.rank(scores, 196), ranking.rank(scores.float(), 196))
+
+
+def test_nan_scores_still_give_each_index_once():
+    scores = torch.tensor([[1.0, float("nan"), 0.5, float("nan"), 2.0]])
+    assert sorted(ranking.rank(scores, 5)[0].tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_margin_is_the_relative_gap_at_the_cut():
+    scores = torch.tensor([[0.5, 2.0, 1.0, 0.25], [1.0, 1.0, 1.0, 1.0]])
+    assert ranking.margin(scores, 2).tolist() == [0.5, 0.0]
+
+
+def test_gathers_each_images_own_rows():
+    taken = ranking.gather_rows(rows(2, 5), torch.tensor([[4, 0], [1, 1]]))
+    assert taken.tolist() == [[[0, 4], [0, 0]], [[1, 1], [1, 1]]]
+
+
+class Ranks(torch.nn.Module):
+    def forward(self, scores):
+        return ranking.rank(scores, 5)
+
+
+@pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning")
+@pytest.mark.parametrize("opset", [13, 17])
+def test_onnx_runtime_ranks_as_torch_does(opset):
+    scores = torch.randint(0, 4, (3, 40), generator=torch.Generator().manual_seed(2)).float()  # many ties
+    file = io.BytesIO()
+    torch.onnx.export(Ranks(), (scores,), file, dynamo=False, opset_version=opset, input_names=["scores"])
+    graph = onnx.load_from_string(file.getvalue()).graph
+    assert {node.op_type for node in graph.node} <= {"TopK", "Constant", "Cast", "Identity"}
+    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    assert np.array_equal(session.run(None, {"scores": scores.numpy()})[0], Ranks()(scores).numpy())
+
+
+# POMT
+
+
+def scores_by_hand(attn, values, prefix):
+    """The definition, one loop a sum: methods.md section 1, steps 1 to 4; one image, (H, N, N) and (H, N, dh)."""
+    heads, tokens, width = values.shape
+    patches = range(prefix, tokens)
+    received = [sum(max(attn[h, i, j] for h in range(heads)) for i in patches) for j in patches]
+    strength = [sum(max(values[h, t, d] for h in range(heads)) for d in range(width)) for t in range(tokens)]
+    exps = np.exp(np.array(strength) - max(strength))
+    return np.array(received) / max(received) + (exps / exps.sum())[prefix:]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_pomt_scores_are_as_defined_image_by_image(prefix):
+    sig = signals(3, 9, prefix)
+    got = pomt.scores(sig.attn, sig.values, prefix)
+    for image in range(3):
+        expected = scores_by_hand(sig.attn[image].double().numpy(), sig.values[image].double().numpy(), prefix)
+        assert np.allclose(got[image], expected, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(tokens=st.integers(8, 24), prefix=st.sampled_from(PREFIXES), seed=st.integers(0, 99), data=st.data())
+def test_pomt_keeps_the_best_by_score_and_the_mean_of_the_rest(tokens, prefix, seed, data):
+    removed = data.draw(st.integers(1, most("pomt", tokens, prefix)))
+    sig = signals(2, tokens, prefix, seed=seed)
+    reduced = METHODS["pomt"](plan("pomt", tokens, prefix, removed)).reduce(Tokens(rows(2, tokens)), sig).x
+    for image in range(2):
+        score = pomt.scores(sig.attn, sig.values, prefix)[image].tolist()
+        best = [prefix + i for i in sorted(range(tokens - prefix), key=lambda i: (-score[i], i))]
+        kept = tokens - prefix - removed - 1
+        assert reduced[image, prefix:-1, 1].tolist() == best[:kept]
+        assert reduced[image, -1, 1].item() == pytest.approx(np.mean(best[kept:]), abs=1e-5)
+
+
+# Top-K
+
+
+@settings(deadline=None)
+@given(tokens=st.integers(7, 24), prefix=st.sampled_from(PREFIXES[1:]), seed=st.integers(0, 99), data=st.data())
+def test_topk_keeps_what_the_class_token_attends_to(tokens, prefix, seed, data):
+    removed = data.draw(st.integers(1, most("topk", tokens, prefix)))
+    sig = signals(2, tokens, prefix, seed=seed)
+    reduced = METHODS["topk"](plan("topk", tokens, prefix, removed)).reduce(Tokens(rows(2, tokens)), sig).x
+    for image in range(2):
+        score = sig.attn_cls[image].tolist()
+        best = [prefix + i for i in sorted(range(tokens - prefix), key=lambda i: (-score[i], i))]
+        assert reduced[image, prefix:, 1].tolist() == best[: tokens - prefix - removed]
+
+
+# Random
+
+
+@given(prefix=st.sampled_from(PREFIXES), removed=st.integers(1, 30), seed=st.integers(0, 2**31))
+def test_random_keeps_the_prefix_and_an_ascending_subset_nested_in_r(prefix, removed, seed):
+    kept = kept_indices(plan("random", 40, prefix, removed), seed).tolist()
+    assert kept == sorted(set(kept)) and len(kept) == 40 - removed and kept[:prefix] == list(range(prefix))
+    assert set(kept) >= set(kept_indices(plan("random", 40, prefix, removed + 1), seed).tolist())
+
+
+def test_random_draws_by_its_seed_and_leaves_the_global_one_alone():
+    step = plan("random", 197, 1, 56)
+    before = torch.get_rng_state()
+    assert torch.equal(kept_indices(step, 7), kept_indices(step, 7))
+    assert not torch.equal(kept_indices(step, 7), kept_indices(step, 8))
+    assert torch.equal(torch.get_rng_state(), before)

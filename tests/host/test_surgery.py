@@ -1,0 +1,266 @@
+"""Models with static token counts: every kind of timm ViT, image by image, and as ONNX."""
+
+import collections
+import io
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from timm.layers import DiffAttention
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import ResPostBlock, VisionTransformer
+
+from pomt_trt.core import schedule as schedules
+from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.host.surgery import reduce_tokens, with_schedule
+
+PATCHES, DEPTH = 16, 4
+SMALL = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "num_classes": 5}
+KINDS = {
+    "class token": {},
+    "distilled": {"distilled": True},
+    "registers": {"reg_tokens": 4},
+    "registers, positions for patches only": {"reg_tokens": 4, "no_embed_class": True},
+    "LayerScale": {"init_values": 0.1},
+    "query and key norm": {"qk_norm": True},
+    "attention and MLP norm": {"scale_attn_norm": True, "scale_mlp_norm": True},
+    "norm before the blocks": {"pre_norm": True},
+    "average pooling": {"global_pool": "avg"},
+    "average pooling, no class token": {"global_pool": "avg", "class_token": False},
+    "attention pooling": {"global_pool": "map", "class_token": False},
+    "drop path": {"drop_path_rate": 0.5, "drop_rate": 0.5, "attn_drop_rate": 0.5, "proj_drop_rate": 0.5},
+}
+FORBIDDEN = {"NonZero", "ScatterND", "ScatterElements", "Loop", "If", "RandomUniform", "OneHot"}
+
+
+def vit(**kwargs):
+    """A random ViT of 16 patches and 4 blocks whose attention is not flat."""
+    torch.manual_seed(0)
+    kind = VisionTransformerDistilled if kwargs.pop("distilled", False) else VisionTransformer
+    model = kind(**SMALL, depth=DEPTH, qkv_bias=True, **kwargs).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+    return model
+
+
+def gated_vit():
+    """timm's Attention can gate its output, though no VisionTransformer argument asks for it."""
+    model = vit()
+    for block in model.blocks:
+        block.attn.gate = torch.nn.Linear(24, block.attn.attn_dim)
+    return model
+
+
+def unfused(model):
+    for block in model.blocks:
+        block.attn.fused_attn = False
+    return model
+
+
+def images(count=8, seed=3):
+    return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=[*KINDS, "gated"])
+def model(request):
+    return gated_vit() if request.param == "gated" else vit(**KINDS[request.param])
+
+
+METHODS = {"pomt": {"layer": 2, "removed": 5}, "random": {"removed": 5}, "topk": {"removed": [2, 0, 3, 1]}}
+
+
+def applicable(model):
+    return [(m, kw) for m, kw in METHODS.items() if m != "topk" or model.has_class_token]
+
+
+@torch.no_grad()
+def test_each_block_sees_exactly_its_scheduled_tokens(model):
+    for method, arguments in applicable(model):
+        reduced = reduce_tokens(model, method, **arguments)
+        tokens = reduced.embed(images(2))
+        for layer, count in enumerate(reduced.schedule.tokens[1:]):
+            tokens = reduced.run(tokens, layer, layer + 1)
+            assert tokens.x.shape == (2, count, 24)
+        logits = reduced.finish(tokens)
+        assert logits.shape == (2, 5) and logits.isfinite().all()
+        assert reduced.schedule.tokens[0] == PATCHES + model.num_prefix_tokens
+
+
+@torch.no_grad()
+def test_an_image_alone_has_the_logits_that_it_has_in_a_batch(model):
+    batch = images()
+    for method, arguments in applicable(model):
+        reduced = reduce_tokens(model, method, **arguments)
+        alone = torch.cat([reduced(image[None]) for image in batch])
+        assert torch.allclose(reduced(batch), alone, atol=1e-5), method
+
+
+@torch.no_grad()
+def test_removing_nothing_is_the_model_bit_for_bit(model):
+    expected = unfused(model)(images(2))
+    for method, arguments in {"none": {}, "random": {}, "pomt": {"layer": 2}}.items():
+        assert torch.equal(reduce_tokens(model, method, removed=0, **arguments)(images(2)), expected)
+
+
+@torch.no_grad()
+def test_an_acting_block_computes_what_timm_does(model):
+    """Keeping every token in its order leaves only the surgery to differ."""
+    block, x = unfused(model).blocks[1], torch.randn(2, PATCHES + model.num_prefix_tokens, 24)
+    for method, arguments in {"pomt": {"layer": 1, "removed": 5}, "topk": {"removed": [0, 5, 0, 0]}}.items():
+        if method == "topk" and not model.has_class_token:
+            continue
+        reduced = reduce_tokens(model, method, **arguments)
+        reduced.reducers["1"].reduce = lambda tokens, signals: tokens
+        for fused in (False, True):
+            reduced.vit.blocks[1].attn.fused_attn = fused
+            start = reduced.embed(images(2))._replace(x=x)
+            assert torch.allclose(reduced.run(start, 1, 2).x, block(x), atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_original_is_left_untouched_and_shares_its_parameters():
+    model = vit().train()
+    expected, flags = model.eval()(images(2)), [block.attn.fused_attn for block in model.train().blocks]
+    reduced = unfused(reduce_tokens(model, "pomt", layer=1, removed=5).vit)
+    assert model.training and not reduced.training and not reduced.blocks[1].training
+    assert [block.attn.fused_attn for block in model.blocks] == flags
+    assert torch.equal(model.eval()(images(2)), expected)
+    own = dict(model.named_parameters())
+    assert all(parameter is own[name] for name, parameter in reduced.named_parameters())
+
+
+@torch.no_grad()
+def test_stages_are_the_whole_and_blocks_before_the_cut_are_shared():
+    model = vit()
+    few, many = (reduce_tokens(model, "pomt", layer=2, removed=r) for r in (3, 9))
+    before = few.run(few.embed(images(2)), 0, 2)
+    for reduced in (few, many):
+        assert torch.equal(reduced.finish(reduced.run(before, 2, DEPTH)), reduced(images(2)))
+
+
+@torch.no_grad()
+def test_margin_is_the_smallest_of_all_cuts_and_infinite_without_one():
+    model = vit()
+    logits, margin = reduce_tokens(model, "topk", removed=2).forward_with_margin(images())
+    cuts = [reduce_tokens(model, "topk", removed=[2] * n + [0] * (DEPTH - n)) for n in range(1, DEPTH + 1)]
+    margins = torch.stack([cut.forward_with_margin(images())[1] for cut in cuts])  # (cuts, B), each the minimum so far
+    assert torch.equal(margin, margins[-1]) and (margins.diff(dim=0) <= 0).all() and (margin > 0).all()
+    assert torch.equal(logits, cuts[-1](images()))
+    for method in ("none", "random"):
+        assert reduce_tokens(model, method, removed=0).forward_with_margin(images())[1].tolist() == [torch.inf] * 8
+
+
+@torch.no_grad()
+def test_random_acts_before_block_0_or_in_the_block_asked_for():
+    model = vit()
+    at_input, in_block = (reduce_tokens(model, "random", layer=layer, removed=5) for layer in (None, 0))
+    assert at_input.schedule == in_block.schedule
+    assert at_input.embed(images()).x.shape[1] == 12 and in_block.embed(images()).x.shape[1] == 17
+    kept = at_input.constants()["reducers.0.kept_indices"]
+    assert torch.equal(at_input.embed(images()).x, in_block.embed(images()).x[:, kept])
+
+
+def test_constants_are_named_as_in_the_state_dict():
+    reduced = with_schedule(vit(), "random", schedules.single_layer(17, DEPTH, 1, 2, 5), layer=2, seed=4)
+    assert list(reduced.constants()) == ["reducers.2.kept_indices"]
+    assert torch.equal(reduced.state_dict()["reducers.2.kept_indices"], reduced.constants()["reducers.2.kept_indices"])
+    assert reduce_tokens(vit(), "pomt", layer=2, removed=5).constants() == {}
+
+
+# Refusals
+
+
+def test_pomt_acts_in_the_fourth_block_unless_told_otherwise():
+    assert reduce_tokens(vit(), "pomt", removed=5).schedule == schedules.single_layer(17, DEPTH, 1, 3, 5)
+
+
+@pytest.mark.parametrize(
+    "method, arguments, message",
+    [
+        ("pomt", {"removed": 15}, "cannot remove 15 of 17.*Choose 0 to 14"),
+        ("pomt", {"removed": -1}, "R = -1 is not possible"),
+        ("pomt", {"removed": 3, "layer": 4}, "layer 4 is out of range"),
+        ("pomt", {"removed": [3, 3, 3, 3]}, "acts in one place.*Give one number"),
+        ("topk", {"removed": [3, 3]}, "2 entries, the model 4 blocks"),
+        ("topk", {"removed": 5}, "block 3 cannot remove 5 of 2"),
+        ("topk", {"removed": 2, "layer": 1}, "none to a method that acts in every block"),
+        ("none", {"removed": 2}, "none cannot remove 2"),
+    ],
+)
+def test_says_what_cannot_be_and_what_can(method, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        reduce_tokens(vit(), method, **arguments)
+
+
+@pytest.mark.parametrize("tokens, depth, prefix", [(18, 4, 1), (17, 3, 1), (17, 4, 2)])
+def test_refuses_another_models_schedule(tokens, depth, prefix):
+    with pytest.raises(UsageError, match=f"{tokens} tokens, {depth} blocks and {prefix} prefix.*the model 17, 4 and 1"):
+        with_schedule(vit(), "pomt", schedules.single_layer(tokens, depth, prefix, 1, 5))
+
+
+def test_topk_needs_a_class_token_and_not_just_any_prefix():
+    model = vit(class_token=False, reg_tokens=4, global_pool="avg")
+    with pytest.raises(UsageError, match="the model has none. Use pomt or random"):
+        reduce_tokens(model, "topk", removed=2)
+    assert reduce_tokens(model, "pomt", removed=2)(images(2)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("part", [{"block_fn": ResPostBlock}, {"attn_layer": DiffAttention}])
+def test_refuses_blocks_it_does_not_know_by_name_but_only_where_it_acts(part):
+    name = next(iter(part.values())).__name__
+    model = VisionTransformer(**SMALL, depth=DEPTH, **part)
+    with pytest.raises(InputError, match=f"block 3 is built of {name}.*Choose another model"):
+        reduce_tokens(model, "pomt", removed=2)
+    with torch.no_grad():
+        assert torch.equal(reduce_tokens(model, "none", removed=0)(images(2)), model.eval()(images(2)))
+
+
+def test_refuses_what_is_no_vision_transformer():
+    with pytest.raises(InputError, match="Linear is not a plain timm VisionTransformer.*Use a vit"):
+        reduce_tokens(torch.nn.Linear(2, 2), "pomt", removed=2)
+
+
+# ONNX
+
+
+def exported(reduced, batch, opset):
+    for block in reduced.vit.blocks:
+        block.attn.fused_attn = False
+    file = io.BytesIO()
+    with torch.no_grad():
+        torch.onnx.export(
+            reduced,
+            (images(batch),),
+            file,
+            dynamo=False,
+            opset_version=opset,
+            input_names=["image"],
+            output_names=["logits"],
+        )
+    return file.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")  # timm checks image sizes
+@pytest.mark.parametrize("opset", [13, 17])
+@pytest.mark.parametrize("method, ranked", [("pomt", 1), ("topk", 3), ("random", 0)])
+def test_onnx_runtime_computes_the_same_logits(method, ranked, opset):
+    reduced = reduce_tokens(vit(reg_tokens=2), method, **METHODS[method])
+    data = exported(reduced, 2, opset)
+    graph = onnx.load_from_string(data).graph
+    ops = collections.Counter(node.op_type for node in graph.node)
+    assert not FORBIDDEN & set(ops)
+    assert ops["TopK"] == ranked, "one ranking a cut: the margin is not part of forward()"
+    assert all(
+        d.HasField("dim_value") for value in (*graph.input, *graph.output) for d in value.type.tensor_type.shape.dim
+    )
+    logits = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(
+        None, {"image": images(2).numpy()}
+    )
+    with torch.no_grad():
+        expected = reduced(images(2)).numpy()
+    assert np.allclose(logits[0], expected, rtol=1e-4, atol=1e-5)

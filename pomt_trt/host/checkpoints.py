@@ -53,8 +53,9 @@ def load_checkpoint(module: VisionTransformer, path: str, *, separate_head: bool
         module.reset_classifier(0)
         state = {key: value for key, value in state.items() if not key.startswith(HEADS)}
     else:
-        _match_head(module, state, path)
+        _match_head(module, state)
     _check_fit(module, state, path)
+    _check_finite(state, path)
     module.load_state_dict(state)
 
 
@@ -67,14 +68,19 @@ def attach_linear_head(module: VisionTransformer, path: str) -> None:
     Raises:
         InputError: the file is no such head, its width is another, or the model pools in a way that leaves no room.
     """
-    state = {key.split(".")[-1]: value for key, value in read_state(path).items()}
-    if set(state) != {"weight", "bias"} or state["weight"].ndim != 2 or len(state["bias"]) != len(state["weight"]):
+    state = {key.split(".")[-1]: value for key, value in read_state(path).items() if isinstance(value, Tensor)}
+    if (
+        set(state) != {"weight", "bias"}
+        or state["weight"].ndim != 2
+        or state["bias"].shape != state["weight"].shape[:1]
+    ):
         raise InputError(
             f"{path} is no linear head: it holds {_few(sorted(state))}, not weight (classes, 2 * channels) and bias "
             "(classes,). Give --head the file of a DINOv2 linear head, or a whole model as --checkpoint."
         )
     classes, width = state["weight"].shape
     _check_head_fits(module, width, path)
+    _check_finite(state, path)
     module.attn_pool = ClassAndMean(module.num_prefix_tokens)
     module.pool_include_prefix = True  # else timm cuts the class token off before attn_pool
     module.head = nn.Linear(width, classes)
@@ -121,7 +127,7 @@ def read_state(path: str) -> State:
 
 
 def _filtered(module: VisionTransformer, path: str) -> State:
-    """The checkpoint in timm's names and at the module's image size; a filter of timm's that fails says it is no match."""
+    """The checkpoint in timm's names and at the module's image size; where timm's filter fails, it is no match."""
     state: Any = read_state(path)
     try:
         # adapt_layer_scale: official DeiT III names gamma_1 what timm names ls1.gamma
@@ -131,28 +137,32 @@ def _filtered(module: VisionTransformer, path: str) -> State:
     return {key: value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def _match_head(module: VisionTransformer, state: State, path: str) -> None:
+def _match_head(module: VisionTransformer, state: State) -> None:
     """Gives the module as many classes as the checkpoint's head has."""
     weight = state.get("head.weight")
-    if weight is None and module.num_classes > 0 and not any(key.startswith(HEADS) for key in state):
-        raise InputError(
-            f"{path} has no classifier: head.weight is missing, the model expects {module.num_classes} classes. Give "
-            "the linear head as --head FILE, or a checkpoint with a head."
-        )
     if weight is not None and weight.ndim == 2 and weight.shape[0] != module.num_classes:
-        LOGGER.info("%s has %d classes, where the architecture has %d", path, weight.shape[0], module.num_classes)
+        LOGGER.info("the checkpoint has %d classes, the architecture %d", weight.shape[0], module.num_classes)
         module.reset_classifier(weight.shape[0])
 
 
 def _check_fit(module: VisionTransformer, state: State, path: str) -> None:
     own = module.state_dict()
-    misfits = [f"missing {_few([key for key in own if key not in state])}"] if set(own) - set(state) else []
-    misfits += [f"unexpected {_few([key for key in state if key not in own])}"] if set(state) - set(own) else []
-    shapes = [key for key in own if key in state and state[key].shape != own[key].shape]
-    for key in shapes[:1]:
+    missing, unexpected = [key for key in own if key not in state], [key for key in state if key not in own]
+    reshaped = [key for key in own if key in state and state[key].shape != own[key].shape]
+    misfits = [f"unexpected {_few(unexpected)}"] if unexpected else []
+    for key in reshaped[:1]:
         misfits += [f"{key} is {tuple(state[key].shape)}, the model has {tuple(own[key].shape)}"]
-    if misfits:
+    if missing and not misfits and all(key.startswith(HEADS) for key in missing):
+        raise InputError(
+            f"{path} has no classifier: {_few(missing)} missing, the model expects {module.num_classes} classes. Give "
+            "the linear head as --head FILE, or a checkpoint with a head."
+        )
+    if missing or misfits:
+        misfits = ([f"missing {_few(missing)}"] if missing else []) + misfits
         raise InputError(f"{path} does not fit the model: {'; '.join(misfits)}. {ADVICE}")
+
+
+def _check_finite(state: State, path: str) -> None:
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise InputError(f"{path} holds NaN or infinity ({_few(broken)}). Fetch it again, or train it anew.")

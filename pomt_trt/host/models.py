@@ -77,16 +77,27 @@ def load(
     """
     if checkpoint and pretrained:
         raise UsageError("--checkpoint and --pretrained are both given: leave one out.")
-    module, weights = _module(name, checkpoint, pretrained, seed)
-    check_plain(module, _title(name))
-    if image_size is not None:
-        _resize(module, image_size)
-    if checkpoint:
-        load_checkpoint(module, checkpoint, separate_head=head is not None)
-        weights = "checkpoint"
-    if head:
-        attach_linear_head(module, head)
-    return Loaded(module.float().cpu().eval(), _spec(module, _title(name), weights, head, labels))
+    with torch.random.fork_rng(devices=[]):  # new layers are drawn too: the caller's randomness is not ours
+        torch.manual_seed(seed)
+        module, weights = _module(name, checkpoint, pretrained, seed)
+        check_plain(module, _title(name))
+        if image_size is not None:
+            _resize(module, image_size)
+        if checkpoint:
+            load_checkpoint(module, checkpoint, separate_head=head is not None)
+            weights = "checkpoint"
+        if head:
+            attach_linear_head(module, head)
+    spec = _spec(module, _title(name), weights, head, labels)
+    _say_what_is_missing(module, spec)
+    return Loaded(module.float().cpu().eval(), spec)
+
+
+def _say_what_is_missing(module: VisionTransformer, spec: ModelSpec) -> None:
+    if spec.random_weights:
+        LOGGER.warning("%s has %s weights: give --checkpoint FILE or --pretrained", spec.name, spec.weights)
+    if not module.num_classes:
+        LOGGER.warning("%s has no classifier: its features are taken for logits; give --head FILE", spec.name)
 
 
 def check_plain(module: nn.Module, name: str) -> None:
@@ -140,9 +151,7 @@ def _module(name: str | nn.Module, checkpoint: str | None, pretrained: bool, see
     origin = source.partition(":")[0]
     if origin in SOURCES and not checkpoint:
         return _create(source, pretrained=True), origin
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = _create(source, pretrained=False)
+    module = _create(source, pretrained=False)
     if not pretrained:
         return module, f"random (seed {seed})"
     check_plain(module, name)  # before a download that would be in vain
@@ -185,11 +194,7 @@ def _resize(module: VisionTransformer, image_size: int) -> None:
 
 
 def _spec(module: VisionTransformer, name: str, weights: str, head: str | None, labels: str | None) -> ModelSpec:
-    classes = module.num_classes or module.num_features
-    if not module.num_classes:
-        LOGGER.warning(
-            "%s has no classifier: its %d features are taken for logits; --head FILE adds one", name, classes
-        )
+    classes = module.num_classes or module.num_features  # of the outputs: features where there is no classifier
     return ModelSpec(
         name=name,
         architecture=str(_config(module).get("architecture") or type(module).__name__),

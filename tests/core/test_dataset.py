@@ -1,4 +1,4 @@
-"""core/dataset: which files, which labels, and what is said where they do not fit. Runs on Python 3.6, without torch."""
+"""core/dataset: which files, which labels, and what is said where they do not fit. Python 3.6, without torch."""
 
 import os
 

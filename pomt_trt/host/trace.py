@@ -30,9 +30,13 @@ class Trace(NamedTuple):
     weights: dict[str, np.ndarray]  # by state_dict name, in the layout the graph wants
 
 
-def trace(module: nn.Module, image_shape: tuple[int, int, int, int], *, opset: int, ir_version: int) -> Trace:
+def trace(
+    module: nn.Module, image_shape: tuple[int, int, int, int], *, opset: int, ir_version: int, prefix: str = ""
+) -> Trace:
     """Traces `module` on an image of (batch, channels, height, width), all of it static.
 
+    Args:
+        prefix: taken off the parameters' names, such as `vit.` for a model inside another.
     Raises: VerificationFailed if the exporter wrote another opset than was asked for.
     """
     model = _exported(module, image_shape, opset)
@@ -40,11 +44,13 @@ def trace(module: nn.Module, image_shape: tuple[int, int, int, int], *, opset: i
     if written != {"": opset}:
         raise VerificationFailed(f"the exporter wrote opset {written}, not {opset}. Install the torch that setup.cfg names.")
     model.ir_version = ir_version
-    state = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+    state = {name.removeprefix(prefix): value.detach().cpu().numpy() for name, value in module.state_dict().items()}
+    _rename(model.graph, prefix, state)
     _resolve_aliases(model.graph, state)
     weights = _fold_transposed_weights(model.graph, state)
     _fold_constants(model, weights)
     _drop_unused(model.graph)
+    _name_by_place(model.graph)
     return Trace(model, weights)
 
 
@@ -79,6 +85,14 @@ def _unfused_attention(module: nn.Module) -> Iterator[None]:
     finally:
         for part in fused:
             part.fused_attn = True  # type: ignore[assignment]
+
+
+def _rename(graph: onnx.GraphProto, prefix: str, state: dict[str, np.ndarray]) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for position, name in enumerate(names):
+                if name.startswith(prefix) and name.removeprefix(prefix) in state:
+                    names[position] = name.removeprefix(prefix)
 
 
 def _resolve_aliases(graph: onnx.GraphProto, state: dict[str, np.ndarray]) -> None:
@@ -179,6 +193,33 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(initializers)
     declare_inputs(graph, {})
     del graph.value_info[:]
+
+
+def _name_by_place(graph: onnx.GraphProto) -> None:
+    """Names nodes, tensors and constants by where they stand, so that two traces of one structure have the same names.
+
+    The exporter numbers what it makes, and makes one constant of two that happen to be equal.
+    """
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    renamed: dict[str, str] = {}
+    counted: dict[str, int] = {}
+    constants = []
+    for node in graph.node:
+        place = f"{node.name.rpartition('/')[0]}/{node.op_type}"
+        counted[place] = counted.get(place, 0) + 1
+        node.name = f"{place}_{counted[place]}"
+        for position, name in enumerate(node.input):
+            if name in values:
+                constant = onnx.TensorProto.FromString(values[name].SerializeToString())
+                constant.name = node.input[position] = f"{node.name}.constant_{position}"
+                constants.append(constant)
+            else:
+                node.input[position] = renamed.get(name, name)
+        for position, name in enumerate(node.output):
+            if name not in {value.name for value in graph.output}:
+                renamed[name] = node.output[position] = f"{node.name}.output_{position}"
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
 
 
 def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:

@@ -1,0 +1,68 @@
+"""Progress of long work on stderr: a bar on a terminal, a line now and then in a log.
+
+Any machine. Leaves out what the work is; results never go through here.
+"""
+
+import sys
+import time
+from typing import Any, Optional, TextIO
+
+BAR_CELLS = 24
+LOG_EVERY_S = 10.0  # between lines where stderr is no terminal
+
+
+class Progress:
+    """Shows how much of `total` is done, and what remains by the pace so far. A context manager.
+
+    >>> with Progress("accuracy", 26) as bar:
+    ...     bar.step("r056")
+    """
+
+    def __init__(self, title: str, total: int, stream: Optional[TextIO] = None) -> None:
+        self._title, self._total, self._done = title, max(1, total), 0
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._started = self._shown = time.monotonic()
+        self._width = 0
+
+    def step(self, note: str = "", count: int = 1) -> None:
+        """`count` more are done."""
+        self._done += count
+        self.show(note)
+
+    def show(self, note: str = "") -> None:
+        """Draws the present state, with a note on what is being done."""
+        now = time.monotonic()
+        if self._live:
+            self._draw("\r" + self._text(note, now).ljust(self._width))
+            self._width = len(self._text(note, now))
+        elif self._done == self._total or now - self._shown >= LOG_EVERY_S:
+            self._shown = now
+            self._draw(self._text(note, now) + "\n")
+
+    def message(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        self._draw(("\r" + text.ljust(self._width) if self._live else text) + "\n")
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self.show()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._live:
+            self._draw("\n")
+
+    def _text(self, note: str, now: float) -> str:
+        filled = BAR_CELLS * min(self._done, self._total) // self._total
+        elapsed_s = now - self._started
+        left = ""
+        if 0 < self._done < self._total:
+            left = ", {:.0f} s left".format(elapsed_s / self._done * (self._total - self._done))
+        return "{:<9} [{}] {}/{} {:.0f} s{} {}".format(
+            self._title, "#" * filled + "." * (BAR_CELLS - filled), self._done, self._total, elapsed_s, left, note
+        ).rstrip()
+
+    def _draw(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()

@@ -1,0 +1,209 @@
+"""A model and a method -> one family of ONNX graphs, one graph a candidate, that share one weights file.
+
+Makes onnx/<form>/ and golden.npz in the work folder; every graph is checked, and a few are compared with PyTorch. On the
+workstation. Leaves out which machine will run them, but for the operators and versions of its target.
+"""
+
+import io
+import os
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from pomt_trt.core import store
+from pomt_trt.core.errors import VerificationFailed
+from pomt_trt.core.records import Candidate, Family, Schedule
+from pomt_trt.core.targets import Target
+from pomt_trt.host import family, graph_checks, reducers, surgery
+from pomt_trt.host.data import Images, normalised
+from pomt_trt.host.trace import Trace, trace
+
+GOLDEN_IMAGES = 64
+COMPARED_CANDIDATES = 8
+COMPARED_IMAGES = 4
+TOLERANCE = 1e-4  # of logits, relative to an image's largest
+LEAST_MARGIN = 1e-5  # below this relative score margin, rounding may decide which token is kept
+PROBES = 3  # two find a slope, the third confirms it
+
+
+class Plan(NamedTuple):
+    """What is to be exported."""
+
+    module: nn.Module
+    method: str
+    layer: int | None
+    batch_size: int
+    seed: int
+    target: Target
+
+
+def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequence[int]) -> list[Candidate]:
+    """The grid: one candidate for each R, in the order given.
+
+    Raises: UsageError if the method cannot remove that many.
+    """
+    schedules = [reducers.schedule_for(plan.method, tokens, depth, prefix, r, plan.layer) for r in removed]
+    return [Candidate(plan.method, schedule, plan.batch_size) for schedule in schedules]
+
+
+def export(
+    plan: Plan, grid: Sequence[Candidate], images: Images, work: Path, progress: Callable[[str], None] = lambda id: None
+) -> Family:
+    """Writes the family of `grid`; the record is written last, so a family that has one is whole.
+
+    Raises: VerificationFailed if a graph fails its checks or disagrees with PyTorch.
+    """
+    form = plan.target.form("fp32")
+    folder = work / "onnx" / form
+    hashes: dict[str, str] = {}
+    located: list[onnx.TensorProto] = []
+    for group in _groups(plan, grid):
+        probes = _probes(plan, group)
+        traces = [_traced(plan, schedule, images) for schedule in probes]
+        if not located:
+            located = family.write_weights(folder / family.WEIGHTS_FILE, traces[0].weights)
+        own = set(_constants(plan, probes[0]))
+        template = family.template(traces, probes, located, own)
+        for candidate in group:
+            graph = family.instantiate(template, candidate.schedule, _constants(plan, candidate.schedule))
+            path = folder / f"{candidate.id}.onnx"
+            store.write_bytes(str(path), graph.SerializeToString(deterministic=True))
+            graph_checks.check(str(path), plan.target, candidate.schedule)
+            hashes[candidate.id] = store.sha256_of(str(path))
+            progress(candidate.id)
+    _compare_some(plan, grid, images, folder)
+    weights = folder / family.WEIGHTS_FILE
+    return Family(
+        form=form,
+        opset=plan.target.opset,
+        ir_version=plan.target.ir_version,
+        weights_sha256=store.sha256_of(str(weights)),
+        weights_bytes=os.path.getsize(weights),
+        candidates=tuple(grid),
+        graph_sha256=hashes,
+    )
+
+
+def write_golden(plan: Plan, tokens: Schedule, images: Images, path: Path) -> None:
+    """golden.npz: `pixels` (n, H, W, C) uint8 of up to 64 real images, and `logits` (n, classes) of R = 0 on them."""
+    pixels = images.pixels(GOLDEN_IMAGES)
+    logits, _ = logits_and_margins(_reduced(plan, tokens), normalised(pixels, images.preprocessing), plan.batch_size)
+    save_arrays(path, pixels=pixels, logits=logits)
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Writes a .npz whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    store.write_bytes(str(path), buffer.getvalue())
+
+
+def logits_and_margins(module: surgery.ReducedViT, batch: torch.Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (n, classes) and smallest score margins (n,) of normalised images (n, C, H, W), `size` at a time."""
+    with torch.inference_mode():
+        parts = [module.forward_with_margin(part) for part in batch.split(max(size, 16))]
+    return torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
+
+
+def compare(path: Path, batch: torch.Tensor, expected: np.ndarray, margins: np.ndarray, batch_size: int) -> float:
+    """Largest difference between a graph's logits on ONNX Runtime and PyTorch's, relative to each image's largest logit.
+
+    Images whose cut is closer than rounding are left out: there, either token is right.
+
+    Raises: VerificationFailed if it exceeds TOLERANCE.
+    """
+    found = run_onnx(path, batch.numpy(), batch_size)
+    clear = margins > LEAST_MARGIN
+    scale = np.abs(expected).max(axis=1) + 1e-12
+    errors = np.abs(found - expected).max(axis=1) / scale
+    worst = float(errors[clear].max()) if clear.any() else 0.0
+    if not worst <= TOLERANCE:
+        raise VerificationFailed(
+            f"{path.name}: logits on ONNX Runtime differ from PyTorch's by {worst:.1e} of the largest; {TOLERANCE:.0e} is "
+            "allowed. Update torch and onnxruntime; if it stays, report it with the model's name."
+        )
+    return worst
+
+
+def run_onnx(path: Path, images: np.ndarray, batch_size: int) -> np.ndarray:
+    """Logits (n, classes) of a graph on ONNX Runtime for images (n, C, H, W); the last batch is padded."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch_size, axis=0)])
+    parts = np.split(padded, len(padded) // batch_size)
+    return np.concatenate([session.run(None, {"image": part})[0] for part in parts])[: len(images)]
+
+
+def _groups(plan: Plan, grid: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Candidates whose graphs have one structure: the same blocks act."""
+    groups: dict[tuple[bool, ...], list[Candidate]] = {}
+    for candidate in grid:
+        steps = reducers.plan(plan.method, candidate.schedule, plan.layer)
+        groups.setdefault(tuple(step is not None for step in steps), []).append(candidate)
+    return list(groups.values())
+
+
+def _probes(plan: Plan, group: Sequence[Candidate]) -> list[Schedule]:
+    """Schedules to trace: the group's own where they are few or act in one block, else in general position.
+
+    In general position means that no two blocks' counts move alike, so that each integer in the graph shows which
+    block's count it comes from.
+    """
+    own = [candidate.schedule for candidate in group]
+    acting = [block for block in range(own[0].depth) if own[0].tokens[block] != own[0].tokens[block + 1]]
+    if len(own) <= PROBES:
+        return own
+    if len(acting) == 1:
+        return [own[0], own[len(own) // 2], own[-1]]
+    generator = random.Random(0)
+    most = max(2, (own[0].tokens_before - own[0].prefix_tokens - 2) // len(acting))
+    return [_removing(own[0], {block: generator.randint(1, most) for block in acting}) for _ in range(PROBES)]
+
+
+def _removing(like: Schedule, removed: dict[int, int]) -> Schedule:
+    tokens = [like.tokens_before]
+    for block in range(like.depth):
+        tokens.append(tokens[-1] - removed.get(block, 0))
+    return Schedule(tuple(tokens), like.prefix_tokens)
+
+
+def _reduced(plan: Plan, schedule: Schedule) -> surgery.ReducedViT:
+    return surgery.with_schedule(plan.module, plan.method, schedule, layer=plan.layer, seed=plan.seed)
+
+
+def _constants(plan: Plan, schedule: Schedule) -> dict[str, np.ndarray]:
+    """The tensors that a candidate brings itself, by their name in ReducedViT's state dict."""
+    reducer = reducers.find(plan.method)
+    steps = [step for step in reducers.plan(plan.method, schedule, plan.layer) if step is not None]
+    made = {step.layer: reducer(step, plan.seed) for step in steps}
+    return {f"reducers.{layer}.{name}": v.numpy() for layer, part in made.items() for name, v in part.named_buffers()}
+
+
+def _traced(plan: Plan, schedule: Schedule, images: Images) -> Trace:
+    """One trace; the candidate's own constants become initializers of the graph instead of shared weights."""
+    look = images.preprocessing
+    shape = (plan.batch_size, look.channels, look.height, look.width)
+    opset, ir_version = plan.target.opset, plan.target.ir_version
+    traced = trace(_reduced(plan, schedule), shape, opset=opset, ir_version=ir_version, prefix="vit.")
+    for name in _constants(plan, schedule):
+        value = traced.weights.pop(name)
+        traced.graph.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    return traced
+
+
+def _compare_some(plan: Plan, grid: Sequence[Candidate], images: Images, folder: Path) -> None:
+    """Compares candidates spread over the grid, R = 0 among them, with PyTorch on real images."""
+    batch = normalised(images.pixels(COMPARED_IMAGES), images.preprocessing)
+    chosen = sorted({round(i) for i in np.linspace(0, len(grid) - 1, COMPARED_CANDIDATES)})
+    for candidate in (grid[i] for i in chosen):
+        logits, margins = logits_and_margins(_reduced(plan, candidate.schedule), batch, plan.batch_size)
+        compare(folder / f"{candidate.id}.onnx", batch, logits, margins, plan.batch_size)

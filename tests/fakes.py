@@ -88,8 +88,8 @@ def quadrant_bundle(folder, batch=1, model=None):
 
 
 def picture(brightest, brightness=255, size=16):
-    """A grey picture whose quadrant `brightest` has the given brightness, the others 100."""
-    pixels = np.full((size, size), 100, np.uint8)
+    """A grey picture whose quadrant `brightest` has the given brightness, the others 140."""
+    pixels = np.full((size, size), 140, np.uint8)
     half = size // 2
     top, left = half * (brightest // 2), half * (brightest % 2)
     pixels[top : top + half, left : left + half] = brightness

@@ -85,7 +85,8 @@ def top1(logits: np.ndarray) -> np.ndarray:
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """(..., classes) -> log probabilities of the same shape, computed in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    logs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))  # type: np.ndarray
+    return logs
 
 
 def kl_divergence(reference_logits: np.ndarray, logits: np.ndarray) -> float:

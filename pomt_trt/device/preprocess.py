@@ -59,8 +59,9 @@ def open_image(path: str) -> Image.Image:
 
 def _regular(path: str) -> str:
     """The path itself; a pipe or device, on which open() could wait for ever, is refused."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise InputError("not a regular file")
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise InputError("a folder, not an image" if stat.S_ISDIR(mode) else "not a regular file")
     return path
 
 

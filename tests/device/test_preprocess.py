@@ -32,7 +32,7 @@ def refused(path):
 
 def test_says_that_a_file_is_absent_a_folder_or_no_image(tmp_path):
     assert "no such file. Leave it out" in refused(tmp_path / "absent.jpg")
-    assert "not a regular file" in refused(tmp_path)
+    assert "a folder, not an image" in refused(tmp_path)
     (tmp_path / "text.jpg").write_bytes(b"not a picture")
     assert "not an image of any known format" in refused(tmp_path / "text.jpg")
     (tmp_path / "empty.jpg").write_bytes(b"")

@@ -117,7 +117,9 @@ def _classify(classifier: Classifier, arguments: argparse.Namespace) -> None:
 
 def _wants_bar(total: int) -> bool:
     """On a terminal, unless the results scroll by on the same one; in a log, where there are many images."""
-    return total > 0 and not sys.stdout.isatty() if sys.stderr.isatty() else total >= MANY_IMAGES
+    if sys.stderr.isatty():
+        return total > 0 and not sys.stdout.isatty()
+    return total >= MANY_IMAGES
 
 
 class _Run:
@@ -229,7 +231,7 @@ def _summary(timings: Sequence[Timing]) -> str:
     ):
         lines.append(
             "{:<10} {:8.1f} images/s   ms a batch: mean {:.2f}, p50 {:.2f}, p95 {:.2f}".format(
-                title, images / sum(values) * 1e3, np.mean(values), *np.percentile(values, [50, 95])
+                title, images / sum(values) * 1e3, sum(values) / len(values), *np.percentile(values, [50, 95])
             )
         )
     return "\n".join(lines) + "\n"

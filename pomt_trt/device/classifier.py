@@ -111,7 +111,8 @@ def load(bundle: str, threads: Optional[int] = None, waiting: str = "default") -
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Logits (n, classes) -> probabilities, float32 of the same shape."""
-    return np.exp(log_softmax(logits)).astype(np.float32)
+    probabilities = np.exp(log_softmax(logits)).astype(np.float32)  # type: np.ndarray
+    return probabilities
 
 
 def _stacked(arrays: List[np.ndarray]) -> np.ndarray:

@@ -59,16 +59,17 @@ def evaluate(
     found = dataset.sample(dataset.find(data, bundle.model.classes, bundle.model.labels), samples, seed)
     with _classifier(bundle, bundle.engine, bundle_folder, threads) as reduced:
         with _classifier(bundle, bundle.unreduced_engine, bundle_folder, threads) as unreduced:
-            chunks = _logits(found.items, reduced, unreduced, progress or _silent)
-            used, logits, unreduced_logits = [list(parts) for parts in zip(*chunks)] or [[], [], []]
-    items = [item for part in used for item in part]
-    if not items:
+            chunks = list(_logits(found.items, reduced, unreduced, progress or _silent))
+    if not chunks:
         raise InputError("none of the {} images in {} can be read. Replace them.".format(len(found.items), data))
+    items = [item for used, _, _ in chunks for item in used]
     skipped = sorted({item.path for item in found.items} - {item.path for item in items})
     labels = None
     if found.kind == "labelled" and not bundle.model.random_weights:
         labels = np.array([item.label for item in items])
-    return _evaluation(bundle, np.concatenate(unreduced_logits), np.concatenate(logits), labels, skipped)
+    logits = np.concatenate([part for _, part, _ in chunks])  # (n, classes)
+    unreduced_logits = np.concatenate([part for _, _, part in chunks])  # (n, classes)
+    return _evaluation(bundle, unreduced_logits, logits, labels, skipped)
 
 
 def _evaluation(

@@ -1,3 +1,51 @@
-"""pomt-trt: compiles vision transformers to engines with the token count that the device rewards most."""
+"""pomt-trt: compiles vision transformers to engines with the token count that the device rewards most.
+
+Each function imports its room when it is called, so that a board needs no torch.
+"""
+
+from typing import Any
 
 __version__ = "0.1.0"
+__all__ = ["compile_model", "load", "reduce_tokens"]
+
+
+def compile_model(model: Any, *, work: str, **flags: Any) -> Any:
+    """Compiles a model into the bundle that the device runs best; returns the Selection.
+
+    Args:
+        model: a timm name, 'digits', 'local-dir:PATH', or a timm VisionTransformer.
+        work: folder that holds everything; an interrupted run goes on from it.
+        **flags: those of `pomt-trt compile`, with underscores: data, method, layer, tokens, rule ... (pomt_trt.options).
+    Raises: pomt_trt.core.errors.PomtError, with what happened and what to do.
+    """
+    from pomt_trt import options, pipeline
+
+    if isinstance(model, str):
+        return pipeline.compile_all(options.make(model, work, **flags))
+    return pipeline.compile_all(options.make(type(model).__name__, work, **flags), module=model)
+
+
+def load(bundle: str, **flags: Any) -> Any:
+    """Opens a bundle; returns a Classifier: images -> probabilities (n, classes).
+
+    Args:
+        bundle: folder that `pomt-trt compile` made.
+        **flags: threads, waiting (pomt_trt.device.classifier.load).
+    """
+    from pomt_trt.device import classifier
+
+    return classifier.load(bundle, **flags)
+
+
+def reduce_tokens(model: Any, method: str, *, layer: Any = None, removed: Any) -> Any:
+    """The model with fewer tokens, as an nn.Module with the same call; the model itself is left as it is.
+
+    Args:
+        model: a timm VisionTransformer.
+        method: pomt, topk, random or none.
+        layer: block in which pomt or random acts.
+        removed: net tokens removed; for topk in each block, an int or one entry a block.
+    """
+    from pomt_trt.host import surgery
+
+    return surgery.reduce_tokens(model, method, layer=layer, removed=removed)

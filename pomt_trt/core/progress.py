@@ -30,6 +30,11 @@ class Progress:
         self._done += count
         self.show(note)
 
+    def at(self, done: int, note: str = "") -> None:
+        """So many are done in all."""
+        self._done = done
+        self.show(note)
+
     def show(self, note: str = "") -> None:
         """Draws the present state, with a note on what is being done."""
         now = time.monotonic()

@@ -93,25 +93,39 @@ class Candidate(NamedTuple):
         return "r{:03d}".format(self.schedule.removed)
 
 
+class Request(NamedTuple):
+    """What the user asked a work folder to be about. Paths are absolute."""
+
+    model: str
+    checkpoint: Optional[str]
+    checkpoint_sha256: Optional[str]
+    pretrained: bool
+    head: Optional[str]
+    labels: Optional[str]
+    image_size: Optional[int]
+    method: str
+    layer: Optional[int]
+    batch_size: int
+    data: Optional[str]  # folder or CSV file; None: the bundled digits, or random pictures
+    samples: int  # at most this many images
+    seed: int
+
+
 class Experiment(NamedTuple):
     """What a work folder is about; fixed once made, and the same for every device."""
 
+    request: Request
     model: ModelSpec
-    checkpoint: Optional[str]  # absolute path, or None
-    checkpoint_sha256: Optional[str]
-    method: str
-    layer: Optional[int]  # None for methods that act in every block
-    batch_size: int
-    data: Optional[str]  # folder or CSV file of images; None: the bundled digits, or random pictures
     data_kind: str  # labelled, unlabelled, random
-    samples: int
-    seed: int
+    accuracy_kind: str  # top1 or agreement
+    images: int  # that accuracy is estimated on
 
 
 class Family(NamedTuple):
     """All candidates' graphs of one form, sharing one weights file."""
 
     form: str  # op17-fp32
+    target: str  # the target it was exported for; others of the same form read it as well
     opset: int
     ir_version: int
     weights_sha256: str

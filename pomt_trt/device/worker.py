@@ -34,7 +34,6 @@ class Request(NamedTuple):
     device: DeviceSpec
     engines: str  # folder
     latency: Optional[str]  # folder; None: build only
-    failures: str  # folder
     jobs: Tuple[Job, ...]
     reference: Job
     threads: int
@@ -82,7 +81,7 @@ def _built(job: Job, request: Request) -> Optional[Engine]:
         if error.exit_code != 5:
             raise
         failure = Failure(job.candidate_id, "build", str(error))
-        store.write_record(os.path.join(request.failures, job.candidate_id + ".failed.json"), failure, inputs)
+        store.write_record(os.path.join(request.engines, job.candidate_id + ".failed.json"), failure, inputs)
         _report("failed", id=job.candidate_id, reason=str(error))
         return None
     store.write_record(record_of(path), record, inputs)

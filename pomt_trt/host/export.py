@@ -81,6 +81,7 @@ def export(
     weights = folder / family.WEIGHTS_FILE
     return Family(
         form=form,
+        target=plan.target.name,
         opset=plan.target.opset,
         ir_version=plan.target.ir_version,
         weights_sha256=store.sha256_of(str(weights)),

@@ -1,0 +1,128 @@
+"""A selection in words: the table, the steps, the choice and its reasons.
+
+Makes text from records, on any machine. Leaves out where it is printed.
+"""
+
+from typing import List, Optional, Sequence
+
+from pomt_trt.core.records import AccuracyEstimate, Interval, Row, Selection
+
+MOST_ROWS = 40  # a longer table keeps the rows that matter and says how many it leaves out
+
+
+def selection(chosen: Selection) -> str:
+    """A page for a person: what was measured, which steps there are, what won and why the others did not."""
+    parts = [_table(chosen), _steps(chosen), _verdict(chosen)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def rows(found: Sequence[Row]) -> str:
+    """A line for each candidate that has an engine or a reason for having none."""
+    lines = []
+    for row in found:
+        known = row.why if row.status == "failed" else _number(row.latency_ms, "{:.3f} ms") + " " + _interval(row.latency_ci_ms)
+        lines.append("{}  {} tokens  {}  {}".format(row.id, row.tokens_after, known, row.verdict or row.status))
+    return "\n".join(lines)
+
+
+def evaluation(engine: AccuracyEstimate, unreduced: AccuracyEstimate, host: Row, expected: Optional[bool]) -> str:
+    """What an engine does on real images, beside what the host had estimated."""
+    kind = "top-1" if engine.kind == "top1" else "agreement with R = 0"
+    lines = [
+        "{} images, {}".format(engine.samples, kind),
+        "engine {}  {:.2%}  {}".format(engine.candidate_id, engine.accuracy, _percents(engine.accuracy_ci)),
+        "engine {}  {:.2%}  {}".format(unreduced.candidate_id, unreduced.accuracy, _percents(unreduced.accuracy_ci)),
+        "drop         {:+.2f} points  {}".format(100 * engine.drop, _percents(engine.drop_ci)),
+    ]
+    if expected is not None and host.accuracy is not None:
+        lines.append("the host estimated {:.2%}: {}".format(host.accuracy, "as expected" if expected else "NOT as expected"))
+    return "\n".join(lines)
+
+
+def _percents(interval: Interval) -> str:
+    return "(95 % interval {:.2f} to {:.2f} %)".format(100 * interval[0], 100 * interval[1])
+
+
+def _table(chosen: Selection) -> str:
+    kind = "top-1" if chosen.accuracy_kind == "top1" else "agreement"
+    header = ["", "tokens", "R", "latency ms", "95 % interval", "gain", kind, "drop pt", "utility", "why"]
+    shown = _shown(chosen)
+    lines = [header] + [_cells(row, chosen) for row in shown]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    left_out = len(chosen.rows) - len(shown)
+    if left_out:
+        text.append("({} more candidates are in the selection's JSON)".format(left_out))
+    return "\n".join(text)
+
+
+def _shown(chosen: Selection) -> Sequence[Row]:
+    if len(chosen.rows) <= MOST_ROWS:
+        return chosen.rows
+    edges = {step.edge_tokens for step in chosen.steps}
+    matter = {chosen.chosen.id, chosen.unreduced.id, *chosen.pareto}
+    return [row for row in chosen.rows if row.id in matter or row.tokens_after in edges or row.status == "failed"]
+
+
+def _cells(row: Row, chosen: Selection) -> List[str]:
+    mark = "->" if row.id == chosen.chosen.id else ("*" if row.id in chosen.pareto else "")
+    base = chosen.unreduced.latency_ms
+    gain = "" if row.latency_ms is None or not base else "{:.1%}".format(1 - row.latency_ms / base)
+    unstable = "" if row.verdict in (None, "stable") else " ({})".format(row.verdict)
+    return [
+        mark,
+        str(row.tokens_after),
+        str(row.removed),
+        _number(row.latency_ms, "{:.3f}"),
+        _interval(row.latency_ci_ms) + unstable,
+        gain,
+        _number(row.accuracy, "{:.4f}"),
+        _number(None if row.accuracy_drop is None else 100 * row.accuracy_drop, "{:+.2f}"),
+        _number(row.utility, "{:.4f}"),
+        row.why,
+    ]
+
+
+def _steps(chosen: Selection) -> str:
+    if not chosen.steps:
+        return "No step in the latency curve is significant."
+    lines = ["Steps of the latency curve:"]
+    for step in chosen.steps:
+        kind = "valley" if step.valley else "step"
+        lines.append(
+            "  {} at {} tokens (from {}): {:.3f} ms less, {} ms, p = {:.1e}".format(
+                kind, step.edge_tokens, step.from_tokens, step.drop_ms, _interval(step.drop_ci_ms), step.p_value
+            )
+        )
+    return "\n".join(lines)
+
+
+def _verdict(chosen: Selection) -> str:
+    row, base = chosen.chosen, chosen.unreduced
+    name = "R = 0, the unreduced model" if row.removed == 0 else "R = {}".format(row.removed)
+    lines = ["Chosen by the rule {}: {}, {} tokens after the cut ({}).".format(
+        chosen.rule_used, name, row.tokens_after, row.id
+    )]
+    if row.latency_ms and base.latency_ms and row.removed:
+        lines.append(
+            "  {:.3f} ms instead of {:.3f} ms: {:.1%} less.".format(
+                row.latency_ms, base.latency_ms, 1 - row.latency_ms / base.latency_ms
+            )
+        )
+    if row.accuracy_drop is not None and row.removed:
+        kind = "top-1" if chosen.accuracy_kind == "top1" else "agreement with R = 0"
+        drop = "  {}: {:.2%}, {:+.2f} points lost".format(kind, row.accuracy or 0.0, 100 * row.accuracy_drop)
+        if row.accuracy_drop_ci is not None:
+            drop += " (95 % interval {:+.2f} to {:+.2f})".format(*(100 * value for value in row.accuracy_drop_ci))
+        lines.append(drop + ".")
+    lines += ["  " + note for note in chosen.notes]
+    lines.append("  Device: {}.".format(chosen.device_id))
+    return "\n".join(lines)
+
+
+def _number(value: Optional[float], form: str) -> str:
+    return "?" if value is None else form.format(value)
+
+
+def _interval(interval: Optional[Interval]) -> str:
+    return "" if interval is None else "{:.3f} .. {:.3f}".format(*interval)

@@ -1,0 +1,104 @@
+"""What a work folder already holds: the experiment, its graphs, its accuracies, and the grid of candidates.
+
+Makes records from files, each checked against what it was made from. Any machine. Leaves out engines and latencies,
+which belong to a device (device/profiling).
+"""
+
+import os
+from typing import Dict, List, Optional, Tuple
+
+from pomt_trt.core import schedule, store
+from pomt_trt.core.errors import InputError, StaleArtifact, UsageError
+from pomt_trt.core.records import AccuracyEstimate, Candidate, Experiment, Family, Request
+from pomt_trt.core.workfolder import WorkFolder
+
+
+def experiment_of(work: WorkFolder) -> Experiment:
+    """What the folder is about.
+
+    Raises: InputError if nothing was exported there.
+    """
+    if not os.path.isfile(work.experiment()):
+        raise InputError("{0} holds no experiment. Make one: pomt-trt export MODEL --work {0}.".format(work.root))
+    experiment = store.read_record(work.experiment(), Experiment).record  # type: Experiment
+    return experiment
+
+
+def checked_experiment(work: WorkFolder, request: Request) -> Optional[Experiment]:
+    """The folder's experiment; None if it has none yet.
+
+    Raises: UsageError if it is another than the one asked for.
+    """
+    if not os.path.isfile(work.experiment()):
+        return None
+    experiment = experiment_of(work)
+    for name in Request._fields:
+        there, asked = getattr(experiment.request, name), getattr(request, name)
+        if there != asked:
+            raise UsageError(
+                "{} holds another experiment: its {} is {}, you ask for {}. Use another --work folder.".format(
+                    work.root, name.replace("_", " "), there, asked
+                )
+            )
+    return experiment
+
+
+def family_inputs(work: WorkFolder) -> Dict[str, str]:
+    """What a family is made from."""
+    return {"experiment": store.sha256_of(work.experiment())}
+
+
+def family_of(work: WorkFolder, form: str) -> Family:
+    """The graphs of one form.
+
+    Raises: InputError if they were not exported; StaleArtifact if the experiment changed since.
+    """
+    stored = store.read_record(work.family(form), Family)
+    if stored.inputs != family_inputs(work):
+        raise StaleArtifact("{} was made from another experiment.json. Export again.".format(work.family(form)))
+    family = stored.record  # type: Family
+    return family
+
+
+def whole_family(work: WorkFolder, form: str, counts: Tuple[int, ...]) -> Optional[Family]:
+    """The graphs of one form if all candidates of these token counts are there and every file is what was written."""
+    family = store.read_matching(work.family(form), Family, family_inputs(work))
+    if family is None or not set(counts) <= {candidate.schedule.tokens_after for candidate in family.candidates}:
+        return None
+    files = {work.graph(form, name): digest for name, digest in family.graph_sha256.items()}
+    files[work.weights(form)] = family.weights_sha256
+    intact = all(os.path.isfile(path) and store.sha256_of(path) == digest for path, digest in files.items())
+    return family if intact and os.path.isfile(work.golden()) else None
+
+
+def accuracy_inputs(family: Family, candidate_id: str) -> Dict[str, str]:
+    """What an accuracy is made from."""
+    return {"onnx": family.graph_sha256[candidate_id], "weights": family.weights_sha256}
+
+
+def accuracy_of(work: WorkFolder, family: Family, candidate_id: str) -> Optional[AccuracyEstimate]:
+    """A candidate's accuracy, if it was estimated for today's graph."""
+    if not os.path.isfile(work.accuracy_arrays(candidate_id)):
+        return None
+    return store.read_matching(work.accuracy(candidate_id), AccuracyEstimate, accuracy_inputs(family, candidate_id))
+
+
+def counts(tokens: int, prefix_tokens: int, asked: Optional[str]) -> Tuple[int, ...]:
+    """Token counts of a grid, descending, the model's own first.
+
+    Args:
+        asked: START:STOP:STEP; None is every count down to a quarter.
+    """
+    if asked is None:
+        start, stop, step = tokens - 1, max(prefix_tokens + 2, tokens // 4), 1
+    else:
+        start, stop, step = schedule.parse_range(asked)
+    return tuple(schedule.grid(tokens, start, stop, step))
+
+
+def grid(experiment: Experiment, family: Family, asked: Optional[str]) -> List[Candidate]:
+    """The family's candidates of the counts asked for, R = 0 first; all of them where none are asked for."""
+    if asked is None:
+        return list(family.candidates)
+    wanted = set(counts(experiment.model.tokens, experiment.model.prefix_tokens, asked))
+    return [candidate for candidate in family.candidates if candidate.schedule.tokens_after in wanted]

@@ -1,0 +1,87 @@
+"""Where everything lies in a work folder: one method a file.
+
+Any machine. Leaves out what the files hold and when they are written.
+"""
+
+import os
+from typing import List
+
+
+class WorkFolder:
+    """The paths of one experiment."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+
+    def experiment(self) -> str:
+        """What the folder is about."""
+        return self._at("experiment.json")
+
+    def golden(self) -> str:
+        """Real inputs and the logits of R = 0 on them."""
+        return self._at("golden.npz")
+
+    def onnx(self, form: str) -> str:
+        """The folder of one form's graphs and weights."""
+        return self._at("onnx", form)
+
+    def family(self, form: str) -> str:
+        """The record of one form's graphs."""
+        return self._at("onnx", form, "family.json")
+
+    def graph(self, form: str, candidate_id: str) -> str:
+        """One candidate's graph."""
+        return self._at("onnx", form, candidate_id + ".onnx")
+
+    def weights(self, form: str) -> str:
+        """The weights that all graphs of a form share."""
+        return self._at("onnx", form, "weights.bin")
+
+    def accuracy(self, candidate_id: str) -> str:
+        """One candidate's accuracy."""
+        return self._at("accuracy", candidate_id + ".json")
+
+    def accuracy_arrays(self, candidate_id: str) -> str:
+        """One candidate's logits and score margins on the golden inputs."""
+        return self._at("accuracy", candidate_id + ".npz")
+
+    def engines(self, device_id: str) -> str:
+        """The folder of one device's engines and their records."""
+        return self._at("engines", device_id)
+
+    def engine_record(self, device_id: str, candidate_id: str) -> str:
+        """What one candidate's engine is."""
+        return self._at("engines", device_id, candidate_id + ".json")
+
+    def failure(self, device_id: str, candidate_id: str) -> str:
+        """Why one candidate has no engine."""
+        return self._at("engines", device_id, candidate_id + ".failed.json")
+
+    def latencies(self, device_id: str) -> str:
+        """The folder of one device's latency profiles."""
+        return self._at("latency", device_id)
+
+    def latency(self, device_id: str, candidate_id: str) -> str:
+        """One candidate's latency profile."""
+        return self._at("latency", device_id, candidate_id + ".json")
+
+    def selection(self, device_id: str) -> str:
+        """The choice for one device."""
+        return self._at("selection-{}.json".format(device_id))
+
+    def figure(self, device_id: str) -> str:
+        """The choice, drawn."""
+        return self._at("selection-{}.png".format(device_id))
+
+    def bundle(self, device_id: str) -> str:
+        """The deployment folder for one device."""
+        return self._at("bundle-{}".format(device_id))
+
+    def forms(self) -> List[str]:
+        """Forms whose family is whole."""
+        folder = self._at("onnx")
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        return [name for name in names if os.path.isfile(self.family(name))]
+
+    def _at(self, *names: str) -> str:
+        return os.path.join(self.root, *names)

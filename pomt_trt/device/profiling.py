@@ -1,0 +1,222 @@
+"""Builds and times candidates in groups, each group in a child process (device/worker).
+
+Makes engines/ and latency/ of one device in the work folder; what is there already and matches is left. On the machine
+that runs engines. Leaves out which candidates are asked for.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from pomt_trt.core import store
+from pomt_trt.core.errors import BuildFailed, PomtError
+from pomt_trt.core.progress import Progress
+from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Failure, Family, LatencyProfile
+from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.device import worker
+
+GROUP_MEMORY_BYTES = 700 << 20  # of engines alive at a time
+BYTES_PER_WEIGHT_BYTE = 2.5  # an engine maps its weights and keeps them repacked for the processor
+FEWEST, MOST = 2, 12  # candidates in a group
+
+
+class Settings(NamedTuple):
+    """How engines are built and timed."""
+
+    threads: int
+    waiting: str = "default"
+    max_s: float = 3.0  # of timing, for one candidate
+
+
+def profile(
+    work: WorkFolder,
+    family: Family,
+    candidates: Sequence[Candidate],
+    device: DeviceSpec,
+    settings: Settings,
+    progress: Progress,
+    timed: bool = True,
+) -> None:
+    """Builds (and times, unless `timed` is false) every candidate that is not done; R = 0 is the groups' reference.
+
+    Raises: BuildFailed if R = 0 cannot be built, since all is compared with it.
+    """
+    todo = []
+    for candidate in candidates:
+        if is_done(work, family, candidate.id, device, settings, timed):
+            progress.step(candidate.id)
+        else:
+            todo.append(candidate)
+    while todo:
+        size = group_size(family.weights_bytes)
+        group, todo = todo[:size], todo[size:]
+        _run(_request(work, family, group, device, settings, timed), progress)
+        _check_reference(work, family, device, settings)
+
+
+def is_done(
+    work: WorkFolder, family: Family, candidate_id: str, device: DeviceSpec, settings: Settings, timed: bool
+) -> bool:
+    """True where a candidate's engine and profile match what they would be made from, or it is known to fail."""
+    if failure_of(work, family, candidate_id, device, settings) is not None:
+        return True
+    if timed:
+        return latency_of(work, family, candidate_id, device, settings) is not None
+    engine = engine_of(work, family, candidate_id, device, settings)
+    return engine is not None and os.path.isfile(os.path.join(work.engines(device.id), engine.file))
+
+
+def engine_of(
+    work: WorkFolder, family: Family, candidate_id: str, device: DeviceSpec, settings: Settings
+) -> Optional[Engine]:
+    """The record of a candidate's engine, if it was built from today's graph."""
+    inputs = worker.engine_inputs(family.graph_sha256[candidate_id], device, settings.threads)
+    return store.read_matching(work.engine_record(device.id, candidate_id), Engine, inputs)
+
+
+def latency_of(
+    work: WorkFolder, family: Family, candidate_id: str, device: DeviceSpec, settings: Settings
+) -> Optional[LatencyProfile]:
+    """The profile of a candidate's present engine under these settings, if there is one."""
+    engine = engine_of(work, family, candidate_id, device, settings)
+    if engine is None:
+        return None
+    inputs = worker.latency_inputs(engine.sha256, settings.threads, settings.waiting, settings.max_s)
+    return store.read_matching(work.latency(device.id, candidate_id), LatencyProfile, inputs)
+
+
+def failure_of(
+    work: WorkFolder, family: Family, candidate_id: str, device: DeviceSpec, settings: Settings
+) -> Optional[Failure]:
+    """Why a candidate has no engine, if it was tried."""
+    inputs = worker.engine_inputs(family.graph_sha256[candidate_id], device, settings.threads)
+    return store.read_matching(work.failure(device.id, candidate_id), Failure, inputs)
+
+
+def group_size(weights_bytes: int) -> int:
+    """How many engines may be alive beside the reference."""
+    fitting = GROUP_MEMORY_BYTES / (BYTES_PER_WEIGHT_BYTE * max(1, weights_bytes))
+    return int(min(MOST, max(FEWEST, fitting - 1)))
+
+
+def _request(
+    work: WorkFolder,
+    family: Family,
+    group: Sequence[Candidate],
+    device: DeviceSpec,
+    settings: Settings,
+    timed: bool,
+) -> worker.Request:
+    def job(candidate_id: str) -> worker.Job:
+        return worker.Job(candidate_id, work.graph(family.form, candidate_id), family.graph_sha256[candidate_id])
+
+    return worker.Request(
+        device=device,
+        engines=work.engines(device.id),
+        latency=work.latencies(device.id) if timed else None,
+        jobs=tuple(job(candidate.id) for candidate in group),
+        reference=job("r000"),
+        threads=settings.threads,
+        waiting=settings.waiting,
+        max_s=settings.max_s,
+    )
+
+
+def _run(request: worker.Request, progress: Progress) -> None:
+    """One group, started again without a candidate whose build was killed."""
+    while request.jobs:
+        outcome = _child(request, progress)
+        if outcome.exit_code == 0:
+            return
+        if outcome.building is None:
+            raise BuildFailed(
+                "the process that timed {} to {} ended with {}. If memory ran out, close other programs; then run the "
+                "same command again: finished work is kept.".format(
+                    request.jobs[0].candidate_id, request.jobs[-1].candidate_id, _name_of(outcome.exit_code)
+                )
+            )
+        _record_killed(request, outcome)
+        progress.step("{} failed".format(outcome.building))
+        left = tuple(job for job in request.jobs if job.candidate_id not in (outcome.building,) + outcome.done)
+        request = request._replace(jobs=left)
+
+
+class _Outcome(NamedTuple):
+    exit_code: int
+    building: Optional[str]  # the candidate whose build was going on at the end
+    done: Tuple[str, ...]
+
+
+def _child(request: worker.Request, progress: Progress) -> _Outcome:
+    command = [sys.executable, "-m", "pomt_trt.device.worker"]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([_package_root()] + _inherited_path()))
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    assert child.stdin is not None and child.stdout is not None
+    building, done = None, []  # type: Optional[str], List[str]
+    with child:
+        child.stdin.write(json.dumps(store.to_json(request)).encode())
+        child.stdin.close()
+        for line in child.stdout:
+            event = json.loads(line.decode())
+            _raise_error(event)
+            building = event["id"] if event["event"] == "building" else None
+            if event["event"] in ("failed", "profiled") or (event["event"] == "built" and request.latency is None):
+                done.append(event["id"])
+            _show(event, progress, counts=event.get("id") in {job.candidate_id for job in request.jobs})
+    return _Outcome(child.returncode, building, tuple(done))
+
+
+def _raise_error(event: Dict[str, Any]) -> None:
+    """An error that the child explained is raised here as what it was."""
+    if event["event"] != "error":
+        return
+    error = PomtError(event["text"])
+    error.exit_code = event["exit_code"]
+    raise error
+
+
+def _show(event: Dict[str, Any], progress: Progress, counts: bool) -> None:
+    name = event["event"]
+    if name == "profiled" and counts:
+        progress.step("{} {:.2f} ms {}".format(event["id"], event["latency_ms"], event["verdict"]))
+    elif name == "failed":
+        progress.message("{} cannot be built: {}".format(event["id"], event["reason"]))
+        progress.step()
+    elif name == "timing":
+        progress.show(event["text"])
+    elif "id" in event:
+        progress.show("{} {}".format(name, event["id"]))
+
+
+def _record_killed(request: worker.Request, outcome: _Outcome) -> None:
+    job = next(job for job in request.jobs + (request.reference,) if job.candidate_id == outcome.building)
+    reason = "the build was ended by {}; if the system did it, memory ran out".format(_name_of(outcome.exit_code))
+    inputs = worker.engine_inputs(job.onnx_sha256, request.device, request.threads)
+    path = os.path.join(request.engines, job.candidate_id + ".failed.json")
+    store.write_record(path, Failure(job.candidate_id, "build", reason), inputs)
+
+
+def _check_reference(work: WorkFolder, family: Family, device: DeviceSpec, settings: Settings) -> None:
+    failure = failure_of(work, family, "r000", device, settings)
+    if failure is not None:
+        raise BuildFailed(
+            "R = 0 cannot be built, and everything is compared with it: {}. Mend that, delete {}, and run the same "
+            "command again.".format(failure.reason, work.failure(device.id, "r000"))
+        )
+
+
+def _name_of(exit_code: int) -> str:
+    if exit_code >= 0:
+        return "exit code {}".format(exit_code)
+    return "signal {} ({})".format(-exit_code, signal.Signals(-exit_code).name)
+
+
+def _package_root() -> str:
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def _inherited_path() -> List[str]:
+    return [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []

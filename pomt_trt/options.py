@@ -1,0 +1,139 @@
+"""Everything that compile takes, with its defaults: the same words in Python and on the command line.
+
+Makes Options from keywords, on any machine. Leaves out what the stages do with them.
+"""
+
+import os
+from typing import NamedTuple, Optional
+
+from pomt_trt.core import store
+from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.core.records import Request
+from pomt_trt.core.rules import MIN_GAIN, RULES
+from pomt_trt.device.profiling import Settings
+
+
+class Choice(NamedTuple):
+    """How the winner is chosen."""
+
+    rule: str
+    alpha: float
+    max_accuracy_drop: float  # fraction
+    max_latency_ms: Optional[float]
+    min_gain: float  # fraction of the latency of R = 0
+
+
+class Options(NamedTuple):
+    """What to compile, where, for which target, how to time, and how to choose."""
+
+    request: Request
+    work: str
+    tokens: Optional[str]  # START:STOP:STEP; None: every count down to a quarter
+    target: str
+    engine: str
+    settings: Settings
+    choice: Choice
+    keep_engines: bool
+
+
+def make(
+    model: str,
+    work: str,
+    *,
+    data: Optional[str] = None,
+    checkpoint: Optional[str] = None,
+    pretrained: bool = False,
+    head: Optional[str] = None,
+    labels: Optional[str] = None,
+    img_size: Optional[int] = None,
+    method: str = "pomt",
+    layer: Optional[int] = None,
+    batch_size: int = 1,
+    samples: int = 1000,
+    seed: int = 0,
+    tokens: Optional[str] = None,
+    target: str = "onnxruntime",
+    engine: str = "auto",
+    threads: Optional[int] = None,
+    waiting: str = "default",
+    max_seconds: float = 3.0,
+    rule: str = "step",
+    alpha: float = 0.5,
+    max_accuracy_drop: float = 1.0,
+    max_latency: Optional[float] = None,
+    min_gain: float = 100 * MIN_GAIN,
+    keep_engines: bool = False
+) -> Options:
+    """Checked Options from the flags of `pomt-trt compile`.
+
+    Args:
+        max_accuracy_drop: points (1.0 is one per cent of the images).
+        max_latency: ms.
+        min_gain: per cent of the latency of R = 0.
+        threads: None: one for each core.
+        max_seconds: timing of one candidate at most.
+    Raises: UsageError or InputError for what cannot be, before any work is done.
+    """
+    _check(batch_size >= 1, "--batch-size is {}; it must be 1 or more.".format(batch_size))
+    _check(samples >= 1, "--samples is {}; it must be 1 or more.".format(samples))
+    _check(not (checkpoint and pretrained), "--checkpoint and --pretrained exclude each other. Give one.")
+    request = Request(
+        model=_absolute_local_dir(model),
+        checkpoint=_existing(checkpoint, "--checkpoint"),
+        checkpoint_sha256=store.sha256_of(checkpoint) if checkpoint else None,
+        pretrained=pretrained,
+        head=_existing(head, "--head"),
+        labels=_existing(labels, "--labels"),
+        image_size=img_size,
+        method=method,
+        layer=layer,
+        batch_size=batch_size,
+        data=_existing(data, "--data", folder=True),
+        samples=samples,
+        seed=seed,
+    )
+    return Options(
+        request=request,
+        work=work,
+        tokens=tokens,
+        target=target,
+        engine="onnxruntime" if engine == "auto" else engine,
+        settings=settings(threads, waiting, max_seconds),
+        choice=choice(rule, alpha, max_accuracy_drop, max_latency, min_gain),
+        keep_engines=keep_engines,
+    )
+
+
+def settings(threads: Optional[int], waiting: str, max_seconds: float) -> Settings:
+    """How to build and time; see make. Raises: UsageError."""
+    _check(threads is None or threads >= 1, "--threads is {}; it must be 1 or more.".format(threads))
+    _check(max_seconds > 0, "--max-seconds is {}; it must be more than 0.".format(max_seconds))
+    return Settings(threads or os.cpu_count() or 1, waiting, max_seconds)
+
+
+def choice(
+    rule: str, alpha: float, max_accuracy_drop: float, max_latency: Optional[float], min_gain: float
+) -> Choice:
+    """How to choose; see make. Raises: UsageError."""
+    _check(rule in RULES, "rule '{}' is not known. Choose one of: {}.".format(rule, ", ".join(RULES)))
+    _check(0 <= alpha <= 1, "--alpha is {}; it must lie between 0 and 1.".format(alpha))
+    return Choice(rule, alpha, max_accuracy_drop / 100, max_latency, min_gain / 100)
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise UsageError(message)
+
+
+def _existing(path: Optional[str], flag: str, folder: bool = False) -> Optional[str]:
+    if path is None:
+        return None
+    if not os.path.exists(path) or (os.path.isdir(path) and not folder):
+        kind = "file or folder" if folder else "file"
+        raise InputError("{} {} is no {} here. Check the path.".format(flag, path, kind))
+    return os.path.abspath(path)
+
+
+def _absolute_local_dir(model: str) -> str:
+    kind, _, path = model.partition(":")
+    return "local-dir:" + os.path.abspath(path) if kind == "local-dir" else model

@@ -1,0 +1,116 @@
+"""One stage at a time on an experiment that exists: what `pomt-trt build | profile | accuracy | select ...` call.
+
+Opens the work folder under its lock and runs a stage of pipeline.py. Any machine; accuracy belongs to the workstation.
+"""
+
+import contextlib
+import os
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+from pomt_trt import pipeline
+from pomt_trt.core import experiment as known
+from pomt_trt.core import store
+from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Family, Row, Selection
+from pomt_trt.core.targets import named
+from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.device import board
+from pomt_trt.options import Choice, Options, Settings
+from pomt_trt.pipeline import Stage
+
+ENGINE = "onnxruntime"
+
+
+def export(options: Options) -> Family:
+    """The experiment and its graphs; see pipeline.export."""
+    work = WorkFolder(options.work)
+    with store.locked(work.root):
+        workstation = pipeline.Workstation(options.request, named(options.target))
+        return pipeline.export(work, options, workstation).family
+
+
+def accuracy(root: str, tokens: Optional[str]) -> List[AccuracyEstimate]:
+    """Accuracy of every candidate of the grid."""
+    with _opened(root, tokens) as stage:
+        pipeline.estimate(stage, pipeline.Workstation(stage.experiment.request, named(stage.family.target)))
+        found = [known.accuracy_of(stage.work, stage.family, c.id) for c in stage.candidates]
+    return [estimate for estimate in found if estimate is not None]
+
+
+def profile(
+    root: str, settings: Settings, tokens: Optional[str], only: Optional[Sequence[str]], timed: bool
+) -> Tuple[Row, ...]:
+    """Engines, and with `timed` their latencies, of the grid or of the candidates named in `only`.
+
+    Raises: UsageError for a name that the experiment does not have.
+    """
+    with _opened(root, tokens) as stage:
+        if only is not None:
+            stage = _narrowed(stage, only)
+        device = board.device_spec(ENGINE)
+        pipeline.profile(stage, device, settings, timed)
+        return pipeline.rows(stage, device, settings)
+
+
+def select(root: str, settings: Settings, choice: Choice, tokens: Optional[str]) -> Selection:
+    """The choice among what is known on this device."""
+    with _opened(root, tokens) as stage:
+        return pipeline.select(stage, board.device_spec(ENGINE), settings, choice)
+
+
+def bundle(root: str, settings: Settings) -> str:
+    """The deployment folder of this device's selection.
+
+    Raises: InputError if nothing was selected yet.
+    """
+    with _opened(root, None) as stage:
+        device = board.device_spec(ENGINE)
+        chosen = store.read_record(stage.work.selection(device.id), Selection).record
+        return pipeline.make_bundle(stage, chosen, device, settings)
+
+
+def report(root: str) -> List[str]:
+    """A figure for each device that has a selection; returns their paths.
+
+    Raises: InputError if there is none.
+    """
+    with _opened(root, None) as stage:
+        names = sorted(os.listdir(stage.work.root))
+        devices = [name[len("selection-") : -len(".json")] for name in names if _is_selection(name)]
+        if not devices:
+            raise InputError("{0} holds no selection. Make one: pomt-trt select {0}.".format(stage.work.root))
+        chosen = [store.read_record(stage.work.selection(device), Selection).record for device in devices]
+        return [pipeline.draw(stage, selection) for selection in chosen]
+
+
+@contextlib.contextmanager
+def _opened(root: str, tokens: Optional[str]) -> Iterator[Stage]:
+    work = WorkFolder(root)
+    known.experiment_of(work)  # before the lock, which would make the folder
+    with store.locked(work.root):
+        experiment = known.experiment_of(work)
+        forms = work.forms()
+        if not forms:
+            raise InputError("{0} holds no graphs. Make them: pomt-trt export MODEL --work {0}.".format(work.root))
+        family = known.family_of(work, form_for(forms, board.device_spec(ENGINE)))
+        yield Stage(work, experiment, family, known.grid(experiment, family, tokens))
+
+
+def form_for(forms: Sequence[str], device: DeviceSpec) -> str:
+    """The form that a device runs best among those exported: the highest opset, since it has the fewest operators."""
+    return max(forms, key=lambda form: int(form.split("-")[0][len("op") :]))
+
+
+def _narrowed(stage: Stage, only: Sequence[str]) -> Stage:
+    by_id = {candidate.id: candidate for candidate in stage.candidates}
+    for name in only:
+        if name not in by_id:
+            raise UsageError(
+                "candidate '{}' is not in {}. It has {} to {}.".format(name, stage.work.root, min(by_id), max(by_id))
+            )
+    wanted = {"r000", *only}
+    return stage._replace(candidates=[c for c in stage.candidates if c.id in wanted])
+
+
+def _is_selection(name: str) -> bool:
+    return name.startswith("selection-") and name.endswith(".json")

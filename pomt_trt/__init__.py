@@ -15,7 +15,7 @@ def compile_model(model: Any, *, work: str, **flags: Any) -> Any:
     Args:
         model: a timm name, 'digits', 'local-dir:PATH', or a timm VisionTransformer.
         work: folder that holds everything; an interrupted run goes on from it.
-        **flags: those of `pomt-trt compile`, with underscores: data, method, layer, tokens, rule ... (pomt_trt.options).
+        **flags: those of `pomt-trt compile`, with underscores: data, method, tokens, rule ... (see pomt_trt.options).
     Raises: pomt_trt.core.errors.PomtError, with what happened and what to do.
     """
     from pomt_trt import options, pipeline

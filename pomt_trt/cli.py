@@ -8,13 +8,13 @@ import contextlib
 import json
 import logging
 import sys
-from typing import Any, List, Optional, Sequence
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
-from pomt_trt import __version__, options
+from pomt_trt import __version__, flags, options
 from pomt_trt.core import describe, store
 from pomt_trt.core.errors import PomtError
-from pomt_trt.core.rules import RULES
-from pomt_trt.core.targets import TARGETS
+from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.device.profiling import Settings
 
 EXAMPLES = """examples:
   pomt-trt compile digits --work work/digits                     the bundled model, every candidate
@@ -26,6 +26,15 @@ EXAMPLES = """examples:
 exit codes: 0 done, 2 usage, 3 data or model, 4 missing dependency, 5 build failed, 6 constraint unmet,
   8 wrong device or stale file, 9 corrupt file, 12 work folder, 130 interrupted
 """
+
+
+class Command(NamedTuple):
+    """A subcommand: its name, what it calls, what it does in words, and its groups of flags."""
+
+    name: str
+    run: Callable[[argparse.Namespace], None]
+    text: str
+    flags: Sequence[Callable[[argparse.ArgumentParser], None]]
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -56,97 +65,21 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version="pomt-trt " + __version__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     commands.required = True
-    for name, run, groups, text in _COMMANDS:
-        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        for group in groups:
-            group(command)
-        command.set_defaults(run=run)
+    for command in _COMMANDS:
+        text = command.text[0].upper() + command.text[1:] + "."
+        added = commands.add_parser(command.name, help=command.text, description=text)
+        for add in command.flags:
+            add(added)
+        added.set_defaults(run=command.run)
     return top
-
-
-def _model_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", help="a timm name, local-dir:PATH, or digits (bundled)")
-    group = command.add_argument_group("model")
-    group.add_argument("--checkpoint", metavar="FILE", help="weights: .safetensors, or .pth without code in it")
-    group.add_argument("--pretrained", action="store_true", help="timm's own weights, from its hub")
-    group.add_argument("--head", metavar="FILE", help="DINOv2's official linear head")
-    group.add_argument("--img-size", type=int, metavar="PX", help="another square image size than the model's own")
-    group.add_argument("--labels", metavar="FILE", help="names of the classes, one a line")
-
-
-def _experiment_flags(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("what is compared")
-    group.add_argument("--method", default="pomt", metavar="M", help="pomt, topk, random or none (default: pomt)")
-    group.add_argument("--layer", type=int, metavar="L", help="block in which tokens are removed (default: pomt 3)")
-    group.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in one call (default: 1)")
-    group.add_argument("--data", metavar="DIR", help="images: class folders, a flat folder with a CSV, or unlabelled")
-    group.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
-    group.add_argument("--target", default="onnxruntime", metavar="T", help="who reads the graphs: " + ", ".join(TARGETS))
-
-
-def _tokens_flag(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--tokens",
-        metavar="START:STOP:STEP",
-        help="token counts to try, such as 196:96:4 (default: every count down to a quarter; R = 0 always)",
-    )
-
-
-def _work_flag(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--work", required=True, metavar="DIR", help="folder for everything; a rerun goes on from it")
-
-
-def _work_argument(command: argparse.ArgumentParser) -> None:
-    command.add_argument("work", metavar="WORK", help="folder that export or compile made")
-
-
-def _engine_flags(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("engine and timing")
-    group.add_argument("--engine", default="auto", choices=["auto", "onnxruntime"], help="default: what is here")
-    group.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: one a core)")
-    group.add_argument("--waiting", default="default", choices=["default", "passive"], help="passive: idle threads sleep")
-    group.add_argument("--max-seconds", type=float, default=3.0, metavar="S", help="timing of one candidate (default: 3)")
-
-
-def _only_flag(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--only", metavar="IDS", help="candidates such as r056,r098; R = 0 is always added")
-
-
-def _choice_flags(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("choice")
-    group.add_argument("--rule", default="step", choices=list(RULES), help="how the winner is chosen (default: step)")
-    group.add_argument("--alpha", type=float, default=0.5, metavar="A", help="utility's weight of latency (default: 0.5)")
-    group.add_argument("--max-accuracy-drop", type=float, default=1.0, metavar="PT", help="points (default: 1)")
-    group.add_argument("--max-latency", type=float, metavar="MS", help="milliseconds (default: any)")
-    group.add_argument("--min-gain", type=float, default=5.0, metavar="PCT", help="least gain of a step (default: 5 %%)")
-
-
-def _keep_flag(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--keep-engines", action="store_true", help="keep the files of engines that no rule names")
-
-
-def _json_flag(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
-def _bundle_argument(command: argparse.ArgumentParser) -> None:
-    command.add_argument("bundle", metavar="BUNDLE", help="folder that compile or bundle made")
-
-
-def _evaluate_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", metavar="DATA", help="images: class folders, a flat folder with a CSV, or unlabelled")
-    command.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of their draw (default: 0)")
-    command.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: as built)")
 
 
 def _options(arguments: argparse.Namespace) -> options.Options:
     """The Options of a command that names a model; flags that it lacks keep their defaults."""
-    flags = dict(vars(arguments))
+    given = dict(vars(arguments))
     for name in ("run", "command", "json", "only"):
-        flags.pop(name, None)
-    return options.make(flags.pop("model"), flags.pop("work"), **flags)
+        given.pop(name, None)
+    return options.make(given.pop("model"), given.pop("work"), **given)
 
 
 def _print(value: Any, text: str, as_json: bool) -> None:
@@ -158,14 +91,16 @@ def _compile(arguments: argparse.Namespace) -> None:
 
     chosen = pipeline.compile_all(_options(arguments))
     _print(chosen, describe.selection(chosen), arguments.json)
-    sys.stderr.write("bundle: {}\n".format(pipeline.WorkFolder(arguments.work).bundle(chosen.device_id)))
+    sys.stderr.write("bundle: {}\n".format(WorkFolder(arguments.work).bundle(chosen.device_id)))
 
 
 def _export(arguments: argparse.Namespace) -> None:
     from pomt_trt import stages
 
     family = stages.export(_options(arguments))
-    _print(family, "{} graphs of form {} for {}".format(len(family.candidates), family.form, family.target), arguments.json)
+    _print(
+        family, "{} graphs of form {} for {}".format(len(family.candidates), family.form, family.target), arguments.json
+    )
 
 
 def _accuracy(arguments: argparse.Namespace) -> None:
@@ -211,7 +146,7 @@ def _report(arguments: argparse.Namespace) -> None:
     print("\n".join(stages.report(arguments.work)))
 
 
-def _settings(arguments: argparse.Namespace) -> options.Settings:
+def _settings(arguments: argparse.Namespace) -> Settings:
     return options.settings(arguments.threads, arguments.waiting, arguments.max_seconds)
 
 
@@ -226,7 +161,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from pomt_trt.device.evaluate import evaluate
 
     with contextlib.ExitStack() as stack:
-        bars = []  # type: List[Progress]
+        bars: List[Progress] = []
 
         def progress(done: int, total: int) -> None:
             if not bars:
@@ -239,9 +174,20 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
+    from pomt_trt.core.progress import Progress
     from pomt_trt.device import bench
 
-    found = bench.run(arguments)
+    threads = options.whole_numbers(arguments.threads, "--threads")
+    waitings = arguments.waiting.split(",")
+    with Progress("bench", len(threads) * len(waitings)) as progress:
+        found = bench.bench(
+            arguments.bundle,
+            against=arguments.against.split(","),
+            threads=threads,
+            waitings=waitings,
+            max_s=arguments.max_seconds,
+            progress=progress,
+        )
     _print(found, bench.table(found), arguments.json)
 
 
@@ -253,29 +199,53 @@ def _doctor(arguments: argparse.Namespace) -> None:
     doctor.check(findings)
 
 
-def _bench_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--against", default="eager", metavar="LIST", help="baselines (default: eager)")
-    command.add_argument("--threads", default="1,2", metavar="LIST", help="CPU threads to compare with (default: 1,2)")
-    command.add_argument("--waiting", default="default,passive", metavar="LIST", help="default, passive or both")
-    command.add_argument("--max-seconds", type=float, default=15.0, metavar="S", help="for each engine and setting")
-
-
-_STAGE = [_work_argument, _tokens_flag, _engine_flags, _json_flag]
-_COMMANDS: Any = [
-    (
+_STAGE = [flags.work_folder, flags.tokens, flags.engine, flags.as_json]
+_COMMANDS = [
+    Command(
         "compile",
         _compile,
-        [_model_flags, _work_flag, _experiment_flags, _tokens_flag, _engine_flags, _choice_flags, _keep_flag, _json_flag],
         "model -> graphs, accuracies, engines, latencies, choice and bundle, on one machine",
+        [
+            flags.model,
+            flags.work,
+            flags.experiment,
+            flags.tokens,
+            flags.engine,
+            flags.choice,
+            flags.keep,
+            flags.as_json,
+        ],
     ),
-    ("export", _export, [_model_flags, _work_flag, _experiment_flags, _tokens_flag, _json_flag], "model -> one graph a candidate"),
-    ("accuracy", _accuracy, [_work_argument, _tokens_flag, _json_flag], "graphs -> accuracy of each candidate (workstation)"),
-    ("build", _build, _STAGE + [_only_flag], "graphs -> engines, without timing them"),
-    ("profile", _profile, _STAGE + [_only_flag], "graphs -> engines and their latencies"),
-    ("select", _select, _STAGE + [_choice_flags], "latencies and accuracies -> the choice, by any rule"),
-    ("bundle", _bundle, [_work_argument, _engine_flags], "the choice -> a deployment folder"),
-    ("report", _report, [_work_argument], "selections -> figures"),
-    ("bench", _bench, [_bundle_argument, _bench_flags, _json_flag], "engine, unreduced engine and PyTorch eager, interleaved in one run"),
-    ("evaluate", _evaluate, [_bundle_argument, _evaluate_flags, _json_flag], "accuracy of a bundle's engine itself on a folder of images"),
-    ("doctor", _doctor, [_json_flag], "what this machine is and what is missing, with the line that mends it"),
+    Command(
+        "export",
+        _export,
+        "model -> one graph a candidate",
+        [flags.model, flags.work, flags.experiment, flags.tokens, flags.as_json],
+    ),
+    Command(
+        "accuracy",
+        _accuracy,
+        "graphs -> the accuracy of each candidate (on the workstation)",
+        [flags.work_folder, flags.tokens, flags.as_json],
+    ),
+    Command("build", _build, "graphs -> engines, without timing them", [*_STAGE, flags.only]),
+    Command("profile", _profile, "graphs -> engines and their latencies", [*_STAGE, flags.only]),
+    Command("select", _select, "latencies and accuracies -> the choice, by any rule", [*_STAGE, flags.choice]),
+    Command("bundle", _bundle, "the choice -> a deployment folder", [flags.work_folder, flags.engine]),
+    Command("report", _report, "selections -> figures", [flags.work_folder]),
+    Command(
+        "bench",
+        _bench,
+        "engine, unreduced engine and PyTorch eager, interleaved in one run",
+        [flags.bundle, flags.bench, flags.as_json],
+    ),
+    Command(
+        "evaluate",
+        _evaluate,
+        "the accuracy of a bundle's engine itself on a folder of images",
+        [flags.bundle, flags.evaluate, flags.as_json],
+    ),
+    Command(
+        "doctor", _doctor, "what this machine is and what is missing, with the line that mends it", [flags.as_json]
+    ),
 ]

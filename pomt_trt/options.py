@@ -4,7 +4,7 @@ Makes Options from keywords, on any machine. Leaves out what the stages do with 
 """
 
 import os
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 from pomt_trt.core import store
 from pomt_trt.core.errors import InputError, UsageError
@@ -62,7 +62,7 @@ def make(
     max_accuracy_drop: float = 1.0,
     max_latency: Optional[float] = None,
     min_gain: float = 100 * MIN_GAIN,
-    keep_engines: bool = False
+    keep_engines: bool = False,
 ) -> Options:
     """Checked Options from the flags of `pomt-trt compile`.
 
@@ -111,13 +111,18 @@ def settings(threads: Optional[int], waiting: str, max_seconds: float) -> Settin
     return Settings(threads or os.cpu_count() or 1, waiting, max_seconds)
 
 
-def choice(
-    rule: str, alpha: float, max_accuracy_drop: float, max_latency: Optional[float], min_gain: float
-) -> Choice:
+def choice(rule: str, alpha: float, max_accuracy_drop: float, max_latency: Optional[float], min_gain: float) -> Choice:
     """How to choose; see make. Raises: UsageError."""
     _check(rule in RULES, "rule '{}' is not known. Choose one of: {}.".format(rule, ", ".join(RULES)))
     _check(0 <= alpha <= 1, "--alpha is {}; it must lie between 0 and 1.".format(alpha))
     return Choice(rule, alpha, max_accuracy_drop / 100, max_latency, min_gain / 100)
+
+
+def whole_numbers(text: str, flag: str) -> List[int]:
+    """'1,2' -> [1, 2]. Raises: UsageError."""
+    parts = text.split(",")
+    _check(all(part.strip().isdigit() and int(part) > 0 for part in parts), "{} is '{}'; give 1,2.".format(flag, text))
+    return [int(part) for part in parts]
 
 
 def _check(holds: bool, message: str) -> None:

@@ -47,7 +47,7 @@ class Workstation:
 
     def __init__(self, request: Request, target: Target, module: Any = None) -> None:
         self._request, self._target, self._module = request, target, module
-        self._loaded = None  # type: Any
+        self._loaded: Any = None
 
     def load(self) -> Any:
         """(plan, spec, images) of host/export, host/models and host/data."""
@@ -107,7 +107,8 @@ def export(work: WorkFolder, options: Options, workstation: Workstation) -> Stag
 
 
 def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Family:
-    from pomt_trt.host import accuracy, export as exporting
+    from pomt_trt.host import accuracy
+    from pomt_trt.host import export as exporting
 
     plan, spec, images = workstation.load()
     removed = [spec.tokens - count for count in known.counts(spec.tokens, spec.prefix_tokens, options.tokens)]
@@ -127,7 +128,8 @@ def estimate(stage: Stage, workstation: Workstation) -> None:
     todo = [c for c in stage.candidates if known.accuracy_of(work, family, c.id) is None]
     if not todo:
         return
-    from pomt_trt.host import accuracy, export as exporting
+    from pomt_trt.host import accuracy
+    from pomt_trt.host import export as exporting
 
     plan, _, images = workstation.load()
     with Progress("accuracy", len(todo)) as progress:
@@ -237,8 +239,8 @@ def _engine(stage: Stage, candidate: Candidate, device: DeviceSpec, settings: Se
     engine = profiling.engine_of(stage.work, stage.family, candidate.id, device, settings)
     if engine is None or not os.path.isfile(os.path.join(stage.work.engines(device.id), engine.file)):
         raise StaleArtifact(
-            "{1} wins, but its engine file was removed after it was profiled, since no rule named it then. Have it back "
-            "with: pomt-trt build {0} --only {1}; then run this again.".format(stage.work.root, candidate.id)
+            "{1} wins, but its engine file was removed after it was profiled, since no rule named it then. Have it "
+            "back with: pomt-trt build {0} --only {1}; then run this again.".format(stage.work.root, candidate.id)
         )
     return engine
 

@@ -15,7 +15,8 @@ from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Family, Row, Sel
 from pomt_trt.core.targets import named
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import board
-from pomt_trt.options import Choice, Options, Settings
+from pomt_trt.device.profiling import Settings
+from pomt_trt.options import Choice, Options
 from pomt_trt.pipeline import Stage
 
 ENGINE = "onnxruntime"

@@ -1,1 +1,1 @@
-"""What both machines share: records, errors, schedules, statistics and files. Standard library and numpy; Python 3.6."""
+"""What both machines share: records, errors, schedules, statistics, files. Standard library, numpy; Python 3.6."""

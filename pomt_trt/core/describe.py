@@ -20,7 +20,11 @@ def rows(found: Sequence[Row]) -> str:
     """A line for each candidate that has an engine or a reason for having none."""
     lines = []
     for row in found:
-        known = row.why if row.status == "failed" else _number(row.latency_ms, "{:.3f} ms") + " " + _interval(row.latency_ci_ms)
+        known = (
+            row.why
+            if row.status == "failed"
+            else _number(row.latency_ms, "{:.3f} ms") + " " + _interval(row.latency_ci_ms)
+        )
         lines.append("{}  {} tokens  {}  {}".format(row.id, row.tokens_after, known, row.verdict or row.status))
     return "\n".join(lines)
 
@@ -35,7 +39,9 @@ def evaluation(engine: AccuracyEstimate, unreduced: AccuracyEstimate, host: Row,
         "drop         {:+.2f} points  {}".format(100 * engine.drop, _percents(engine.drop_ci)),
     ]
     if expected is not None and host.accuracy is not None:
-        lines.append("the host estimated {:.2%}: {}".format(host.accuracy, "as expected" if expected else "NOT as expected"))
+        lines.append(
+            "the host estimated {:.2%}: {}".format(host.accuracy, "as expected" if expected else "NOT as expected")
+        )
     return "\n".join(lines)
 
 
@@ -100,9 +106,11 @@ def _steps(chosen: Selection) -> str:
 def _verdict(chosen: Selection) -> str:
     row, base = chosen.chosen, chosen.unreduced
     name = "R = 0, the unreduced model" if row.removed == 0 else "R = {}".format(row.removed)
-    lines = ["Chosen by the rule {}: {}, {} tokens after the cut ({}).".format(
-        chosen.rule_used, name, row.tokens_after, row.id
-    )]
+    lines = [
+        "Chosen by the rule {}: {}, {} tokens after the cut ({}).".format(
+            chosen.rule_used, name, row.tokens_after, row.id
+        )
+    ]
     if row.latency_ms and base.latency_ms and row.removed:
         lines.append(
             "  {:.3f} ms instead of {:.3f} ms: {:.1%} less.".format(

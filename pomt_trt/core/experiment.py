@@ -20,7 +20,7 @@ def experiment_of(work: WorkFolder) -> Experiment:
     """
     if not os.path.isfile(work.experiment()):
         raise InputError("{0} holds no experiment. Make one: pomt-trt export MODEL --work {0}.".format(work.root))
-    experiment = store.read_record(work.experiment(), Experiment).record  # type: Experiment
+    experiment: Experiment = store.read_record(work.experiment(), Experiment).record
     return experiment
 
 
@@ -56,7 +56,7 @@ def family_of(work: WorkFolder, form: str) -> Family:
     stored = store.read_record(work.family(form), Family)
     if stored.inputs != family_inputs(work):
         raise StaleArtifact("{} was made from another experiment.json. Export again.".format(work.family(form)))
-    family = stored.record  # type: Family
+    family: Family = stored.record
     return family
 
 

@@ -73,7 +73,7 @@ def parse_range(text: str) -> Tuple[int, int, int]:
     try:
         start, stop, step = (int(part) for part in (parts + ["1"] if len(parts) == 2 else parts))
     except ValueError:
-        raise UsageError("--tokens takes START:STOP:STEP such as 196:96:4, not '{}'.".format(text))
+        raise UsageError("--tokens takes START:STOP:STEP such as 196:96:4, not '{}'.".format(text)) from None
     if step < 1 or stop < 1 or start < stop:
         raise UsageError(
             "--tokens counts down from START to STOP by a positive STEP; '{}' does not. Try {}:{}:{}.".format(
@@ -87,6 +87,8 @@ def grid(tokens: int, start: int, stop: int, step: int) -> List[int]:
     """Token counts to try, in descending order: `tokens` itself (R = 0), then start, start - step, ... >= stop."""
     if start > tokens:
         raise UsageError(
-            "--tokens starts at {}, but the model has {} tokens. Start at {} or lower.".format(start, tokens, tokens - 1)
+            "--tokens starts at {}, but the model has {} tokens. Start at {} or lower.".format(
+                start, tokens, tokens - 1
+            )
         )
     return [tokens] + [count for count in range(start, stop - 1, -step) if count < tokens]

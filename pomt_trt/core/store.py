@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple, Type, TypeVar, Union, get_type_hints
 
@@ -88,8 +89,6 @@ def explained(path: str) -> Iterator[None]:
 
 def hard_link(source: str, target: str) -> None:
     """Makes `target` the same file as `source`; a copy where the file system has no links."""
-    import shutil
-
     with replacing(target) as temporary:
         os.unlink(temporary)
         try:
@@ -131,7 +130,7 @@ def from_json(hint: Any, value: Any) -> Any:
     if origin is Union:
         if value is None and type(None) in arguments:
             return None
-        return from_json([kind for kind in arguments if kind is not type(None)][0], value)
+        return from_json(next(kind for kind in arguments if kind is not type(None)), value)
     if origin in (tuple, Tuple):
         return _tuple_from_json(arguments, value)
     if origin in (dict, Dict):
@@ -143,7 +142,7 @@ def from_json(hint: Any, value: Any) -> Any:
     return _scalar_from_json(hint, value)
 
 
-def _tuple_from_json(arguments: Tuple[Any, ...], value: Any) -> Tuple[Any, ...]:
+def _tuple_from_json(arguments: Any, value: Any) -> Tuple[Any, ...]:
     if not isinstance(value, list):
         raise ValueError("expected an array, found {!r}".format(value))
     if len(arguments) == 2 and arguments[1] is Ellipsis:
@@ -244,8 +243,11 @@ def locked(folder: str) -> Iterator[None]:
 
 
 def _remove_leftovers(folder: str) -> None:
-    """Deletes the unfinished temporary files of a process that was killed; the lock says nobody else writes here."""
-    for directory, _, names in os.walk(folder):
+    """Deletes the unfinished files and folders of a process that was killed; under the lock nobody else writes here."""
+    for directory, folders, names in os.walk(folder):
+        for name in folders:
+            if name.startswith(".part-"):
+                shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
         for name in names:
             if name.startswith(".part-"):
                 _remove_quietly(os.path.join(directory, name))

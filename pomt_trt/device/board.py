@@ -30,7 +30,7 @@ def device_spec(engine: str) -> DeviceSpec:
 
 def processor() -> str:
     """The CPU's name, with family and model where several share a name; it decides which kernels an engine holds."""
-    fields = {}  # type: Dict[str, str]
+    fields: Dict[str, str] = {}
     for line in _read("/proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())

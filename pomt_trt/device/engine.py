@@ -25,7 +25,7 @@ class BuildOptions(NamedTuple):
 class Runner:
     """A loaded engine: host array in, host logits out. A context manager; use it from one thread at a time."""
 
-    input_shape = (1, 3, 224, 224)  # type: Tuple[int, int, int, int]
+    input_shape: Tuple[int, int, int, int]
 
     def run(self, batch: Any) -> Any:
         """Logits (batch, classes) float32 of `batch`, a C-contiguous float32 array of input_shape."""
@@ -49,7 +49,8 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
         engine_path: where the engine goes; it appears there whole or not at all.
     Raises: BuildFailed with the library's reason; MissingDependency where the library is not installed.
     """
-    return _library(device.engine).build(onnx_path, engine_path, device, candidate_id, options)
+    record: Engine = _library(device.engine).build(onnx_path, engine_path, device, candidate_id, options)
+    return record
 
 
 def open_engine(
@@ -84,7 +85,8 @@ def open_engine(
             "{} is missing or not the file that {} was built with (sha256 {}...). Build it again: pomt-trt build "
             "WORK.".format(weights, engine.file, engine.weights_sha256[:12])
         )
-    return library.open_file(path, engine, threads or engine.threads, waiting, shared_pool)
+    runner: Runner = library.open_file(path, engine, threads or engine.threads, waiting, shared_pool)
+    return runner
 
 
 def check_device(built_for: DeviceSpec, version: str) -> None:
@@ -111,7 +113,7 @@ def version(engine: str) -> str:
 
     Raises: MissingDependency where it is not installed.
     """
-    return _library(engine).version()
+    return str(_library(engine).version())
 
 
 def _library(engine: str) -> Any:

@@ -1,7 +1,7 @@
 """Latency of engines: many short rounds, interleaved over a group and a reference that ties the groups together.
 
-Makes LatencyProfiles from Runners, a clock and the machine's counters. On the machine that runs engines. Leaves out when
-enough has been sampled and where a sample's location lies: core/stats says both, knowing numbers only.
+Makes LatencyProfiles from Runners, a clock and the machine's counters. On the machine that runs engines. Leaves out
+when enough has been sampled and where a sample's location lies: core/stats says both, knowing numbers only.
 
 In a round every member of the group runs a few times back to back, after one run that is not counted (another engine
 has just used the caches). The reference's level in each round shows how fast the machine was then.
@@ -47,18 +47,16 @@ def time_group(
     Returns: for each candidate id why its sampling stopped.
     """
     runs = {member.candidate_id: _runs_per_visit(member, clock) for member in [*members, reference]}
-    stopped = {}  # type: Dict[str, str]
+    stopped: Dict[str, str] = {}
     spent_s = {member.candidate_id: 0.0 for member in members}
     while len(stopped) < len(members):
-        level = _visit(reference, runs[reference.candidate_id], clock)
+        level_s = _visit(reference, runs[reference.candidate_id], clock)
         for member in _rotated([m for m in members if m.candidate_id not in stopped], len(reference.rounds_ms)):
-            if member is not reference:
-                spent_s[member.candidate_id] += _visit(member, runs[member.candidate_id], clock)
-            else:
-                spent_s[member.candidate_id] += level
-            reason = rule.decide(member.rounds_ms, drift_of(reference, len(member.rounds_ms)), spent_s[member.candidate_id])
+            name = member.candidate_id
+            spent_s[name] += level_s if member is reference else _visit(member, runs[name], clock)
+            reason = rule.decide(member.rounds_ms, drift_of(reference, len(member.rounds_ms)), spent_s[name])
             if reason is not None:
-                stopped[member.candidate_id] = reason
+                stopped[name] = reason
         progress("{} of {} settled".format(len(stopped), len(members)))
     return stopped
 
@@ -78,7 +76,7 @@ def profile(
     reference: Member,
     reference_profile: Optional[LatencyProfile],
     stopped: str,
-    contention: Dict[str, float]
+    contention: Dict[str, float],
 ) -> LatencyProfile:
     """The profile of one member of a group that has been timed.
 
@@ -90,7 +88,10 @@ def profile(
     found = stats.locate(member.rounds_ms, drift)
     tie = 1.0
     if reference_profile is not None:
-        tie = reference_profile.latency_ms / stats.locate(reference.rounds_ms, drift_of(reference, len(reference.rounds_ms))).value
+        tie = (
+            reference_profile.latency_ms
+            / stats.locate(reference.rounds_ms, drift_of(reference, len(reference.rounds_ms))).value
+        )
     percentiles = stats.percentiles(member.rounds_ms)
     moved = max(stats.drift_range(drift), abs(tie - 1.0))
     seen = dict(contention, drift=moved, tail=stats.tail_fraction(member.rounds_ms, found))

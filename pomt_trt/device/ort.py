@@ -86,14 +86,14 @@ class OrtRunner(Runner):
     """One ONNX Runtime session."""
 
     def __init__(self, session: Any, input_shape: Any) -> None:
-        self.input_shape = tuple(input_shape)  # type: ignore[assignment]
+        self.input_shape = input_shape
         self._session = session
         self._outputs = [session.get_outputs()[0].name]
         self._input = session.get_inputs()[0].name
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Logits (batch, classes) of `batch`."""
-        logits = self._session.run(self._outputs, {self._input: batch})[0]  # type: np.ndarray
+        logits: np.ndarray = self._session.run(self._outputs, {self._input: batch})[0]
         return logits
 
     def close(self) -> None:

@@ -155,7 +155,8 @@ def _child(request: worker.Request, progress: Progress) -> _Outcome:
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([_package_root()] + _inherited_path()))
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     assert child.stdin is not None and child.stdout is not None
-    building, done = None, []  # type: Optional[str], List[str]
+    building: Optional[str] = None
+    done: List[str] = []
     with child:
         child.stdin.write(json.dumps(store.to_json(request)).encode())
         child.stdin.close()

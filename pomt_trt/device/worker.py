@@ -1,8 +1,8 @@
 """The child process that builds and times one group of candidates: `python -m pomt_trt.device.worker`.
 
-Reads one Request as JSON from stdin, writes Engine, LatencyProfile and Failure records, and reports events as JSON lines
-on stdout. On the machine that runs engines, without torch. A process of its own, so that the memory of a build is given
-back, and that being killed for it costs one candidate and not the run. Leaves out which candidates are worth a build.
+Reads one Request as JSON from stdin, writes Engine, LatencyProfile and Failure records, and reports events as JSON
+lines on stdout. On the machine that runs engines, without torch. A process of its own, so that the memory of a build is
+given back, and being killed for it costs one candidate, not the run. Leaves out which candidates are worth a build.
 """
 
 import json
@@ -118,7 +118,9 @@ def _profile(request: Request, built: List[Tuple[Job, Engine]], reference: Engin
         timed = members[1:] if known else members
         before = board.read(time.perf_counter)
         rule = StoppingRule(max_s=request.max_s)
-        stopped = latency.time_group(timed, members[0], rule, time.perf_counter, lambda text: _report("timing", text=text))
+        stopped = latency.time_group(
+            timed, members[0], rule, time.perf_counter, lambda text: _report("timing", text=text)
+        )
         seen = board.contention(before, board.read(time.perf_counter))
     finally:
         for runner in runners:
@@ -153,7 +155,7 @@ def _known_reference(request: Request, reference: Engine) -> Optional[LatencyPro
 
 
 def _once(records: List[Engine]) -> List[Engine]:
-    seen = {}  # type: Dict[str, Engine]
+    seen: Dict[str, Engine] = {}
     for record in records:
         seen.setdefault(record.candidate_id, record)
     return list(seen.values())
@@ -162,6 +164,10 @@ def _once(records: List[Engine]) -> List[Engine]:
 def _call(runner: engine.Runner) -> Any:
     image = np.random.RandomState(0).rand(*runner.input_shape).astype(np.float32)
     return lambda: runner.run(image)
+
+
+def _report_timing(text: str) -> None:
+    _report("timing", text=text)
 
 
 def _report(event: str, **details: Any) -> None:

@@ -1,7 +1,7 @@
 """A model and a method -> one family of ONNX graphs, one graph a candidate, that share one weights file.
 
-Makes onnx/<form>/ and golden.npz in the work folder; every graph is checked, and a few are compared with PyTorch. On the
-workstation. Leaves out which machine will run them, but for the operators and versions of its target.
+Makes onnx/<form>/ and golden.npz in the work folder; every graph is checked, and a few are compared with PyTorch. On
+the workstation. Leaves out which machine will run them, but for the operators and versions of its target.
 """
 
 import io
@@ -108,12 +108,12 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 def logits_and_margins(module: surgery.ReducedViT, batch: torch.Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Logits (n, classes) and smallest score margins (n,) of normalised images (n, C, H, W), `size` at a time."""
     with torch.inference_mode():
-        parts = [module.forward_with_margin(part) for part in batch.split(max(size, 16))]
+        parts = [module.forward_with_margin(part) for part in torch.split(batch, max(size, 16))]
     return torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
 
 
 def compare(path: Path, batch: torch.Tensor, expected: np.ndarray, margins: np.ndarray, batch_size: int) -> float:
-    """Largest difference between a graph's logits on ONNX Runtime and PyTorch's, relative to each image's largest logit.
+    """Largest difference between a graph's logits on ONNX Runtime and PyTorch's, relative to an image's largest logit.
 
     Images whose cut is closer than rounding are left out: there, either token is right.
 
@@ -126,8 +126,8 @@ def compare(path: Path, batch: torch.Tensor, expected: np.ndarray, margins: np.n
     worst = float(errors[clear].max()) if clear.any() else 0.0
     if not worst <= TOLERANCE:
         raise VerificationFailed(
-            f"{path.name}: logits on ONNX Runtime differ from PyTorch's by {worst:.1e} of the largest; {TOLERANCE:.0e} is "
-            "allowed. Update torch and onnxruntime; if it stays, report it with the model's name."
+            f"{path.name}: logits on ONNX Runtime differ from PyTorch's by {worst:.1e} of the largest; {TOLERANCE:.0e} "
+            "is allowed. Update torch and onnxruntime; if it stays, report it with the model's name."
         )
     return worst
 

@@ -25,11 +25,11 @@ WEIGHTS_FILE = "weights.bin"
 
 
 class Slot(NamedTuple):
-    """One integer of the graph that depends on the schedule: offset + slope x counts(schedule)[count]."""
+    """One integer of the graph that depends on the schedule: offset + slope x counts(schedule)[source]."""
 
     initializer: str
     position: int  # in the flattened initializer
-    count: int
+    source: int
     slope: int
     offset: int
 
@@ -59,7 +59,7 @@ def template(traces: list[Trace], schedules: list[Schedule], located: list[Tenso
     """
     graphs = [trace.graph for trace in traces]
     if len({_structure(graph) for graph in graphs}) != 1:
-        raise VerificationFailed("the probes' graphs differ in structure, so they cannot be one family: a bug, report it.")
+        raise VerificationFailed("the probes' graphs differ in structure, so they cannot be one family: report it.")
     graph = onnx.ModelProto()
     graph.CopyFrom(graphs[0])
     used = {name for node in graph.graph.node for name in node.input}
@@ -80,7 +80,7 @@ def instantiate(base: Template, schedule: Schedule, own: dict[str, np.ndarray]) 
     for slot in base.slots:
         if slot.initializer not in changed:
             changed[slot.initializer] = numpy_helper.to_array(initializers[slot.initializer]).copy()
-        changed[slot.initializer].reshape(-1)[slot.position] = slot.offset + slot.slope * values[slot.count]
+        changed[slot.initializer].reshape(-1)[slot.position] = slot.offset + slot.slope * values[slot.source]
     for name, value in {**changed, **own}.items():
         initializers[name].CopyFrom(numpy_helper.from_array(value, name))
     return model
@@ -112,7 +112,7 @@ def _structure(model: onnx.ModelProto) -> bytes:
     bare.CopyFrom(model)
     del bare.graph.initializer[:]
     names = sorted(tensor.name for tensor in model.graph.initializer)
-    return bare.SerializeToString(deterministic=True) + "\n".join(names).encode()
+    return bytes(bare.SerializeToString(deterministic=True)) + "\n".join(names).encode()
 
 
 def _slots(graphs: list[onnx.ModelProto], schedules: list[Schedule], own: set[str]) -> list[Slot]:
@@ -124,7 +124,9 @@ def _slots(graphs: list[onnx.ModelProto], schedules: list[Schedule], own: set[st
         if name in own or all(np.array_equal(values[0], value) for value in values):
             continue
         if len({value.shape for value in values}) != 1 or not np.issubdtype(values[0].dtype, np.integer):
-            raise VerificationFailed(f"constant {name} is no integer of fixed shape, yet differs between probes: report it.")
+            raise VerificationFailed(
+                f"constant {name} differs between probes and is no integer of fixed shape: report it."
+            )
         stacked = np.stack([value.reshape(-1) for value in values])  # (probes, elements)
         for position in np.flatnonzero((stacked != stacked[0]).any(axis=0)):
             slots.append(_slot(name, int(position), stacked[:, position], explained))
@@ -134,15 +136,15 @@ def _slots(graphs: list[onnx.ModelProto], schedules: list[Schedule], own: set[st
 def _slot(name: str, position: int, values: np.ndarray, explained: np.ndarray) -> Slot:
     """The count that explains one integer in all probes, exactly and with an integer slope; the simplest slope wins."""
     found = []
-    for count in range(explained.shape[1]):
-        entries = explained[:, count]
+    for source in range(explained.shape[1]):
+        entries = explained[:, source]
         change = np.flatnonzero(entries != entries[0])
         if not len(change):
             continue
         slope, rest = divmod(int(values[change[0]] - values[0]), int(entries[change[0]] - entries[0]))
         offset = int(values[0]) - slope * int(entries[0])
         if rest == 0 and slope and np.array_equal(offset + slope * entries, values):
-            found.append(Slot(name, position, count, slope, offset))
+            found.append(Slot(name, position, source, slope, offset))
     if not found:
-        raise VerificationFailed(f"constant {name} differs between probes by more than a count of the schedule: report it.")
+        raise VerificationFailed(f"constant {name} differs between probes, and no count explains it: report it.")
     return min(found, key=lambda slot: abs(slot.slope))

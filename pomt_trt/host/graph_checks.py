@@ -26,7 +26,9 @@ def check(path: str, target: Target, schedule: Schedule) -> None:
     shapes = static_shapes(inferred.graph)
     found = tokens_by_block(inferred.graph, shapes, schedule.depth)
     if found != schedule.tokens:
-        raise VerificationFailed(f"{path} holds {found} tokens by block, its schedule says {schedule.tokens}: report it.")
+        raise VerificationFailed(
+            f"{path} holds {found} tokens by block, not {schedule.tokens} as scheduled: report it."
+        )
 
 
 def check_version(model: onnx.ModelProto, target: Target) -> None:
@@ -45,8 +47,8 @@ def check_operators(graph: onnx.GraphProto, target: Target) -> None:
     for node in graph.node:
         if node.op_type in FORBIDDEN or node.op_type not in target.operators or node.domain:
             raise VerificationFailed(
-                f"node {node.name} is a {node.op_type}, which {target.name} does not take or which makes shapes dynamic. "
-                "Choose another --target or --method, or report it."
+                f"node {node.name} is a {node.op_type}, which {target.name} does not take or which makes shapes vary."
+                " Choose another --target or --method, or report it."
             )
         if node.op_type == "TopK":
             if node.input[1] not in constants:

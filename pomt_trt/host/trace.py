@@ -42,7 +42,9 @@ def trace(
     model = _exported(module, image_shape, opset)
     written = {entry.domain: entry.version for entry in model.opset_import}
     if written != {"": opset}:
-        raise VerificationFailed(f"the exporter wrote opset {written}, not {opset}. Install the torch that setup.cfg names.")
+        raise VerificationFailed(
+            f"the exporter wrote opset {written}, not {opset}. Install the torch that setup.cfg names."
+        )
     model.ir_version = ir_version
     state = {name.removeprefix(prefix): value.detach().cpu().numpy() for name, value in module.state_dict().items()}
     _rename(model.graph, prefix, state)
@@ -63,7 +65,7 @@ def _exported(module: nn.Module, image_shape: tuple[int, int, int, int], opset: 
         torch.onnx.export(
             module,
             (torch.zeros(image_shape),),
-            buffer,
+            buffer,  # type: ignore[arg-type]
             dynamo=False,
             opset_version=opset,
             input_names=["image"],

@@ -1,0 +1,118 @@
+"""Flag groups of the pomt-trt command, one function each, so that a flag means the same wherever it stands.
+
+Any machine. Leaves out what the flags do: see options.py and cli.py.
+"""
+
+import argparse
+
+from pomt_trt.core.rules import RULES
+from pomt_trt.core.targets import TARGETS
+
+WAITINGS = ["default", "passive"]
+
+
+def model(command: argparse.ArgumentParser) -> None:
+    """Which model, and where its weights come from."""
+    command.add_argument("model", metavar="MODEL", help="a timm name, local-dir:PATH, or digits (bundled)")
+    group = command.add_argument_group("model")
+    group.add_argument("--checkpoint", metavar="FILE", help="weights: .safetensors, or .pth without code in it")
+    group.add_argument("--pretrained", action="store_true", help="timm's own weights, from its hub")
+    group.add_argument("--head", metavar="FILE", help="DINOv2's official linear head")
+    group.add_argument("--img-size", type=int, metavar="PX", help="another square image size than the model's own")
+    group.add_argument("--labels", metavar="FILE", help="names of the classes, one a line")
+
+
+def experiment(command: argparse.ArgumentParser) -> None:
+    """What an experiment compares, on which images."""
+    group = command.add_argument_group("what is compared")
+    group.add_argument("--method", default="pomt", metavar="M", help="pomt, topk, random or none (default: pomt)")
+    group.add_argument("--layer", type=int, metavar="L", help="block in which tokens are removed (default: pomt 3)")
+    group.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in one call (default: 1)")
+    group.add_argument("--data", metavar="DIR", help="images: class folders, a flat folder with a CSV, or unlabelled")
+    group.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
+    group.add_argument(
+        "--target", default="onnxruntime", metavar="T", help="who reads the graphs: " + ", ".join(TARGETS)
+    )
+
+
+def tokens(command: argparse.ArgumentParser) -> None:
+    """The grid of candidates."""
+    command.add_argument(
+        "--tokens",
+        metavar="START:STOP:STEP",
+        help="token counts to try, such as 196:96:4 (default: every count down to a quarter; R = 0 always)",
+    )
+
+
+def work(command: argparse.ArgumentParser) -> None:
+    """The work folder, where it may have to be made."""
+    command.add_argument("--work", required=True, metavar="DIR", help="folder for everything; a rerun goes on from it")
+
+
+def work_folder(command: argparse.ArgumentParser) -> None:
+    """The work folder of an experiment that exists."""
+    command.add_argument("work", metavar="WORK", help="folder that export or compile made")
+
+
+def engine(command: argparse.ArgumentParser) -> None:
+    """How engines are built and timed."""
+    group = command.add_argument_group("engine and timing")
+    group.add_argument("--engine", default="auto", choices=["auto", "onnxruntime"], help="default: what is here")
+    group.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: one a core)")
+    group.add_argument(
+        "--waiting", default="default", choices=["default", "passive"], help="passive: idle threads sleep"
+    )
+    group.add_argument(
+        "--max-seconds", type=float, default=3.0, metavar="S", help="timing of one candidate (default: 3)"
+    )
+
+
+def only(command: argparse.ArgumentParser) -> None:
+    """Some candidates of the grid."""
+    command.add_argument("--only", metavar="IDS", help="candidates such as r056,r098; R = 0 is always added")
+
+
+def choice(command: argparse.ArgumentParser) -> None:
+    """How the winner is chosen."""
+    group = command.add_argument_group("choice")
+    group.add_argument("--rule", default="step", choices=list(RULES), help="how the winner is chosen (default: step)")
+    group.add_argument(
+        "--alpha", type=float, default=0.5, metavar="A", help="utility's weight of latency (default: 0.5)"
+    )
+    group.add_argument("--max-accuracy-drop", type=float, default=1.0, metavar="PT", help="points (default: 1)")
+    group.add_argument("--max-latency", type=float, metavar="MS", help="milliseconds (default: any)")
+    group.add_argument(
+        "--min-gain", type=float, default=5.0, metavar="PCT", help="least gain of a step (default: 5 %%)"
+    )
+
+
+def keep(command: argparse.ArgumentParser) -> None:
+    """Whether losers keep their files."""
+    command.add_argument("--keep-engines", action="store_true", help="keep the files of engines that no rule names")
+
+
+def as_json(command: argparse.ArgumentParser) -> None:
+    """JSON for machines."""
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def bundle(command: argparse.ArgumentParser) -> None:
+    """A bundle."""
+    command.add_argument("bundle", metavar="BUNDLE", help="folder that compile or bundle made")
+
+
+def evaluate(command: argparse.ArgumentParser) -> None:
+    """What an engine is evaluated on."""
+    command.add_argument("data", metavar="DATA", help="images: class folders, a flat folder with a CSV, or unlabelled")
+    command.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of their draw (default: 0)")
+    command.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: as built)")
+
+
+def bench(command: argparse.ArgumentParser) -> None:
+    """What a bundle is compared with, and how."""
+    command.add_argument("--against", default="eager", metavar="LIST", help="baselines (default: eager)")
+    command.add_argument("--threads", default="1,2", metavar="LIST", help="CPU threads to compare with (default: 1,2)")
+    command.add_argument("--waiting", default="default,passive", metavar="LIST", help="default, passive or both")
+    command.add_argument("--max-seconds", type=float, default=40.0, metavar="S", help="for each setting (default: 40)")

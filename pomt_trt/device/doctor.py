@@ -1,0 +1,263 @@
+"""What this machine is, what is missing on it, and the line that mends it.
+
+Makes Findings from the system's files and the installed packages, on any machine; nothing heavy is imported, and
+nothing needs to be installed. Leaves out engines and measurements.
+"""
+
+import importlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+
+from pomt_trt.core.errors import MissingDependency
+from pomt_trt.device import board
+
+GIB = float(1 << 30)
+LEAST_FREE_GIB = 2.5  # of memory and of disk: bound of an exhaustive run on DeiT-S
+STEAL_BOUND = 0.02  # as core/stats' Bounds, which needs numpy
+OTHERS_BOUND = 0.10  # share of CPU time that other programs use
+LOOK_S = 0.5
+HOST_PACKAGES = (
+    ("torch", "torch"),
+    ("timm", "timm"),
+    ("onnx", "onnx"),
+    ("safetensors", "safetensors"),
+    ("scikit-learn", "sklearn"),
+)
+
+# L4T release -> JetPack; the first prefix that fits counts. Source: JetPack release notes and device listings.
+JETPACKS = (
+    ("39.", "7.2"),
+    ("38.4", "7.1"),
+    ("38.", "7.0"),
+    ("36.4.3", "6.2"),
+    ("36.4.0", "6.1"),
+    ("36.4", "6.2"),
+    ("36.5", "6.2"),
+    ("36.", "6.0"),
+    ("35.1", "5.0.2"),
+    ("35.", "5.1"),
+    ("32.7", "4.6.1 or later"),
+)
+
+
+class Finding(NamedTuple):
+    """One thing about this machine."""
+
+    name: str
+    state: str  # ok, missing (something needed), warning
+    value: str
+    remedy: str = ""
+
+
+def examine(root: str = "/", pause: Callable[[float], Any] = time.sleep) -> Tuple[Finding, ...]:
+    """All findings, in the order in which to read them.
+
+    Args:
+        root: where /proc, /sys and /etc are found.
+        pause: waits for the seconds over which contention is watched.
+    """
+    jetson = _is_jetson(root)
+    findings = [_python(), _system(), _processor(), _memory(root), _disk(), _jetson(root)]
+    findings += [_needed("numpy", "numpy"), _needed("Pillow", "PIL")]
+    findings += _engines(jetson)
+    findings += [_host_package(name, module, jetson) for name, module in HOST_PACKAGES] + [_matplotlib(jetson)]
+    findings += [_governor(root, jetson), _load(root), _contention(root, pause)]
+    return tuple(findings)
+
+
+def check(findings: Tuple[Finding, ...]) -> None:
+    """Raises MissingDependency where something is missing without which no engine can run here."""
+    missing = [finding for finding in findings if finding.state == "missing"]
+    if missing:
+        raise MissingDependency(
+            "engines cannot run here for want of: {}. Do this: {}.".format(
+                ", ".join(finding.name for finding in missing), "; ".join(finding.remedy for finding in missing)
+            )
+        )
+
+
+def table(findings: Tuple[Finding, ...]) -> str:
+    """The findings as text, a line each, with the remedy on a line below."""
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append("{:8} {:{}}  {}".format(finding.state, finding.name, width, finding.value))
+        if finding.remedy:
+            lines.append("{} -> {}".format(" " * (9 + width), finding.remedy))
+    return "\n".join(lines)
+
+
+def _python() -> Finding:
+    host = "" if sys.version_info >= (3, 10) else " (runs engines; exporting models needs 3.10 or later)"
+    return Finding("python", "ok", platform.python_version() + host)
+
+
+def _system() -> Finding:
+    value = "{} {} {}".format(platform.system(), platform.release(), platform.machine())
+    if platform.system() == "Linux":
+        return Finding("system", "ok", value)
+    return Finding("system", "warning", value, "profile on Linux: elsewhere what disturbs a measurement is not seen")
+
+
+def _processor() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Finding("processor", "ok", "{}, {} of {} cores usable".format(board.processor(), usable, os.cpu_count()))
+
+
+def _memory(root: str) -> Finding:
+    text = _read(root, "proc/meminfo")
+    total, free = (_kib(text, "MemTotal"), _kib(text, "MemAvailable"))
+    if total is None or free is None:
+        return Finding("memory", "ok", "not known")
+    value = "{:.1f} GiB, {:.1f} available".format(total * 1024 / GIB, free * 1024 / GIB)
+    if free * 1024 / GIB >= LEAST_FREE_GIB:
+        return Finding("memory", "ok", value)
+    remedy = "close other programs: profiling takes up to {:.1f} GiB".format(LEAST_FREE_GIB)
+    return Finding("memory", "warning", value, remedy)
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(os.getcwd()).free / GIB
+    value = "{:.1f} GiB free in the current folder".format(free)
+    if free >= LEAST_FREE_GIB:
+        return Finding("disk", "ok", value)
+    return Finding("disk", "warning", value, "free some space, or put the work folder on another disk with --work")
+
+
+def _is_jetson(root: str) -> bool:
+    return bool(_l4t(root)) or "jetson" in _read(root, "proc/device-tree/model").lower()
+
+
+def _l4t(root: str) -> Optional[str]:
+    """Such as 32.7.1; from '# R32 (release), REVISION: 7.1, ...'."""
+    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", _read(root, "etc/nv_tegra_release"))
+    return "{}.{}".format(*found.groups()) if found else None
+
+
+def _jetson(root: str) -> Finding:
+    if not _is_jetson(root):
+        return Finding("jetson", "ok", "no: engines run on ONNX Runtime here")
+    model = _read(root, "proc/device-tree/model").strip("\0\n ") or "a Jetson"
+    l4t = _l4t(root)
+    if l4t is None:
+        remedy = "mount that file into the container, or reinstall the package nvidia-l4t-core"
+        return Finding("jetson", "warning", model + ", /etc/nv_tegra_release not readable", remedy)
+    if tuple(int(part) for part in l4t.split(".")[:2]) < (32, 7):
+        value = "{}, L4T {}: its TensorRT is older than 8.2, which is needed (JetPack 4.6 has 8.0)".format(model, l4t)
+        return Finding("jetson", "missing", value, "flash JetPack 4.6.1 (L4T 32.7.1) or later")
+    jetpack = next((name for prefix, name in JETPACKS if l4t.startswith(prefix)), "not known")
+    return Finding("jetson", "ok", "{}, L4T {}, JetPack {}".format(model, l4t, jetpack))
+
+
+def _engines(jetson: bool) -> List[Finding]:
+    """The libraries that run engines: one is needed, on a Jetson preferably TensorRT."""
+    tensorrt, cuda = _version("tensorrt"), _version("pycuda")
+    venv = " (in a virtual environment made with --system-site-packages)"
+    return [
+        _onnxruntime(spare=bool(tensorrt and cuda)),
+        _jetson_package("tensorrt", tensorrt, jetson, "sudo apt-get install nvidia-jetpack" + venv),
+        _jetson_package("pycuda", cuda, jetson, "PATH=$PATH:/usr/local/cuda/bin pip install pycuda"),
+    ]
+
+
+def _onnxruntime(spare: bool) -> Finding:
+    """ONNX Runtime and what it can; `spare` where TensorRT can run engines instead."""
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        absent = importlib.util.find_spec("onnxruntime") is None
+        value = "not installed" if absent else "installed, but does not load: {}".format(error)
+        return Finding("onnxruntime", "warning" if spare else "missing", value, "pip install onnxruntime")
+    pool = "each engine has a thread pool of its own (one for all from 1.21 on)"
+    if hasattr(runtime, "set_global_thread_pool_sizes"):
+        pool = "engines can share one thread pool"
+    return Finding("onnxruntime", "ok", "{}, {}".format(getattr(runtime, "__version__", "version not known"), pool))
+
+
+def _jetson_package(name: str, version: Optional[str], jetson: bool, remedy: str) -> Finding:
+    if version or not jetson:
+        return Finding(name, "ok", version or "not installed; not needed here")
+    return Finding(name, "warning", "not installed: no TensorRT engines", remedy)
+
+
+def _needed(name: str, module: str) -> Finding:
+    version = _version(name, module)
+    return Finding(name, "ok", version) if version else Finding(name, "missing", "not installed", "pip install " + name)
+
+
+def _host_package(name: str, module: str, jetson: bool) -> Finding:
+    version = _version(name, module)
+    if version or jetson or sys.version_info < (3, 10):
+        return Finding(name, "ok", version or "not installed; not needed where engines only run")
+    return Finding(name, "warning", "not installed; compile and export need it", "pip install 'pomt-trt[host]'")
+
+
+def _matplotlib(jetson: bool) -> Finding:
+    version = _version("matplotlib")
+    if version or jetson or sys.version_info < (3, 10):
+        return Finding("matplotlib", "ok", version or "not installed; not needed where engines only run")
+    return Finding("matplotlib", "warning", "not installed: no figures", "pip install 'pomt-trt[report]'")
+
+
+def _version(name: str, module: str = "") -> Optional[str]:
+    """The installed version, without importing the package; None where it is not there."""
+    if importlib.util.find_spec(module or name) is None:
+        return None
+    try:
+        if sys.version_info >= (3, 8):
+            return str(importlib.import_module("importlib.metadata").version(name))
+        return str(importlib.import_module("pkg_resources").get_distribution(name).version)
+    except Exception:  # neither library says what it raises; the package is there all the same
+        return "version not known"
+
+
+def _governor(root: str, jetson: bool) -> Finding:
+    governor = _read(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
+    if governor in ("", "performance"):
+        return Finding("clock governor", "ok", governor or "not visible here (a virtual machine or container)")
+    remedy = "sudo jetson_clocks" if jetson else "sudo cpupower frequency-set -g performance"
+    return Finding("clock governor", "warning", governor + ": clocks may move while engines are timed", remedy)
+
+
+def _load(root: str) -> Finding:
+    found = re.match(r"[\d.]+", _read(root, "proc/loadavg"))
+    if not found:
+        return Finding("load", "ok", "not known")
+    load, cores = float(found.group()), os.cpu_count() or 1
+    value = "{:.2f} on average over the last minute, {} cores".format(load, cores)
+    if load <= cores:
+        return Finding("load", "ok", value)
+    return Finding("load", "warning", value, "wait until other programs have finished: latencies will be contended")
+
+
+def _contention(root: str, pause: Callable[[float], Any]) -> Finding:
+    if not _read(root, "proc/stat") or platform.system() != "Linux":
+        return Finding("contention", "ok", "not known")
+    before = board.read(time.perf_counter)
+    pause(LOOK_S)
+    seen = board.contention(before, board.read(time.perf_counter))
+    steal, others = seen["steal"], seen["others"]
+    value = "in {} s the hypervisor took {:.0f} %, other programs {:.0f} %".format(LOOK_S, 100 * steal, 100 * others)
+    if steal <= STEAL_BOUND and others <= OTHERS_BOUND:
+        return Finding("contention", "ok", value)
+    return Finding("contention", "warning", value, "profile on a quieter machine: latencies will be contended")
+
+
+def _kib(text: str, key: str) -> Optional[int]:
+    found = re.search(r"^{}:\s*(\d+) kB".format(key), text, re.MULTILINE)
+    return int(found.group(1)) if found else None
+
+
+def _read(root: str, path: str) -> str:
+    """The file's text; empty where there is none."""
+    try:
+        with open(os.path.join(root, path), errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -108,12 +108,13 @@ def test_shipped_model_classifies_held_out_pictures(shipped, tmp_path):
     import torch
 
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(shipped))
-    digits.write_folder(tmp_path)
+    digits.write_folder(tmp_path, count=200)  # of 450, for time
     files = sorted(tmp_path.glob("*/*.png"))
-    batch = torch.stack([transform(Image.open(file)) for file in files])  # (450, 1, 28, 28)
+    batch = torch.stack([transform(Image.open(file)) for file in files])  # (200, 1, 28, 28)
     labels = torch.tensor([int(file.parent.name) for file in files])
     with torch.inference_mode():
-        right = (shipped(batch).argmax(dim=1) == labels).float().mean().item()
+        guesses = torch.cat([shipped(images).argmax(dim=1) for images in batch.split(50)])
+    right = (guesses == labels).float().mean().item()
     assert right >= 0.97
 
 

@@ -97,7 +97,8 @@ def _split(labels: Labels, *, held_out: bool) -> NDArray[np.intp]:
         rank[members] = random.permutation(len(members))
         quarter[members] = round(len(members) / 4)
     order = np.lexsort((labels, rank))  # classes take turns, so the first ten show every digit
-    return order[(rank < quarter)[order] == held_out]
+    chosen: NDArray[np.intp] = order[(rank < quarter)[order] == held_out]
+    return chosen
 
 
 def _enlarge(sample: NDArray[Any]) -> Images:

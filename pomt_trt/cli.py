@@ -1,6 +1,6 @@
 """The pomt-trt command: flags, one call a subcommand, and what is printed.
 
-One subcommand a stage; each imports its stage when it is called. Results go to stdout, progress and messages to stderr.
+One subcommand a stage; each imports its stage when it is called, so that doctor runs where nothing is installed. Results go to stdout, progress and messages to stderr.
 """
 
 import argparse
@@ -10,11 +10,10 @@ import logging
 import sys
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
-from pomt_trt import __version__, flags, options
+from pomt_trt import __version__, flags
 from pomt_trt.core import describe, store
 from pomt_trt.core.errors import PomtError
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device.profiling import Settings
 
 EXAMPLES = """examples:
   pomt-trt compile digits --work work/digits                     the bundled model, every candidate
@@ -74,11 +73,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _options(arguments: argparse.Namespace) -> options.Options:
+def _options(arguments: argparse.Namespace) -> Any:
     """The Options of a command that names a model; flags that it lacks keep their defaults."""
     given = dict(vars(arguments))
     for name in ("run", "command", "json", "only"):
         given.pop(name, None)
+    from pomt_trt import options
+
     return options.make(given.pop("model"), given.pop("work"), **given)
 
 
@@ -146,11 +147,15 @@ def _report(arguments: argparse.Namespace) -> None:
     print("\n".join(stages.report(arguments.work)))
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
+def _settings(arguments: argparse.Namespace) -> Any:
+    from pomt_trt import options
+
     return options.settings(arguments.threads, arguments.waiting, arguments.max_seconds)
 
 
-def _choice(arguments: argparse.Namespace) -> options.Choice:
+def _choice(arguments: argparse.Namespace) -> Any:
+    from pomt_trt import options
+
     return options.choice(
         arguments.rule, arguments.alpha, arguments.max_accuracy_drop, arguments.max_latency, arguments.min_gain
     )
@@ -174,6 +179,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
+    from pomt_trt import options
     from pomt_trt.core.progress import Progress
     from pomt_trt.device import bench
 

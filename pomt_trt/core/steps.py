@@ -19,12 +19,12 @@ import numpy as np
 from pomt_trt.core.records import Interval, Step
 
 MIN_DROP = 0.02  # of the latency before it: a smaller step is not worth a name
-SIGNIFICANCE = 0.01  # of a step, over all gaps of the curve together
+SIGNIFICANCE = 0.003  # of a step, over all gaps of the curve together
 NOISE_FLOOR = 0.001  # relative: no interval is believed to be narrower than this
-VALLEY_SIGMA = 5.0  # how far a single count must stand out from both its neighbours
+SINGLE_SIGMA = 3.5  # how far a single count must stand out from each of its neighbours
 BAD_BUILDS = 0.15  # at most this share of the points may be set aside as dear; more is a pattern, not bad luck
 NEAR_POINTS = 24  # on each side of a boundary, or a sixth of the curve: what its drop is judged by
-SEGMENT_PENALTY = 4.0  # times log(points): what one more line must gain in chi-square
+SEGMENT_PENALTY = 3.0  # times log(points): what one more line must gain in chi-square
 
 
 class Curve(NamedTuple):
@@ -108,14 +108,17 @@ def _noise_scale(curve: Curve) -> float:
     expected = np.sqrt(se[1:-1] ** 2 + ((1 - share) * se[:-2]) ** 2 + (share * se[2:]) ** 2)
     spacing = t[:-2] - t[2:]
     even = spacing <= 2 * spacing.min()
-    if even.sum() < 12:
+    if even.mean() < 0.6:  # a search measures where it expects steps and valleys: its residuals are no noise
         return 1.0
     return float(max(1.0, 1.48 * np.median(np.abs(residual / expected)[even])))
 
 
 def _split_singles(curve: Curve, min_drop: float) -> Tuple[Curve, List[Tuple[Curve, int]]]:
-    """The curve without dear single counts (bad builds) and cheap ones (valleys), and the valleys."""
-    dear = _standing_out(curve, 1.0, min_drop)
+    """The curve without dear single counts (bad builds) and cheap ones (valleys), and the valleys.
+
+    Dear is what also exceeds the second count above: beside a valley every count looks dear.
+    """
+    dear = [i for i in _standing_out(curve, 1.0, min_drop) if i < 2 or curve.z[i] > curve.z[i - 2]]
     if 0 < len(dear) <= BAD_BUILDS * len(curve.tokens):
         curve = _without(curve, dear)
     cheap = _standing_out(curve, -1.0, min_drop)
@@ -125,13 +128,10 @@ def _split_singles(curve: Curve, min_drop: float) -> Tuple[Curve, List[Tuple[Cur
 def _standing_out(curve: Curve, sign: float, min_drop: float) -> List[int]:
     """Inner points that lie above (sign 1) or below (-1) both neighbours by more than noise and min_drop."""
     z, se = sign * curve.z, curve.se
-    out = []
-    for i in range(1, len(z) - 1):
-        margins = (z[i] - z[i - 1], z[i] - z[i + 1])
-        noise = (math.hypot(se[i], se[i - 1]), math.hypot(se[i], se[i + 1]))
-        if all(m > max(VALLEY_SIGMA * s, min_drop) for m, s in zip(margins, noise)):
-            out.append(i)
-    return out
+    margin, noise = np.diff(z), SINGLE_SIGMA * np.hypot(se[1:], se[:-1])
+    above = margin[:-1] > np.maximum(noise[:-1], min_drop)
+    below = -margin[1:] > np.maximum(noise[1:], min_drop)
+    return [int(i) + 1 for i in np.flatnonzero(above & below)]
 
 
 def _without(curve: Curve, indices: List[int]) -> Curve:
@@ -147,7 +147,7 @@ def _valley_step(curve: Curve, index: int) -> Step:
 
 
 def _step(curve: Curve, before: int, edge: int, drop: float, error: float, valley: bool) -> Step:
-    level_ms = math.exp(curve.z[before])
+    level_ms, drop = math.exp(curve.z[before]), float(drop)
     low, high = drop - 1.96 * error, drop + 1.96 * error
     p_value = 0.5 * math.erfc(drop / error / math.sqrt(2)) * len(curve.tokens)
     return Step(
@@ -155,8 +155,8 @@ def _step(curve: Curve, before: int, edge: int, drop: float, error: float, valle
         from_tokens=int(curve.tokens[before]),
         drop_ms=level_ms * -math.expm1(-drop),
         drop_ci_ms=(level_ms * -math.expm1(-low), level_ms * -math.expm1(-high)),
-        p_value=min(1.0, p_value),
-        valley=valley,
+        p_value=float(min(1.0, p_value)),
+        valley=bool(valley),
     )
 
 

@@ -1,0 +1,217 @@
+"""What a curve measured in part can still hold: the best that any unmeasured count could be.
+
+Makes bounds from measured points, known accuracies and the goal, on any machine; knows numbers only. Leaves out what to
+build next (core/search).
+
+Latency falls with tokens, so an unmeasured count is at least as slow as the next measured count below it. That is a
+bound, not a guess, with two exceptions that are looked for: valleys (counts at multiples of 8, 16 or 32 that are
+cheaper than both neighbours, as ONNX Runtime's CPU kernels have) form a falling curve of their own, and a point slower
+than one with more tokens is a bad build or a disturbed profile, and bounds nothing.
+"""
+
+import bisect
+import functools
+import math
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from pomt_trt.core.records import Interval
+from pomt_trt.core.rules import MIN_GAIN, ROUNDING
+
+VALLEY_PERIODS = (32, 16, 8)  # looked for in this order; the next only where the one before was found
+FAR_SLOWER = 1.25  # times R = 0: no method adds that much, but a bad build does
+VALLEY_DEPTH = 0.015  # relative: a shallower one is not pursued
+
+
+class Goal(NamedTuple):
+    """What the choice will be made by: a rule of core/rules and its constraints."""
+
+    rule: str
+    alpha: float = 0.5
+    max_accuracy_drop: Optional[float] = None  # fraction
+    max_latency_ms: Optional[float] = None
+    min_gain: float = MIN_GAIN
+
+
+class Point(NamedTuple):
+    """What was measured of one count. builds_ms: latency of each engine built for it; () where the build failed.
+
+    latency_ms and its interval are those of the engine that is kept: the fastest of its builds.
+    """
+
+    tokens: int
+    latency_ms: float = math.nan
+    latency_ci_ms: Interval = (math.nan, math.nan)
+    builds_ms: Tuple[float, ...] = ()
+    more: bool = False  # whether more samples could be had
+
+    @property
+    def failed(self) -> bool:
+        """True where no engine came out."""
+        return not self.builds_ms
+
+
+class State(NamedTuple):
+    """All that is known at some moment of a search."""
+
+    grid: Tuple[int, ...]  # descending counts; the first is R = 0
+    goal: Goal
+    points: Dict[int, Point]
+    accuracy: Dict[int, float]
+    accuracy_on_demand: bool = False  # one machine: accuracies can be asked for; board: all are there beforehand
+    batch_size: int = 1
+    builds_vary: bool = False  # whether two builds of one candidate differ (TensorRT), so that rebuilding tells more
+    max_builds: Optional[int] = None
+    out_of_time: bool = False
+
+    @property
+    def builds(self) -> int:
+        """Engines built so far, failures included."""
+        return sum(max(1, len(point.builds_ms)) for point in self.points.values())
+
+
+class View:
+    """A State seen by its bounds. Scores are what the rule maximises, in units of utility."""
+
+    def __init__(self, state: State) -> None:
+        self.state, self.goal, self.grid = state, state.goal, state.grid
+        top = state.points[state.grid[0]]
+        self.latency0, self.accuracy0 = top.latency_ms, state.accuracy[state.grid[0]]
+        self.build_effect = build_effect(state)
+        self.points = {t: p for t, p in state.points.items() if not p.failed and t != state.grid[0]}
+        self.known_accuracy = sorted(state.accuracy)
+        self.period = valley_period(state)
+        self.dear = self._dear()
+        self.firm = self._firm(set())
+        self.admissible = [t for t in state.grid[1:] if self.may_keep_accuracy(t) and not self._failed(t)]
+
+    def _failed(self, tokens: int) -> bool:
+        return tokens in self.state.points and self.state.points[tokens].failed
+
+    def accuracy(self, tokens: int) -> float:
+        """Accuracy of a count; where unknown the most it can be: that of the next known count above."""
+        if tokens in self.state.accuracy:
+            return self.state.accuracy[tokens]
+        above = bisect.bisect_right(self.known_accuracy, tokens)
+        return self.state.accuracy[self.known_accuracy[above]]
+
+    def may_keep_accuracy(self, tokens: int) -> bool:
+        """Whether a count can be within the accuracy constraint; unknown ones below a known failure cannot."""
+        limit = self.goal.max_accuracy_drop
+        return limit is None or self.accuracy0 - self.accuracy(tokens) <= limit + ROUNDING
+
+    def is_valley(self, tokens: int) -> bool:
+        """Whether a count belongs to the valleys' curve."""
+        return self.period is not None and tokens % self.period == 0
+
+    def interval(self, tokens: int) -> Interval:
+        """Where the curve lies at a measured count: at the lower median of its builds, with the interval of timing.
+
+        The kept engine is the fastest build, whose luck is its own; a bad build is no part of the curve either.
+        """
+        point = self.points[tokens]
+        scale = lower_median(point.builds_ms) / point.latency_ms
+        return scale * point.latency_ci_ms[0], scale * point.latency_ci_ms[1]
+
+    def build_noise(self, above: int, below: int) -> float:
+        """Relative standard error, from builds alone, of the drop between two measured counts."""
+        builds = [len(self.points[t].builds_ms) for t in (above, below)]
+        return self.build_effect * math.sqrt(sum(1.0 / n for n in builds))
+
+    def _dear(self) -> Set[int]:
+        """Measured counts that are slower than one of their kind with more tokens, or than R = 0 by a quarter."""
+        dear = {t for t in self.points if self.interval(t)[0] > FAR_SLOWER * self.latency0}
+        for valley in (False, True):
+            least = math.inf
+            for tokens in sorted((t for t in self.points if self.is_valley(t) is valley), reverse=True):
+                low, high = self.interval(tokens)
+                if low > least:
+                    dear.add(tokens)
+                least = min(least, high)
+        return dear
+
+    def _firm(self, without: Set[int]) -> Dict[bool, List[int]]:
+        """Measured counts that bound others, ascending, apart for ordinary counts and valleys."""
+        counts = sorted(t for t in self.points if t not in self.dear and t not in without)
+        return {kind: [t for t in counts if self.is_valley(t) is kind] for kind in (False, True)}
+
+    def below(self, tokens: int, firm: Optional[Dict[bool, List[int]]] = None) -> Optional[int]:
+        """The measured count that bounds an unmeasured one: the next below it of its kind."""
+        kind = (firm or self.firm)[self.is_valley(tokens)]
+        at = bisect.bisect_left(kind, tokens)
+        return kind[at - 1] if at else None
+
+    def least_latency(self, tokens: int, firm: Optional[Dict[bool, List[int]]] = None) -> float:
+        """The least that an unmeasured count's latency can be, in ms; 0 where nothing bounds it."""
+        below = self.below(tokens, firm)
+        return 0.0 if below is None else max(0.0, self.interval(below)[0])
+
+    def score(self, latency_ms: float, accuracy: float) -> float:
+        """What the rule maximises (the step rule: what it falls back to); minus infinity beyond --max-latency."""
+        goal = self.goal
+        if goal.max_latency_ms is not None and latency_ms > goal.max_latency_ms:
+            return -math.inf
+        relative = accuracy / self.accuracy0 if self.accuracy0 > 0 else 1.0
+        if goal.rule == "best-within":
+            return relative
+        if goal.rule == "utility":
+            return goal.alpha * (1 - latency_ms / self.latency0) + (1 - goal.alpha) * relative
+        return -latency_ms / self.latency0
+
+    def best_score(self) -> float:
+        """Of what was measured, R = 0 included."""
+        scores = [self.score(self.points[t].latency_ms, self.accuracy(t)) for t in self.points if t in self.candidates]
+        return max(scores + [self.score(self.latency0, self.accuracy0)])
+
+    @property
+    def candidates(self) -> Set[int]:
+        """Measured counts whose accuracy is known and within the constraint."""
+        return {t for t in self.admissible if t in self.points and t in self.state.accuracy}
+
+
+def lower_median(values: Sequence[float]) -> float:
+    """The middle value, of two the lower."""
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+def build_effect(state: State) -> float:
+    """Relative standard deviation between builds of one count, from all counts built more than once; 0 if none vary.
+
+    Bad builds are a matter of rebuilding, not of spread: the median leaves them out.
+    """
+    deviations = []
+    for point in state.points.values():
+        if len(point.builds_ms) > 1:
+            middle = lower_median(point.builds_ms)
+            scale = math.sqrt(len(point.builds_ms) / (len(point.builds_ms) - 1.0))
+            deviations += [scale * abs(math.log(ms / middle)) for ms in point.builds_ms if ms != middle]
+    return 1.48 * lower_median(deviations) if deviations and state.builds_vary else 0.0
+
+
+@functools.lru_cache(maxsize=8)
+def valley_pairs(grid: Tuple[int, ...]) -> Tuple[Tuple[int, int, int], ...]:
+    """(period, multiple, its lower neighbour) for each valley period that the grid can show, near its middle."""
+    middle, pairs = grid[len(grid) // 2], []
+    for period in VALLEY_PERIODS:
+        rest, every = (0, period) if period == VALLEY_PERIODS[0] else (period, 2 * period)
+        tell = [(t, low) for t, low in zip(grid[1:-1], grid[2:]) if t % every == rest and low % VALLEY_PERIODS[-1]]
+        if tell:
+            pairs.append((period,) + min(tell, key=lambda pair: abs(pair[0] - middle)))
+    return tuple(pairs)
+
+
+def is_deep(state: State, tokens: int, lower: int) -> bool:
+    """Whether a multiple was measured to be cheaper than the count below it."""
+    at, below = state.points.get(tokens), state.points.get(lower)
+    if at is None or below is None or at.failed or below.failed:
+        return False
+    return below.latency_ci_ms[0] > at.latency_ci_ms[1] and below.latency_ms > (1 + VALLEY_DEPTH) * at.latency_ms
+
+
+def valley_period(state: State) -> Optional[int]:
+    """The smallest multiple at which valleys were seen, or None."""
+    found = None
+    for period, tokens, lower in valley_pairs(state.grid):
+        if not is_deep(state, tokens, lower):
+            break
+        found = period
+    return found

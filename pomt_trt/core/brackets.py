@@ -1,0 +1,210 @@
+"""Brackets the steps that the step rule could choose: narrows each to two neighbouring counts.
+
+Makes the next count to build from a View of what was measured; on any machine, numbers only. Leaves out the
+significance of a step (core/steps) and bounds of latency (core/bounds).
+
+A first scan cuts the curve so finely that a step stands out from the slope of the intervals around it; those that do,
+and could hold a better edge than the best in hand, are cut until two neighbouring counts remain.
+"""
+
+import math
+from typing import List, NamedTuple, Optional, Tuple
+
+from pomt_trt.core.bounds import State, View, build_effect, lower_median
+from pomt_trt.core.steps import find_steps
+from pomt_trt.core.records import Step
+
+SCAN = 12  # intervals of the first scan
+SUSPICIOUS = 0.018  # log drop beyond the slope around it: room for a step of 3 % within the noise
+LIKELY = 4  # power of two in batch x tokens from which a count is a likely edge
+
+Asked = Tuple[str, int, str]  # kind, tokens, why
+
+
+class Gap(NamedTuple):
+    """Two measured counts with none between."""
+
+    above: int
+    below: int
+    inside: Tuple[int, ...]  # unmeasured counts between, descending
+    drop: float  # log latency
+    excess: float  # of the drop, beyond the slope around
+    ratio: float  # least loss per gain that an edge in it could have
+
+
+def next_bracket(view: View) -> Optional[Asked]:
+    """What to build, rebuild or time next, or None when every edge that could be chosen is bracketed.
+
+    While no step at all is significant the search goes on below the accuracy constraint, since the rule then becomes
+    another one (fastest-within).
+    """
+    counts = view.admissible
+    if not counts:
+        return None
+    steps = found_steps(view)
+    ends = (counts[0],) if steps else (counts[0], view.grid[-1])
+    for tokens in ends:
+        if tokens not in view.state.points:
+            return "build", tokens, "an end of the curve"
+    limit = ratio_limit(view, steps)
+    valley = _valley(view, steps, limit)
+    if valley is not None:
+        return valley
+    wanting = _wanted(view, steps, limit)
+    if wanting:
+        gap = min(wanting, key=lambda g: (g.ratio, -g.above))
+        why = "a step between {} and {} tokens".format(gap.above, gap.below)
+        for tokens in (gap.below, gap.above):
+            single = view.state.builds_vary and len(view.points[tokens].builds_ms) < 2
+            if single and _suspicious(view, gap) < gap.excess < 2.5 * _suspicious(view, gap):
+                return "rebuild", tokens, why + " or a matter of the build"
+        return "build", cut(list(gap.inside), gap.below, view.state.batch_size), why
+    return _doubtful(view, steps, limit)
+
+
+def unbracketed(view: View) -> List[int]:
+    """Unmeasured counts that could be an edge the step rule would choose."""
+    if view.goal.rule != "step":
+        return []
+    steps = found_steps(view)
+    return [t for gap in _wanted(view, steps, ratio_limit(view, steps)) for t in gap.inside]
+
+
+def _wanted(view: View, steps: Tuple[Step, ...], limit: float) -> List[Gap]:
+    """Gaps to be cut: wide ones and those that may hide a step, if its edge could be chosen."""
+    room = max(3.0, len(view.admissible) / SCAN)
+    found = []
+    for gap in gaps(view):
+        wide = len(gap.inside) + 1 > room and gap.drop > SUSPICIOUS
+        if gap.inside and (wide or gap.excess > _suspicious(view, gap)) and (gap.ratio < math.inf or not steps):
+            found += [gap] if gap.ratio <= limit else []
+    return found
+
+
+def _suspicious(view: View, gap: Gap) -> float:
+    return max(SUSPICIOUS, 2.0 * view.build_noise(gap.above, gap.below))
+
+
+def found_steps(view: View) -> Tuple[Step, ...]:
+    """The significant steps of what was measured."""
+    return significant_steps(view.state)
+
+
+def significant_steps(state: State) -> Tuple[Step, ...]:
+    """The significant steps of what was measured, at the lower median of each count's builds."""
+    points = [p for t, p in sorted(state.points.items(), reverse=True) if t != state.grid[0] and not p.failed]
+    effect = build_effect(state)
+    levels = [lower_median(p.builds_ms) for p in points]
+    intervals = []
+    for point, level in zip(points, levels):
+        half = 0.5 * (point.latency_ci_ms[1] - point.latency_ci_ms[0]) / point.latency_ms
+        half = math.hypot(half, 1.96 * effect / math.sqrt(len(point.builds_ms)))
+        intervals.append((level * (1 - half), level * (1 + half)))
+    return find_steps([p.tokens for p in points], levels, intervals)
+
+
+def ratio_limit(view: View, steps: Tuple[Step, ...]) -> float:
+    """Upper end of the loss per gain of the best edge in hand; what cannot be below it cannot be chosen."""
+    limit = math.inf
+    for step in steps:
+        if step.edge_tokens in view.candidates:
+            low, high = view.points[step.edge_tokens].latency_ci_ms
+            if (
+                1 - view.points[step.edge_tokens].latency_ms / view.latency0 >= view.goal.min_gain
+                and high < view.latency0
+            ):
+                limit = min(limit, _loss(view, step.edge_tokens) / (1 - high / view.latency0))
+    return limit
+
+
+def _loss(view: View, tokens: int) -> float:
+    return max(0.0, view.accuracy0 - view.accuracy(tokens))
+
+
+def gaps(view: View) -> List[Gap]:
+    """Gaps between the measured ordinary counts, from the top."""
+    counts = [t for t in view.grid if t in view.points and t not in view.dear and not view.is_valley(t)]
+    pairs = list(zip(counts, counts[1:]))
+    place = {t: i for i, t in enumerate(view.grid)}
+    level = {t: lower_median(view.points[t].builds_ms) for t in counts}
+    drops = [math.log(level[a] / level[b]) for a, b in pairs]
+    widths = [place[b] - place[a] for a, b in pairs]
+    found = []
+    for i, (above, below) in enumerate(pairs):
+        slope = _slope_around(drops, widths, i)
+        inside = tuple(t for t in view.grid[place[above] + 1 : place[below]] if t not in view.state.points)
+        excess = drops[i] - slope * widths[i]
+        found.append(Gap(above, below, inside, drops[i], excess, _least_ratio(view, inside + (below,), below)))
+    return found
+
+
+def _slope_around(drops: List[float], widths: List[int], at: int) -> float:
+    """Log drop per grid count in the intervals around: a low one of their slopes, so that a step there hides none here."""
+    near = range(max(0, at - 3), min(len(drops), at + 4))
+    slopes = sorted(max(0.0, drops[j] / widths[j]) for j in near if j != at and widths[j] > 1)
+    return slopes[len(slopes) // 3] if slopes else 0.0
+
+
+def _least_ratio(view: View, counts: Tuple[int, ...], below: int) -> float:
+    """Least loss per gain of an edge among the counts, were each as fast as the lowest; infinite below --min-gain."""
+    least = max(0.0, view.interval(below)[0])
+    gain = 1 - least / view.latency0
+    losses = [_loss(view, t) for t in counts if view.may_keep_accuracy(t)]
+    if not losses or gain < view.goal.min_gain:
+        return math.inf
+    return min(losses) / gain
+
+
+def cut(group: List[int], below: Optional[int], batch_size: int) -> int:
+    """Where to cut a range of counts: just above a likely edge, else at the likeliest edge, else in the middle."""
+    if below is not None and weight(below, batch_size) >= LIKELY and len(group) > 2:
+        return group[-1]
+    middle = group[len(group) // 5 : len(group) - len(group) // 5] or group
+    half = 0.5 * (len(middle) - 1)
+    best = max(range(len(middle)), key=lambda i: (max(LIKELY - 1, weight(middle[i], batch_size)), -abs(i - half)))
+    return middle[best]
+
+
+def weight(tokens: int, batch_size: int) -> int:
+    """How likely a count is an edge: the power of two in batch x tokens, the rows of every matrix product."""
+    rows = batch_size * tokens
+    return (rows & -rows).bit_length() - 1
+
+
+def _valley(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked]:
+    """The valley that could have the least loss per gain, then both its neighbours, which tell that it is one."""
+    if view.period is None:
+        return None
+    edges, place = {step.edge_tokens for step in steps}, {t: i for i, t in enumerate(view.grid)}
+    valleys = [t for t in view.admissible if view.is_valley(t)]
+    for tokens in sorted(valleys, key=lambda t: (_valley_ratio(view, t), -t)):
+        if _valley_ratio(view, tokens) > limit:
+            return None
+        around = [i for i in (place[tokens] + 1, place[tokens] - 1) if 0 < i < len(place)]
+        for count in [tokens] + [view.grid[i] for i in around]:
+            if count not in view.state.points:
+                return "build", count, "the valley at {} tokens".format(tokens)
+            if tokens not in edges and not view.state.points[count].failed and view.state.points[count].more:
+                return "time", count, "is the valley at {} tokens noise".format(tokens)
+    return None
+
+
+def _valley_ratio(view: View, tokens: int) -> float:
+    latency = view.points[tokens].latency_ci_ms[0] if tokens in view.points else view.least_latency(tokens)
+    gain = 1 - latency / view.latency0
+    return _loss(view, tokens) / gain if gain >= view.goal.min_gain else math.inf
+
+
+def _doubtful(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked]:
+    """Makes sure of both sides of a bracketed step: rebuilt where builds differ, timed again where noise hides it."""
+    edges = {step.edge_tokens for step in steps}
+    for gap in gaps(view):
+        if gap.inside or gap.ratio > limit or gap.excess <= _suspicious(view, gap):
+            continue
+        for tokens in (gap.below, gap.above):
+            point = view.points[tokens]
+            if view.state.builds_vary and len(point.builds_ms) < 2:
+                return "rebuild", tokens, "is the step at {} tokens a matter of the build".format(gap.below)
+            if gap.below not in edges and point.more:
+                return "time", tokens, "is the step at {} tokens noise".format(gap.below)
+    return None

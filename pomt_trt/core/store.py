@@ -32,25 +32,23 @@ def write_bytes(path: str, data: bytes) -> None:
 
     Raises: WorkFolderUnusable where the folder cannot be written or the disk is full.
     """
-    folder = os.path.dirname(path) or "."
-    with explained(path):
-        os.makedirs(folder, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".part-", dir=folder)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            _remove_quietly(temporary)
-            raise
+    with replacing(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(data)
 
 
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[str]:
     """Yields a temporary name beside `path` for somebody else's writer; renamed to `path` when the block succeeds."""
+    with _temporary_beside(path) as temporary:
+        yield temporary
+        _finish(temporary)
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _temporary_beside(path: str) -> Iterator[str]:
+    """An empty file, removed at the end unless it was renamed."""
     folder = os.path.dirname(path) or "."
     with explained(path):
         os.makedirs(folder, exist_ok=True)
@@ -58,13 +56,14 @@ def replacing(path: str) -> Iterator[str]:
         os.close(descriptor)
         try:
             yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
+        finally:
             _remove_quietly(temporary)
-            raise
+
+
+def _finish(temporary: str) -> None:
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.chmod(temporary, 0o644)
 
 
 @contextlib.contextmanager
@@ -89,12 +88,14 @@ def explained(path: str) -> Iterator[None]:
 
 def hard_link(source: str, target: str) -> None:
     """Makes `target` the same file as `source`; a copy where the file system has no links."""
-    with replacing(target) as temporary:
+    with _temporary_beside(target) as temporary:
         os.unlink(temporary)
         try:
-            os.link(source, temporary)
+            os.link(source, temporary)  # from here on both names have one mode: it is left as it is
         except OSError:
             shutil.copyfile(source, temporary)
+            _finish(temporary)
+        os.replace(temporary, target)  # does nothing, and leaves the temporary name, where target is that link already
 
 
 def sha256_of(path: str) -> str:

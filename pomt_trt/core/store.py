@@ -99,11 +99,19 @@ def hard_link(source: str, target: str) -> None:
 
 
 def sha256_of(path: str) -> str:
-    """Hex digest of a file's bytes."""
+    """Hex digest of a file's bytes.
+
+    Raises: InputError where it cannot be read.
+    """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(
+            "cannot read {}: {}. Check the path and its permissions.".format(path, _reason(error))
+        ) from error
     return digest.hexdigest()
 
 
@@ -184,7 +192,8 @@ def write_record(path: str, record: Any, inputs: Optional[Dict[str, str]] = None
 def read_record(path: str, kind: Type[RecordT]) -> Stored:
     """Reads a record of the given kind.
 
-    Raises: CorruptArtifact if the file is damaged, of another kind or of a newer schema; InputError if it is absent.
+    Raises: CorruptArtifact if the file is damaged, not readable, of another kind or of a newer schema; InputError if it
+        is absent.
     """
     try:
         with open(path, "rb") as file:
@@ -199,7 +208,12 @@ def read_record(path: str, kind: Type[RecordT]) -> Stored:
         return Stored(from_json(kind, body["value"]), inputs)
     except FileNotFoundError:
         raise InputError("{} does not exist: run the stage that makes it, or compile.".format(path)) from None
-    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise CorruptArtifact(
+            "cannot read {}: {}. Give it back its permissions, or delete it and run the same command again to make it "
+            "anew.".format(path, _reason(error))
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CorruptArtifact(
             "{} is damaged: {}. Delete it and run the same command again to make it anew.".format(path, error)
         ) from error
@@ -252,6 +266,10 @@ def _remove_leftovers(folder: str) -> None:
         for name in names:
             if name.startswith(".part-"):
                 _remove_quietly(os.path.join(directory, name))
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _remove_quietly(path: str) -> None:

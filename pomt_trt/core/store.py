@@ -80,9 +80,7 @@ def explained(path: str) -> Iterator[None]:
             errno.EROFS: "the file system is read-only. Choose another --work folder",
             errno.ENOTDIR: "a part of this path is a file. Choose another --work folder",
             errno.EEXIST: "a part of this path is a file. Choose another --work folder",
-        }.get(error.errno or 0)
-        if advice is None:
-            raise
+        }.get(error.errno or 0, "{}. Choose another --work folder".format(_reason(error)))
         raise WorkFolderUnusable("cannot write {}: {}.".format(path, advice)) from error
 
 
@@ -242,13 +240,17 @@ def locked(folder: str) -> Iterator[None]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             lock.seek(0)
             raise WorkFolderUnusable(
                 "{} is in use by process {}. Wait for it, or choose another --work folder.".format(
                     folder, lock.read().strip() or "(unknown)"
                 )
             ) from None
+        except OSError as error:
+            raise WorkFolderUnusable(
+                "{} cannot be locked: {}. Choose a --work folder on a local disk.".format(folder, _reason(error))
+            ) from error
         with explained(folder):
             lock.truncate(0)
             lock.write(str(os.getpid()))

@@ -260,11 +260,14 @@ def locked(folder: str) -> Iterator[None]:
 
 
 def _remove_leftovers(folder: str) -> None:
-    """Deletes the unfinished files and folders of a process that was killed; under the lock nobody else writes here."""
+    """Deletes the unfinished files and folders of a process that was killed; under the lock nobody else writes here.
+
+    A work folder inside this one has a lock of its own, and is left alone.
+    """
     for directory, folders, names in os.walk(folder):
-        for name in folders:
-            if name.startswith(".part-"):
-                shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
+        for name in [name for name in folders if name.startswith(".part-")]:
+            shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
+        folders[:] = [name for name in folders if not os.path.exists(os.path.join(directory, name, ".lock"))]
         for name in names:
             if name.startswith(".part-"):
                 _remove_quietly(os.path.join(directory, name))

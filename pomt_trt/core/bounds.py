@@ -141,9 +141,13 @@ class View:
         return kind[at - 1] if at else None
 
     def least_latency(self, tokens: int, firm: Optional[Dict[bool, List[int]]] = None) -> float:
-        """The least that an unmeasured count's latency can be, in ms; 0 where nothing bounds it."""
+        """The least that an unmeasured count's latency can be, in ms; 0 where nothing bounds it.
+
+        The level measured below, not the lower end of its interval: of what noise alone could make better, much is
+        always left, and contenders are timed again instead.
+        """
         below = self.below(tokens, firm)
-        return 0.0 if below is None else max(0.0, self.interval(below)[0])
+        return 0.0 if below is None else lower_median(self.points[below].builds_ms)
 
     def score(self, latency_ms: float, accuracy: float) -> float:
         """What the rule maximises (the step rule: what it falls back to); minus infinity beyond --max-latency."""

@@ -21,6 +21,7 @@ Rounds = Sequence[Sequence[float]]
 EDGE_QUANTILE = 0.02  # the clean lower edge; not the minimum, which one bad clock reading can own
 START_QUANTILE = 0.20  # the search starts here: right as long as a fifth of the runs were undisturbed
 CLIMB_STEPS = 20
+TIGHT = 0.08  # relative distance of the 5th and 95th percentile within which samples can be one mode
 RESAMPLES = 200  # of a final interval
 QUICK_RESAMPLES = 40  # of an interval that only decides whether to go on
 COVERAGE = 0.95
@@ -233,19 +234,27 @@ def _blocks(index: np.ndarray) -> np.ndarray:
 def _lowest_mode(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Centre of the lowest mode for each row of weights (rows, samples) over the sorted values."""
     mass = np.cumsum(weights, axis=1)  # (rows, samples)
-    total = mass[:, -1:]
-    edge = values[_first_reaching(mass, EDGE_QUANTILE * total)]
-    centre = values[_first_reaching(mass, START_QUANTILE * total)]
+    edge, start, median = (values[_first_reaching(mass, q * mass[:, -1:])] for q in (EDGE_QUANTILE, START_QUANTILE, 0.5))
+    single = _single_mode(values, mass, median)
     padded = np.hstack([np.zeros((len(mass), 1), dtype=mass.dtype), mass])
     row = np.arange(len(mass))
     below = padded[row, np.searchsorted(values, edge, side="left")]
+    centre = np.where(single, median, start)
     for _ in range(CLIMB_STEPS):
         inside = padded[row, np.searchsorted(values, 2 * centre - edge, side="right")]
         moved = values[_first_reaching(mass, (0.5 * (below + inside))[:, None])]
+        moved = np.where(single, median, moved)
         if np.array_equal(moved, centre):
             break
         centre = moved
     return np.asarray(centre)
+
+
+def _single_mode(values: np.ndarray, mass: np.ndarray, median: np.ndarray) -> np.ndarray:
+    """Which rows are one tight mode: narrow, and about as wide above the median as below. Its best centre is that."""
+    low, high = (values[_first_reaching(mass, q * mass[:, -1:])] for q in (0.05, 0.95))
+    up, down = high - median, median - low
+    return np.asarray((high - low < TIGHT * median) & (up < 2 * down) & (down < 2 * up))
 
 
 def _first_reaching(mass: np.ndarray, target: np.ndarray) -> np.ndarray:

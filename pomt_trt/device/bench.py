@@ -131,10 +131,10 @@ def _check(against: Sequence[str], threads: Sequence[int], waitings: Sequence[st
 def _engines(folder: str, bundle: Bundle, photo: str) -> Dict[str, List[str]]:
     """The commands that time engines; where R = 0 was chosen, there is no other."""
     timed = [sys.executable, "-m", "pomt_trt.device.timed", folder]
-    commands = {"chosen": timed, "end-to-end": timed + ["--image", photo]}
+    commands = {"chosen": timed}
     if bundle.engine.file != bundle.unreduced_engine.file:
         commands["unreduced"] = timed + ["--which", "unreduced"]
-    return commands
+    return dict(commands, **{"end-to-end": timed + ["--image", photo]})
 
 
 def _baselines(

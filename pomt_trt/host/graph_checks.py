@@ -6,29 +6,31 @@ Raises VerificationFailed, or returns quietly. On the workstation. Leaves out nu
 import onnx
 
 from pomt_trt.core.errors import VerificationFailed
-from pomt_trt.core.records import Schedule
 from pomt_trt.core.targets import MOST_RANKED_TOKENS, Target
 
 FORBIDDEN = {"NonZero", "Loop", "If", "Scan", "ScatterND", "RandomUniform", "RandomNormal"}
 
 
-def check(path: str, target: Target, schedule: Schedule) -> None:
+def check(path: str, target: Target, tokens: tuple[int, ...]) -> None:
     """Checks one written graph: ONNX's own checker, version, operators, static shapes, and the tokens in each block.
 
     Args:
         path: the .onnx file, with its weights beside it.
+        tokens: what must enter each block, then leave the last.
     """
-    onnx.checker.check_model(path)
+    try:
+        onnx.checker.check_model(path)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise VerificationFailed(f"{path} is no valid ONNX: {reason}. Update torch and onnx, or report it.") from error
     model = onnx.load(path, load_external_data=False)
     check_version(model, target)
     check_operators(model.graph, target)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     shapes = static_shapes(inferred.graph)
-    found = tokens_by_block(inferred.graph, shapes, schedule.depth)
-    if found != schedule.tokens:
-        raise VerificationFailed(
-            f"{path} holds {found} tokens by block, not {schedule.tokens} as scheduled: report it."
-        )
+    found = tokens_by_block(inferred.graph, shapes, len(tokens) - 1)
+    if found != tokens:
+        raise VerificationFailed(f"{path} holds {found} tokens by block, not {tokens} as scheduled: report it.")
 
 
 def check_version(model: onnx.ModelProto, target: Target) -> None:

@@ -97,8 +97,22 @@ def counts(tokens: int, prefix_tokens: int, asked: Optional[str]) -> Tuple[int, 
 
 
 def grid(experiment: Experiment, family: Family, asked: Optional[str]) -> List[Candidate]:
-    """The family's candidates of the counts asked for, R = 0 first; all of them where none are asked for."""
+    """The family's candidates of the counts asked for, R = 0 first; all of them where none are asked for.
+
+    Raises: UsageError for a count that was not exported.
+    """
     if asked is None:
         return list(family.candidates)
     wanted = set(counts(experiment.model.tokens, experiment.model.prefix_tokens, asked))
+    missing = wanted - {candidate.schedule.tokens_after for candidate in family.candidates}
+    if missing:
+        raise UsageError(
+            "--tokens {} asks for {} tokens, but no such graph was exported as {}. Choose from {}, or export them first: "
+            "pomt-trt export MODEL --tokens {}.".format(asked, max(missing), family.form, _exported(family), asked)
+        )
     return [candidate for candidate in family.candidates if candidate.schedule.tokens_after in wanted]
+
+
+def _exported(family: Family) -> str:
+    exported = [candidate.schedule.tokens_after for candidate in family.candidates]
+    return "{} to {}".format(max(exported), min(exported))

@@ -52,7 +52,7 @@ class Reading(NamedTuple):
 
 def read(clock: Any) -> Reading:
     """The counters now. `clock` gives seconds."""
-    fields = [int(text) for text in _read("/proc/stat").splitlines()[0].split()[1:9]] or [0] * 8
+    fields = [int(text) for text in _read("/proc/stat").split("\n")[0].split()[1:9]] or [0] * 8
     user, nice, system, idle, iowait, irq, softirq, steal = fields
     times = os.times()
     own = int((times.user + times.system) * os.sysconf("SC_CLK_TCK"))
@@ -74,10 +74,11 @@ def contention(before: Reading, after: Reading) -> Dict[str, float]:
     """
     ticks = max(1, after.cpu_ticks - before.cpu_ticks)
     others = (after.busy_ticks - before.busy_ticks) - (after.own_ticks - before.own_ticks)
+    switches = after.involuntary - before.involuntary  # a thread that has ended takes its own along
     return {
         "steal": (after.steal_ticks - before.steal_ticks) / ticks,
         "others": max(0.0, others / ticks),
-        "involuntary_per_s": (after.involuntary - before.involuntary) / max(1e-9, after.wall_s - before.wall_s),
+        "involuntary_per_s": max(0.0, switches / max(1e-9, after.wall_s - before.wall_s)),
     }
 
 

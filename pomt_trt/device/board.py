@@ -29,13 +29,13 @@ def device_spec(engine: str) -> DeviceSpec:
 
 
 def processor() -> str:
-    """The CPU's name, with family and model where several share a name; it decides which kernels an engine holds."""
+    """The CPU's name, with family and model (x86) or implementer and part (ARM), since several share a name; it decides which kernels an engine holds."""
     fields: Dict[str, str] = {}
     for line in _read("/proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
     name = fields.get("model name") or platform.processor() or platform.machine()
-    detail = [fields[key] for key in ("cpu family", "model") if key in fields]
+    detail = [fields[key] for key in ("cpu family", "model", "CPU implementer", "CPU part") if key in fields]
     return " ".join([name] + (["({})".format("/".join(detail))] if detail else []))
 
 

@@ -71,6 +71,8 @@ def explained(path: str) -> Iterator[None]:
     """Turns the operating system's refusals to write into WorkFolderUnusable, with what to do."""
     try:
         yield
+    except BrokenPipeError:  # no file: a reader that has gone
+        raise
     except OSError as error:
         advice = {
             errno.ENOSPC: "the disk is full. Free some space and run the same command again: finished work is kept",

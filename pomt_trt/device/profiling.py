@@ -73,7 +73,7 @@ def engine_of(
     work: WorkFolder, family: Family, candidate_id: str, device: DeviceSpec, settings: Settings
 ) -> Optional[Engine]:
     """The record of a candidate's engine, if it was built from today's graph."""
-    inputs = worker.engine_inputs(family.graph_sha256[candidate_id], device, settings.threads)
+    inputs = _engine_inputs(family, candidate_id, device, settings)
     return store.read_matching(work.engine_record(device.id, candidate_id), Engine, inputs)
 
 
@@ -84,7 +84,7 @@ def latency_of(
     engine = engine_of(work, family, candidate_id, device, settings)
     if engine is None:
         return None
-    inputs = worker.latency_inputs(engine.sha256, settings.threads, settings.waiting, settings.max_s)
+    inputs = worker.latency_inputs(engine.sha256, settings.threads, settings.waiting)
     return store.read_matching(work.latency(device.id, candidate_id), LatencyProfile, inputs)
 
 
@@ -92,8 +92,12 @@ def failure_of(
     work: WorkFolder, family: Family, candidate_id: str, device: DeviceSpec, settings: Settings
 ) -> Optional[Failure]:
     """Why a candidate has no engine, if it was tried."""
-    inputs = worker.engine_inputs(family.graph_sha256[candidate_id], device, settings.threads)
+    inputs = _engine_inputs(family, candidate_id, device, settings)
     return store.read_matching(work.failure(device.id, candidate_id), Failure, inputs)
+
+
+def _engine_inputs(family: Family, candidate_id: str, device: DeviceSpec, settings: Settings) -> Dict[str, str]:
+    return worker.engine_inputs(family.graph_sha256[candidate_id], family.weights_sha256, device, settings.threads)
 
 
 def group_size(weights_bytes: int) -> int:
@@ -111,7 +115,8 @@ def _request(
     timed: bool,
 ) -> worker.Request:
     def job(candidate_id: str) -> worker.Job:
-        return worker.Job(candidate_id, work.graph(family.form, candidate_id), family.graph_sha256[candidate_id])
+        graph = work.graph(family.form, candidate_id)
+        return worker.Job(candidate_id, graph, family.graph_sha256[candidate_id], family.weights_sha256)
 
     return worker.Request(
         device=device,
@@ -195,7 +200,7 @@ def _show(event: Dict[str, Any], progress: Progress, counts: bool) -> None:
 def _record_killed(request: worker.Request, outcome: _Outcome) -> None:
     job = next(job for job in request.jobs + (request.reference,) if job.candidate_id == outcome.building)
     reason = "the build was ended by {}; if the system did it, memory ran out".format(_name_of(outcome.exit_code))
-    inputs = worker.engine_inputs(job.onnx_sha256, request.device, request.threads)
+    inputs = worker.engine_inputs(job.onnx_sha256, job.weights_sha256, request.device, request.threads)
     path = os.path.join(request.engines, job.candidate_id + ".failed.json")
     store.write_record(path, Failure(job.candidate_id, "build", reason), inputs)
 

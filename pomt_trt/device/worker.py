@@ -14,18 +14,19 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from pomt_trt.core import store
-from pomt_trt.core.errors import PomtError
+from pomt_trt.core.errors import CorruptArtifact, PomtError
 from pomt_trt.core.records import DeviceSpec, Engine, Failure, LatencyProfile
 from pomt_trt.core.stats import StoppingRule
 from pomt_trt.device import board, engine, latency
 
 
 class Job(NamedTuple):
-    """One candidate: its graph and the hash that its engine must have been made from."""
+    """One candidate: its graph and the hashes of what its engine must be made from."""
 
     candidate_id: str
     onnx: str
     onnx_sha256: str
+    weights_sha256: str  # of weights.bin beside the graph
 
 
 class Request(NamedTuple):
@@ -39,6 +40,7 @@ class Request(NamedTuple):
     threads: int
     waiting: str
     max_s: float  # timing of one candidate
+    again: bool = False  # time even what has a profile, which the new one replaces
 
 
 def main() -> int:
@@ -69,10 +71,11 @@ def _work(request: Request) -> None:
 def _built(job: Job, request: Request) -> Optional[Engine]:
     """The candidate's engine, built unless it is there; None if it cannot be, which is recorded."""
     path = os.path.join(request.engines, job.candidate_id + ".engine")
-    inputs = engine_inputs(job.onnx_sha256, request.device, request.threads)
+    inputs = engine_inputs(job.onnx_sha256, job.weights_sha256, request.device, request.threads)
     record = store.read_matching(record_of(path), Engine, inputs)
     if record is not None and os.path.isfile(path) and store.sha256_of(path) == record.sha256:
         return record
+    check_sources(job)
     _report("building", id=job.candidate_id)
     try:
         options = engine.BuildOptions(threads=request.threads)
@@ -89,14 +92,26 @@ def _built(job: Job, request: Request) -> Optional[Engine]:
     return record
 
 
-def engine_inputs(onnx_sha256: str, device: DeviceSpec, threads: int) -> Dict[str, str]:
+def check_sources(job: Job) -> None:
+    """Raises CorruptArtifact unless graph and weights are what was exported: a damaged file says nothing of a candidate."""
+    weights = os.path.join(os.path.dirname(job.onnx), engine.WEIGHTS_FILE)
+    for path, digest in ((job.onnx, job.onnx_sha256), (weights, job.weights_sha256)):
+        found = store.sha256_of(path)
+        if found != digest:
+            raise CorruptArtifact(
+                "{} is not the file that was exported (sha256 {}..., expected {}...). Copy it again, or export again: "
+                "pomt-trt export.".format(path, found[:12], digest[:12])
+            )
+
+
+def engine_inputs(onnx_sha256: str, weights_sha256: str, device: DeviceSpec, threads: int) -> Dict[str, str]:
     """What an engine is made from; where it changes, the engine is built anew."""
-    return {"onnx": onnx_sha256, "device": device.id, "threads": str(threads)}
+    return {"onnx": onnx_sha256, "weights": weights_sha256, "device": device.id, "threads": str(threads)}
 
 
-def latency_inputs(engine_sha256: str, threads: int, waiting: str, max_s: float) -> Dict[str, str]:
+def latency_inputs(engine_sha256: str, threads: int, waiting: str) -> Dict[str, str]:
     """What a latency profile is made from; where it changes, the profile is taken anew."""
-    return {"engine": engine_sha256, "threads": str(threads), "waiting": waiting, "max_s": str(max_s)}
+    return {"engine": engine_sha256, "threads": str(threads), "waiting": waiting}
 
 
 def record_of(engine_path: str) -> str:
@@ -143,14 +158,14 @@ def _profile(request: Request, built: List[Tuple[Job, Engine]], reference: Engin
 
 def _write_profile(request: Request, record: Engine, result: LatencyProfile) -> None:
     path = os.path.join(str(request.latency), record.candidate_id + ".json")
-    inputs = latency_inputs(record.sha256, request.threads, request.waiting, request.max_s)
+    inputs = latency_inputs(record.sha256, request.threads, request.waiting)
     store.write_record(path, result, inputs)
     _report("profiled", id=record.candidate_id, latency_ms=result.latency_ms, verdict=result.verdict)
 
 
 def _known_reference(request: Request, reference: Engine) -> Optional[LatencyProfile]:
     path = os.path.join(str(request.latency), reference.candidate_id + ".json")
-    inputs = latency_inputs(reference.sha256, request.threads, request.waiting, request.max_s)
+    inputs = latency_inputs(reference.sha256, request.threads, request.waiting)
     return store.read_matching(path, LatencyProfile, inputs)
 
 

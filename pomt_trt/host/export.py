@@ -30,6 +30,8 @@ COMPARED_IMAGES = 4
 TOLERANCE = 1e-4  # of logits, relative to an image's largest
 LEAST_MARGIN = 1e-5  # below this relative score margin, rounding may decide which token is kept
 PROBES = 3  # two find a slope, the third confirms it
+MORE_PROBES = 3  # where many blocks share few tokens
+DRAWS = 300  # of probes, until no two counts move alike
 
 
 class Plan(NamedTuple):
@@ -164,8 +166,7 @@ def _groups(plan: Plan, grid: Sequence[Candidate]) -> list[list[Candidate]]:
 def _probes(plan: Plan, group: Sequence[Candidate]) -> list[Schedule]:
     """Schedules to trace: the group's own where they are few or act in one block, else in general position.
 
-    In general position means that no two blocks' counts move alike, so that each integer in the graph shows which
-    block's count it comes from.
+    Where there are too few tokens for that, every candidate is traced.
     """
     own = [candidate.schedule for candidate in group]
     acting = [block for block in range(own[0].depth) if own[0].tokens[block] != own[0].tokens[block + 1]]
@@ -173,9 +174,32 @@ def _probes(plan: Plan, group: Sequence[Candidate]) -> list[Schedule]:
         return own
     if len(acting) == 1:
         return [own[0], own[len(own) // 2], own[-1]]
+    most = (own[0].tokens_before - own[0].prefix_tokens - 2) // len(acting)
+    drawn = _in_general_position(len(acting), most)
+    return own if drawn is None else [_removing(own[0], dict(zip(acting, removed, strict=True))) for removed in drawn]
+
+
+def _in_general_position(blocks: int, most: int) -> list[list[int]] | None:
+    """Lists of removals, 1 to `most` in each block, between which no two counts of a schedule move alike.
+
+    So each integer in the graphs shows which block's count it comes from. None where there are too few tokens.
+    """
+    counted = np.concatenate([np.eye(blocks, dtype=int), np.tri(blocks, dtype=int)[1:]])  # removed in one; up to one
     generator = random.Random(0)
-    most = max(2, (own[0].tokens_before - own[0].prefix_tokens - 2) // len(acting))
-    return [_removing(own[0], {block: generator.randint(1, most) for block in acting}) for _ in range(PROBES)]
+    for attempt in range(DRAWS if most > 1 else 0):
+        probes = PROBES + attempt * MORE_PROBES // DRAWS
+        drawn = [[generator.randint(1, most) for _ in range(blocks)] for _ in range(probes)]
+        moves = np.diff(counted @ np.array(drawn).T, axis=1)  # (counts, probes - 1)
+        if moves.any(axis=1).all() and len(np.unique(_directions(moves), axis=0)) == len(counted):
+            return drawn
+    return None
+
+
+def _directions(moves: np.ndarray) -> np.ndarray:
+    """Rows without common factor and sign, so that parallel ones are equal."""
+    lowest = moves // np.gcd.reduce(moves, axis=1, keepdims=True)
+    leading = lowest[np.arange(len(moves)), (lowest != 0).argmax(axis=1)]
+    return lowest * np.sign(leading)[:, None]
 
 
 def _removing(like: Schedule, removed: dict[int, int]) -> Schedule:

@@ -50,6 +50,9 @@ def next_bracket(view: View) -> Optional[Asked]:
     valley = _valley(view, steps, limit)
     if valley is not None:
         return valley
+    hazy = _hazy(view, limit)
+    if hazy is not None:
+        return hazy
     wanting = _wanted(view, steps, limit)
     if wanting:
         gap = min(wanting, key=lambda g: (g.ratio, -g.above))
@@ -62,6 +65,16 @@ def next_bracket(view: View) -> Optional[Asked]:
     return _doubtful(view, steps, limit)
 
 
+def _hazy(view: View, limit: float) -> Optional[Asked]:
+    """Times again the ends of a gap where a step could hide in the noise of timing."""
+    for gap in gaps(view):
+        if SUSPICIOUS < gap.excess < _suspicious(view, gap) and gap.ratio <= limit:
+            for tokens in (gap.below, gap.above):
+                if view.points[tokens].more and 2.5 * _timing_noise(view, gap) > SUSPICIOUS:
+                    return "time", tokens, "noise could hide a step at {} to {} tokens".format(gap.above, gap.below)
+    return None
+
+
 def unbracketed(view: View) -> List[int]:
     """Unmeasured counts that could be an edge the step rule would choose."""
     if view.goal.rule != "step":
@@ -72,8 +85,7 @@ def unbracketed(view: View) -> List[int]:
 
 def _wanted(view: View, steps: Tuple[Step, ...], limit: float) -> List[Gap]:
     """Gaps to be cut: wide ones and those that may hide a step, if its edge could be chosen."""
-    room = max(3.0, len(view.admissible) / SCAN)
-    found = []
+    room, found = _room(view), []
     for gap in gaps(view):
         wide = len(gap.inside) + 1 > room and gap.drop > SUSPICIOUS
         if gap.inside and (wide or gap.excess > _suspicious(view, gap)) and (gap.ratio < math.inf or not steps):
@@ -81,8 +93,20 @@ def _wanted(view: View, steps: Tuple[Step, ...], limit: float) -> List[Gap]:
     return found
 
 
+def _room(view: View) -> float:
+    """Grid counts that an interval of the first scan may span."""
+    return max(4.0, len(view.grid) / SCAN)
+
+
 def _suspicious(view: View, gap: Gap) -> float:
-    return max(SUSPICIOUS, 2.0 * view.build_noise(gap.above, gap.below))
+    """The excess beyond which a gap is taken to hold a step."""
+    return max(SUSPICIOUS, 2.0 * view.build_noise(gap.above, gap.below), 2.5 * _timing_noise(view, gap))
+
+
+def _timing_noise(view: View, gap: Gap) -> float:
+    """Standard error of the gap's log drop from the intervals of timing."""
+    widths = [(high - low) / (low + high) for low, high in map(view.interval, (gap.above, gap.below))]
+    return math.hypot(*widths) / 1.96
 
 
 def found_steps(view: View) -> Tuple[Step, ...]:
@@ -127,22 +151,33 @@ def gaps(view: View) -> List[Gap]:
     pairs = list(zip(counts, counts[1:]))
     place = {t: i for i, t in enumerate(view.grid)}
     level = {t: lower_median(view.points[t].builds_ms) for t in counts}
+    room = _room(view)
     drops = [math.log(level[a] / level[b]) for a, b in pairs]
     widths = [place[b] - place[a] for a, b in pairs]
     found = []
     for i, (above, below) in enumerate(pairs):
-        slope = _slope_around(drops, widths, i)
+        slope = _slope_around(drops, widths, i, room)
         inside = tuple(t for t in view.grid[place[above] + 1 : place[below]] if t not in view.state.points)
         excess = drops[i] - slope * widths[i]
         found.append(Gap(above, below, inside, drops[i], excess, _least_ratio(view, inside + (below,), below)))
     return found
 
 
-def _slope_around(drops: List[float], widths: List[int], at: int) -> float:
-    """Log drop per grid count in the intervals around: a low one of their slopes, so that a step there hides none here."""
-    near = range(max(0, at - 3), min(len(drops), at + 4))
-    slopes = sorted(max(0.0, drops[j] / widths[j]) for j in near if j != at and widths[j] > 1)
-    return slopes[len(slopes) // 3] if slopes else 0.0
+def _slope_around(drops: List[float], widths: List[int], at: int, room: float) -> float:
+    """Log drop per grid count beside a gap: the lesser of both sides' slopes over at least `room` counts each.
+
+    Drops between neighbouring counts that are steps themselves are no part of a slope.
+    """
+    slopes = []
+    for side in (range(at - 1, -1, -1), range(at + 1, len(drops))):
+        drop, width = 0.0, 0
+        for i in side:
+            if widths[i] > 1 or drops[i] <= SUSPICIOUS:
+                drop, width = drop + drops[i], width + widths[i]
+            if width >= room:
+                break
+        slopes += [drop / width] if width else []
+    return max(0.0, min(slopes)) if slopes else 0.0
 
 
 def _least_ratio(view: View, counts: Tuple[int, ...], below: int) -> float:

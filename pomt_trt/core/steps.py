@@ -3,10 +3,10 @@
 Makes Steps from token counts, latencies and their intervals, on any machine. Leaves out where the numbers came from,
 and whether a step is worth its accuracy (core/selection).
 
-The logarithm of latency is cut into segments, each a straight line in tokens, by optimal partitioning: a line more has
-to earn its penalty. A boundary between two lines is a step where the drop between them, less the trend across the
-gap, is significant for the number of gaps tested. Single counts that stand out are taken from the fit before: dear
-ones are bad builds, cheap ones are valleys.
+Latency is cut into segments, each a straight line in tokens, by optimal partitioning: a line more has to earn its
+penalty. A boundary between two lines is a step where the drop between them, less the trend across the gap, is
+significant for the number of gaps tested. Single counts that stand out are taken from the fit before: dear ones are bad
+builds, cheap ones are valleys.
 
 Source: Jackson et al., An algorithm for optimal partitioning of data on an interval, IEEE SPL 12(2), 2005.
 """
@@ -28,15 +28,16 @@ SEGMENT_PENALTY = 3.0  # times log(points): what one more line must gain in chi-
 
 
 class Curve(NamedTuple):
-    """A latency curve in descending counts: log latency and its standard error."""
+    """A latency curve in descending counts: latency and its standard error, in ms."""
 
     tokens: np.ndarray
-    z: np.ndarray
+    ms: np.ndarray
     se: np.ndarray
 
 
 class Line(NamedTuple):
-    """A fitted segment: points first..last of the curve; value at the mean count, slope per token, their variances."""
+    """A fitted segment: points first..last of the curve; ms at its mean count, ms per token, and
+    the variances of both."""
 
     first: int
     last: int
@@ -47,7 +48,7 @@ class Line(NamedTuple):
     slope_var: float
 
     def at(self, tokens: float) -> float:
-        """Log latency at a count."""
+        """Latency at a count, in ms."""
         return self.value + self.slope * (tokens - self.middle)
 
     def variance_at(self, tokens: float) -> float:
@@ -88,7 +89,7 @@ def _curve(
     for count, latency, interval in zip(tokens, latency_ms, ci):
         if latency is not None and math.isfinite(latency) and latency > 0:
             half = (interval[1] - interval[0]) / (2 * 1.96 * latency) if interval is not None else 0.0
-            rows.append((count, math.log(latency), math.hypot(max(half, NOISE_FLOOR), build_effect)))
+            rows.append((count, latency, latency * math.hypot(max(half, NOISE_FLOOR), build_effect)))
     rows.sort(key=lambda row: -row[0])
     table = np.array(rows, dtype=float).reshape(-1, 3)
     curve = Curve(table[:, 0], table[:, 1], table[:, 2])
@@ -118,7 +119,7 @@ def _split_singles(curve: Curve, min_drop: float) -> Tuple[Curve, List[Tuple[Cur
 
     Dear is what also exceeds the second count above: beside a valley every count looks dear.
     """
-    dear = [i for i in _standing_out(curve, 1.0, min_drop) if i < 2 or curve.z[i] > curve.z[i - 2]]
+    dear = [i for i in _standing_out(curve, 1.0, min_drop) if i < 2 or curve.ms[i] > curve.ms[i - 2]]
     if 0 < len(dear) <= BAD_BUILDS * len(curve.tokens):
         curve = _without(curve, dear)
     cheap = _standing_out(curve, -1.0, min_drop)
@@ -127,34 +128,32 @@ def _split_singles(curve: Curve, min_drop: float) -> Tuple[Curve, List[Tuple[Cur
 
 def _standing_out(curve: Curve, sign: float, min_drop: float) -> List[int]:
     """Inner points that lie above (sign 1) or below (-1) both neighbours by more than noise and min_drop."""
-    z, se = sign * curve.z, curve.se
-    margin, noise = np.diff(z), SINGLE_SIGMA * np.hypot(se[1:], se[:-1])
-    above = margin[:-1] > np.maximum(noise[:-1], min_drop)
-    below = -margin[1:] > np.maximum(noise[1:], min_drop)
+    margin = np.diff(sign * curve.ms)
+    needed = np.maximum(SINGLE_SIGMA * np.hypot(curve.se[1:], curve.se[:-1]), min_drop * curve.ms[1:])
+    above, below = margin[:-1] > needed[:-1], -margin[1:] > needed[1:]
     return [int(i) + 1 for i in np.flatnonzero(above & below)]
 
 
 def _without(curve: Curve, indices: List[int]) -> Curve:
     keep = np.ones(len(curve.tokens), dtype=bool)
     keep[indices] = False
-    return Curve(curve.tokens[keep], curve.z[keep], curve.se[keep])
+    return Curve(curve.tokens[keep], curve.ms[keep], curve.se[keep])
 
 
 def _valley_step(curve: Curve, index: int) -> Step:
-    drop = min(curve.z[index - 1], curve.z[index + 1]) - curve.z[index]
+    drop = min(curve.ms[index - 1], curve.ms[index + 1]) - curve.ms[index]
     error = math.hypot(curve.se[index], max(curve.se[index - 1], curve.se[index + 1]))
     return _step(curve, index - 1, index, drop, error, True)
 
 
 def _step(curve: Curve, before: int, edge: int, drop: float, error: float, valley: bool) -> Step:
-    level_ms, drop = math.exp(curve.z[before]), float(drop)
-    low, high = drop - 1.96 * error, drop + 1.96 * error
+    drop = float(drop)
     p_value = 0.5 * math.erfc(drop / error / math.sqrt(2)) * len(curve.tokens)
     return Step(
         edge_tokens=int(curve.tokens[edge]),
         from_tokens=int(curve.tokens[before]),
-        drop_ms=level_ms * -math.expm1(-drop),
-        drop_ci_ms=(level_ms * -math.expm1(-low), level_ms * -math.expm1(-high)),
+        drop_ms=drop,
+        drop_ci_ms=(drop - 1.96 * error, drop + 1.96 * error),
         p_value=float(min(1.0, p_value)),
         valley=bool(valley),
     )
@@ -163,9 +162,9 @@ def _step(curve: Curve, before: int, edge: int, drop: float, error: float, valle
 class Sums(NamedTuple):
     """Prefix sums over the points, from which any segment's line is had at once; counts and values are centred."""
 
-    table: np.ndarray  # (6, points + 1): w, wt, wtt, wz, wtz, wzz
+    table: np.ndarray  # (6, points + 1): w, wt, wtt, wz, wtz, wzz; z: ms less the prior slope
     tokens: float  # mean count
-    z: float  # mean of z less the prior slope
+    z: float  # mean of ms less the prior slope
     slope: float  # prior mean of a line's slope
     precision: float  # and its prior precision
 
@@ -175,8 +174,8 @@ def _sums(curve: Curve) -> Sums:
     take as much again: between a flat stair and a steady fall.
     """
     t = curve.tokens
-    mean_slope = max((curve.z[0] - curve.z[-1]) / (t[0] - t[-1]), 1e-6)
-    leaning = curve.z - 0.5 * mean_slope * t
+    mean_slope = max(float(curve.ms[0] - curve.ms[-1]), 1e-6 * float(curve.ms[0])) / float(t[0] - t[-1])
+    leaning = curve.ms - 0.5 * mean_slope * t
     c, z, w = t - t.mean(), leaning - leaning.mean(), 1 / curve.se**2
     terms = np.cumsum(np.stack([w, w * c, w * c**2, w * z, w * c * z, w * z**2]), axis=1)
     table = np.concatenate([np.zeros((6, 1)), terms], axis=1)
@@ -227,7 +226,7 @@ def _steps_between(curve: Curve, sums: Sums, min_drop: float) -> List[Step]:
         error = math.sqrt(above.variance_at(start) + below.variance_at(end) + slope_var)
         returns = i + 2 < len(lines) and lines[i + 2].at(curve.tokens[lines[i + 2].first]) > lowest - 0.5 * drop
         step = _step(curve, above.last, below.first, drop, error, returns)
-        if step.p_value < SIGNIFICANCE and drop > -math.log1p(-min_drop):
+        if step.p_value < SIGNIFICANCE and drop > min_drop * lowest:
             steps.append(step)
     return steps
 

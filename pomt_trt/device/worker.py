@@ -57,15 +57,16 @@ def main() -> int:
 
 
 def _work(request: Request) -> None:
-    built = [(job, record) for job, record in ((job, _built(job, request)) for job in request.jobs) if record]
-    if request.latency is None or not built:
-        return
-    reference = _built(request.reference, request)
+    reference = _built(request.reference, request)  # first: without it the others are worth nothing
     if reference is None:
+        return
+    jobs = [job for job in request.jobs if job.candidate_id != request.reference.candidate_id]
+    built = [record for record in (_built(job, request) for job in jobs) if record]
+    if request.latency is None:
         return
     if request.waiting == "default":
         engine.share_threads(request.device.engine, request.threads)
-    _profile(request, built, reference)
+    _profile(request, [reference] + built)
 
 
 def _built(job: Job, request: Request) -> Optional[Engine]:
@@ -119,31 +120,29 @@ def record_of(engine_path: str) -> str:
     return os.path.splitext(engine_path)[0] + ".json"
 
 
-def _profile(request: Request, built: List[Tuple[Job, Engine]], reference: Engine) -> None:
+def _profile(request: Request, engines: List[Engine]) -> None:
+    """Times engines. The first is the reference, whose own profile is taken in the first group only."""
     modes = latency.Modes(request.threads, request.waiting)
     shared = request.waiting == "default"
     runners = []
     try:
         members = []
-        for record in _once([reference] + [record for _, record in built]):
+        for record in engines:
             runner = engine.open_engine(record, request.engines, request.threads, request.waiting, shared)
             runners.append(runner)
             members.append(latency.Member(record.candidate_id, _call(runner), []))
-        known = _known_reference(request, reference)
-        timed = members[1:] if known else members
+        known = None if request.reference in request.jobs else _known_reference(request, engines[0])
+        skipped = 1 if known else 0
         before = board.read(time.perf_counter)
         rule = StoppingRule(max_s=request.max_s)
         stopped = latency.time_group(
-            timed, members[0], rule, time.perf_counter, lambda text: _report("timing", text=text)
+            members[skipped:], members[0], rule, time.perf_counter, lambda text: _report("timing", text=text)
         )
         seen = board.contention(before, board.read(time.perf_counter))
     finally:
         for runner in runners:
             runner.close()
-    by_id = {record.candidate_id: record for _, record in built}
-    by_id[reference.candidate_id] = reference
-    for member in timed:
-        record = by_id[member.candidate_id]
+    for member, record in list(zip(members, engines))[skipped:]:
         result = latency.profile(
             member,
             record,
@@ -169,20 +168,9 @@ def _known_reference(request: Request, reference: Engine) -> Optional[LatencyPro
     return store.read_matching(path, LatencyProfile, inputs)
 
 
-def _once(records: List[Engine]) -> List[Engine]:
-    seen: Dict[str, Engine] = {}
-    for record in records:
-        seen.setdefault(record.candidate_id, record)
-    return list(seen.values())
-
-
 def _call(runner: engine.Runner) -> Any:
     image = np.random.RandomState(0).rand(*runner.input_shape).astype(np.float32)
     return lambda: runner.run(image)
-
-
-def _report_timing(text: str) -> None:
-    _report("timing", text=text)
 
 
 def _report(event: str, **details: Any) -> None:

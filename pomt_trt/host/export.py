@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from pomt_trt.core import store
-from pomt_trt.core.errors import VerificationFailed
+from pomt_trt.core.errors import UsageError, VerificationFailed
 from pomt_trt.core.records import Candidate, Family, Schedule
 from pomt_trt.core.targets import Target
 from pomt_trt.host import family, graph_checks, reducers, surgery
@@ -50,8 +50,17 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
 
     Raises: UsageError if the method cannot remove that many.
     """
-    schedules = [reducers.schedule_for(plan.method, tokens, depth, prefix, r, plan.layer) for r in removed]
-    return [Candidate(plan.method, schedule, plan.batch_size) for schedule in schedules]
+
+    def schedule(r: int) -> Schedule:
+        return reducers.schedule_for(plan.method, tokens, depth, prefix, r, plan.layer)
+
+    schedule(0)  # what is wrong with method or layer has nothing to do with R
+    try:
+        return [Candidate(plan.method, schedule(r), plan.batch_size) for r in removed]
+    except UsageError as error:
+        raise UsageError(
+            f"--tokens goes down to {tokens - max(removed)} of {tokens}: {error} Let it end higher."
+        ) from error
 
 
 def export(

@@ -7,7 +7,7 @@ workstation are imported when they are due. Decides nothing: it asks core/select
 import importlib.util
 import os
 from pathlib import Path
-from typing import Any, NamedTuple, Sequence, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 from pomt_trt.core import experiment as known
 from pomt_trt.core import selection, store
@@ -111,15 +111,27 @@ def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Fam
     from pomt_trt.host import export as exporting
 
     plan, spec, images = workstation.load()
-    removed = [spec.tokens - count for count in known.counts(spec.tokens, spec.prefix_tokens, options.tokens)]
+    asked = known.counts(spec.tokens, spec.prefix_tokens, options.tokens)
+    counts = sorted({*asked, *_counts_there(work, named(options.target))}, reverse=True)
+    removed = [spec.tokens - count for count in counts]
     candidates = exporting.candidates(plan, spec.tokens, spec.depth, spec.prefix_tokens, removed)
-    kind = accuracy.kind_of(images, spec.random_weights)
-    store.write_record(work.experiment(), Experiment(options.request, spec, images.kind, kind, len(images)))
     with Progress("export", len(candidates)) as progress:
         family = exporting.export(plan, candidates, images, Path(work.root), progress.step)
     exporting.write_golden(plan, candidates[0].schedule, images, Path(work.golden()))
+    # Only now is the folder about something: what cannot be exported must not stand in the way of the next attempt.
+    kind = accuracy.kind_of(images, spec.random_weights)
+    store.write_record(work.experiment(), Experiment(options.request, spec, images.kind, kind, len(images)))
     store.write_record(work.family(family.form), family, known.family_inputs(work))
     return family
+
+
+def _counts_there(work: WorkFolder, target: Target) -> List[int]:
+    """Token counts of an earlier, smaller grid: they stay in the family, with all that was made of them."""
+    form = target.form("fp32")
+    if not os.path.isfile(work.experiment()):
+        return []
+    there = store.read_matching(work.family(form), Family, known.family_inputs(work))
+    return [candidate.schedule.tokens_after for candidate in there.candidates] if there else []
 
 
 def estimate(stage: Stage, workstation: Workstation) -> None:

@@ -71,22 +71,28 @@ def open_engine(
     """
     library = _library(engine.device.engine)
     check_device(engine.device, library.version())
+    check_files(engine, folder)
+    path = os.path.join(folder, engine.file)
+    runner: Runner = library.open_file(path, engine, threads or engine.threads, waiting, shared_pool)
+    return runner
+
+
+def check_files(engine: Engine, folder: str) -> None:
+    """Raises CorruptArtifact unless an engine and its weights in `folder` are the files that the record names."""
     path = os.path.join(folder, engine.file)
     if not os.path.isfile(path):
         raise CorruptArtifact("{} is missing. Build it again: pomt-trt build WORK.".format(path))
     if os.path.getsize(path) != engine.bytes or sha256_of(path) != engine.sha256:
         raise CorruptArtifact(
-            "{} is not the file that its record describes ({} bytes, sha256 {}...). Build it again: "
+            "{} is not the file that its record describes ({} bytes, sha256 {}...). Delete it and build it again: "
             "pomt-trt build WORK.".format(path, engine.bytes, engine.sha256[:12])
         )
     weights = os.path.join(folder, WEIGHTS_FILE)
     if engine.weights_sha256 and (not os.path.isfile(weights) or sha256_of(weights) != engine.weights_sha256):
         raise CorruptArtifact(
-            "{} is missing or not the file that {} was built with (sha256 {}...). Build it again: pomt-trt build "
-            "WORK.".format(weights, engine.file, engine.weights_sha256[:12])
+            "{} is missing or not the file that {} was built with (sha256 {}...). Delete it and build again: pomt-trt "
+            "build WORK.".format(weights, engine.file, engine.weights_sha256[:12])
         )
-    runner: Runner = library.open_file(path, engine, threads or engine.threads, waiting, shared_pool)
-    return runner
 
 
 def check_device(built_for: DeviceSpec, version: str) -> None:

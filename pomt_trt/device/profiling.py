@@ -17,6 +17,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Failure, Family, LatencyProfile
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import worker
+from pomt_trt.device.engine import WEIGHTS_FILE
 
 GROUP_MEMORY_BYTES = 700 << 20  # of engines alive at a time
 BYTES_PER_WEIGHT_BYTE = 2.5  # an engine maps its weights and keeps them repacked for the processor
@@ -66,7 +67,14 @@ def is_done(
     if timed:
         return latency_of(work, family, candidate_id, device, settings) is not None
     engine = engine_of(work, family, candidate_id, device, settings)
-    return engine is not None and os.path.isfile(os.path.join(work.engines(device.id), engine.file))
+    return engine is not None and _lies_in(work.engines(device.id), engine)
+
+
+def _lies_in(folder: str, engine: Engine) -> bool:
+    """True where an engine's files are there and not cut short; what is in them is checked when it is opened."""
+    path = os.path.join(folder, engine.file)
+    whole = os.path.isfile(path) and os.path.getsize(path) == engine.bytes
+    return whole and (engine.weights_sha256 is None or os.path.isfile(os.path.join(folder, WEIGHTS_FILE)))
 
 
 def engine_of(

@@ -74,7 +74,7 @@ def _built(job: Job, request: Request) -> Optional[Engine]:
     path = os.path.join(request.engines, job.candidate_id + ".engine")
     inputs = engine_inputs(job.onnx_sha256, job.weights_sha256, request.device, request.threads)
     record = store.read_matching(record_of(path), Engine, inputs)
-    if record is not None and os.path.isfile(path) and store.sha256_of(path) == record.sha256:
+    if record is not None and _is_whole(record, request.engines):
         return record
     check_sources(job)
     _report("building", id=job.candidate_id)
@@ -91,6 +91,14 @@ def _built(job: Job, request: Request) -> Optional[Engine]:
     store.write_record(record_of(path), record, inputs)
     _report("built", id=job.candidate_id, seconds=record.build_s)
     return record
+
+
+def _is_whole(record: Engine, folder: str) -> bool:
+    try:
+        engine.check_files(record, folder)
+    except CorruptArtifact:
+        return False
+    return True
 
 
 def check_sources(job: Job) -> None:

@@ -45,6 +45,7 @@ def profile(
 
     Raises: BuildFailed if R = 0 cannot be built, since all is compared with it.
     """
+    _check_reference(work, family, device, settings)
     todo = []
     for candidate in candidates:
         if is_done(work, family, candidate.id, device, settings, timed):
@@ -152,6 +153,8 @@ def _run(request: worker.Request, progress: Progress) -> None:
                 )
             )
         _record_killed(request, outcome)
+        if outcome.building == request.reference.candidate_id:
+            return  # every further attempt would end there too; profile says so
         progress.step("{} failed".format(outcome.building))
         left = tuple(job for job in request.jobs if job.candidate_id not in (outcome.building,) + outcome.done)
         request = request._replace(jobs=left)

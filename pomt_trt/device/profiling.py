@@ -173,6 +173,8 @@ def _child(request: worker.Request, progress: Progress) -> _Outcome:
     assert child.stdin is not None and child.stdout is not None
     building: Optional[str] = None
     done: List[str] = []
+    last = "built" if request.latency is None else "profiled"
+    asked = {job.candidate_id for job in request.jobs}
     with child:
         child.stdin.write(json.dumps(store.to_json(request)).encode())
         child.stdin.close()
@@ -180,9 +182,10 @@ def _child(request: worker.Request, progress: Progress) -> _Outcome:
             event = json.loads(line.decode())
             _raise_error(event)
             building = event["id"] if event["event"] == "building" else None
-            if event["event"] in ("failed", "profiled") or (event["event"] == "built" and request.latency is None):
+            finished = event["event"] in ("failed", last)
+            if finished:
                 done.append(event["id"])
-            _show(event, progress, counts=event.get("id") in {job.candidate_id for job in request.jobs})
+            _show(event, progress, counts=finished and event["id"] in asked)
     return _Outcome(child.returncode, building, tuple(done))
 
 
@@ -196,16 +199,16 @@ def _raise_error(event: Dict[str, Any]) -> None:
 
 
 def _show(event: Dict[str, Any], progress: Progress, counts: bool) -> None:
-    name = event["event"]
-    if name == "profiled" and counts:
-        progress.step("{} {:.2f} ms {}".format(event["id"], event["latency_ms"], event["verdict"]))
+    name, step = event["event"], progress.step if counts else progress.show
+    if name == "profiled":
+        step("{} {:.2f} ms {}".format(event["id"], event["latency_ms"], event["verdict"]))
     elif name == "failed":
         progress.message("{} cannot be built: {}".format(event["id"], event["reason"]))
-        progress.step()
+        step("")
     elif name == "timing":
-        progress.show(event["text"])
+        step(event["text"])
     elif "id" in event:
-        progress.show("{} {}".format(name, event["id"]))
+        step("{} {}".format(name, event["id"]))
 
 
 def _record_killed(request: worker.Request, outcome: _Outcome) -> None:

@@ -169,23 +169,29 @@ class _Outcome(NamedTuple):
 def _child(request: worker.Request, progress: Progress) -> _Outcome:
     command = [sys.executable, "-m", "pomt_trt.device.worker"]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([_package_root()] + _inherited_path()))
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    child = subprocess.Popen(  # Ctrl-C is for this process alone, which then ends the child
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+    )
     assert child.stdin is not None and child.stdout is not None
     building: Optional[str] = None
     done: List[str] = []
     last = "built" if request.latency is None else "profiled"
     asked = {job.candidate_id for job in request.jobs}
     with child:
-        child.stdin.write(json.dumps(store.to_json(request)).encode())
-        child.stdin.close()
-        for line in child.stdout:
-            event = json.loads(line.decode())
-            _raise_error(event)
-            building = event["id"] if event["event"] == "building" else None
-            finished = event["event"] in ("failed", last)
-            if finished:
-                done.append(event["id"])
-            _show(event, progress, counts=finished and event["id"] in asked)
+        try:
+            child.stdin.write(json.dumps(store.to_json(request)).encode())
+            child.stdin.close()
+            for line in child.stdout:
+                event = json.loads(line.decode())
+                _raise_error(event)
+                building = event["id"] if event["event"] == "building" else None
+                finished = event["event"] in ("failed", last)
+                if finished:
+                    done.append(event["id"])
+                _show(event, progress, counts=finished and event["id"] in asked)
+        except BaseException:
+            child.kill()
+            raise
     return _Outcome(child.returncode, building, tuple(done))
 
 

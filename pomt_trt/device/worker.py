@@ -5,8 +5,10 @@ lines on stdout. On the machine that runs engines, without torch. A process of i
 given back, and being killed for it costs one candidate, not the run. Leaves out which candidates are worth a build.
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -18,6 +20,8 @@ from pomt_trt.core.errors import CorruptArtifact, PomtError
 from pomt_trt.core.records import DeviceSpec, Engine, Failure, LatencyProfile
 from pomt_trt.core.stats import StoppingRule
 from pomt_trt.device import board, engine, latency
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Job(NamedTuple):
@@ -45,15 +49,25 @@ class Request(NamedTuple):
 
 def main() -> int:
     """Does the request on stdin."""
+    _end_with_parent()
     request = store.from_json(Request, json.loads(sys.stdin.read()))
     try:
         _work(request)
     except PomtError as error:
         _report("error", text=str(error), exit_code=error.exit_code)
         return error.exit_code
-    except KeyboardInterrupt:
+    except BrokenPipeError:  # the parent is gone
         return 130
     return 0
+
+
+def _end_with_parent() -> None:
+    """Has Linux end this process when its parent dies: it would go on building beside the next run.
+
+    Elsewhere it ends with its next report.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _work(request: Request) -> None:

@@ -78,8 +78,6 @@ def _work(request: Request) -> None:
     built = [record for record in (_built(job, request) for job in jobs) if record]
     if request.latency is None:
         return
-    if request.waiting == "default":
-        engine.share_threads(request.device.engine, request.threads)
     _profile(request, [reference] + built)
 
 
@@ -144,13 +142,14 @@ def record_of(engine_path: str) -> str:
 
 def _profile(request: Request, engines: List[Engine]) -> None:
     """Times engines. The first is the reference, whose own profile is taken in the first group only."""
-    modes = latency.Modes(request.threads, request.waiting)
-    shared = request.waiting == "default"
+    shared = request.waiting == "default" and engine.share_threads(request.device.engine, request.threads)
+    waiting = "default" if shared else "passive"  # engines that spin pools of their own slow each other down
+    modes = latency.Modes(request.threads, waiting)
     runners = []
     try:
         members = []
         for record in engines:
-            runner = engine.open_engine(record, request.engines, request.threads, request.waiting, shared)
+            runner = engine.open_engine(record, request.engines, request.threads, waiting, shared)
             runners.append(runner)
             members.append(latency.Member(record.candidate_id, _call(runner), []))
         known = None if request.reference in request.jobs else _known_reference(request, engines[0])

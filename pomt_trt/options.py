@@ -3,14 +3,18 @@
 Makes Options from keywords, on any machine. Leaves out what the stages do with them.
 """
 
+import math
 import os
 from typing import List, NamedTuple, Optional
 
-from pomt_trt.core import store
+from pomt_trt.core import schedule, store
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Request
 from pomt_trt.core.rules import MIN_GAIN, RULES
 from pomt_trt.device.profiling import Settings
+
+
+WAITING = ("default", "passive")
 
 
 class Choice(NamedTuple):
@@ -77,6 +81,8 @@ def make(
     _check(batch_size >= 1, "--batch-size is {}; it must be 1 or more.".format(batch_size))
     _check(samples >= 1, "--samples is {}; it must be 1 or more.".format(samples))
     _check(not (checkpoint and pretrained), "--checkpoint and --pretrained exclude each other. Give one.")
+    if tokens is not None:
+        schedule.parse_range(tokens)
     request = Request(
         model=_absolute_local_dir(model),
         checkpoint=_existing(checkpoint, "--checkpoint"),
@@ -107,7 +113,8 @@ def make(
 def settings(threads: Optional[int], waiting: str, max_seconds: float) -> Settings:
     """How to build and time; see make. Raises: UsageError."""
     _check(threads is None or threads >= 1, "--threads is {}; it must be 1 or more.".format(threads))
-    _check(max_seconds > 0, "--max-seconds is {}; it must be more than 0.".format(max_seconds))
+    _check(waiting in WAITING, "waiting '{}' is not known. Choose one of: {}.".format(waiting, ", ".join(WAITING)))
+    _check(0 < max_seconds < math.inf, "--max-seconds is {}; it must be more than 0.".format(max_seconds))
     return Settings(threads or os.cpu_count() or 1, waiting, max_seconds)
 
 
@@ -115,13 +122,18 @@ def choice(rule: str, alpha: float, max_accuracy_drop: float, max_latency: Optio
     """How to choose; see make. Raises: UsageError."""
     _check(rule in RULES, "rule '{}' is not known. Choose one of: {}.".format(rule, ", ".join(RULES)))
     _check(0 <= alpha <= 1, "--alpha is {}; it must lie between 0 and 1.".format(alpha))
+    _check(max_accuracy_drop >= 0, "--max-accuracy-drop is {}; it must be 0 or more.".format(max_accuracy_drop))
+    _check(max_latency is None or max_latency > 0, "--max-latency is {}; it must be more than 0.".format(max_latency))
+    _check(0 <= min_gain < 100, "--min-gain is {}; it must lie between 0 and 100.".format(min_gain))
     return Choice(rule, alpha, max_accuracy_drop / 100, max_latency, min_gain / 100)
 
 
 def whole_numbers(text: str, flag: str) -> List[int]:
     """'1,2' -> [1, 2]. Raises: UsageError."""
     parts = text.split(",")
-    _check(all(part.strip().isdigit() and int(part) > 0 for part in parts), "{} is '{}'; give 1,2.".format(flag, text))
+    _check(
+        all(part.strip().isdecimal() and int(part) > 0 for part in parts), "{} is '{}'; give 1,2.".format(flag, text)
+    )
     return [int(part) for part in parts]
 
 

@@ -17,6 +17,7 @@ from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.store import explained, hard_link, replacing, sha256_of, write_bytes
 from pomt_trt.device.engine import WEIGHTS_FILE, BuildOptions, Runner
 
+PROBE_BYTES = 1 << 20
 _QUIET = 3  # ONNX Runtime's ERROR; its warnings about hardware-specific files are answered by WrongDevice
 
 
@@ -130,7 +131,7 @@ def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> A
     except Exception as error:  # ONNX Runtime's errors share no base class but Exception
         if isinstance(error, BuildFailed) or not type(error).__module__.startswith("onnxruntime"):
             raise
-        _check_space(folder, os.path.getsize(onnx_path))
+        _check_space(folder)
         raise BuildFailed(
             "ONNX Runtime {} cannot build {}: {}. Export it again, or install a newer ONNX Runtime.".format(
                 runtime.__version__, onnx_path, _first_line(error)
@@ -140,9 +141,9 @@ def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> A
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_space(folder: str, size: int) -> None:
+def _check_space(folder: str) -> None:
     """Raises WorkFolderUnusable where the disk is full, which ONNX Runtime calls a failed serialization."""
-    write_bytes(os.path.join(folder, "probe"), bytes(size))
+    write_bytes(os.path.join(folder, "probe"), bytes(PROBE_BYTES))
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -23,7 +23,7 @@ class Progress:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._started = self._shown = time.monotonic()
-        self._width = 0
+        self._width = self._said = 0
 
     def step(self, note: str = "", count: int = 1) -> None:
         """`count` more are done."""
@@ -41,8 +41,8 @@ class Progress:
         if self._live:
             self._draw("\r" + self._text(note, now).ljust(self._width))
             self._width = len(self._text(note, now))
-        elif self._done == self._total or now - self._shown >= LOG_EVERY_S:
-            self._shown = now
+        elif self._ends_now() or now - self._shown >= LOG_EVERY_S:
+            self._shown, self._said = now, self._done
             self._draw(self._text(note, now) + "\n")
 
     def message(self, text: str) -> None:
@@ -57,6 +57,9 @@ class Progress:
     def __exit__(self, *exception: Any) -> None:
         if self._live:
             self._draw("\n")
+
+    def _ends_now(self) -> bool:
+        return self._done >= self._total and self._said != self._done
 
     def _text(self, note: str, now: float) -> str:
         filled = BAR_CELLS * min(self._done, self._total) // self._total

@@ -115,7 +115,7 @@ def _fold_transposed_weights(graph: onnx.GraphProto, state: dict[str, np.ndarray
     weights, renamed, kept = {}, {}, []
     for node in graph.node:
         source = node.input[0] if node.input else ""
-        if node.op_type == "Transpose" and source in state and all(r.op_type == "Transpose" for r in readers[source]):
+        if source in state and _read_only_through(node, readers[source]):
             weights[source] = np.ascontiguousarray(state[source].transpose(node.attribute[0].ints))
             renamed[node.output[0]] = source
         else:
@@ -128,6 +128,13 @@ def _fold_transposed_weights(graph: onnx.GraphProto, state: dict[str, np.ndarray
             if node.input[position] in state:
                 weights.setdefault(node.input[position], state[node.input[position]])
     return weights
+
+
+def _read_only_through(node: onnx.NodeProto, readers: list[onnx.NodeProto]) -> bool:
+    """True for a Transpose, where every reader is one and turns its input the same way."""
+    return node.op_type == "Transpose" and all(
+        (r.op_type, r.attribute) == (node.op_type, node.attribute) for r in readers
+    )
 
 
 def _fold_constants(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:

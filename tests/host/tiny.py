@@ -1,0 +1,51 @@
+"""Tiny vision transformers of every kind that is supported, and their export plans and families; seconds, not minutes."""
+
+import torch
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import VisionTransformer
+
+from pomt_trt.core.targets import named
+from pomt_trt.host import data, export, models
+
+SMALL = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "num_classes": 5, "depth": 4}
+KINDS = {
+    "plain": {},
+    "distilled": {"distilled": True},
+    "registers": {"reg_tokens": 4},
+    "average pooling": {"global_pool": "avg"},
+    "average pooling, no class token": {"global_pool": "avg", "class_token": False},
+    "LayerScale, query and key norm": {"init_values": 0.1, "qk_norm": True},
+    "no classifier": {"num_classes": 0},
+}
+TARGETS = {13: "jetpack-4.6.1", 17: "onnxruntime"}
+IMAGES = 8
+
+
+def vit(**kwargs):
+    """A random ViT of 16 patches and 4 blocks whose attention is not flat."""
+    torch.manual_seed(0)
+    kind = VisionTransformerDistilled if kwargs.pop("distilled", False) else VisionTransformer
+    model = kind(**{**SMALL, **kwargs}, qkv_bias=True).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+    return model
+
+
+def dinov2(folder):
+    """LayerScale and no classifier, but a linear head on the class token beside the mean of the patches."""
+    path = str(folder / "linear.pth")
+    torch.save({"weight": torch.randn(5, 48, generator=torch.Generator().manual_seed(1)), "bias": torch.ones(5)}, path)
+    return models.load(vit(init_values=0.1, num_classes=0), head=path).module
+
+
+def plan(model, method="pomt", layer=None, batch_size=1, opset=17, seed=0):
+    """(plan, spec, images) of a model."""
+    module, spec = models.load(model)
+    made = export.Plan(module, method, layer, batch_size, seed, named(TARGETS[opset]))
+    return made, spec, data.load(None, spec, IMAGES, seed)
+
+
+def grid(made, spec, removed):
+    """Candidates of the plan."""
+    return export.candidates(made, spec.tokens, spec.depth, spec.prefix_tokens, removed)

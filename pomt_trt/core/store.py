@@ -32,9 +32,8 @@ def write_bytes(path: str, data: bytes) -> None:
 
     Raises: WorkFolderUnusable where the folder cannot be written or the disk is full.
     """
-    with replacing(path) as temporary:
-        with open(temporary, "wb") as file:
-            file.write(data)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,32 @@
+"""What all tests share: a quiet, repeatable hypothesis, and stand-ins for a clock and for engines in time."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "ours",
+    deadline=None,  # two cores are shared
+    derandomize=True,  # a failure is found again by the next run
+    database=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ours")
+
+
+class FakeClock:
+    """Seconds that pass only when somebody says so."""
+
+    def __init__(self):
+        self.now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+    def pass_ms(self, milliseconds):
+        self.now_s += milliseconds / 1e3
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()

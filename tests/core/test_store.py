@@ -1,0 +1,377 @@
+"""Records on disk: what is written is read, whole or not at all, by one process at a time, and damage is explained."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+from typing import Any, Dict, NamedTuple, Optional, Tuple, get_type_hints
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pomt_trt.core import records, store
+from pomt_trt.core.errors import CorruptArtifact, InputError, WorkFolderUnusable
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+KINDS = [kind for _, kind in sorted(vars(records).items()) if isinstance(kind, type) and hasattr(kind, "_fields")]
+FAILURE = records.Failure("r056", "build", "no memory")
+
+
+def values(hint):
+    """A strategy for what a field of this type may hold; NaN apart, which is not equal to itself."""
+    origin, arguments = getattr(hint, "__origin__", None), getattr(hint, "__args__", None) or ()
+    if hint is Any:
+        return st.one_of(
+            st.none(), st.booleans(), st.integers(), st.text(), st.floats(allow_nan=False).filter(math.isfinite)
+        )
+    if type(None) in arguments:
+        return st.one_of(st.none(), values(arguments[0]))
+    if origin in (tuple, Tuple):
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return st.lists(values(arguments[0]), max_size=3).map(tuple)
+        return st.tuples(*(values(argument) for argument in arguments))
+    if origin in (dict, Dict):
+        return st.dictionaries(st.text(max_size=5), values(arguments[1]), max_size=3)
+    if hasattr(hint, "_fields"):
+        return record_of(hint)
+    scalars = {
+        str: st.text(max_size=8),
+        int: st.integers(),
+        bool: st.booleans(),
+        float: st.floats(allow_nan=False, allow_infinity=False),
+    }
+    return scalars[hint]
+
+
+def record_of(kind):
+    return st.builds(kind, **{name: values(hint) for name, hint in get_type_hints(kind).items()})
+
+
+def damaged(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
+    return path
+
+
+def left_in(folder):
+    return sorted(name for name in os.listdir(str(folder)) if name != ".lock")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "r056.json")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_kind_of_record_is_read_as_it_was_written(kind, folder):
+    written = os.path.join(folder, kind.__name__ + ".json")
+
+    @settings(max_examples=5 if kind in (records.Bundle, records.Selection, records.Family) else 15)
+    @given(record_of(kind), st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3))
+    def check(record, inputs):
+        store.write_record(written, record, inputs)
+        assert store.read_record(written, kind) == store.Stored(record, inputs)
+        assert store.read_matching(written, kind, inputs) == record
+
+    check()
+
+
+class Place(NamedTuple):
+    """A record of the corner cases."""
+
+    value: float
+    maybe: Optional[float] = None
+    pair: Optional[Tuple[int, int]] = None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_json_lacks_becomes_null_and_is_read_as_not_a_number(value, path):
+    store.write_record(path, Place(value, value))
+    assert b"null" in open_bytes(path) and b"NaN" not in open_bytes(path)
+    read = store.read_record(path, Place).record
+    assert math.isnan(read.value) and read.maybe is None
+
+
+def open_bytes(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def test_whole_numbers_are_read_as_floats_where_a_float_belongs(path):
+    store.write_record(path, Place(1, 2))
+    read = store.read_record(path, Place).record
+    assert type(read.value) is float and type(read.maybe) is float
+
+
+def test_a_record_carries_its_schema_its_kind_and_its_inputs(path):
+    store.write_record(path, FAILURE, {"onnx": "ab", "device": "here"})
+    body = json.loads(open_bytes(path).decode())
+    assert (body["schema"], body["record"]) == (store.SCHEMA, "Failure")
+    assert list(body["inputs"].items()) == [("device", "here"), ("onnx", "ab")]
+
+
+def test_a_record_made_from_other_inputs_does_not_match(path):
+    store.write_record(path, FAILURE, {"onnx": "ab"})
+    assert store.read_matching(path, records.Failure, {"onnx": "ab"}) == FAILURE
+    assert store.read_matching(path, records.Failure, {"onnx": "cd"}) is None
+    assert store.read_matching(path, records.Failure, {}) is None
+
+
+def test_an_absent_record_does_not_match_and_is_explained(path):
+    assert store.read_matching(path, records.Failure, {}) is None
+    with pytest.raises(InputError, match="r056.json does not exist: run the stage that makes it"):
+        store.read_record(path, records.Failure)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"schema": 1, "record": "Failure", "inputs": {}}',
+        b'{"schema": 1, "record": "Failure", "inputs": [], "value": {}}',
+        b'{"schema": 1, "record": "Failure", "inputs": {}, "value": {"candidate_id": "r"}}',
+        b'{"schema": 1, "record": "Failure", "inputs": {}, "value": {"candidate_id": 1, "stage": "", "reason": ""}}',
+        b'{"schema": 2, "record": "Failure", "inputs": {}, "value": {}}',
+        b'{"schema": 1, "record": "Step", "inputs": {}, "value": {}}',
+        b"[" * 100000,
+    ],
+)
+def test_a_damaged_record_is_named_with_the_way_out(data, path):
+    damaged(path, data)
+    with pytest.raises(CorruptArtifact, match="r056.json is damaged: .*Delete it and run the same command again"):
+        store.read_record(path, records.Failure)
+    assert store.read_matching(path, records.Failure, {}) is None
+
+
+@settings(max_examples=20)
+@given(data=st.data())
+def test_a_record_cut_short_anywhere_is_damaged(data, folder):
+    path = os.path.join(folder, "cut.json")
+    store.write_record(path, FAILURE, {"onnx": "ab"})
+    whole = open_bytes(path)
+    damaged(path, whole[: data.draw(st.integers(0, len(whole) - 2))])  # the last byte is a newline
+    with pytest.raises(CorruptArtifact):
+        store.read_record(path, records.Failure)
+
+
+@pytest.mark.parametrize("value", [b"true", b'"1.5"', b"[1]", b"9" * 400, b"{}"])
+def test_a_value_of_another_type_is_damage(value, path):
+    body = b'{"schema": 1, "record": "Place", "inputs": {}, "value": {"value": %s, "maybe": null, "pair": null}}'
+    damaged(path, body % value)
+    with pytest.raises(CorruptArtifact):
+        store.read_record(path, Place)
+
+
+@pytest.mark.parametrize("pair", [b"[1]", b"[1, 2, 3]", b"[1.5, 2]", b"[true, 2]", b"12"])
+def test_a_tuple_of_another_length_or_type_is_damage(pair, path):
+    body = b'{"schema": 1, "record": "Place", "inputs": {}, "value": {"value": 1, "maybe": null, "pair": %s}}'
+    damaged(path, body % pair)
+    with pytest.raises(CorruptArtifact):
+        store.read_record(path, Place)
+
+
+def test_a_record_that_cannot_be_read_is_named_with_the_way_out(path):
+    os.mkdir(path)  # root reads what has no permission; nobody reads a folder
+    with pytest.raises(CorruptArtifact, match="cannot read .*r056.json: .*delete it and run the same command again"):
+        store.read_record(path, records.Failure)
+    assert store.read_matching(path, records.Failure, {}) is None
+    with pytest.raises(InputError, match="cannot read .*r056.json: .*permissions"):
+        store.sha256_of(path)
+
+
+def test_a_number_too_large_for_a_float_is_damage(path):
+    with pytest.raises(OverflowError):
+        float(10**400)
+    text = '{"schema": 1, "record": "Place", "inputs": {}, "value": {"value": 1%s, "maybe": null, "pair": null}}'
+    damaged(path, (text % ("0" * 400)).encode())
+    with pytest.raises(CorruptArtifact, match="is damaged"):
+        store.read_record(path, Place)
+
+
+def test_the_hash_is_that_of_the_bytes(tmp_path):
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert store.sha256_of(damaged(str(tmp_path / "empty"), b"")) == empty
+    large = store.sha256_of(damaged(str(tmp_path / "large"), bytes(3 << 20)))
+    assert large == hashlib.sha256(bytes(3 << 20)).hexdigest()
+
+
+def test_a_file_appears_whole_with_the_folders_it_needs(tmp_path):
+    path = str(tmp_path / "a" / "b" / "file")
+    store.write_bytes(path, b"one")
+    store.write_bytes(path, b"two")
+    assert open_bytes(path) == b"two" and left_in(tmp_path / "a" / "b") == ["file"]
+    assert os.stat(path).st_mode & 0o777 == 0o644
+
+
+def test_the_old_file_stays_where_the_writer_fails(tmp_path):
+    path = str(tmp_path / "file")
+    store.write_bytes(path, b"old")
+    with pytest.raises(ZeroDivisionError), store.replacing(path) as temporary:
+        damaged(temporary, b"half")
+        raise ZeroDivisionError
+    assert open_bytes(path) == b"old" and left_in(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("number, told", [(errno.ENOSPC, "the disk is full. Free some"), (errno.EDQUOT, "quota")])
+def test_a_full_disk_is_said_and_leaves_the_old_file(tmp_path, monkeypatch, call, number, told):
+    path = str(tmp_path / "file")
+    store.write_bytes(path, b"old")
+
+    def full(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(WorkFolderUnusable, match="cannot write {}: .*{}".format(path, told)):
+        store.write_bytes(path, b"new")
+    assert open_bytes(path) == b"old" and left_in(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("number, told", [(errno.EROFS, "read-only"), (errno.EACCES, "no permission"), (errno.EIO, "")])
+def test_a_refusal_to_write_is_said_with_what_to_do(tmp_path, number, told):
+    told = "cannot write .*{}.*Choose another --work folder".format(told)
+    with pytest.raises(WorkFolderUnusable, match=told), store.explained(str(tmp_path)):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_path_through_a_file_is_no_work_folder(tmp_path):
+    damaged(str(tmp_path / "file"), b"")
+    with pytest.raises(WorkFolderUnusable, match="a part of this path is a file"):
+        store.write_bytes(str(tmp_path / "file" / "below"), b"")
+    with pytest.raises(WorkFolderUnusable, match="a part of this path is a file"), store.locked(str(tmp_path / "file")):
+        pass
+
+
+def test_a_folder_where_a_file_belongs_is_explained(tmp_path):
+    (tmp_path / "record").mkdir()
+    with pytest.raises(WorkFolderUnusable, match="cannot write .*record: .*irectory"):
+        store.write_bytes(str(tmp_path / "record"), b"")
+    assert left_in(tmp_path) == ["record"]
+
+
+def test_a_reader_that_has_gone_is_no_refusal_to_write():
+    with pytest.raises(BrokenPipeError), store.explained("stdout"):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_hard_link_is_the_same_file_with_its_own_mode(tmp_path):
+    source, target = str(tmp_path / "source"), str(tmp_path / "below" / "target")
+    damaged(source, b"weights")
+    os.chmod(source, 0o440)
+    store.hard_link(source, target)
+    assert os.path.samefile(source, target) and os.stat(source).st_mode & 0o777 == 0o440
+    store.hard_link(source, target)  # again: a rename onto itself does nothing
+    assert os.path.samefile(source, target) and left_in(tmp_path / "below") == ["target"]
+
+
+def test_a_hard_link_replaces_another_file_and_leaves_its_other_names_alone(tmp_path):
+    old, new, target = (str(tmp_path / name) for name in ("old", "new", "target"))
+    damaged(old, b"old")
+    damaged(new, b"new")
+    store.hard_link(old, target)
+    store.hard_link(new, target)
+    assert open_bytes(target) == b"new" and open_bytes(old) == b"old"
+
+
+def test_a_copy_serves_where_links_fail(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    damaged(str(tmp_path / "source"), b"weights")
+    store.hard_link(str(tmp_path / "source"), str(tmp_path / "target"))
+    assert open_bytes(str(tmp_path / "target")) == b"weights"
+    assert not os.path.samefile(str(tmp_path / "source"), str(tmp_path / "target"))
+    assert left_in(tmp_path) == ["source", "target"]
+
+
+HOLD = """
+import sys
+from pomt_trt.core import store
+with store.locked(sys.argv[1]):
+    print("held", flush=True)
+    {}
+"""
+
+
+@contextlib.contextmanager
+def holder(folder, then="sys.stdin.readline()"):
+    """Another process that holds the lock of `folder`, until it is told to go on."""
+    environment = dict(os.environ, PYTHONPATH=ROOT)
+    command = [sys.executable, "-c", HOLD.format(then), str(folder)]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    with child:
+        try:
+            assert child.stdout.readline() == b"held\n"
+            yield child
+        finally:
+            child.kill()
+
+
+def test_a_folder_held_by_another_process_is_refused_with_its_number(tmp_path):
+    with holder(tmp_path) as child:
+        told = "in use by process {}. Wait for it, or".format(child.pid)
+        with pytest.raises(WorkFolderUnusable, match=told), store.locked(str(tmp_path)):
+            pass
+    with store.locked(str(tmp_path)):  # the lock went with the process
+        pass
+
+
+def test_a_lock_is_given_back_at_the_end_and_after_an_error(tmp_path):
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), store.locked(str(tmp_path)):
+            raise ZeroDivisionError
+    with store.locked(str(tmp_path)):
+        assert open_bytes(str(tmp_path / ".lock")) == str(os.getpid()).encode()
+
+
+def test_what_a_killed_process_left_unfinished_is_removed_with_the_next_lock(tmp_path):
+    (tmp_path / "engines").mkdir()
+    damaged(str(tmp_path / "engines" / "r056.engine"), b"whole")
+    unfinished = """
+    with store.replacing(sys.argv[1] + "/engines/r056.engine") as temporary:
+        open(temporary, "w").write("half")
+        print("writing", flush=True)
+        sys.stdin.readline()"""
+    with holder(tmp_path, unfinished) as child:
+        assert child.stdout.readline() == b"writing\n"
+        child.kill()
+        child.wait()
+    assert len(left_in(tmp_path / "engines")) == 2
+    (tmp_path / ".part-bundle").mkdir()
+    damaged(str(tmp_path / ".part-bundle" / "file"), b"half")
+    with store.locked(str(tmp_path)):
+        assert left_in(tmp_path / "engines") == ["r056.engine"] and left_in(tmp_path) == ["engines"]
+    assert open_bytes(str(tmp_path / "engines" / "r056.engine")) == b"whole"
+
+
+def test_unfinished_files_of_a_work_folder_inside_this_one_are_its_own(tmp_path):
+    inner = tmp_path / "inner"
+    with store.locked(str(inner)), store.replacing(str(inner / "onnx" / "file")), store.locked(str(tmp_path)):
+        assert len(left_in(inner / "onnx")) == 1
+
+
+def test_a_file_system_without_locks_is_not_called_in_use(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    told = "cannot be locked: No locks available. Choose a --work folder on"
+    with pytest.raises(WorkFolderUnusable, match=told), store.locked(str(tmp_path)):
+        pass

@@ -54,7 +54,8 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
     def schedule(r: int) -> Schedule:
         return reducers.schedule_for(plan.method, tokens, depth, prefix, r, plan.layer)
 
-    schedule(0)  # what is wrong with method or layer has nothing to do with R
+    for r in sorted(set(removed))[:2]:
+        schedule(r)  # what is wrong with these is method or layer, not how far R goes
     try:
         return [Candidate(plan.method, schedule(r), plan.batch_size) for r in removed]
     except UsageError as error:

@@ -1,0 +1,264 @@
+"""A family of graphs: each equals the one traced directly, holds the scheduled tokens, and agrees with PyTorch."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from pomt_trt.core import store
+from pomt_trt.core.errors import UsageError, VerificationFailed
+from pomt_trt.host import export, family, graph_checks
+from pomt_trt.host.data import normalised
+from tests.host import tiny
+
+METHODS = {
+    "pomt": {"layer": 2, "removed": [0, 2, 3, 5, 12]},
+    "random": {"removed": [0, 2, 3, 5, 8]},
+    "topk": {"removed": [0, 2, 5, 6, 7, 8, 9, 12]},
+}
+
+
+@pytest.fixture(scope="module", params=[(m, o, b) for m in METHODS for o, b in ((13, 2), (17, 1))], ids=str)
+def exported(request, tmp_path_factory):
+    """(plan, images, candidates, folder of graphs, family) of one method, opset and batch."""
+    method, opset, batch = request.param
+    work = tmp_path_factory.mktemp("export")
+    kwargs = dict(METHODS[method])
+    removed = kwargs.pop("removed")
+    plan, spec, images = tiny.plan(tiny.vit(), method, batch_size=batch, opset=opset, **kwargs)
+    grid = tiny.grid(plan, spec, removed)
+    made = export.export(plan, grid, images, work)
+    return plan, images, grid, work / "onnx" / made.form, made
+
+
+def constants_of(model):
+    return {t.name: numpy_helper.to_array(t).tolist() for t in model.graph.initializer if not t.external_data}
+
+
+def direct(plan, candidate, images, folder):
+    """The graph of a candidate that is traced by itself."""
+    beside = onnx.load(str(folder / "r000.onnx"), load_external_data=False)
+    located = [tensor for tensor in beside.graph.initializer if tensor.external_data]
+    traced = export._traced(plan, candidate.schedule, images)
+    own = export._constants(plan, candidate.schedule)
+    base = family.template([traced], [candidate.schedule], located, set(own))
+    return family.instantiate(base, candidate.schedule, own)
+
+
+def test_every_graph_equals_the_one_traced_at_that_count(exported):
+    plan, images, grid, folder, _ = exported
+    for candidate in grid[1:]:
+        found = onnx.load(str(folder / f"{candidate.id}.onnx"), load_external_data=False)
+        expected = direct(plan, candidate, images, folder)
+        assert list(found.graph.node) == list(expected.graph.node), candidate.id
+        assert constants_of(found) == constants_of(expected), candidate.id
+        assert (found.ir_version, found.opset_import) == (expected.ir_version, expected.opset_import)
+        names = {tensor.name for tensor in found.graph.initializer}
+        assert names == {tensor.name for tensor in expected.graph.initializer}
+
+
+def test_the_tokens_of_each_block_are_read_back(exported):
+    plan, _, grid, folder, _ = exported
+    for candidate in grid:
+        path = str(folder / f"{candidate.id}.onnx")
+        graph = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True).graph
+        found = graph_checks.tokens_by_block(graph, graph_checks.static_shapes(graph), candidate.schedule.depth)
+        tokens = candidate.schedule.tokens
+        assert found == ((tokens[1],) + tokens[1:] if plan.method == "random" else tokens)
+        assert found == export.tokens_by_block(plan, candidate.schedule)
+
+
+def test_every_graph_agrees_with_pytorch(exported):
+    plan, images, grid, folder, _ = exported
+    batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
+    for candidate in grid:
+        module = export._reduced(plan, candidate.schedule)
+        logits, margins = export.logits_and_margins(module, batch, plan.batch_size)
+        assert export.compare(folder / f"{candidate.id}.onnx", batch, logits, margins, plan.batch_size) < 1e-4
+
+
+def test_the_record_says_what_was_written(exported):
+    plan, _, grid, folder, made = exported
+    assert made.candidates == tuple(grid) and set(made.graph_sha256) == {candidate.id for candidate in grid}
+    for name, digest in made.graph_sha256.items():
+        assert store.sha256_of(str(folder / f"{name}.onnx")) == digest
+    weights = folder / "weights.bin"
+    assert (made.weights_sha256, made.weights_bytes) == (store.sha256_of(str(weights)), weights.stat().st_size)
+    assert (made.opset, made.ir_version) == (plan.target.opset, plan.target.ir_version)
+    assert {path.name for path in folder.iterdir()} == {"weights.bin", *(f"{c.id}.onnx" for c in grid)}
+
+
+def test_the_same_export_writes_the_same_bytes(tmp_path):
+    hashes = []
+    for folder, removed in (("once", [0, 2, 4]), ("again", [0, 1, 2, 4, 7])):
+        plan, spec, images = tiny.plan(tiny.vit(), layer=1)
+        made = export.export(plan, tiny.grid(plan, spec, removed), images, tmp_path / folder)
+        hashes.append((made.weights_sha256, [made.graph_sha256[name] for name in ("r000", "r002", "r004")]))
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize("kind", [*tiny.KINDS, "DINOv2 with a head"])
+def test_every_kind_of_model_exports_and_agrees_with_pytorch(kind, tmp_path):
+    model = tiny.dinov2(tmp_path) if kind.startswith("DINOv2") else tiny.vit(**tiny.KINDS[kind])
+    plan, spec, images = tiny.plan(model, layer=1, opset=13 if "pooling" in kind else 17)
+    grid = tiny.grid(plan, spec, [0, 6])
+    made = export.export(plan, grid, images, tmp_path)
+    batch = normalised(images.pixels(3), images.preprocessing)
+    path = tmp_path / "onnx" / made.form / "r006.onnx"
+    found = export.run_onnx(path, batch.numpy(), 1)
+    with torch.no_grad():
+        expected = export._reduced(plan, grid[1].schedule)(batch).numpy()
+    assert found.shape == (3, spec.classes)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    with torch.no_grad():
+        plain = plan.module(batch).numpy()
+    unreduced = export.run_onnx(path.with_name("r000.onnx"), batch.numpy(), 1)
+    np.testing.assert_allclose(unreduced, plain, rtol=1e-3, atol=1e-4 * np.abs(plain).max())
+
+
+def test_topk_exports_where_few_tokens_are_left_for_many_blocks(tmp_path):
+    plan, spec, images = tiny.plan(tiny.vit(depth=7), "topk")
+    grid = tiny.grid(plan, spec, [7, 8, 9, 10])
+    assert export._probes(plan, grid) == [candidate.schedule for candidate in grid]
+    made = export.export(plan, grid, images, tmp_path)
+    assert set(made.graph_sha256) == {"r007", "r008", "r009", "r010"}
+
+
+@pytest.mark.parametrize(("blocks", "most"), [(2, 8), (12, 16), (24, 8), (12, 4), (32, 18)])
+def test_probes_tell_all_counts_apart(blocks, most):
+    drawn = np.array(export._in_general_position(blocks, most))
+    assert drawn.min() >= 1 and drawn.max() <= most and drawn.shape[1] == blocks
+    left = -np.cumsum(drawn, axis=1)  # tokens after each block, but for a constant
+    moves = [np.diff(column) for column in np.concatenate([drawn, left[:, 1:]], axis=1).T]
+    for i, one in enumerate(moves):
+        assert one.any()
+        for other in moves[:i]:
+            assert abs(np.dot(one, other)) < np.linalg.norm(one) * np.linalg.norm(other) * (1 - 1e-9)
+
+
+def test_too_few_tokens_for_probes_are_said_to_be_too_few():
+    assert export._in_general_position(12, 1) is None
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A plan, its images, and the folder of two graphs."""
+    plan, spec, images = tiny.plan(tiny.vit(), layer=1)
+    made = export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path)
+    return plan, images, made.candidates, tmp_path / "onnx" / made.form
+
+
+def compare(pair, **changes):
+    plan, images, candidates, folder = pair
+    batch = normalised(images.pixels(4), images.preprocessing)
+    logits, margins = export.logits_and_margins(export._reduced(plan, candidates[1].schedule), batch, 1)
+    given = {"expected": logits, "margins": margins, **{name: change(logits) for name, change in changes.items()}}
+    return export.compare(folder / "r006.onnx", batch, given["expected"], given["margins"], 1)
+
+
+def test_tampered_weights_or_logits_make_compare_fail(pair):
+    assert compare(pair) < export.TOLERANCE
+    path = pair[3] / "weights.bin"
+    data = bytearray(path.read_bytes())
+    weights = onnx.load(str(pair[3] / "r006.onnx"), load_external_data=False).graph.initializer
+    place = next({e.key: e.value for e in t.external_data} for t in weights if t.name == "head.bias")
+    data[int(place["offset"]) : int(place["offset"]) + 4] = np.float32(100).tobytes()
+    path.write_bytes(bytes(data))
+    with pytest.raises(VerificationFailed, match=r"r006.onnx: logits .* differ .* 1e-04 is allowed. Update torch"):
+        compare(pair)
+
+
+@pytest.mark.parametrize("change", [lambda logits: logits * 1.001, lambda logits: logits * np.nan])
+def test_logits_that_are_off_or_not_numbers_make_compare_fail(pair, change):
+    with pytest.raises(VerificationFailed, match="differ from PyTorch's"):
+        compare(pair, expected=change)
+
+
+def test_images_whose_cut_is_a_toss_up_are_left_out(pair):
+    def one_wrong(logits):
+        return logits + np.array([[1.0]] + [[0.0]] * 3, np.float32)
+
+    def first_unclear(logits):
+        return np.array([1e-7, 1, 1, 1])
+
+    with pytest.raises(VerificationFailed):
+        compare(pair, expected=one_wrong)
+    assert compare(pair, expected=one_wrong, margins=first_unclear) < export.TOLERANCE
+
+
+def test_a_graph_that_disagrees_fails_the_export(tmp_path, monkeypatch):
+    plan, spec, images = tiny.plan(tiny.vit(), layer=1)
+    honest = export.logits_and_margins
+
+    def off(*arguments):
+        logits, margins = honest(*arguments)
+        return logits + 1, margins
+
+    monkeypatch.setattr(export, "logits_and_margins", off)
+    with pytest.raises(VerificationFailed, match="r000.onnx"):
+        export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path)
+
+
+def test_a_weights_file_of_another_family_is_noticed(pair, tmp_path):
+    plan, spec, images = tiny.plan(tiny.vit(embed_dim=12), layer=1)
+    export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "onnx" / "op17-fp32" / "weights.bin", pair[3])
+    with pytest.raises(Exception, match="(?i)external|weights|out of bounds"):
+        compare(pair)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+def test_the_last_batch_is_padded(batch_size, tmp_path):
+    plan, spec, images = tiny.plan(tiny.vit(), layer=1, batch_size=batch_size)
+    export.export(plan, tiny.grid(plan, spec, [0]), images, tmp_path)
+    batch = normalised(images.pixels(5), images.preprocessing)
+    found = export.run_onnx(tmp_path / "onnx" / "op17-fp32" / "r000.onnx", batch.numpy(), batch_size)
+    with torch.no_grad():
+        np.testing.assert_allclose(found, plan.module(batch).numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_golden_holds_real_pixels_and_the_logits_of_the_unreduced_model(tmp_path):
+    plan, spec, images = tiny.plan(tiny.vit(), layer=1)
+    many = dataclasses.replace(images, stored=np.concatenate([images.stored] * 9))  # 72 pictures
+    export.write_golden(plan, tiny.grid(plan, spec, [0])[0].schedule, many, tmp_path / "golden.npz")
+    with np.load(tmp_path / "golden.npz") as golden:
+        assert golden["pixels"].dtype == np.uint8 and np.array_equal(golden["pixels"], many.stored[:64])
+        with torch.no_grad():
+            expected = plan.module(normalised(golden["pixels"], spec.preprocessing)).numpy()
+        np.testing.assert_allclose(golden["logits"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_unfinished_is_left_where_the_disk_is_full(tmp_path, monkeypatch):
+    import errno
+    import os
+
+    plan, spec, images = tiny.plan(tiny.vit(), layer=1)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(store.WorkFolderUnusable, match="the disk is full. Free some space"):
+        export.export(plan, tiny.grid(plan, spec, [0]), images, tmp_path)
+    assert [path for path in Path(tmp_path).rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "layer", "removed", "message"),
+    [
+        ("pomt", 2, [0, 1, 15], r"--tokens goes down to 2 of 17: pomt cannot .* Let it end higher"),
+        ("pomt", 4, [0, 1], r"layer 4 is out of range: the model has 4 blocks. Choose --layer 0 to 3"),
+        ("nosuch", None, [0], "there is no method 'nosuch'"),
+        ("topk", 1, [0, 1], "the layer asked for is 1. Give the layer where the schedule acts, and none to"),
+        ("none", None, [0, 1], "none cannot remove 1 of 17 tokens"),
+    ],
+)
+def test_what_cannot_be_removed_is_refused(method, layer, removed, message):
+    plan, spec, _ = tiny.plan(tiny.vit(), method, layer=layer)
+    with pytest.raises(UsageError, match=message):
+        tiny.grid(plan, spec, removed)

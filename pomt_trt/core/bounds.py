@@ -18,6 +18,7 @@ from pomt_trt.core.records import Interval
 from pomt_trt.core.rules import MIN_GAIN, ROUNDING
 
 VALLEY_PERIODS = (32, 16, 8)  # looked for in this order; the next only where the one before was found
+BAD_BUILD = 0.08  # relative: a build so much slower than another of its count is no matter of chance
 FAR_SLOWER = 1.25  # times R = 0: no method adds that much, but a bad build does
 VALLEY_DEPTH = 0.015  # relative: a shallower one is not pursued
 
@@ -35,7 +36,7 @@ class Goal(NamedTuple):
 class Point(NamedTuple):
     """What was measured of one count. builds_ms: latency of each engine built for it; () where the build failed.
 
-    latency_ms and its interval are those of the engine that is kept: the fastest of its builds.
+    latency_ms and its interval are those of the engine that is kept, builds_ms[kept_build(builds_ms)].
     """
 
     tokens: int
@@ -75,7 +76,7 @@ class View:
     def __init__(self, state: State) -> None:
         self.state, self.goal, self.grid = state, state.goal, state.grid
         top = state.points[state.grid[0]]
-        self.latency0, self.accuracy0 = top.latency_ms, state.accuracy[state.grid[0]]
+        self.latency0, self.accuracy0 = level(top.builds_ms), state.accuracy[state.grid[0]]
         self.build_effect = build_effect(state)
         self.points = {t: p for t, p in state.points.items() if not p.failed and t != state.grid[0]}
         self.known_accuracy = sorted(state.accuracy)
@@ -104,17 +105,17 @@ class View:
         return self.period is not None and tokens % self.period == 0
 
     def interval(self, tokens: int) -> Interval:
-        """Where the curve lies at a measured count: at the lower median of its builds, with the interval of timing.
+        """Where the curve lies at a measured count: at the level of its builds, with the interval of timing.
 
-        The kept engine is the fastest build, whose luck is its own; a bad build is no part of the curve either.
+        The luck of the kept engine is its own, and a bad build is no part of the curve either.
         """
         point = self.points[tokens]
-        scale = lower_median(point.builds_ms) / point.latency_ms
+        scale = level(point.builds_ms) / point.latency_ms
         return scale * point.latency_ci_ms[0], scale * point.latency_ci_ms[1]
 
     def build_noise(self, above: int, below: int) -> float:
         """Relative standard error, from builds alone, of the drop between two measured counts."""
-        builds = [len(self.points[t].builds_ms) for t in (above, below)]
+        builds = [len(good_builds(self.points[t].builds_ms)) for t in (above, below)]
         return self.build_effect * math.sqrt(sum(1.0 / n for n in builds))
 
     def _dear(self) -> Set[int]:
@@ -147,7 +148,7 @@ class View:
         always left, and contenders are timed again instead.
         """
         below = self.below(tokens, firm)
-        return 0.0 if below is None else lower_median(self.points[below].builds_ms)
+        return 0.0 if below is None else level(self.points[below].builds_ms)
 
     def score(self, latency_ms: float, accuracy: float) -> float:
         """What the rule maximises (the step rule: what it falls back to); minus infinity beyond --max-latency."""
@@ -172,23 +173,34 @@ class View:
         return {t for t in self.admissible if t in self.points and t in self.state.accuracy}
 
 
-def lower_median(values: Sequence[float]) -> float:
-    """The middle value, of two the lower."""
-    return sorted(values)[(len(values) - 1) // 2]
+def level(builds_ms: Sequence[float]) -> float:
+    """Where the curve lies, from the builds of one count: the mean of those that are no bad builds."""
+    good = good_builds(builds_ms)
+    return sum(good) / len(good)
+
+
+def kept_build(builds_ms: Sequence[float]) -> int:
+    """Which of a count's engines to keep: the first that is no bad build.
+
+    Not the fastest: that would favour the counts that are built more often, R = 0 before all.
+    """
+    return builds_ms.index(good_builds(builds_ms)[0])
+
+
+def good_builds(builds_ms: Sequence[float]) -> List[float]:
+    """The builds within BAD_BUILD of the fastest: what is slower picked poor tactics, and is no spread."""
+    return [ms for ms in builds_ms if ms <= (1 + BAD_BUILD) * min(builds_ms)]
 
 
 def build_effect(state: State) -> float:
-    """Relative standard deviation between builds of one count, from all counts built more than once; 0 if none vary.
-
-    Bad builds are a matter of rebuilding, not of spread: the median leaves them out.
-    """
-    deviations = []
+    """Relative standard deviation between good builds of one count, pooled over counts; 0 where builds do not vary."""
+    squares, degrees = 0.0, 0
     for point in state.points.values():
-        if len(point.builds_ms) > 1:
-            middle = lower_median(point.builds_ms)
-            scale = math.sqrt(len(point.builds_ms) / (len(point.builds_ms) - 1.0))
-            deviations += [scale * abs(math.log(ms / middle)) for ms in point.builds_ms if ms != middle]
-    return 1.48 * lower_median(deviations) if deviations and state.builds_vary else 0.0
+        good = good_builds(point.builds_ms) if state.builds_vary and point.builds_ms else []
+        middle = level(good) if good else 1.0
+        squares += sum((ms / middle - 1) ** 2 for ms in good)
+        degrees += max(0, len(good) - 1)
+    return math.sqrt(squares / degrees) if degrees else 0.0
 
 
 @functools.lru_cache(maxsize=8)
@@ -204,11 +216,14 @@ def valley_pairs(grid: Tuple[int, ...]) -> Tuple[Tuple[int, int, int], ...]:
 
 
 def is_deep(state: State, tokens: int, lower: int) -> bool:
-    """Whether a multiple was measured to be cheaper than the count below it."""
+    """Whether a multiple was measured to be cheaper than the count below it, by more than builds and timing explain."""
     at, below = state.points.get(tokens), state.points.get(lower)
     if at is None or below is None or at.failed or below.failed:
         return False
-    return below.latency_ci_ms[0] > at.latency_ci_ms[1] and below.latency_ms > (1 + VALLEY_DEPTH) * at.latency_ms
+    builds = sum(1.0 / len(good_builds(point.builds_ms)) for point in (at, below))
+    least = max(VALLEY_DEPTH, 2.5 * build_effect(state) * math.sqrt(builds))
+    apart = below.latency_ci_ms[0] > at.latency_ci_ms[1]
+    return apart and level(below.builds_ms) > (1 + least) * level(at.builds_ms)
 
 
 def valley_period(state: State) -> Optional[int]:

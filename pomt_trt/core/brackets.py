@@ -10,11 +10,12 @@ and could hold a better edge than the best in hand, are cut until two neighbouri
 import math
 from typing import List, NamedTuple, Optional, Tuple
 
-from pomt_trt.core.bounds import State, View, build_effect, lower_median
+from pomt_trt.core.bounds import State, View, build_effect, good_builds, level
 from pomt_trt.core.steps import find_steps
 from pomt_trt.core.records import Step
 
 SCAN = 12  # intervals of the first scan
+MOST_BUILDS = 3  # of a count, to tell a step from a matter of the build
 SUSPICIOUS = 0.018  # log drop beyond the slope around it: room for a step of 3 % within the noise
 LIKELY = 4  # power of two in batch x tokens from which a count is a likely edge
 
@@ -53,6 +54,9 @@ def next_bracket(view: View) -> Optional[Asked]:
     hazy = _hazy(view, limit)
     if hazy is not None:
         return hazy
+    hidden = _hidden(view, limit)
+    if hidden is not None:
+        return hidden
     wanting = _wanted(view, steps, limit)
     if wanting:
         gap = min(wanting, key=lambda g: (g.ratio, -g.above))
@@ -63,6 +67,18 @@ def next_bracket(view: View) -> Optional[Asked]:
                 return "rebuild", tokens, why + " or a matter of the build"
         return "build", cut(list(gap.inside), gap.below, view.state.batch_size), why
     return _doubtful(view, steps, limit)
+
+
+def _hidden(view: View, limit: float) -> Optional[Asked]:
+    """Where builds differ: rebuilds a count that splits a step's drop in two, so that neither part stands out."""
+    found = gaps(view) if view.state.builds_vary else []
+    for one, other in zip(found, found[1:]):
+        joint = one._replace(below=other.below, excess=one.excess + other.excess, ratio=min(one.ratio, other.ratio))
+        apart = max(gap.excess - _suspicious(view, gap) for gap in (one, other))
+        if joint.ratio <= limit and joint.excess > _suspicious(view, joint) and apart <= 0:
+            if len(view.points[one.below].builds_ms) < MOST_BUILDS:
+                return "rebuild", one.below, "does it hide a step between {} and {}".format(one.above, other.below)
+    return None
 
 
 def _hazy(view: View, limit: float) -> Optional[Asked]:
@@ -115,15 +131,15 @@ def found_steps(view: View) -> Tuple[Step, ...]:
 
 
 def significant_steps(state: State) -> Tuple[Step, ...]:
-    """The significant steps of what was measured, at the lower median of each count's builds."""
+    """The significant steps of what was measured, at the level of each count's builds."""
     points = [p for t, p in sorted(state.points.items(), reverse=True) if t != state.grid[0] and not p.failed]
     effect = build_effect(state)
-    levels = [lower_median(p.builds_ms) for p in points]
+    levels = [level(p.builds_ms) for p in points]
     intervals = []
-    for point, level in zip(points, levels):
+    for point, middle in zip(points, levels):
         half = 0.5 * (point.latency_ci_ms[1] - point.latency_ci_ms[0]) / point.latency_ms
-        half = math.hypot(half, 1.96 * effect / math.sqrt(len(point.builds_ms)))
-        intervals.append((level * (1 - half), level * (1 + half)))
+        half = math.hypot(half, 1.96 * effect / math.sqrt(len(good_builds(point.builds_ms))))
+        intervals.append((middle * (1 - half), middle * (1 + half)))
     return find_steps([p.tokens for p in points], levels, intervals)
 
 
@@ -150,9 +166,9 @@ def gaps(view: View) -> List[Gap]:
     counts = [t for t in view.grid if t in view.points and t not in view.dear and not view.is_valley(t)]
     pairs = list(zip(counts, counts[1:]))
     place = {t: i for i, t in enumerate(view.grid)}
-    level = {t: lower_median(view.points[t].builds_ms) for t in counts}
+    levels = {t: level(view.points[t].builds_ms) for t in counts}
     room = _room(view)
-    drops = [math.log(level[a] / level[b]) for a, b in pairs]
+    drops = [math.log(levels[a] / levels[b]) for a, b in pairs]
     widths = [place[b] - place[a] for a, b in pairs]
     found = []
     for i, (above, below) in enumerate(pairs):
@@ -238,7 +254,7 @@ def _doubtful(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Ask
             continue
         for tokens in (gap.below, gap.above):
             point = view.points[tokens]
-            if view.state.builds_vary and len(point.builds_ms) < 2:
+            if view.state.builds_vary and len(point.builds_ms) < (2 if gap.below in edges else MOST_BUILDS):
                 return "rebuild", tokens, "is the step at {} tokens a matter of the build".format(gap.below)
             if gap.below not in edges and point.more:
                 return "time", tokens, "is the step at {} tokens noise".format(gap.below)

@@ -15,6 +15,8 @@ from pomt_trt.core.brackets import cut, next_bracket, unbracketed
 
 TOLERANCE = 0.002  # of utility: what an unmeasured count must be able to gain to be worth a build
 CALIBRATION_BUILDS = 3  # of each of three counts, to learn how much builds differ
+LIMIT = 0.34  # of the grid: what takes more builds is not worth them; the rest is said to be unknown
+LEAST_LIMIT = 24  # builds that are always allowed
 CONFIRM = 0.01  # of utility: what a single build must hide to be doubted
 NARROW = 0.01  # relative full width of an interval beyond which a contender is timed again
 
@@ -40,7 +42,7 @@ SearchStep = Union[Request, Done]
 
 def next_candidate(state: State) -> SearchStep:
     """The next thing to measure, or Done. Pure: the same state gives the same answer."""
-    return _within_budget(state, _first(state) or _search(View(state)))
+    return _within_budget(state, _first(state) or _within_limit(state, _search(View(state))))
 
 
 def next_in_order(state: State) -> SearchStep:
@@ -54,18 +56,29 @@ def next_in_order(state: State) -> SearchStep:
 
 
 def _within_budget(state: State, step: SearchStep) -> SearchStep:
-    if isinstance(step, Done) or step.kind in ("accuracy", "time") and not state.out_of_time:
+    if isinstance(step, Done) or step.kind == "accuracy" or step.kind == "time" and not state.out_of_time:
         return step
-    spent = state.max_builds is not None and state.builds >= state.max_builds
-    if not spent and not state.out_of_time:
+    if state.out_of_time:
+        return Done("the time budget is spent", _unknown(state), complete=False)
+    if state.max_builds is not None and state.builds >= state.max_builds:
+        return Done("the build budget is spent", _unknown(state), complete=False)
+    return step
+
+
+def _within_limit(state: State, step: SearchStep) -> SearchStep:
+    """A search that is not asked to be exhaustive ends at a third of the grid."""
+    limit = max(LEAST_LIMIT, LIMIT * len(state.grid))
+    if isinstance(step, Done) or step.kind in ("accuracy", "time") or state.builds < limit:
         return step
-    reason = "the build budget is spent" if spent else "the time budget is spent"
-    unknown = ranges(state.grid, [t for t in state.grid if t not in state.points])
-    known_top = state.grid[0] in state.points and state.grid[0] in state.accuracy
-    if known_top and not state.points[state.grid[0]].failed:
-        view = View(state)
-        unknown = ranges(state.grid, set(live(view, view.best_score())) | set(unbracketed(view)))
-    return Done(reason, unknown, complete=False)
+    return Done("a third of the grid was built, and noise leaves the rest open", _unknown(state), complete=False)
+
+
+def _unknown(state: State) -> Tuple[Tuple[int, int], ...]:
+    """Ranges of counts that could still win."""
+    if _first(state) is not None:
+        return ranges(state.grid, [t for t in state.grid if t not in state.points])
+    view = View(state)
+    return ranges(state.grid, set(live(view, view.best_score())) | set(unbracketed(view)))
 
 
 def _first(state: State) -> Optional[SearchStep]:
@@ -149,8 +162,9 @@ def _probe_valleys(view: View) -> Optional[Request]:
                 return Request("build", tokens, why)
         if not is_deep(view.state, multiple, lower):
             return None
-        if view.state.builds_vary and len(view.points[lower].builds_ms) < 2:
-            return Request("rebuild", lower, why)
+        for tokens in (lower, multiple):
+            if view.state.builds_vary and len(view.points[tokens].builds_ms) < 2:
+                return Request("rebuild", tokens, why)
     return None
 
 

@@ -107,8 +107,10 @@ def grid(experiment: Experiment, family: Family, asked: Optional[str]) -> List[C
     missing = wanted - {candidate.schedule.tokens_after for candidate in family.candidates}
     if missing:
         raise UsageError(
-            "--tokens {} asks for {} tokens, but no such graph was exported as {}. Choose from {}, or export them first: "
-            "pomt-trt export MODEL --tokens {}.".format(asked, max(missing), family.form, _exported(family), asked)
+            "--tokens {} asks for {} tokens, but no such graph was exported as {}. Choose from {}, or export them "
+            "first: pomt-trt export MODEL --tokens {}.".format(
+                asked, max(missing), family.form, _exported(family), asked
+            )
         )
     return [candidate for candidate in family.candidates if candidate.schedule.tokens_after in wanted]
 

@@ -29,7 +29,10 @@ def device_spec(engine: str) -> DeviceSpec:
 
 
 def processor() -> str:
-    """The CPU's name, with family and model (x86) or implementer and part (ARM), since several share a name; it decides which kernels an engine holds."""
+    """The CPU's name with family and model (x86), or implementer and part (ARM), since several processors share a name.
+
+    It decides which kernels an engine holds.
+    """
     fields: Dict[str, str] = {}
     for line in _read("/proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")

@@ -114,7 +114,10 @@ def _is_whole(record: Engine, folder: str) -> bool:
 
 
 def check_sources(job: Job) -> None:
-    """Raises CorruptArtifact unless graph and weights are what was exported: a damaged file says nothing of a candidate."""
+    """Raises CorruptArtifact unless graph and weights are what was exported.
+
+    A damaged file says nothing of its candidate, and must not be recorded as a Failure.
+    """
     weights = os.path.join(os.path.dirname(job.onnx), engine.WEIGHTS_FILE)
     for path, digest in ((job.onnx, job.onnx_sha256), (weights, job.weights_sha256)):
         found = store.sha256_of(path)

@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
+import tests  # noqa: F401  pytest 7.0, the last for Python 3.6, would put an empty module of this name in its place
+
 settings.register_profile(
     "ours",
     deadline=None,  # two cores are shared

@@ -1,6 +1,7 @@
 """The pomt-trt command: flags, one call a subcommand, and what is printed.
 
-One subcommand a stage; each imports its stage when it is called, so that doctor runs where nothing is installed. Results go to stdout, progress and messages to stderr.
+One subcommand a stage; each imports its stage when it is called, so that doctor runs where nothing is installed.
+Results go to stdout, progress and messages to stderr.
 """
 
 import argparse
@@ -96,55 +97,60 @@ def _compile(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from pomt_trt import stages
+    from pomt_trt import pipeline
 
-    family = stages.export(_options(arguments))
+    family = pipeline.export(_options(arguments))
     _print(
         family, "{} graphs of form {} for {}".format(len(family.candidates), family.form, family.target), arguments.json
     )
 
 
 def _accuracy(arguments: argparse.Namespace) -> None:
-    from pomt_trt import stages
+    from pomt_trt import pipeline
 
-    found = stages.accuracy(arguments.work, arguments.tokens)
+    found = pipeline.accuracy(arguments.work, arguments.tokens)
     lines = ["{} {:.4f} ({} on {} images)".format(a.candidate_id, a.accuracy, a.kind, a.samples) for a in found]
     _print({a.candidate_id: a for a in found}, "\n".join(lines), arguments.json)
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    _build_or_profile(arguments, timed=False)
+    from pomt_trt import pipeline
 
-
-def _profile(arguments: argparse.Namespace) -> None:
-    _build_or_profile(arguments, timed=True)
-
-
-def _build_or_profile(arguments: argparse.Namespace, timed: bool) -> None:
-    from pomt_trt import stages
-
-    only = arguments.only.split(",") if arguments.only else None
-    found = stages.profile(arguments.work, _settings(arguments), arguments.tokens, only, timed)
+    found = pipeline.build(arguments.work, _settings(arguments), arguments.tokens, _only(arguments))
     _print(found, describe.rows(found), arguments.json)
 
 
-def _select(arguments: argparse.Namespace) -> None:
-    from pomt_trt import stages
+def _profile(arguments: argparse.Namespace) -> None:
+    from pomt_trt import options, pipeline
 
-    chosen = stages.select(arguments.work, _settings(arguments), _choice(arguments), arguments.tokens)
+    budget = options.budget(arguments.search, arguments.max_builds, arguments.max_time)
+    found = pipeline.profile(
+        arguments.work, _settings(arguments), _choice(arguments), budget, arguments.tokens, _only(arguments)
+    )
+    _print(found, describe.rows(found), arguments.json)
+
+
+def _only(arguments: argparse.Namespace) -> Optional[List[str]]:
+    return arguments.only.split(",") if arguments.only else None
+
+
+def _select(arguments: argparse.Namespace) -> None:
+    from pomt_trt import pipeline
+
+    chosen = pipeline.select(arguments.work, _settings(arguments), _choice(arguments), arguments.tokens)
     _print(chosen, describe.selection(chosen), arguments.json)
 
 
 def _bundle(arguments: argparse.Namespace) -> None:
-    from pomt_trt import stages
+    from pomt_trt import pipeline
 
-    print(stages.bundle(arguments.work, _settings(arguments)))
+    print(pipeline.bundle(arguments.work, _settings(arguments)))
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from pomt_trt import stages
+    from pomt_trt import pipeline
 
-    print("\n".join(stages.report(arguments.work)))
+    print("\n".join(pipeline.report(arguments.work)))
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -218,6 +224,7 @@ _COMMANDS = [
             flags.tokens,
             flags.engine,
             flags.choice,
+            flags.search,
             flags.keep,
             flags.as_json,
         ],
@@ -235,7 +242,12 @@ _COMMANDS = [
         [flags.work_folder, flags.tokens, flags.as_json],
     ),
     Command("build", _build, "graphs -> engines, without timing them", [*_STAGE, flags.only]),
-    Command("profile", _profile, "graphs -> engines and their latencies", [*_STAGE, flags.only]),
+    Command(
+        "profile",
+        _profile,
+        "graphs -> engines and their latencies, as many as the choice needs",
+        [*_STAGE, flags.only, flags.choice, flags.search],
+    ),
     Command("select", _select, "latencies and accuracies -> the choice, by any rule", [*_STAGE, flags.choice]),
     Command("bundle", _bundle, "the choice -> a deployment folder", [flags.work_folder, flags.engine]),
     Command("report", _report, "selections -> figures", [flags.work_folder]),

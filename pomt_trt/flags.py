@@ -9,6 +9,7 @@ from pomt_trt.core.rules import RULES
 from pomt_trt.core.targets import TARGETS
 
 WAITINGS = ["default", "passive"]
+SEARCHES = ["adaptive", "exhaustive"]
 
 
 def model(command: argparse.ArgumentParser) -> None:
@@ -85,6 +86,14 @@ def choice(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--min-gain", type=float, default=5.0, metavar="PCT", help="least gain of a step (default: 5 %%)"
     )
+
+
+def search(command: argparse.ArgumentParser) -> None:
+    """How much is measured."""
+    group = command.add_argument_group("search")
+    group.add_argument("--search", default="adaptive", choices=SEARCHES, help="few engines, or all (default: adaptive)")
+    group.add_argument("--max-builds", type=int, metavar="N", help="engines at most (default: any)")
+    group.add_argument("--max-time", type=float, metavar="MIN", help="minutes of searching at most (default: any)")
 
 
 def keep(command: argparse.ArgumentParser) -> None:

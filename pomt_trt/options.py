@@ -13,6 +13,8 @@ from pomt_trt.core.records import Request
 from pomt_trt.core.rules import MIN_GAIN, RULES
 from pomt_trt.device.profiling import Settings
 
+SEARCHES = ("adaptive", "exhaustive")
+
 
 WAITING = ("default", "passive")
 
@@ -27,6 +29,14 @@ class Choice(NamedTuple):
     min_gain: float  # fraction of the latency of R = 0
 
 
+class Budget(NamedTuple):
+    """How much may be measured."""
+
+    search: str = "adaptive"  # or exhaustive
+    max_builds: Optional[int] = None
+    max_time_s: Optional[float] = None
+
+
 class Options(NamedTuple):
     """What to compile, where, for which target, how to time, and how to choose."""
 
@@ -37,6 +47,7 @@ class Options(NamedTuple):
     engine: str
     settings: Settings
     choice: Choice
+    budget: Budget
     keep_engines: bool
 
 
@@ -66,6 +77,9 @@ def make(
     max_accuracy_drop: float = 1.0,
     max_latency: Optional[float] = None,
     min_gain: float = 100 * MIN_GAIN,
+    search: str = "adaptive",
+    max_builds: Optional[int] = None,
+    max_time: Optional[float] = None,
     keep_engines: bool = False,
 ) -> Options:
     """Checked Options from the flags of `pomt-trt compile`.
@@ -76,6 +90,9 @@ def make(
         min_gain: per cent of the latency of R = 0.
         threads: None: one for each core.
         max_seconds: timing of one candidate at most.
+        search: adaptive (few engines) or exhaustive (all).
+        max_builds: engines at most.
+        max_time: minutes of searching at most.
     Raises: UsageError or InputError for what cannot be, before any work is done.
     """
     _check(batch_size >= 1, "--batch-size is {}; it must be 1 or more.".format(batch_size))
@@ -106,6 +123,7 @@ def make(
         engine="onnxruntime" if engine == "auto" else engine,
         settings=settings(threads, waiting, max_seconds),
         choice=choice(rule, alpha, max_accuracy_drop, max_latency, min_gain),
+        budget=budget(search, max_builds, max_time),
         keep_engines=keep_engines,
     )
 
@@ -126,6 +144,14 @@ def choice(rule: str, alpha: float, max_accuracy_drop: float, max_latency: Optio
     _check(max_latency is None or max_latency > 0, "--max-latency is {}; it must be more than 0.".format(max_latency))
     _check(0 <= min_gain < 100, "--min-gain is {}; it must lie between 0 and 100.".format(min_gain))
     return Choice(rule, alpha, max_accuracy_drop / 100, max_latency, min_gain / 100)
+
+
+def budget(search: str, max_builds: Optional[int], max_time: Optional[float]) -> Budget:
+    """How much to measure; see make. Raises: UsageError."""
+    _check(search in SEARCHES, "--search is '{}'; give {}.".format(search, " or ".join(SEARCHES)))
+    _check(max_builds is None or max_builds >= 1, "--max-builds is {}; it must be 1 or more.".format(max_builds))
+    _check(max_time is None or max_time > 0, "--max-time is {}; it must be more than 0 minutes.".format(max_time))
+    return Budget(search, max_builds, None if max_time is None else 60 * max_time)
 
 
 def whole_numbers(text: str, flag: str) -> List[int]:

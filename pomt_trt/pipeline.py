@@ -1,7 +1,7 @@
 """The stages in their order, on one machine or one at a time on an experiment that exists.
 
-What `pomt-trt compile`, and `export | accuracy | build | profile | select | bundle | report`, call. Any machine; accuracy
-belongs to the workstation. Decides nothing: core/search says what is measured, core/selection who wins.
+What `pomt-trt compile`, and `export | accuracy | build | profile | select | bundle | report`, call. Any machine;
+accuracy belongs to the workstation. Decides nothing: core/search says what is measured, core/selection who wins.
 """
 
 import contextlib
@@ -66,18 +66,39 @@ def accuracy(root: str, tokens: Optional[str]) -> List[AccuracyEstimate]:
     return [estimate for estimate in found if estimate is not None]
 
 
-def profile(
-    root: str, settings: Settings, tokens: Optional[str], only: Optional[Sequence[str]], timed: bool
-) -> Tuple[Row, ...]:
-    """Engines, and with `timed` their latencies, of the grid or of the candidates named in `only`.
+def build(root: str, settings: Settings, tokens: Optional[str], only: Optional[Sequence[str]]) -> Tuple[Row, ...]:
+    """Engines of the grid, or of the candidates named in `only`, without timing them.
 
     Raises: UsageError for a name that the experiment does not have.
     """
     with _opened(root, tokens) as stage:
-        if only is not None:
-            stage = _narrowed(stage, only)
+        stage = _narrowed(stage, only)
         device = board.device_spec(ENGINE)
-        stages.profile(stage, device, settings, timed)
+        with Progress("build", len(stage.candidates)) as progress:
+            stages.profile(stage, device, settings, progress, timed=False)
+        return stages.rows(stage, device, settings)
+
+
+def profile(
+    root: str,
+    settings: Settings,
+    choice: Choice,
+    budget: Budget,
+    tokens: Optional[str],
+    only: Optional[Sequence[str]],
+) -> Tuple[Row, ...]:
+    """Engines and latencies: what the search asks for, or all candidates named in `only`.
+
+    The search asks by rule and accuracy, so it needs all accuracies beforehand; without them it measures everything.
+    Raises: UsageError for a name that the experiment does not have.
+    """
+    with _opened(root, tokens) as stage:
+        stage = _narrowed(stage, only)
+        device = board.device_spec(ENGINE)
+        blind = any(known.accuracy_of(stage.work, stage.family, c.id) is None for c in stage.candidates)
+        if only is not None or blind:
+            budget = budget._replace(search="exhaustive")
+        measure(stage, device, settings, choice, budget)
         return stages.rows(stage, device, settings)
 
 
@@ -130,7 +151,9 @@ def form_for(forms: Sequence[str], device: DeviceSpec) -> str:
     return max(forms, key=lambda form: int(form.split("-")[0][len("op") :]))
 
 
-def _narrowed(stage: Stage, only: Sequence[str]) -> Stage:
+def _narrowed(stage: Stage, only: Optional[Sequence[str]]) -> Stage:
+    if only is None:
+        return stage
     by_id = {candidate.id: candidate for candidate in stage.candidates}
     for name in only:
         if name not in by_id:

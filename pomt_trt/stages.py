@@ -1,117 +1,308 @@
-"""One stage at a time on an experiment that exists: what `pomt-trt build | profile | accuracy | select ...` call.
+"""Each stage as a function from a work folder's files to new ones: export, estimate, profile, select, bundle, draw.
 
-Opens the work folder under its lock and runs a stage of pipeline.py. Any machine; accuracy belongs to the workstation.
+What is there already with matching inputs is left. Any machine; what belongs to the workstation is imported when it is
+due. Leaves out the order of stages (pipeline.py) and the search (measuring.py).
 """
 
-import contextlib
 import os
-from typing import Iterator, List, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
-from pomt_trt import pipeline
 from pomt_trt.core import experiment as known
-from pomt_trt.core import store
-from pomt_trt.core.errors import InputError, UsageError
-from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Family, Row, Selection
-from pomt_trt.core.targets import named
+from pomt_trt.core import selection, store
+from pomt_trt.core.bundle import open_bundle, pack
+from pomt_trt.core.errors import PomtError, StaleArtifact
+from pomt_trt.core.progress import Progress
+from pomt_trt.core.records import (
+    Bundle,
+    Candidate,
+    DeviceSpec,
+    Engine,
+    Experiment,
+    Family,
+    Request,
+    Row,
+    Selection,
+)
+from pomt_trt.core.steps import find_steps
+from pomt_trt.core.targets import Target, named
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import board
+from pomt_trt.device import board, profiling
 from pomt_trt.device.profiling import Settings
 from pomt_trt.options import Choice, Options
-from pomt_trt.pipeline import Stage
-
-ENGINE = "onnxruntime"
 
 
-def export(options: Options) -> Family:
-    """The experiment and its graphs; see pipeline.export."""
-    work = WorkFolder(options.work)
-    with store.locked(work.root):
-        workstation = pipeline.Workstation(options.request, named(options.target))
-        return pipeline.export(work, options, workstation).family
+class Stage(NamedTuple):
+    """What the stages after export share."""
+
+    work: WorkFolder
+    experiment: Experiment
+    family: Family
+    candidates: Sequence[Candidate]  # R = 0 first
 
 
-def accuracy(root: str, tokens: Optional[str]) -> List[AccuracyEstimate]:
-    """Accuracy of every candidate of the grid."""
-    with _opened(root, tokens) as stage:
-        pipeline.estimate(stage, pipeline.Workstation(stage.experiment.request, named(stage.family.target)))
-        found = [known.accuracy_of(stage.work, stage.family, c.id) for c in stage.candidates]
-    return [estimate for estimate in found if estimate is not None]
+class Workstation:
+    """The model and its images, loaded when a stage first needs them: a resumed run may need neither."""
+
+    def __init__(self, request: Request, target: Target, module: Any = None) -> None:
+        self._request, self._target, self._module = request, target, module
+        self._loaded: Any = None
+        self._estimator: Any = None
+
+    def load(self) -> Any:
+        """(plan, spec, images) of host/export, host/models and host/data."""
+        if self._loaded is None:
+            from pomt_trt.host import data, export, models
+
+            asked = self._request
+            loaded = models.load(
+                self._module if self._module is not None else asked.model,
+                checkpoint=asked.checkpoint,
+                pretrained=asked.pretrained,
+                head=asked.head,
+                image_size=asked.image_size,
+                labels=asked.labels,
+                seed=asked.seed,
+            )
+            plan = export.Plan(loaded.module, asked.method, asked.layer, asked.batch_size, asked.seed, self._target)
+            images = data.load(asked.data, loaded.spec, asked.samples, asked.seed)
+            self._loaded = plan, loaded.spec, images
+        return self._loaded
+
+    def estimator(self, unreduced: Candidate, kind: str) -> Any:
+        """host/accuracy's Estimator; one for all candidates, since what they share is computed once."""
+        if self._estimator is None:
+            from pomt_trt.host import accuracy
+
+            plan, _, images = self.load()
+            self._estimator = accuracy.Estimator(plan, unreduced, images, kind)
+        return self._estimator
+
+
+def export(work: WorkFolder, options: Options, workstation: Workstation) -> Stage:
+    """The graphs of the asked candidates; made unless they are there and whole."""
+    experiment = known.checked_experiment(work, options.request)
+    form = named(options.target).form("fp32")
+    family = None
+    if experiment is not None:
+        spec = experiment.model
+        family = known.whole_family(work, form, known.counts(spec.tokens, spec.prefix_tokens, options.tokens))
+    if family is None:
+        family = _export(work, options, workstation)
+    experiment = known.experiment_of(work)
+    return Stage(work, experiment, family, known.grid(experiment, family, options.tokens))
+
+
+def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Family:
+    from pomt_trt.host import accuracy
+    from pomt_trt.host import export as exporting
+
+    plan, spec, images = workstation.load()
+    asked = known.counts(spec.tokens, spec.prefix_tokens, options.tokens)
+    counts = sorted({*asked, *_counts_there(work, named(options.target))}, reverse=True)
+    removed = [spec.tokens - count for count in counts]
+    candidates = exporting.candidates(plan, spec.tokens, spec.depth, spec.prefix_tokens, removed)
+    with Progress("export", len(candidates)) as progress:
+        family = exporting.export(plan, candidates, images, Path(work.root), progress.step)
+    exporting.write_golden(plan, candidates[0].schedule, images, Path(work.golden()))
+    # Only now is the folder about something: what cannot be exported must not stand in the way of the next attempt.
+    kind = accuracy.kind_of(images, spec.random_weights)
+    store.write_record(work.experiment(), Experiment(options.request, spec, images.kind, kind, len(images)))
+    store.write_record(work.family(family.form), family, known.family_inputs(work))
+    return family
+
+
+def _counts_there(work: WorkFolder, target: Target) -> List[int]:
+    """Token counts of an earlier, smaller grid: they stay in the family, with all that was made of them."""
+    form = target.form("fp32")
+    if not os.path.isfile(work.experiment()):
+        return []
+    there = store.read_matching(work.family(form), Family, known.family_inputs(work))
+    return [candidate.schedule.tokens_after for candidate in there.candidates] if there else []
+
+
+def estimate(stage: Stage, workstation: Workstation, progress: Progress) -> None:
+    """Accuracy of every candidate that has none yet; each graph is compared with PyTorch on the way."""
+    work, family = stage.work, stage.family
+    todo = [c for c in stage.candidates if known.accuracy_of(work, family, c.id) is None]
+    if not todo:
+        return
+    from pomt_trt.host import accuracy
+    from pomt_trt.host import export as exporting
+
+    plan, _, images = workstation.load()
+    estimator = workstation.estimator(stage.candidates[0], stage.experiment.accuracy_kind)
+    for done in estimator.estimate(todo, progress.show):
+        accuracy.verify(plan, done, images, Path(work.onnx(family.form)))
+        arrays = Path(work.accuracy_arrays(done.candidate.id))
+        exporting.save_arrays(arrays, logits=done.golden_logits, margins=done.golden_margins)
+        inputs = known.accuracy_inputs(family, done.candidate.id)
+        store.write_record(work.accuracy(done.candidate.id), done.estimate, inputs)
+        progress.step(done.candidate.id)
 
 
 def profile(
-    root: str, settings: Settings, tokens: Optional[str], only: Optional[Sequence[str]], timed: bool
-) -> Tuple[Row, ...]:
-    """Engines, and with `timed` their latencies, of the grid or of the candidates named in `only`.
+    stage: Stage,
+    device: DeviceSpec,
+    settings: Settings,
+    progress: Progress,
+    timed: bool = True,
+    again: bool = False,
+) -> None:
+    """Builds and times every candidate that is not done, R = 0 first.
 
-    Raises: UsageError for a name that the experiment does not have.
+    Args:
+        timed: otherwise only built.
+        again: time also what has a profile, which the new one replaces.
     """
-    with _opened(root, tokens) as stage:
-        if only is not None:
-            stage = _narrowed(stage, only)
-        device = board.device_spec(ENGINE)
-        pipeline.profile(stage, device, settings, timed)
-        return pipeline.rows(stage, device, settings)
+    profiling.profile(stage.work, stage.family, stage.candidates, device, settings, progress, timed, again)
 
 
-def select(root: str, settings: Settings, choice: Choice, tokens: Optional[str]) -> Selection:
-    """The choice among what is known on this device."""
-    with _opened(root, tokens) as stage:
-        return pipeline.select(stage, board.device_spec(ENGINE), settings, choice)
+def select(
+    stage: Stage, device: DeviceSpec, settings: Settings, choice: Choice, notes: Sequence[str] = ()
+) -> Selection:
+    """The winner among what is known, written to the work folder.
 
-
-def bundle(root: str, settings: Settings) -> str:
-    """The deployment folder of this device's selection.
-
-    Raises: InputError if nothing was selected yet.
+    Args:
+        notes: on how it was measured; they stand in the selection.
     """
-    with _opened(root, None) as stage:
-        device = board.device_spec(ENGINE)
-        chosen = store.read_record(stage.work.selection(device.id), Selection).record
-        return pipeline.make_bundle(stage, chosen, device, settings)
+    found = rows(stage, device, settings)
+    timed = [row for row in found if row.latency_ms is not None and row.removed > 0]
+    steps = find_steps(
+        [row.tokens_after for row in timed],
+        [row.latency_ms for row in timed if row.latency_ms is not None],
+        [row.latency_ci_ms for row in timed],
+    )
+    chosen = selection.select(
+        found,
+        rule=choice.rule,
+        alpha=choice.alpha,
+        max_accuracy_drop=choice.max_accuracy_drop,
+        max_latency_ms=choice.max_latency_ms,
+        min_gain=choice.min_gain,
+        steps=steps,
+        device_id=device.id,
+        accuracy_kind=stage.experiment.accuracy_kind,
+        accuracy_source="host-fp32",
+    )
+    chosen = chosen._replace(notes=chosen.notes + tuple(notes))
+    if not _is_written(stage.work.selection(device.id), chosen):
+        store.write_record(stage.work.selection(device.id), chosen)
+        if os.path.exists(stage.work.figure(device.id)):
+            os.unlink(stage.work.figure(device.id))  # of another choice
+    return chosen
 
 
-def report(root: str) -> List[str]:
-    """A figure for each device that has a selection; returns their paths.
+def _is_written(path: str, chosen: Selection) -> bool:
+    there = store.read_matching(path, Selection, {})
+    return there is not None and store.to_json(there) == store.to_json(chosen)
 
-    Raises: InputError if there is none.
+
+def rows(stage: Stage, device: DeviceSpec, settings: Settings) -> Tuple[Row, ...]:
+    """Everything that is known of every candidate."""
+    return tuple(_row(stage, candidate, device, settings) for candidate in stage.candidates)
+
+
+def _row(stage: Stage, candidate: Candidate, device: DeviceSpec, settings: Settings) -> Row:
+    """Everything that is known of one candidate."""
+    work, family, tokens = stage.work, stage.family, candidate.schedule
+    row = Row(candidate.id, tokens.tokens_before, tokens.tokens_after, tokens.removed)
+    accuracy = known.accuracy_of(work, family, candidate.id)
+    if accuracy is not None:
+        row = row._replace(
+            accuracy=accuracy.accuracy,
+            accuracy_ci=accuracy.accuracy_ci,
+            accuracy_drop=accuracy.drop,
+            accuracy_drop_ci=accuracy.drop_ci,
+        )
+    failure = profiling.failure_of(work, family, candidate.id, device, settings)
+    if failure is not None:
+        return row._replace(status="failed", why=failure.reason)
+    latency = profiling.latency_of(work, family, candidate.id, device, settings)
+    if latency is None:
+        return row
+    return row._replace(
+        latency_ms=latency.latency_ms,
+        latency_ci_ms=latency.latency_ci_ms,
+        verdict=latency.verdict,
+        status="measured",
+    )
+
+
+def make_bundle(stage: Stage, chosen: Selection, device: DeviceSpec, settings: Settings) -> str:
+    """Packs the chosen engine for deployment; returns the bundle's folder.
+
+    Raises: StaleArtifact where its engine file was removed after profiling, and says how to have it back.
     """
-    with _opened(root, None) as stage:
-        names = sorted(os.listdir(stage.work.root))
-        devices = [name[len("selection-") : -len(".json")] for name in names if _is_selection(name)]
-        if not devices:
-            raise InputError("{0} holds no selection. Make one: pomt-trt select {0}.".format(stage.work.root))
-        chosen = [store.read_record(stage.work.selection(device), Selection).record for device in devices]
-        return [pipeline.draw(stage, selection) for selection in chosen]
+    work, family = stage.work, stage.family
+    by_id = {candidate.id: candidate for candidate in family.candidates}
+    winner, unreduced = by_id[chosen.chosen.id], by_id[chosen.unreduced.id]
+    engines = [_engine(stage, candidate, device, settings) for candidate in (winner, unreduced)]
+    manifest = Bundle(
+        model=stage.experiment.model,
+        method=stage.experiment.request.method,
+        layer=stage.experiment.request.layer,
+        candidate=winner,
+        unreduced=unreduced,
+        engine=engines[0],
+        unreduced_engine=engines[1],
+        form=family.form,
+        selection=chosen,
+        files={},
+    )
+    sources = {"weights.bin": work.weights(family.form), "golden.npz": work.golden()}
+    for engine in engines:
+        graph = work.graph(family.form, engine.candidate_id)
+        sources[os.path.basename(graph)] = graph
+        sources[engine.file] = os.path.join(work.engines(device.id), engine.file)
+    if not _is_packed(work.bundle(device.id), manifest, sources):
+        pack(work.bundle(device.id), manifest, sources)
+    return work.bundle(device.id)
 
 
-@contextlib.contextmanager
-def _opened(root: str, tokens: Optional[str]) -> Iterator[Stage]:
-    work = WorkFolder(root)
-    known.experiment_of(work)  # before the lock, which would make the folder
-    with store.locked(work.root):
-        experiment = known.experiment_of(work)
-        forms = work.forms()
-        if not forms:
-            raise InputError("{0} holds no graphs. Make them: pomt-trt export MODEL --work {0}.".format(work.root))
-        family = known.family_of(work, form_for(forms, board.device_spec(ENGINE)))
-        yield Stage(work, experiment, family, known.grid(experiment, family, tokens))
+def _is_packed(folder: str, manifest: Bundle, sources: Dict[str, str]) -> bool:
+    """True where the bundle that is there is whole and the one that would be made."""
+    try:
+        there = open_bundle(folder)
+    except PomtError:
+        return False
+    if store.to_json(there._replace(files={})) != store.to_json(manifest) or set(there.files) != set(sources):
+        return False
+    return all(store.sha256_of(path) == there.files[name]["sha256"] for name, path in sources.items())
 
 
-def form_for(forms: Sequence[str], device: DeviceSpec) -> str:
-    """The form that a device runs best among those exported: the highest opset, since it has the fewest operators."""
-    return max(forms, key=lambda form: int(form.split("-")[0][len("op") :]))
+def _engine(stage: Stage, candidate: Candidate, device: DeviceSpec, settings: Settings) -> Engine:
+    engine = profiling.engine_of(stage.work, stage.family, candidate.id, device, settings)
+    if engine is None or not os.path.isfile(os.path.join(stage.work.engines(device.id), engine.file)):
+        raise StaleArtifact(
+            "{1} wins, but its engine file was removed after it was profiled, since no rule named it then. Have it "
+            "back with: pomt-trt build {0} --only {1}; then run this again.".format(stage.work.root, candidate.id)
+        )
+    return engine
 
 
-def _narrowed(stage: Stage, only: Sequence[str]) -> Stage:
-    by_id = {candidate.id: candidate for candidate in stage.candidates}
-    for name in only:
-        if name not in by_id:
-            raise UsageError(
-                "candidate '{}' is not in {}. It has {} to {}.".format(name, stage.work.root, min(by_id), max(by_id))
-            )
-    wanted = {"r000", *only}
-    return stage._replace(candidates=[c for c in stage.candidates if c.id in wanted])
+def remove_losers(work: WorkFolder, chosen: Selection) -> None:
+    """Deletes the engine files that no rule would name: all but R = 0, step edges, the Pareto set and the winner."""
+    edges = {step.edge_tokens for step in chosen.steps}
+    kept = {chosen.unreduced.id, chosen.chosen.id, *chosen.pareto}
+    kept.update(row.id for row in chosen.rows if row.tokens_after in edges)
+    for row in chosen.rows:
+        path = os.path.join(work.engines(chosen.device_id), row.id + ".engine")
+        if row.id not in kept and os.path.exists(path):
+            os.unlink(path)
 
 
-def _is_selection(name: str) -> bool:
-    return name.startswith("selection-") and name.endswith(".json")
+def draw(stage: Stage, chosen: Selection) -> str:
+    """The selection as a PNG; returns its path.
+
+    Raises: MissingDependency where matplotlib is not installed.
+    """
+    from pomt_trt.report import figure
+
+    path = stage.work.figure(chosen.device_id)
+    if os.path.exists(path):  # select removes the figure of another choice
+        return path
+    request = stage.experiment.request
+    title = "{}, {}, batch {}".format(request.model, request.method, request.batch_size)
+    figure.draw(chosen, path, title=title)
+    return path

@@ -74,3 +74,17 @@ class Progress:
     def _draw(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+
+
+class Silent(Progress):
+    """Progress that somebody else shows."""
+
+    def __init__(self) -> None:
+        super().__init__("", 1)
+
+    def show(self, note: str = "") -> None:
+        """Nothing."""
+
+    def message(self, text: str) -> None:
+        """A line that stays."""
+        self._draw(text + "\n")

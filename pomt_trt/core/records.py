@@ -185,6 +185,7 @@ class LatencyProfile(NamedTuple):
     drift: Tuple[float, ...]  # the reference's level in each round over its median in this group: 1.0 is none
     tie: float  # the reference's latency in its own profile over that in this group; already in latency_ms
     stopped: str  # why sampling ended: settled, time cap
+    max_s: float  # the cap: wall time that its runs might take
     verdict: str  # stable, drifting, contended
     contention: Dict[str, Any]  # what was seen: steal, involuntary switches, drift
 

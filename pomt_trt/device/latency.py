@@ -17,10 +17,11 @@ MOST_RUNS_PER_VISIT = 8  # ... but no more runs than this, nor fewer than two
 
 
 class Modes(NamedTuple):
-    """How runs are made; part of what a latency means."""
+    """How runs are made, which is part of what a latency means, and for how long at most."""
 
     threads: int
-    waiting: str = "default"
+    waiting: str
+    max_s: float
 
 
 class Member(NamedTuple):
@@ -88,10 +89,8 @@ def profile(
     found = stats.locate(member.rounds_ms, drift)
     tie = 1.0
     if reference_profile is not None:
-        tie = (
-            reference_profile.latency_ms
-            / stats.locate(reference.rounds_ms, drift_of(reference, len(reference.rounds_ms))).value
-        )
+        here = stats.locate(reference.rounds_ms, drift_of(reference, len(reference.rounds_ms)))
+        tie = reference_profile.latency_ms / here.value
     percentiles = stats.percentiles(member.rounds_ms)
     moved = max(stats.drift_range(drift), abs(tie - 1.0))
     seen = dict(contention, drift=moved, tail=stats.tail_fraction(member.rounds_ms, found))
@@ -111,6 +110,7 @@ def profile(
         drift=tuple(drift),
         tie=tie,
         stopped=stopped,
+        max_s=modes.max_s,
         verdict=stats.verdict(
             found.relative_width,
             moved,

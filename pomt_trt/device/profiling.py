@@ -40,15 +40,18 @@ def profile(
     settings: Settings,
     progress: Progress,
     timed: bool = True,
+    again: bool = False,
 ) -> None:
     """Builds (and times, unless `timed` is false) every candidate that is not done; R = 0 is the groups' reference.
 
+    Args:
+        again: time also what has a profile, which the new one then replaces.
     Raises: BuildFailed if R = 0 cannot be built, since all is compared with it.
     """
     _check_reference(work, family, device, settings)
     todo = []
     for candidate in candidates:
-        if is_done(work, family, candidate.id, device, settings, timed):
+        if not again and is_done(work, family, candidate.id, device, settings, timed):
             progress.step(candidate.id)
         else:
             todo.append(candidate)

@@ -147,7 +147,7 @@ def _profile(request: Request, engines: List[Engine]) -> None:
     """Times engines. The first is the reference, whose own profile is taken in the first group only."""
     shared = request.waiting == "default" and engine.share_threads(request.device.engine, request.threads)
     waiting = "default" if shared else "passive"  # engines that spin pools of their own slow each other down
-    modes = latency.Modes(request.threads, waiting)
+    modes = latency.Modes(request.threads, waiting, request.max_s)
     runners = []
     try:
         members = []

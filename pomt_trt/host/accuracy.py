@@ -15,10 +15,11 @@ from pomt_trt.core import agreement
 from pomt_trt.core.records import AccuracyEstimate, Candidate
 from pomt_trt.host import export, surgery
 from pomt_trt.host.data import Images, normalised
-from pomt_trt.host.reducers import Site
+from pomt_trt.host.reducers import Site, Tokens
 
-IMAGES_AT_ONCE = 32
+IMAGES_AT_ONCE = 16
 LOGITS_AT_ONCE_BYTES = 256 << 20  # of a chunk of candidates; more candidates are done in several passes
+KEPT_TOKENS_BYTES = 512 << 20  # of sequences that entered the first acting block, kept for candidates still to come
 
 
 class Estimated(NamedTuple):
@@ -35,30 +36,69 @@ def kind_of(images: Images, random_weights: bool) -> str:
     return agreement.TOP1 if images.labels is not None and not random_weights else agreement.AGREEMENT
 
 
-def estimate(
-    plan: export.Plan,
-    unreduced: Candidate,
-    candidates: Sequence[Candidate],
-    images: Images,
-    kind: str,
-    progress: Callable[[str], None] = lambda note: None,
-) -> Iterator[Estimated]:
-    """Estimates each candidate on all images.
+class Estimator:
+    """Estimates candidates on one set of images, all at once or one by one as a search asks for them.
 
-    The blocks before the first one that acts are computed once a batch and shared by all candidates.
+    The unreduced model runs once. The blocks before the first one that acts run once a batch, and where the sequences
+    between fit into memory, once in all.
     """
-    reference = _module(plan, unreduced)
-    per_candidate = len(images) * 4 * reference.vit.num_classes
-    size = max(1, min(len(candidates) or 1, LOGITS_AT_ONCE_BYTES // max(1, per_candidate)))
-    labels = images.labels.numpy() if images.labels is not None else None
-    for start in range(0, len(candidates), size):
-        chunk = candidates[start : start + size]
-        modules = [_module(plan, candidate) for candidate in chunk]
-        logits, margins = _logits(reference, modules, images, progress)
-        for position, candidate in enumerate(chunk, start=1):
-            found = agreement.paired(kind, logits[0], logits[position], labels, candidate.id, "host-fp32")
-            golden = slice(0, export.GOLDEN_IMAGES)
-            yield Estimated(candidate, found, logits[position][golden], margins[position][golden])
+
+    def __init__(self, plan: export.Plan, unreduced: Candidate, images: Images, kind: str) -> None:
+        self._plan, self._images, self._kind = plan, images, kind
+        self._reference = _module(plan, unreduced)
+        self._reference_logits: np.ndarray | None = None
+        self._kept: dict[tuple[int, int], Tokens] = {}  # (block, batch number) -> what enters it
+
+    def estimate(
+        self, candidates: Sequence[Candidate], progress: Callable[[str], None] = lambda note: None
+    ) -> Iterator[Estimated]:
+        """Each candidate's accuracy on all images.
+
+        Args:
+            progress: called with a note after every batch.
+        """
+        if self._reference_logits is None:
+            self._reference_logits = self._logits([self._reference], progress)[0][0]
+        labels = self._images.labels.numpy() if self._images.labels is not None else None
+        per_candidate = max(1, self._reference_logits.nbytes)
+        size = max(1, LOGITS_AT_ONCE_BYTES // per_candidate)
+        golden = slice(0, export.GOLDEN_IMAGES)
+        for start in range(0, len(candidates), size):
+            chunk = candidates[start : start + size]
+            logits, margins = self._logits([_module(self._plan, candidate) for candidate in chunk], progress)
+            for candidate, found, margin in zip(chunk, logits, margins):
+                paired = agreement.paired(self._kind, self._reference_logits, found, labels, candidate.id, "host-fp32")
+                yield Estimated(candidate, paired, found[golden], margin[golden])
+
+    def _logits(
+        self, modules: Sequence[surgery.ReducedViT], progress: Callable[[str], None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (modules, n, classes) and margins (modules, n) on all images."""
+        count = len(self._images)
+        vit = self._reference.vit
+        logits = np.empty((len(modules), count, vit.num_classes or vit.num_features), np.float32)
+        margins = np.full((len(modules), count), np.inf, np.float32)
+        shared = min(_first_acting(module) for module in modules)
+        with torch.inference_mode():
+            for number, batch in enumerate(self._images.batches(IMAGES_AT_ONCE)):
+                rows = slice(number * IMAGES_AT_ONCE, number * IMAGES_AT_ONCE + len(batch))
+                for position, module in enumerate(modules):
+                    start = module.embed(batch) if shared < 0 else self._entering(shared, number, batch)
+                    tokens = module.run(start, max(shared, 0), len(module.steps))
+                    logits[position, rows] = module.finish(tokens).numpy()
+                    if tokens.margin is not None:
+                        margins[position, rows] = tokens.margin.numpy()
+                progress(f"{rows.stop} of {count} images, {len(modules)} candidates")
+        return logits, margins
+
+    def _entering(self, block: int, number: int, batch: torch.Tensor) -> Tokens:
+        """What enters a block for one batch, computed once where memory allows, else once for all modules of a pass."""
+        if (block, number) not in self._kept:
+            tokens = self._reference.run(self._reference.embed(batch), 0, block)
+            if len(self._images) * tokens.x[0].nbytes > KEPT_TOKENS_BYTES:
+                self._kept.clear()
+            self._kept[block, number] = tokens
+        return self._kept[block, number]
 
 
 def verify(plan: export.Plan, done: Estimated, images: Images, folder: Path) -> float:
@@ -74,33 +114,6 @@ def verify(plan: export.Plan, done: Estimated, images: Images, folder: Path) -> 
 
 def _module(plan: export.Plan, candidate: Candidate) -> surgery.ReducedViT:
     return surgery.with_schedule(plan.module, plan.method, candidate.schedule, layer=plan.layer, seed=plan.seed)
-
-
-def _logits(
-    reference: surgery.ReducedViT,
-    modules: Sequence[surgery.ReducedViT],
-    images: Images,
-    progress: Callable[[str], None],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (1 + modules, n, classes), the reference's first, and margins (1 + modules, n)."""
-    everyone = [reference, *modules]
-    logits = np.empty((len(everyone), len(images), reference.vit.num_classes), np.float32)
-    margins = np.full((len(everyone), len(images)), np.inf, np.float32)
-    shared = min((_first_acting(module) for module in modules), default=0)
-    done = 0
-    with torch.inference_mode():
-        for batch in images.batches(IMAGES_AT_ONCE):
-            rows = slice(done, done + len(batch))
-            common = None if shared < 0 else reference.run(reference.embed(batch), 0, shared)
-            for position, module in enumerate(everyone):
-                start = module.embed(batch) if common is None else common
-                tokens = module.run(start, max(shared, 0), len(module.steps))
-                logits[position, rows] = module.finish(tokens).numpy()
-                if tokens.margin is not None:
-                    margins[position, rows] = tokens.margin.numpy()
-            done += len(batch)
-            progress(f"{done} of {len(images)} images, {len(modules)} candidates")
-    return logits, margins
 
 
 def _first_acting(module: surgery.ReducedViT) -> int:

@@ -1,0 +1,140 @@
+"""The search in the loop: core/search asks, this builds, times and estimates, until nothing else can win.
+
+Fills a work folder with what the choice needs. On one machine accuracies are estimated when they are asked for; on a
+board they are all there beforehand, and nobody waits. Leaves out what to ask (core/search) and who wins (selection).
+"""
+
+import math
+import time
+from typing import Dict, Optional, Tuple
+
+from pomt_trt import stages
+from pomt_trt.core import search
+from pomt_trt.core.bounds import Goal, Point, State
+from pomt_trt.core.progress import Progress, Silent
+from pomt_trt.core.records import Candidate, DeviceSpec, Row
+from pomt_trt.device import profiling
+from pomt_trt.device.profiling import Settings
+from pomt_trt.options import Budget, Choice
+from pomt_trt.stages import Stage, Workstation
+
+LONGER = 3  # times the cap, when noise decides and a candidate is timed again
+LONGEST = 9  # times the cap, after which more time is not asked for
+
+
+def measure(
+    stage: Stage,
+    device: DeviceSpec,
+    settings: Settings,
+    choice: Choice,
+    budget: Budget,
+    workstation: Optional[Workstation] = None,
+) -> Tuple[str, ...]:
+    """Measures candidates until the choice is known or the budget is spent.
+
+    Args:
+        workstation: where accuracies can be asked for; None where they are all there.
+    Returns: how the search ended and what it does not know, as sentences for the selection.
+    """
+    loop = _Loop(stage, device, settings, choice, budget, workstation)
+    if budget.search == "exhaustive":
+        return loop.exhaustive()
+    return loop.adaptive()
+
+
+class _Loop:
+    """One search over one device's candidates."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        device: DeviceSpec,
+        settings: Settings,
+        choice: Choice,
+        budget: Budget,
+        workstation: Optional[Workstation],
+    ) -> None:
+        self._stage, self._device, self._settings = stage, device, settings
+        self._choice, self._budget, self._workstation = choice, budget, workstation
+        self._by_tokens: Dict[int, Candidate] = {c.schedule.tokens_after: c for c in stage.candidates}
+        self._deadline_s = time.monotonic() + (budget.max_time_s or math.inf)
+
+    def exhaustive(self) -> Tuple[str, ...]:
+        """Everything, in groups, which costs less for each candidate than one at a time."""
+        count = len(self._stage.candidates)
+        if self._workstation is not None:
+            with Progress("accuracy", count) as progress:
+                stages.estimate(self._stage, self._workstation, progress)
+        with Progress("profile", count) as progress:
+            stages.profile(self._stage, self._device, self._settings, progress)
+        return ("Every count of the grid was measured.",)
+
+    def adaptive(self) -> Tuple[str, ...]:
+        """What core/search asks for, one candidate at a time."""
+        with Progress("search", len(self._by_tokens)) as progress:
+            while True:
+                state = self._state()
+                step = search.next_candidate(state)
+                if isinstance(step, search.Done):
+                    return self._told(step)
+                progress.at(state.builds, search.progress(state, step))
+                self._serve(step)
+
+    def _serve(self, request: search.Request) -> None:
+        candidate = self._by_tokens[request.tokens]
+        if request.kind == "accuracy":
+            assert self._workstation is not None
+            asked = self._stage._replace(candidates=[self._reference, candidate])
+            stages.estimate(asked, self._workstation, Silent())
+            return
+        settings, again = self._settings, request.kind == "time"
+        if again:
+            known = profiling.latency_of(self._stage.work, self._stage.family, candidate.id, self._device, settings)
+            assert known is not None
+            settings = settings._replace(max_s=LONGER * known.max_s)
+        stage = self._stage._replace(candidates=[candidate])
+        stages.profile(stage, self._device, settings, Silent(), again=again)
+
+    @property
+    def _reference(self) -> Candidate:
+        return self._stage.candidates[0]
+
+    def _state(self) -> State:
+        """What the work folder holds, in the search's terms."""
+        stage, choice, budget = self._stage, self._choice, self._budget
+        rows = stages.rows(stage, self._device, self._settings)
+        return State(
+            grid=tuple(sorted(self._by_tokens, reverse=True)),
+            goal=Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain),
+            points={row.tokens_after: self._point(row) for row in rows if row.status in ("measured", "failed")},
+            accuracy={row.tokens_after: row.accuracy for row in rows if row.accuracy is not None},
+            accuracy_on_demand=self._workstation is not None,
+            batch_size=self._reference.batch_size,
+            max_builds=budget.max_builds,
+            out_of_time=time.monotonic() > self._deadline_s,
+        )
+
+    def _point(self, row: Row) -> Point:
+        if row.latency_ms is None or row.latency_ci_ms is None:
+            return Point(row.tokens_after)
+        return Point(row.tokens_after, row.latency_ms, row.latency_ci_ms, (row.latency_ms,), self._has_more(row))
+
+    def _has_more(self, row: Row) -> bool:
+        """Whether timing it again could tell more; the reference stays as it is, since all are tied to it."""
+        if row.removed == 0:
+            return False
+        known = profiling.latency_of(self._stage.work, self._stage.family, row.id, self._device, self._settings)
+        return known is not None and known.stopped == "time cap" and known.max_s < LONGEST * self._settings.max_s
+
+    def _told(self, done: search.Done) -> Tuple[str, ...]:
+        rows = stages.rows(self._stage, self._device, self._settings)
+        tried = sum(row.status in ("measured", "failed") for row in rows)
+        notes = [
+            "{} of {} candidates were built and timed; the search ended since {}.".format(tried, len(rows), done.reason)
+        ]
+        if done.unknown:
+            ranges = ", ".join(
+                "{} to {}".format(*part) if part[0] != part[1] else str(part[0]) for part in done.unknown
+            )
+            notes.append("Not known: whether {} tokens would have been better.".format(ranges))
+        return tuple(notes)

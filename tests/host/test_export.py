@@ -122,11 +122,11 @@ def test_every_kind_of_model_exports_and_agrees_with_pytorch(kind, tmp_path):
 
 
 def test_topk_exports_where_few_tokens_are_left_for_many_blocks(tmp_path):
-    plan, spec, images = tiny.plan(tiny.vit(depth=7), "topk")
-    grid = tiny.grid(plan, spec, [7, 8, 9, 10])
+    plan, spec, images = tiny.plan(tiny.vit(depth=8), "topk")
+    grid = tiny.grid(plan, spec, [8, 9, 10, 11])
     assert export._probes(plan, grid) == [candidate.schedule for candidate in grid]
     made = export.export(plan, grid, images, tmp_path)
-    assert set(made.graph_sha256) == {"r007", "r008", "r009", "r010"}
+    assert set(made.graph_sha256) == {"r008", "r009", "r010", "r011"}
 
 
 @pytest.mark.parametrize(("blocks", "most"), [(2, 8), (12, 16), (24, 8), (12, 4), (32, 18)])
@@ -254,7 +254,7 @@ def test_nothing_unfinished_is_left_where_the_disk_is_full(tmp_path, monkeypatch
         ("pomt", 2, [0, 1, 15], r"--tokens goes down to 2 of 17: pomt cannot .* Let it end higher"),
         ("pomt", 4, [0, 1], r"layer 4 is out of range: the model has 4 blocks. Choose --layer 0 to 3"),
         ("nosuch", None, [0], "there is no method 'nosuch'"),
-        ("topk", 1, [0, 1], "the layer asked for is 1. Give the layer where the schedule acts, and none to"),
+        ("topk", 1, [0, 4], "the layer asked for is 1. Give the layer where the schedule acts, and none to"),
         ("none", None, [0, 1], "none cannot remove 1 of 17 tokens"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Tiny vision transformers of every kind that is supported, and their export plans and families; seconds, not minutes."""
+"""Tiny vision transformers of every kind that is supported, and their export plans: seconds, not minutes."""
 
 import torch
 from timm.models.deit import VisionTransformerDistilled

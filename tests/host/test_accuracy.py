@@ -1,0 +1,134 @@
+"""Accuracy paired with the unreduced model: sharing what comes before the cut changes no number."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from pomt_trt.core import agreement
+from pomt_trt.core.errors import VerificationFailed
+from pomt_trt.host import accuracy, export
+from tests.host import tiny
+
+METHODS = {
+    "pomt": {"layer": 2, "removed": [0, 3, 8]},
+    "random": {"removed": [0, 3, 8]},
+    "topk": {"removed": [0, 3, 8]},
+}
+
+
+def made(method="pomt", labelled=True, model=None, **changes):
+    """(plan, images, candidates) with as many images as do not divide into batches."""
+    kwargs = {**METHODS[method], **changes}
+    removed = kwargs.pop("removed")
+    plan, spec, images = tiny.plan(tiny.vit() if model is None else model, method, **kwargs)
+    generator = np.random.RandomState(0)
+    stored = generator.randint(256, size=(accuracy.IMAGES_AT_ONCE * 4 + 5, 16, 16, 3)).astype(np.uint8)
+    labels = torch.from_numpy(generator.randint(5, size=len(stored))) if labelled else None
+    return plan, dataclasses.replace(images, stored=stored, labels=labels), tiny.grid(plan, spec, removed)
+
+
+def estimated(plan, images, candidates, kind=agreement.TOP1):
+    return list(accuracy.Estimator(plan, candidates[0], images, kind).estimate(candidates))
+
+
+def alone(plan, images, candidate):
+    """Logits (n, classes) of one candidate, all blocks computed."""
+    with torch.inference_mode():
+        return export._reduced(plan, candidate.schedule)(torch.cat(list(images.batches(1000)))).numpy()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", [agreement.TOP1, agreement.AGREEMENT])
+def test_estimates_are_those_of_candidates_run_alone(method, kind):
+    plan, images, candidates = made(method)
+    labels = images.labels.numpy()
+    unreduced = alone(plan, images, candidates[0])
+    for done, candidate in zip(estimated(plan, images, candidates, kind), candidates, strict=True):
+        logits = alone(plan, images, candidate)
+        expected = agreement.paired(kind, unreduced, logits, labels, candidate.id, "host-fp32")
+        assert done.candidate == candidate and done.estimate.candidate_id == candidate.id
+        assert done.estimate._replace(kl_divergence=0.0) == expected._replace(kl_divergence=0.0)
+        assert done.estimate.kl_divergence == pytest.approx(expected.kl_divergence, abs=1e-5)
+        np.testing.assert_allclose(done.golden_logits, logits[:64], rtol=1e-4, atol=1e-4)
+        assert done.golden_logits.shape == (64, 5) and done.golden_margins.shape == (64,)
+
+
+def test_the_unreduced_model_loses_nothing_against_itself():
+    plan, images, candidates = made()
+    found = estimated(plan, images, candidates)[0]
+    assert (found.estimate.drop, found.estimate.samples) == (0.0, len(images))
+    assert found.estimate.kl_divergence == pytest.approx(0.0, abs=1e-7)
+    assert np.isinf(found.golden_margins).all()
+
+
+def test_blocks_before_the_cut_run_once_for_all_candidates():
+    model = tiny.vit()
+    calls = {0: 0, 3: 0}
+    for number in calls:
+
+        def count(*_, number=number):
+            calls[number] += 1
+
+        model.blocks[number].register_forward_hook(count)
+    plan, images, candidates = made(model=model)
+    calls.update({0: 0, 3: 0})
+    estimated(plan, images, candidates)
+    batches = -(-len(images) // accuracy.IMAGES_AT_ONCE)
+    assert calls[0] <= 3 * batches < calls[3]
+
+
+def test_candidates_one_by_one_are_candidates_together():
+    plan, images, candidates = made()
+    together = estimated(plan, images, candidates)
+    estimator = accuracy.Estimator(plan, candidates[0], images, agreement.TOP1)
+    one_by_one = [next(iter(estimator.estimate([candidate]))) for candidate in reversed(candidates)][::-1]
+    for one, other in zip(one_by_one, together, strict=True):
+        assert one.estimate._replace(kl_divergence=0.0) == other.estimate._replace(kl_divergence=0.0)
+        np.testing.assert_allclose(one.golden_logits, other.golden_logits, rtol=1e-5, atol=1e-5)
+
+
+def test_many_candidates_go_in_several_passes(monkeypatch):
+    plan, images, candidates = made()
+    together = estimated(plan, images, candidates)
+    monkeypatch.setattr(accuracy, "LOGITS_AT_ONCE_BYTES", 1)
+    for name in ("KEPT_TOKENS_BYTES",):
+        if hasattr(accuracy, name):
+            monkeypatch.setattr(accuracy, name, 1)
+    apart = estimated(plan, images, candidates)
+    assert [done.estimate.accuracy for done in apart] == [done.estimate.accuracy for done in together]
+
+
+def test_a_model_without_classifier_is_compared_by_its_features():
+    plan, images, candidates = made(model=tiny.vit(num_classes=0), labelled=False)
+    found = estimated(plan, images, candidates, agreement.AGREEMENT)
+    assert found[0].estimate.accuracy == 1.0 and found[1].golden_logits.shape == (64, 24)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "random_weights", "kind"),
+    [(True, False, "top1"), (True, True, "agreement"), (False, False, "agreement"), (False, True, "agreement")],
+)
+def test_top1_needs_labels_and_trained_weights(labelled, random_weights, kind):
+    _, images, _ = made(labelled=labelled)
+    assert accuracy.kind_of(images, random_weights) == kind
+
+
+def test_progress_says_how_many_images_are_done():
+    plan, images, candidates = made()
+    notes = []
+    list(accuracy.Estimator(plan, candidates[0], images, agreement.TOP1).estimate(candidates, notes.append))
+    assert notes[-1] == f"{len(images)} of {len(images)} images, 3 candidates"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_graph_is_verified_with_the_logits_at_hand(method, tmp_path):
+    plan, images, candidates = made(method)
+    export.export(plan, candidates, images, tmp_path)
+    folder = tmp_path / "onnx" / "op17-fp32"
+    for done in estimated(plan, images, candidates):
+        assert accuracy.verify(plan, done, images, folder) < export.TOLERANCE
+    tampered = done._replace(golden_logits=done.golden_logits * 1.01)
+    with pytest.raises(VerificationFailed, match=r"r008.onnx: logits on ONNX Runtime differ"):
+        accuracy.verify(plan, tampered, images, folder)

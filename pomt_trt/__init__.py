@@ -46,6 +46,9 @@ def reduce_tokens(model: Any, method: str, *, layer: Any = None, removed: Any) -
         layer: block in which pomt or random acts.
         removed: net tokens removed; for topk in each block, an int or one entry a block.
     """
-    from pomt_trt.host import surgery
+    from pomt_trt.stages import on_workstation
+
+    with on_workstation():
+        from pomt_trt.host import surgery
 
     return surgery.reduce_tokens(model, method, layer=layer, removed=removed)

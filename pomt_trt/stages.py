@@ -4,14 +4,15 @@ What is there already with matching inputs is left. Any machine; what belongs to
 due. Leaves out the order of stages (pipeline.py) and the search (measuring.py).
 """
 
+import contextlib
 import os
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from pomt_trt.core import experiment as known
 from pomt_trt.core import selection, store
 from pomt_trt.core.bundle import open_bundle, pack
-from pomt_trt.core.errors import PomtError, StaleArtifact
+from pomt_trt.core.errors import MissingDependency, PomtError, StaleArtifact
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import (
     Bundle,
@@ -41,6 +42,18 @@ class Stage(NamedTuple):
     candidates: Sequence[Candidate]  # R = 0 first
 
 
+@contextlib.contextmanager
+def on_workstation() -> Iterator[None]:
+    """Around imports from the host room: what is not installed is explained."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependency(
+            "models are exported and compared on the workstation, with torch, timm and onnx: {}. Install there: "
+            "pip install 'pomt-trt[host]'".format(error)
+        ) from error
+
+
 class Workstation:
     """The model and its images, loaded when a stage first needs them: a resumed run may need neither."""
 
@@ -52,7 +65,8 @@ class Workstation:
     def load(self) -> Any:
         """(plan, spec, images) of host/export, host/models and host/data."""
         if self._loaded is None:
-            from pomt_trt.host import data, export, models
+            with on_workstation():
+                from pomt_trt.host import data, export, models
 
             asked = self._request
             loaded = models.load(
@@ -72,7 +86,8 @@ class Workstation:
     def estimator(self, unreduced: Candidate, kind: str) -> Any:
         """host/accuracy's Estimator; one for all candidates, since what they share is computed once."""
         if self._estimator is None:
-            from pomt_trt.host import accuracy
+            with on_workstation():
+                from pomt_trt.host import accuracy
 
             plan, _, images = self.load()
             self._estimator = accuracy.Estimator(plan, unreduced, images, kind)
@@ -94,8 +109,9 @@ def export(work: WorkFolder, options: Options, workstation: Workstation) -> Stag
 
 
 def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Family:
-    from pomt_trt.host import accuracy
-    from pomt_trt.host import export as exporting
+    with on_workstation():
+        from pomt_trt.host import accuracy
+        from pomt_trt.host import export as exporting
 
     plan, spec, images = workstation.load()
     asked = known.counts(spec.tokens, spec.prefix_tokens, options.tokens)
@@ -127,8 +143,9 @@ def estimate(stage: Stage, workstation: Workstation, progress: Progress) -> None
     todo = [c for c in stage.candidates if known.accuracy_of(work, family, c.id) is None]
     if not todo:
         return
-    from pomt_trt.host import accuracy
-    from pomt_trt.host import export as exporting
+    with on_workstation():
+        from pomt_trt.host import accuracy
+        from pomt_trt.host import export as exporting
 
     plan, _, images = workstation.load()
     estimator = workstation.estimator(stage.candidates[0], stage.experiment.accuracy_kind)

@@ -204,9 +204,9 @@ def select(
     )
     chosen = chosen._replace(notes=chosen.notes + tuple(notes))
     if not _is_written(stage.work.selection(device.id), chosen):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(stage.work.figure(device.id))  # of another choice; first, so that none is left if we are killed
         store.write_record(stage.work.selection(device.id), chosen)
-        if os.path.exists(stage.work.figure(device.id)):
-            os.unlink(stage.work.figure(device.id))  # of another choice
     return chosen
 
 

@@ -38,6 +38,7 @@ def compile_all(options: Options, module: Any = None) -> Selection:
         stage = stages.export(work, options, workstation)
         device = board.device_spec(options.engine)
         settings, choice = options.settings, options.choice
+        stages.forget_damaged(stage, device)
         notes = measure(stage, device, settings, choice, options.budget, workstation)
         chosen = stages.select(stage, device, settings, choice, notes)
         stages.make_bundle(stage, chosen, device, settings)
@@ -74,6 +75,7 @@ def build(root: str, settings: Settings, tokens: Optional[str], only: Optional[S
     with _opened(root, tokens) as stage:
         stage = _narrowed(stage, only)
         device = board.device_spec(ENGINE)
+        stages.forget_damaged(stage, device)
         with Progress("build", len(stage.candidates)) as progress:
             stages.profile(stage, device, settings, progress, timed=False)
         return stages.rows(stage, device, settings)
@@ -98,6 +100,7 @@ def profile(
         blind = any(known.accuracy_of(stage.work, stage.family, c.id) is None for c in stage.candidates)
         if only is not None or blind:
             budget = budget._replace(search="exhaustive")
+        stages.forget_damaged(stage, device)
         measure(stage, device, settings, choice, budget)
         return stages.rows(stage, device, settings)
 

@@ -28,7 +28,7 @@ from pomt_trt.core.records import (
 from pomt_trt.core.steps import find_steps
 from pomt_trt.core.targets import Target, named
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import board, profiling
+from pomt_trt.device import profiling
 from pomt_trt.device.profiling import Settings
 from pomt_trt.options import Choice, Options
 
@@ -173,6 +173,24 @@ def profile(
         again: time also what has a profile, which the new one replaces.
     """
     profiling.profile(stage.work, stage.family, stage.candidates, device, settings, progress, timed, again)
+
+
+def forget_damaged(stage: Stage, device: DeviceSpec) -> None:
+    """Deletes engines that are not the files that their records describe, so that they are built and timed anew."""
+    folder = stage.work.engines(device.id)
+    for candidate in stage.candidates:
+        path, record = os.path.join(folder, candidate.id + ".engine"), stage.work.engine_record(device.id, candidate.id)
+        if os.path.isfile(path) and os.path.isfile(record) and not _describes(record, path):
+            os.unlink(record)
+            os.unlink(path)
+
+
+def _describes(record: str, path: str) -> bool:
+    try:
+        engine: Engine = store.read_record(record, Engine).record
+    except PomtError:
+        return False
+    return engine.sha256 == store.sha256_of(path)
 
 
 def select(

@@ -100,8 +100,8 @@ def _positive(text: str) -> int:
 
 def _classify(classifier: Classifier, arguments: argparse.Namespace) -> None:
     """Classifies everything that was given; raises at the end where images failed."""
-    paths = _paths(arguments.inputs)  # type: Iterable[str]
-    known = []  # type: List[str]
+    paths: Iterable[str] = _paths(arguments.inputs)
+    known: List[str] = []
     if "-" not in arguments.inputs:  # paths on stdin are answered as they come, so their number is not known
         paths = known = list(paths)
     write = _json_writer() if arguments.json else _table_writer(known)
@@ -127,14 +127,14 @@ class _Run:
 
     def __init__(self, classifier: Classifier, top_k: int, bar: Optional[Progress]) -> None:
         self._classifier, self._top_k, self._bar = classifier, top_k, bar
-        self._timings = []  # type: List[Timing]
+        self._timings: List[Timing] = []
         self._failed, self._done = 0, 0
         self._noticed = time.monotonic()
 
     def over(self, paths: Iterable[str]) -> Iterator[List[Result]]:
         """The results of each batch, as soon as it is done; the last batch may be short."""
         classifier, warm = self._classifier, False
-        batch = []  # type: List[Tuple[str, np.ndarray, float]]
+        batch: List[Tuple[str, np.ndarray, float]] = []
         for decoded in self._decoded(paths):
             if not warm:  # the first call of an engine is slower than any other, and says nothing about it
                 classifier.logits(classifier.normalised(decoded[1][np.newaxis]))
@@ -280,7 +280,7 @@ def _paths(inputs: Iterable[str]) -> Iterator[str]:
         if given == "-":
             yield from _paths(path for path in map(_path_from_line, sys.stdin.buffer) if path not in ("", "-"))
         elif os.path.isdir(given):
-            unreadable = []  # type: List[Any]
+            unreadable: List[Any] = []
             for directory, folders, names in os.walk(given, onerror=unreadable.append):
                 folders[:] = sorted(name for name in folders if not name.startswith("."))
                 for name in sorted(names):

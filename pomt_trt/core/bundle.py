@@ -115,7 +115,7 @@ def _parsed(data: bytes) -> Bundle:
         body = json.loads(data.decode("ascii"))
         if (body["format"], body["schema"]) != (FORMAT, SCHEMA):
             raise ValueError("it is {!r} of schema {!r}".format(body["format"], body["schema"]))
-        bundle = store.from_json(Bundle, body["bundle"])  # type: Bundle
+        bundle: Bundle = store.from_json(Bundle, body["bundle"])
         again = _serialised(bundle)
         _check_manifest(bundle)
     except CorruptArtifact:

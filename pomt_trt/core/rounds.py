@@ -102,7 +102,7 @@ class Child:
             raise
         self.pid = self._process.pid
         try:
-            self.about = self._answer("ready", dict, ready_s)  # type: Dict[str, Any]
+            self.about: Dict[str, Any] = self._answer("ready", dict, ready_s)
         except BaseException:
             self.close()
             raise

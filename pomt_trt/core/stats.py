@@ -223,7 +223,7 @@ def _locate(rounds: Rounds, drift: Optional[Sequence[float]], resamples: int, se
 
 
 def _blocks(index: np.ndarray) -> np.ndarray:
-    """Block of each sample, numbered from 0: successive rounds, since disturbances outlast one; samples in one round."""
+    """Block of each sample, from 0: successive rounds, since disturbances outlast one; in one round, samples."""
     rounds = np.unique(index, return_inverse=True)[1]
     if rounds.max() == 0:
         return np.arange(len(index))
@@ -234,7 +234,8 @@ def _blocks(index: np.ndarray) -> np.ndarray:
 def _lowest_mode(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Centre of the lowest mode for each row of weights (rows, samples) over the sorted values."""
     mass = np.cumsum(weights, axis=1)  # (rows, samples)
-    edge, start, median = (values[_first_reaching(mass, q * mass[:, -1:])] for q in (EDGE_QUANTILE, START_QUANTILE, 0.5))
+    quantiles = (EDGE_QUANTILE, START_QUANTILE, 0.5)
+    edge, start, median = (values[_first_reaching(mass, q * mass[:, -1:])] for q in quantiles)
     single = _single_mode(values, mass, median)
     padded = np.hstack([np.zeros((len(mass), 1), dtype=mass.dtype), mass])
     row = np.arange(len(mass))

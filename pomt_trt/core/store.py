@@ -132,7 +132,8 @@ def from_json(hint: Any, value: Any) -> Any:
 
     Raises: ValueError where the value does not fit the type.
     """
-    origin, arguments = getattr(hint, "__origin__", None), getattr(hint, "__args__", None) or ()
+    origin: Any = getattr(hint, "__origin__", None)
+    arguments: Any = getattr(hint, "__args__", None) or ()
     if hint is Any:
         return value
     if origin is Union:

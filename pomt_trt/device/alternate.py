@@ -115,9 +115,9 @@ def time_in_turn(
     Every member takes part in every round, settled or not, so that the ratios compare equal times.
     """
     runs = {member.name: _runs_per_visit(member, clock) for member in members}
-    rows = {member.name: [] for member in members}  # type: Dict[str, List[List[float]]]
-    rests = {member.name: [] for member in members}  # type: Dict[str, List[float]]
-    stopped = {}  # type: Dict[str, str]
+    rows: Dict[str, List[List[float]]] = {member.name: [] for member in members}
+    rests: Dict[str, List[float]] = {member.name: [] for member in members}
+    stopped: Dict[str, str] = {}
     began, before = clock(), _Usage(members, clock)
     while len(stopped) < len(members):
         first = len(rows[members[0].name]) % len(members)

@@ -68,7 +68,7 @@ def bench(
     """
     _check(against, threads, waitings)
     bundle, rule = open_bundle(folder), StoppingRule(max_s=max_s)
-    not_measured = {}  # type: Dict[str, str]
+    not_measured: Dict[str, str] = {}
     settings = []
     with tempfile.TemporaryDirectory(prefix="pomt-bench-") as temporary:
         photo, described = (image, image) if image else _photo(folder, bundle, temporary)

@@ -108,7 +108,8 @@ def _decoded(path: str, preprocessing: Preprocessing) -> Image.Image | None:
     """The picture in the model's colours, or None, with a warning, where the file is damaged."""
     try:
         with Image.open(path) as image:
-            return image.convert(_mode(preprocessing))
+            converted: Image.Image = image.convert(_mode(preprocessing))
+            return converted
     except DAMAGED as error:
         LOGGER.warning("%s cannot be read and is left out: %s", path, error)
         return None

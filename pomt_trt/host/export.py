@@ -209,7 +209,8 @@ def _directions(moves: np.ndarray) -> np.ndarray:
     """Rows without common factor and sign, so that parallel ones are equal."""
     lowest = moves // np.gcd.reduce(moves, axis=1, keepdims=True)
     leading = lowest[np.arange(len(moves)), (lowest != 0).argmax(axis=1)]
-    return lowest * np.sign(leading)[:, None]
+    signed: np.ndarray = lowest * np.sign(leading)[:, None]
+    return signed
 
 
 def _removing(like: Schedule, removed: dict[int, int]) -> Schedule:

@@ -32,6 +32,8 @@ def compile_all(options: Options, module: Any = None) -> Selection:
     Args:
         module: the model itself, where options.request.model is only its name.
     """
+    if module is not None:
+        options = options._replace(request=stages.request_for(module, options.request))
     work = WorkFolder(options.work)
     workstation = stages.Workstation(options.request, named(options.target), module)
     with store.locked(work.root):

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 from pomt_trt.core import experiment as known
 from pomt_trt.core import selection, store
 from pomt_trt.core.bundle import open_bundle, pack
-from pomt_trt.core.errors import MissingDependency, PomtError, StaleArtifact
+from pomt_trt.core.errors import InputError, MissingDependency, PomtError, StaleArtifact
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import (
     Bundle,
@@ -21,6 +21,7 @@ from pomt_trt.core.records import (
     Engine,
     Experiment,
     Family,
+    LatencyProfile,
     Request,
     Row,
     Selection,
@@ -92,6 +93,14 @@ class Workstation:
             plan, _, images = self.load()
             self._estimator = accuracy.Estimator(plan, unreduced, images, kind)
         return self._estimator
+
+
+def request_for(module: Any, request: Request) -> Request:
+    """The request with the weights of a module that the user made: another module is another experiment."""
+    with on_workstation():
+        from pomt_trt.host import models
+
+    return request._replace(checkpoint_sha256=models.fingerprint(module))
 
 
 def export(work: WorkFolder, options: Options, workstation: Workstation) -> Stage:
@@ -202,6 +211,7 @@ def select(
         notes: on how it was measured; they stand in the selection.
     """
     found = rows(stage, device, settings)
+    _check_timed_so(stage, found[0], device, settings)
     timed = [row for row in found if row.latency_ms is not None and row.removed > 0]
     steps = find_steps(
         [row.tokens_after for row in timed],
@@ -226,6 +236,21 @@ def select(
             os.unlink(stage.work.figure(device.id))  # of another choice; first, so that none is left if we are killed
         store.write_record(stage.work.selection(device.id), chosen)
     return chosen
+
+
+def _check_timed_so(stage: Stage, unreduced: Row, device: DeviceSpec, settings: Settings) -> None:
+    """Raises InputError where engines were timed on this device, but in another way than is asked for."""
+    path = stage.work.latency(device.id, unreduced.id)
+    if unreduced.status != "not-built" or not os.path.isfile(path):
+        return
+    there: LatencyProfile = store.read_record(path, LatencyProfile).record
+    if (there.threads, there.waiting) != (settings.threads, settings.waiting):
+        raise InputError(
+            "R = 0 was timed with --threads {} --waiting {}, you ask for {} and {}. Give the former, or profile again: "
+            "pomt-trt profile {}.".format(
+                there.threads, there.waiting, settings.threads, settings.waiting, stage.work.root
+            )
+        )
 
 
 def _is_written(path: str, chosen: Selection) -> bool:
@@ -308,10 +333,19 @@ def _is_packed(folder: str, manifest: Bundle, sources: Dict[str, str]) -> bool:
 
 def _engine(stage: Stage, candidate: Candidate, device: DeviceSpec, settings: Settings) -> Engine:
     engine = profiling.engine_of(stage.work, stage.family, candidate.id, device, settings)
-    if engine is None or not os.path.isfile(os.path.join(stage.work.engines(device.id), engine.file)):
+    if engine is None:
+        raise StaleArtifact(
+            "{1} wins, but it has no engine for --threads {2} here. Name the threads that it was compiled for, or "
+            "build it: pomt-trt build {0} --only {1} --threads {2}.".format(
+                stage.work.root, candidate.id, settings.threads
+            )
+        )
+    if not os.path.isfile(os.path.join(stage.work.engines(device.id), engine.file)):
         raise StaleArtifact(
             "{1} wins, but its engine file was removed after it was profiled, since no rule named it then. Have it "
-            "back with: pomt-trt build {0} --only {1}; then run this again.".format(stage.work.root, candidate.id)
+            "back with: pomt-trt build {0} --only {1} --threads {2}; then run this again.".format(
+                stage.work.root, candidate.id, settings.threads
+            )
         )
     return engine
 

@@ -6,6 +6,7 @@ with the reason. Leaves out tokens, graphs and images.
 
 import copy
 import difflib
+import hashlib
 import logging
 import math
 from pathlib import Path
@@ -91,6 +92,15 @@ def load(
     spec = _spec(module, _title(name), weights, head, labels)
     _say_what_is_missing(module, spec)
     return Loaded(module.float().cpu().eval(), spec)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Hex digest of a module's structure and weights."""
+    digest = hashlib.sha256(repr(module).encode())
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _say_what_is_missing(module: VisionTransformer, spec: ModelSpec) -> None:

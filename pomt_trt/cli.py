@@ -153,6 +153,17 @@ def _report(arguments: argparse.Namespace) -> None:
     print("\n".join(pipeline.report(arguments.work)))
 
 
+def _replay(arguments: argparse.Namespace) -> None:
+    from pomt_trt.core import replay
+    from pomt_trt.core.bounds import Goal
+    from pomt_trt.core.curve import read_curve
+
+    choice = _choice(arguments)
+    goal = Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain)
+    found = replay.replay(read_curve(arguments.curve), goal, arguments.max_builds)
+    _print(replay.result_json(found), "\n".join(replay.result_lines(found)), arguments.json)
+
+
 def _settings(arguments: argparse.Namespace) -> Any:
     from pomt_trt import options
 
@@ -194,9 +205,10 @@ def _bench(arguments: argparse.Namespace) -> None:
     with Progress("bench", len(threads) * len(waitings)) as progress:
         found = bench.bench(
             arguments.bundle,
-            against=arguments.against.split(","),
+            against=[] if arguments.against == "none" else arguments.against.split(","),
             threads=threads,
             waitings=waitings,
+            image=arguments.image,
             max_s=arguments.max_seconds,
             progress=progress,
         )
@@ -250,7 +262,13 @@ _COMMANDS = [
     ),
     Command("select", _select, "latencies and accuracies -> the choice, by any rule", [*_STAGE, flags.choice]),
     Command("bundle", _bundle, "the choice -> a deployment folder", [flags.work_folder, flags.engine]),
-    Command("report", _report, "selections -> figures", [flags.work_folder]),
+    Command("report", _report, "selections -> figures, and the measured curves for replay", [flags.work_folder]),
+    Command(
+        "replay",
+        _replay,
+        "a recorded exhaustive curve -> what the adaptive search would have built, chosen and lost",
+        [flags.curve, flags.choice, flags.max_builds, flags.as_json],
+    ),
     Command(
         "bench",
         _bench,

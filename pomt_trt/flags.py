@@ -92,8 +92,18 @@ def search(command: argparse.ArgumentParser) -> None:
     """How much is measured."""
     group = command.add_argument_group("search")
     group.add_argument("--search", default="adaptive", choices=SEARCHES, help="few engines, or all (default: adaptive)")
-    group.add_argument("--max-builds", type=int, metavar="N", help="engines at most (default: any)")
+    max_builds(group)
     group.add_argument("--max-time", type=float, metavar="MIN", help="minutes of searching at most (default: any)")
+
+
+def max_builds(command: argparse._ActionsContainer) -> None:
+    """A budget of engines."""
+    command.add_argument("--max-builds", type=int, metavar="N", help="engines at most (default: any)")
+
+
+def curve(command: argparse.ArgumentParser) -> None:
+    """A recorded curve."""
+    command.add_argument("curve", metavar="CURVE.json", help="curve that report wrote, or of another board; .gz too")
 
 
 def keep(command: argparse.ArgumentParser) -> None:
@@ -121,7 +131,8 @@ def evaluate(command: argparse.ArgumentParser) -> None:
 
 def bench(command: argparse.ArgumentParser) -> None:
     """What a bundle is compared with, and how."""
-    command.add_argument("--against", default="eager", metavar="LIST", help="baselines (default: eager)")
+    command.add_argument("--against", default="eager", metavar="LIST", help="baselines, or none (default: eager)")
+    command.add_argument("--image", metavar="FILE", help="picture for end-to-end times (default: one of the golden)")
     command.add_argument("--threads", default="1,2", metavar="LIST", help="CPU threads to compare with (default: 1,2)")
     command.add_argument("--waiting", default="default,passive", metavar="LIST", help="default, passive or both")
     command.add_argument("--max-seconds", type=float, default=40.0, metavar="S", help="for each setting (default: 40)")

@@ -125,7 +125,7 @@ def bundle(root: str, settings: Settings) -> str:
 
 
 def report(root: str) -> List[str]:
-    """A figure for each device that has a selection; returns their paths.
+    """A figure and the measured curve for each device that has a selection; returns their paths.
 
     Raises: InputError if there is none.
     """
@@ -135,7 +135,7 @@ def report(root: str) -> List[str]:
         if not devices:
             raise InputError("{0} holds no selection. Make one: pomt-trt select {0}.".format(stage.work.root))
         chosen = [store.read_record(stage.work.selection(device), Selection).record for device in devices]
-        return [stages.draw(stage, selection) for selection in chosen]
+        return [made for one in chosen for made in (stages.draw(stage, one), stages.record_curve(stage, one))]
 
 
 @contextlib.contextmanager

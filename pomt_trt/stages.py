@@ -5,6 +5,7 @@ due. Leaves out the order of stages (pipeline.py) and the search (measuring.py).
 """
 
 import contextlib
+import json
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
@@ -375,3 +376,17 @@ def draw(stage: Stage, chosen: Selection) -> str:
     title = "{}, {}, batch {}".format(request.model, request.method, request.batch_size)
     figure.draw(chosen, path, title=title)
     return path
+
+
+def record_curve(stage: Stage, chosen: Selection) -> str:
+    """The device's measured points as CURVE.json, which `pomt-trt replay` reads; returns its path."""
+    work, points = stage.work, []
+    for row in chosen.rows:
+        if row.status == "measured":
+            found: LatencyProfile = store.read_record(work.latency(chosen.device_id, row.id), LatencyProfile).record
+            samples = [round(sample * found.tie, 6) for one in found.rounds_ms for sample in one]
+            points.append({"tokens": row.tokens_after, "latency_ms": samples, "accuracy": row.accuracy})
+    batch_size = stage.experiment.request.batch_size
+    text = json.dumps({"batch_size": batch_size, "device": chosen.device_id, "points": points})
+    store.write_bytes(work.curve(chosen.device_id), text.encode())
+    return work.curve(chosen.device_id)

@@ -73,6 +73,10 @@ class WorkFolder:
         """The choice, drawn."""
         return self._at("selection-{}.png".format(device_id))
 
+    def curve(self, device_id: str) -> str:
+        """The measured curve, for replay."""
+        return self._at("curve-{}.json".format(device_id))
+
     def bundle(self, device_id: str) -> str:
         """The deployment folder for one device."""
         return self._at("bundle-{}".format(device_id))

@@ -36,14 +36,15 @@ class Goal(NamedTuple):
 class Point(NamedTuple):
     """What was measured of one count. builds_ms: latency of each engine built for it; () where the build failed.
 
-    latency_ms and its interval are those of the engine that is kept, builds_ms[kept_build(builds_ms)].
+    latency_ms and its interval are those of the engine that is kept, builds_ms[kept_build(builds_ms)]. A rebuild that
+    fails is math.inf in builds_ms, so that it counts and is not asked for for ever.
     """
 
     tokens: int
     latency_ms: float = math.nan
     latency_ci_ms: Interval = (math.nan, math.nan)
     builds_ms: Tuple[float, ...] = ()
-    more: bool = False  # whether more samples could be had
+    more: bool = False  # whether a request to time it again would add samples; must end up False
 
     @property
     def failed(self) -> bool:
@@ -82,7 +83,7 @@ class View:
         self.known_accuracy = sorted(state.accuracy)
         self.period = valley_period(state)
         self.dear = self._dear()
-        self.firm = self._firm(set())
+        self.firm = self.firm_without(None)
         self.admissible = [t for t in state.grid[1:] if self.may_keep_accuracy(t) and not self._failed(t)]
 
     def _failed(self, tokens: int) -> bool:
@@ -130,9 +131,9 @@ class View:
                 least = min(least, high)
         return dear
 
-    def _firm(self, without: Set[int]) -> Dict[bool, List[int]]:
-        """Measured counts that bound others, ascending, apart for ordinary counts and valleys."""
-        counts = sorted(t for t in self.points if t not in self.dear and t not in without)
+    def firm_without(self, left_out: Optional[int]) -> Dict[bool, List[int]]:
+        """Measured counts that bound others, ascending, apart for ordinary counts (False) and valleys (True)."""
+        counts = sorted(t for t in self.points if t not in self.dear and t != left_out)
         return {kind: [t for t in counts if self.is_valley(t) is kind] for kind in (False, True)}
 
     def below(self, tokens: int, firm: Optional[Dict[bool, List[int]]] = None) -> Optional[int]:

@@ -11,11 +11,11 @@ import math
 from typing import List, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.bounds import State, View, build_effect, good_builds, level
-from pomt_trt.core.steps import find_steps
 from pomt_trt.core.records import Step
+from pomt_trt.core.steps import find_steps
 
 SCAN = 12  # intervals of the first scan
-MOST_BUILDS = 3  # of a count, to tell a step from a matter of the build
+MOST_BUILDS = 4  # of a count, to tell a step from a matter of the build
 SUSPICIOUS = 0.018  # log drop beyond the slope around it: room for a step of 3 % within the noise
 LIKELY = 4  # power of two in batch x tokens from which a count is a likely edge
 
@@ -123,6 +123,22 @@ def _timing_noise(view: View, gap: Gap) -> float:
     """Standard error of the gap's log drop from the intervals of timing."""
     widths = [(high - low) / (low + high) for low, high in map(view.interval, (gap.above, gap.below))]
     return math.hypot(*widths) / 1.96
+
+
+def eligible_edges(view: View) -> List[int]:
+    """Edges of significant steps that the step rule could choose, whether or not their accuracy is known."""
+    if view.goal.rule != "step":
+        return []
+    steps = found_steps(view)
+    limit = ratio_limit(view, steps)
+    allowed = set(view.admissible)
+    edges = [step.edge_tokens for step in steps if step.edge_tokens in allowed]
+    return [t for t in edges if _measured_ratio(view, t) <= limit]
+
+
+def _measured_ratio(view: View, tokens: int) -> float:
+    gain = 1 - view.points[tokens].latency_ci_ms[0] / view.latency0
+    return _loss(view, tokens) / gain if gain >= view.goal.min_gain else math.inf
 
 
 def found_steps(view: View) -> Tuple[Step, ...]:
@@ -241,8 +257,9 @@ def _valley(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked
 
 
 def _valley_ratio(view: View, tokens: int) -> float:
-    latency = view.points[tokens].latency_ci_ms[0] if tokens in view.points else view.least_latency(tokens)
-    gain = 1 - latency / view.latency0
+    if tokens in view.points:
+        return _measured_ratio(view, tokens)
+    gain = 1 - view.least_latency(tokens) / view.latency0
     return _loss(view, tokens) / gain if gain >= view.goal.min_gain else math.inf
 
 
@@ -254,7 +271,7 @@ def _doubtful(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Ask
             continue
         for tokens in (gap.below, gap.above):
             point = view.points[tokens]
-            if view.state.builds_vary and len(point.builds_ms) < (2 if gap.below in edges else MOST_BUILDS):
+            if view.state.builds_vary and len(point.builds_ms) < MOST_BUILDS:
                 return "rebuild", tokens, "is the step at {} tokens a matter of the build".format(gap.below)
             if gap.below not in edges and point.more:
                 return "time", tokens, "is the step at {} tokens noise".format(gap.below)

@@ -11,7 +11,8 @@ tile sizes, only decide where an interval is cut; a wrong one costs a build, nev
 from typing import Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from pomt_trt.core.bounds import State, View, is_deep, valley_pairs
-from pomt_trt.core.brackets import cut, next_bracket, unbracketed
+from pomt_trt.core.brackets import cut, eligible_edges, next_bracket, unbracketed
+from pomt_trt.core.rules import ROUNDING
 
 TOLERANCE = 0.002  # of utility: what an unmeasured count must be able to gain to be worth a build
 CALIBRATION_BUILDS = 3  # of each of three counts, to learn how much builds differ
@@ -91,7 +92,7 @@ def _first(state: State) -> Optional[SearchStep]:
     if top not in state.accuracy:
         return Request("accuracy", top, "everything is compared with R = 0")
     if state.accuracy_on_demand and state.goal.max_accuracy_drop is not None:
-        return _frontier(state, state.accuracy[top] - state.goal.max_accuracy_drop)
+        return _frontier(state, state.accuracy[top] - state.goal.max_accuracy_drop - ROUNDING)
     return None
 
 
@@ -103,17 +104,12 @@ def _frontier(state: State, least: float) -> Optional[Request]:
     if high - low <= 1:
         return None
     at = len(state.grid) - 1 if high == len(state.grid) else (low + high) // 2
-    return Request(
-        "accuracy",
-        state.grid[at],
-        "the accuracy constraint ends between {} and {} tokens".format(
-            state.grid[low], state.grid[min(high, len(state.grid) - 1)]
-        ),
-    )
+    ends = state.grid[low], state.grid[min(high, len(state.grid) - 1)]
+    return Request("accuracy", state.grid[at], "the accuracy constraint ends between {} and {} tokens".format(*ends))
 
 
 def _search(view: View) -> SearchStep:
-    for ask in (_anchor, _calibrate, _probe_valleys, _rebuild_dear, _improve, _bracket, _confirm, _sharpen):
+    for ask in (_anchor, _calibrate, _probe_valleys, _rebuild_dear, _appraise, _improve, _bracket, _confirm, _sharpen):
         request = ask(view)
         if request is not None:
             return _accuracy_first(view, request) if ask in (_anchor, _improve) else request
@@ -177,15 +173,28 @@ def _rebuild_dear(view: View) -> Optional[Request]:
     return None
 
 
-def live(view: View, best: float, margin: float = TOLERANCE) -> List[int]:
+def _appraise(view: View) -> Optional[Request]:
+    """The accuracy of a measured count, asked for where it could make that count the choice."""
+    if not view.state.accuracy_on_demand:
+        return None
+    best, edges = view.best_score(), eligible_edges(view)
+    for tokens in (t for t in view.admissible if t in view.points and t not in view.state.accuracy):
+        scored = view.score(view.points[tokens].latency_ms, view.accuracy(tokens)) > best + _tolerance(view)
+        if scored or tokens in edges:
+            return Request("accuracy", tokens, "measured, and could be chosen")
+    return None
+
+
+def live(view: View, best: float) -> List[int]:
     """Unmeasured counts whose bound beats the best by more than the tolerance, by descending tokens."""
-    if view.goal.rule == "best-within":
-        margin = 1e-9
-    return [
-        t
-        for t in view.admissible
-        if t not in view.points and view.score(view.least_latency(t), view.accuracy(t)) > best + margin
-    ]
+    least = best + _tolerance(view)
+    unmeasured = (t for t in view.admissible if t not in view.points)
+    return [t for t in unmeasured if view.score(view.least_latency(t), view.accuracy(t)) > least]
+
+
+def _tolerance(view: View) -> float:
+    """None where accuracy alone decides: it is known, and has no noise that would be chased."""
+    return 1e-9 if view.goal.rule == "best-within" else TOLERANCE
 
 
 def _improve(view: View) -> Optional[Request]:
@@ -214,7 +223,7 @@ def _confirm(view: View) -> Optional[Request]:
     best = view.best_score()
     for tokens in sorted(view.points, reverse=True):
         if len(view.points[tokens].builds_ms) == 1 and tokens not in view.dear:
-            without = view._firm({tokens})
+            without = view.firm_without(tokens)
             freed = [t for t in view.admissible if t not in view.points and view.below(t) == tokens]
             scores = [view.score(view.least_latency(t, without), view.accuracy(t)) for t in freed]
             if scores and max(scores) > best + CONFIRM:

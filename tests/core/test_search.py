@@ -1,5 +1,7 @@
 """The adaptive search: it ends, is pure, finds what the exhaustive one finds, and builds little for it."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -109,7 +111,7 @@ def test_ends_on_any_curve_and_never_asks_twice_for_the_same_build(latencies, ru
 def test_is_a_pure_function_of_the_state():
     state, _ = searched(stairs, Goal("step"), max_builds=7)
     state = state._replace(max_builds=None)
-    shuffled = state._replace(points=dict(reversed(sorted(state.points.items()))))
+    shuffled = state._replace(points=dict(sorted(state.points.items())))
     assert next_candidate(state) == next_candidate(state) == next_candidate(shuffled)
 
 
@@ -158,6 +160,29 @@ def test_accuracy_is_asked_only_where_it_can_change_the_choice():
     beforehand, _ = searched(stairs, goal)
     assert abs(choose(state).chosen.utility - choose(beforehand).chosen.utility) < 0.004
     assert len(state.accuracy) < 0.2 * len(GRID)
+
+
+def test_the_step_rule_asks_for_the_accuracy_of_the_edges_it_could_choose():
+    for curve in (stairs, slope_with_valleys):
+        for drop in (0.01, None):
+            goal = Goal("step", max_accuracy_drop=drop)
+            state, _ = searched(curve, goal, accuracy_on_demand=True)
+            beforehand, _ = searched(curve, goal)
+            assert choose(state).chosen.id == choose(beforehand).chosen.id
+            assert len(state.accuracy) < 0.25 * len(GRID)
+
+
+def test_a_rebuild_that_fails_counts_and_ends():
+    accuracy = {tokens: accuracy_at(tokens) for tokens in GRID}
+
+    def serve(kind, tokens):
+        ms = stairs(tokens)
+        seen[tokens] = seen.get(tokens, ()) + ((ms,) if kind == "build" else (math.inf,))
+        return Point(tokens, ms, (ms * 0.999, ms * 1.001), seen[tokens])
+
+    seen = {}
+    state, done = drive(State(GRID, Goal("step"), {}, accuracy, builds_vary=True), serve, {}, next_candidate)
+    assert isinstance(done, Done) and choose(state).chosen.latency_ms < 10
 
 
 def test_on_a_board_the_search_never_asks_for_accuracy():

@@ -56,10 +56,11 @@ def truth(seed: int, kind: str) -> Truth:
         valleys: Tuple[int, ...] = ()
         if kind == "valleys":
             period, depth = int(rng.choice([8, 16, 32])), rng.uniform(0.035, 0.12)
-            at = (counts % period == 0) & (counts < tokens) & (counts > counts[-1])
+            if any(edge % period in (0, 1, period - 1) for edge in edges):
+                continue  # an edge beside a valley is neither
+            at = (counts % period == 0) & (counts < tokens - 1) & (counts > counts[-1])  # R = 0 is nobody's neighbour
             latency = np.where(at, latency * (1 - depth), latency)
-            valleys = tuple(int(c) for c in counts[at] if not {c, c - 1} & set(edges))
-            edges = np.array([e for e in edges if e % period and (e + 1) % period], dtype=int)
+            valleys = tuple(int(c) for c in counts[at])
         latency[0] *= rng.uniform(0.9, 1.02)  # attention fused everywhere
         grid = tuple(int(c) for c in counts)
         return Truth(kind, batch, grid, latency, _accuracy(rng, counts), tuple(int(e) for e in edges), valleys)

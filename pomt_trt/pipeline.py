@@ -9,7 +9,7 @@ import importlib.util
 import os
 from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
-from pomt_trt import stages
+from pomt_trt import delivery, stages
 from pomt_trt.core import experiment as known
 from pomt_trt.core import store
 from pomt_trt.core.errors import InputError, UsageError
@@ -42,12 +42,12 @@ def compile_all(options: Options, module: Any = None) -> Selection:
         settings, choice = options.settings, options.choice
         stages.forget_damaged(stage, device)
         notes = measure(stage, device, settings, choice, options.budget, workstation)
-        chosen = stages.select(stage, device, settings, choice, notes)
-        stages.make_bundle(stage, chosen, device, settings)
+        chosen = delivery.select(stage, device, settings, choice, notes)
+        delivery.make_bundle(stage, chosen, device, settings)
         if not options.keep_engines:
-            stages.remove_losers(work, chosen)
+            delivery.remove_losers(work, chosen)
         if importlib.util.find_spec("matplotlib") is not None:
-            stages.draw(stage, chosen)
+            delivery.draw(stage, chosen)
     return chosen
 
 
@@ -110,7 +110,7 @@ def profile(
 def select(root: str, settings: Settings, choice: Choice, tokens: Optional[str]) -> Selection:
     """The choice among what is known on this device."""
     with _opened(root, tokens) as stage:
-        return stages.select(stage, board.device_spec(ENGINE), settings, choice)
+        return delivery.select(stage, board.device_spec(ENGINE), settings, choice)
 
 
 def bundle(root: str, settings: Settings) -> str:
@@ -121,7 +121,7 @@ def bundle(root: str, settings: Settings) -> str:
     with _opened(root, None) as stage:
         device = board.device_spec(ENGINE)
         chosen = store.read_record(stage.work.selection(device.id), Selection).record
-        return stages.make_bundle(stage, chosen, device, settings)
+        return delivery.make_bundle(stage, chosen, device, settings)
 
 
 def report(root: str) -> List[str]:
@@ -135,7 +135,7 @@ def report(root: str) -> List[str]:
         if not devices:
             raise InputError("{0} holds no selection. Make one: pomt-trt select {0}.".format(stage.work.root))
         chosen = [store.read_record(stage.work.selection(device), Selection).record for device in devices]
-        return [made for one in chosen for made in (stages.draw(stage, one), stages.record_curve(stage, one))]
+        return [made for one in chosen for made in (delivery.draw(stage, one), delivery.record_curve(stage, one))]
 
 
 @contextlib.contextmanager

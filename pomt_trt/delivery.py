@@ -1,0 +1,179 @@
+"""From what was measured to what is deployed: the selection, its bundle, its figure and its curve.
+
+Makes these from a work folder's records; what is there already and would be the same is left. Any machine. Leaves out
+how numbers came about (stages.py), and who wins (core/selection).
+"""
+
+import contextlib
+import json
+import os
+from typing import Dict, Sequence
+
+from pomt_trt.core import selection, store
+from pomt_trt.core.bundle import open_bundle, pack
+from pomt_trt.core.errors import InputError, PomtError, StaleArtifact
+from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, LatencyProfile, Row, Selection
+from pomt_trt.core.steps import find_steps
+from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.device import profiling
+from pomt_trt.device.profiling import Settings
+from pomt_trt.options import Choice
+from pomt_trt.stages import Stage, rows
+
+
+def select(
+    stage: Stage, device: DeviceSpec, settings: Settings, choice: Choice, notes: Sequence[str] = ()
+) -> Selection:
+    """The winner among what is known, written to the work folder.
+
+    Args:
+        notes: on how it was measured; they stand in the selection.
+    """
+    found = rows(stage, device, settings)
+    _check_timed_so(stage, found[0], device, settings)
+    timed = [row for row in found if row.latency_ms is not None and row.removed > 0]
+    steps = find_steps(
+        [row.tokens_after for row in timed],
+        [row.latency_ms for row in timed if row.latency_ms is not None],
+        [row.latency_ci_ms for row in timed],
+    )
+    chosen = selection.select(
+        found,
+        rule=choice.rule,
+        alpha=choice.alpha,
+        max_accuracy_drop=choice.max_accuracy_drop,
+        max_latency_ms=choice.max_latency_ms,
+        min_gain=choice.min_gain,
+        steps=steps,
+        device_id=device.id,
+        accuracy_kind=stage.experiment.accuracy_kind,
+        accuracy_source="host-fp32",
+    )
+    chosen = chosen._replace(notes=chosen.notes + tuple(notes))
+    if not _is_written(stage.work.selection(device.id), chosen):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(stage.work.figure(device.id))  # of another choice; first, so that none is left if we are killed
+        store.write_record(stage.work.selection(device.id), chosen)
+    return chosen
+
+
+def _check_timed_so(stage: Stage, unreduced: Row, device: DeviceSpec, settings: Settings) -> None:
+    """Raises InputError where engines were timed on this device, but in another way than is asked for."""
+    path = stage.work.latency(device.id, unreduced.id)
+    if unreduced.status != "not-built" or not os.path.isfile(path):
+        return
+    there: LatencyProfile = store.read_record(path, LatencyProfile).record
+    if (there.threads, there.waiting) != (settings.threads, settings.waiting):
+        raise InputError(
+            "R = 0 was timed with --threads {} --waiting {}, you ask for {} and {}. Give the former, or profile again: "
+            "pomt-trt profile {}.".format(
+                there.threads, there.waiting, settings.threads, settings.waiting, stage.work.root
+            )
+        )
+
+
+def _is_written(path: str, chosen: Selection) -> bool:
+    there = store.read_matching(path, Selection, {})
+    return there is not None and store.to_json(there) == store.to_json(chosen)
+
+
+def make_bundle(stage: Stage, chosen: Selection, device: DeviceSpec, settings: Settings) -> str:
+    """Packs the chosen engine for deployment; returns the bundle's folder.
+
+    Raises: StaleArtifact where its engine file was removed after profiling, and says how to have it back.
+    """
+    work, family = stage.work, stage.family
+    by_id = {candidate.id: candidate for candidate in family.candidates}
+    winner, unreduced = by_id[chosen.chosen.id], by_id[chosen.unreduced.id]
+    engines = [_engine(stage, candidate, device, settings) for candidate in (winner, unreduced)]
+    manifest = Bundle(
+        model=stage.experiment.model,
+        method=stage.experiment.request.method,
+        layer=stage.experiment.request.layer,
+        candidate=winner,
+        unreduced=unreduced,
+        engine=engines[0],
+        unreduced_engine=engines[1],
+        form=family.form,
+        selection=chosen,
+        files={},
+    )
+    sources = {"weights.bin": work.weights(family.form), "golden.npz": work.golden()}
+    for engine in engines:
+        graph = work.graph(family.form, engine.candidate_id)
+        sources[os.path.basename(graph)] = graph
+        sources[engine.file] = os.path.join(work.engines(device.id), engine.file)
+    if not _is_packed(work.bundle(device.id), manifest, sources):
+        pack(work.bundle(device.id), manifest, sources)
+    return work.bundle(device.id)
+
+
+def _is_packed(folder: str, manifest: Bundle, sources: Dict[str, str]) -> bool:
+    """True where the bundle that is there is whole and the one that would be made."""
+    try:
+        there = open_bundle(folder)
+    except PomtError:
+        return False
+    if store.to_json(there._replace(files={})) != store.to_json(manifest) or set(there.files) != set(sources):
+        return False
+    return all(store.sha256_of(path) == there.files[name]["sha256"] for name, path in sources.items())
+
+
+def _engine(stage: Stage, candidate: Candidate, device: DeviceSpec, settings: Settings) -> Engine:
+    engine = profiling.engine_of(stage.work, stage.family, candidate.id, device, settings)
+    if engine is None:
+        raise StaleArtifact(
+            "{1} wins, but it has no engine for --threads {2} here. Name the threads that it was compiled for, or "
+            "build it: pomt-trt build {0} --only {1} --threads {2}.".format(
+                stage.work.root, candidate.id, settings.threads
+            )
+        )
+    if not os.path.isfile(os.path.join(stage.work.engines(device.id), engine.file)):
+        raise StaleArtifact(
+            "{1} wins, but its engine file was removed after it was profiled, since no rule named it then. Have it "
+            "back with: pomt-trt build {0} --only {1} --threads {2}; then run this again.".format(
+                stage.work.root, candidate.id, settings.threads
+            )
+        )
+    return engine
+
+
+def remove_losers(work: WorkFolder, chosen: Selection) -> None:
+    """Deletes the engine files that no rule would name: all but R = 0, step edges, the Pareto set and the winner."""
+    edges = {step.edge_tokens for step in chosen.steps}
+    kept = {chosen.unreduced.id, chosen.chosen.id, *chosen.pareto}
+    kept.update(row.id for row in chosen.rows if row.tokens_after in edges)
+    for row in chosen.rows:
+        path = os.path.join(work.engines(chosen.device_id), row.id + ".engine")
+        if row.id not in kept and os.path.exists(path):
+            os.unlink(path)
+
+
+def draw(stage: Stage, chosen: Selection) -> str:
+    """The selection as a PNG; returns its path.
+
+    Raises: MissingDependency where matplotlib is not installed.
+    """
+    from pomt_trt.report import figure
+
+    path = stage.work.figure(chosen.device_id)
+    if os.path.exists(path):  # select removes the figure of another choice
+        return path
+    request = stage.experiment.request
+    title = "{}, {}, batch {}".format(request.model, request.method, request.batch_size)
+    figure.draw(chosen, path, title=title)
+    return path
+
+
+def record_curve(stage: Stage, chosen: Selection) -> str:
+    """The device's measured points as CURVE.json, which `pomt-trt replay` reads; returns its path."""
+    work, points = stage.work, []
+    for row in chosen.rows:
+        if row.status == "measured":
+            found: LatencyProfile = store.read_record(work.latency(chosen.device_id, row.id), LatencyProfile).record
+            samples = [round(sample * found.tie, 6) for one in found.rounds_ms for sample in one]
+            points.append({"tokens": row.tokens_after, "latency_ms": samples, "accuracy": row.accuracy})
+    batch_size = stage.experiment.request.batch_size
+    text = json.dumps({"batch_size": batch_size, "device": chosen.device_id, "points": points})
+    store.write_bytes(work.curve(chosen.device_id), text.encode())
+    return work.curve(chosen.device_id)

@@ -39,37 +39,40 @@ def next_bracket(view: View) -> Optional[Asked]:
     While no step at all is significant the search goes on below the accuracy constraint, since the rule then becomes
     another one (fastest-within).
     """
-    counts = view.admissible
-    if not counts:
+    if not view.admissible:
         return None
     steps = found_steps(view)
-    ends = (counts[0],) if steps else (counts[0], view.grid[-1])
-    for tokens in ends:
+    limit = ratio_limit(view, steps)
+    for ask in (_ends, _valley, _hazy, _hidden, _narrow, _doubtful):
+        asked = ask(view, steps, limit)
+        if asked is not None:
+            return asked
+    return None
+
+
+def _ends(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked]:
+    """The top of the curve; without any step its lowest count too."""
+    for tokens in (view.admissible[0],) if steps else (view.admissible[0], view.grid[-1]):
         if tokens not in view.state.points:
             return "build", tokens, "an end of the curve"
-    limit = ratio_limit(view, steps)
-    valley = _valley(view, steps, limit)
-    if valley is not None:
-        return valley
-    hazy = _hazy(view, limit)
-    if hazy is not None:
-        return hazy
-    hidden = _hidden(view, limit)
-    if hidden is not None:
-        return hidden
-    wanting = _wanted(view, steps, limit)
-    if wanting:
-        gap = min(wanting, key=lambda g: (g.ratio, -g.above))
-        why = "a step between {} and {} tokens".format(gap.above, gap.below)
-        for tokens in (gap.below, gap.above):
-            single = view.state.builds_vary and len(view.points[tokens].builds_ms) < 2
-            if single and _suspicious(view, gap) < gap.excess < 2.5 * _suspicious(view, gap):
-                return "rebuild", tokens, why + " or a matter of the build"
-        return "build", cut(list(gap.inside), gap.below, view.state.batch_size), why
-    return _doubtful(view, steps, limit)
+    return None
 
 
-def _hidden(view: View, limit: float) -> Optional[Asked]:
+def _narrow(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked]:
+    """Cuts the gap that could hold the best edge; where one build each may be all there is to it, these are redone."""
+    wanted = _wanted(view, steps, limit)
+    if not wanted:
+        return None
+    gap = min(wanted, key=lambda g: (g.ratio, -g.above))
+    why = "a step between {} and {} tokens".format(gap.above, gap.below)
+    for tokens in (gap.below, gap.above):
+        single = view.state.builds_vary and len(view.points[tokens].builds_ms) < 2
+        if single and _suspicious(view, gap) < gap.excess < 2.5 * _suspicious(view, gap):
+            return "rebuild", tokens, why + " or a matter of the build"
+    return "build", cut(list(gap.inside), gap.below, view.state.batch_size), why
+
+
+def _hidden(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked]:
     """Where builds differ: rebuilds a count that splits a step's drop in two, so that neither part stands out."""
     found = gaps(view) if view.state.builds_vary else []
     for one, other in zip(found, found[1:]):
@@ -81,7 +84,7 @@ def _hidden(view: View, limit: float) -> Optional[Asked]:
     return None
 
 
-def _hazy(view: View, limit: float) -> Optional[Asked]:
+def _hazy(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked]:
     """Times again the ends of a gap where a step could hide in the noise of timing."""
     for gap in gaps(view):
         if SUSPICIOUS < gap.excess < _suspicious(view, gap) and gap.ratio <= limit:

@@ -163,6 +163,7 @@ class Bounds(NamedTuple):
     relative_width: float = 0.05  # of the location's interval, full width over value
     drift: float = 0.05  # largest over smallest level of the reference, minus 1
     steal: float = 0.02  # share of CPU time that the hypervisor took
+    others: float = 0.10  # share of CPU time that other processes used
     involuntary_per_s: float = 80.0  # involuntary context switches a second of wall time, all threads: two spinning
     # threads on two shared cores were seen to have 36 undisturbed and 200 to 300 beside a CPU hog
     tail: float = 0.25  # share of runs a quarter slower than the location
@@ -174,6 +175,7 @@ def verdict(
     drift: float = 0.0,
     *,
     steal: Optional[float] = None,
+    others: Optional[float] = None,
     involuntary_per_s: Optional[float] = None,
     tail: Optional[float] = None,
     clock_ratio: Optional[float] = None,
@@ -186,7 +188,12 @@ def verdict(
     """
     if clock_ratio is not None and clock_ratio < bounds.clock_ratio:
         return "throttled"
-    disturbances = ((steal, bounds.steal), (involuntary_per_s, bounds.involuntary_per_s), (tail, bounds.tail))
+    disturbances = (
+        (steal, bounds.steal),
+        (others, bounds.others),
+        (involuntary_per_s, bounds.involuntary_per_s),
+        (tail, bounds.tail),
+    )
     if any(seen is not None and seen > bound for seen, bound in disturbances):
         return "contended"
     if drift > bounds.drift:

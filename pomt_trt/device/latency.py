@@ -115,6 +115,7 @@ def profile(
             found.relative_width,
             moved,
             steal=contention.get("steal"),
+            others=contention.get("others"),
             involuntary_per_s=contention.get("involuntary_per_s"),
             tail=seen["tail"],
         ),

@@ -132,7 +132,19 @@ def test_host_and_device_never_import_each_other():
 
 def on_both_machines():
     """Module names of all that runs on a board."""
-    rooms = {"core", "device", "stages", "measuring", "delivery", "pipeline", "options", "flags", "cli", "infer", "__init__"}
+    rooms = {
+        "core",
+        "device",
+        "stages",
+        "measuring",
+        "delivery",
+        "pipeline",
+        "options",
+        "flags",
+        "cli",
+        "infer",
+        "__init__",
+    }
     paths = [path for path in sources() if room_of(path) in rooms]
     names = ["pomt_trt." + path[: -len(".py")].replace(os.sep, ".") for path in paths]
     return sorted(name[: -len(".__init__")] if name.endswith(".__init__") else name for name in names)

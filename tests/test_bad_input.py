@@ -1,0 +1,378 @@
+"""Each mistake that a user can make: one clear line, the right exit code, and nothing finished is lost."""
+
+import errno
+import os
+import re
+import shutil
+
+import pytest
+
+pytest.importorskip("torch", reason="compiles a model, which belongs to the workstation")
+
+from pomt_trt.core import store  # noqa: E402
+from tests import compiled  # noqa: E402
+from tests.compiled import call, copied, files  # noqa: E402
+
+USAGE, INPUT, WORK, STALE, CORRUPT = 2, 3, 12, 8, 9
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """name -> path of everything wrong that commands below name in braces."""
+    folder = tmp_path_factory.mktemp("places")
+    made = {"data": os.path.join(compiled.source(), "data"), "model": os.path.join(compiled.source(), "model")}
+    for name in ("empty", "text", "broken", "labels", "other", "work", "filework", "checkpoint", "garbage"):
+        made[name] = str(folder / name)
+    for name in ("empty", "text"):
+        os.mkdir(made[name])
+    (folder / "text" / "readme.txt").write_text("no image")
+    (folder / "broken").mkdir()
+    (folder / "broken" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n, and then nothing")
+    compiled.write_pictures(made["labels"], classes=7, each=1)
+    compiled.write_model(made["other"], classes=3, seed=1)
+    (folder / "filework").write_text("a file where a folder should be")
+    (folder / "garbage").write_bytes(b"PK not a checkpoint")
+    import torch
+
+    torch.save({"blocks.0.attn.qkv.weight": torch.zeros(9, 3)}, made["checkpoint"])
+    return made
+
+
+# command, where {x} is a place or the experiment's arguments; exit code; what the line says, what to do included
+MISTAKES = {
+    "unknown model": ("export vit_tinny_patch16_224 --work {work}", INPUT, "no model 'vit_tinny.* Did you mean"),
+    "unsupported model": (
+        "export swin_tiny_patch4_window7_224 --work {work}",
+        INPUT,
+        "not supported: .* Choose a plain",
+    ),
+    "missing checkpoint": (
+        "export digits --checkpoint nowhere.pth --work {work}",
+        INPUT,
+        "nowhere.pth .* Check the path",
+    ),
+    "checkpoint of another shape": (
+        "export local-dir:{model} --checkpoint {checkpoint} --work {work}",
+        INPUT,
+        r"does not fit the model: missing .*is \(9, 3\), the model has \(72, 24\). Name the architecture",
+    ),
+    "garbage as checkpoint": (
+        "export digits --checkpoint {garbage} --work {work}",
+        INPUT,
+        "truncated.* Fetch it again",
+    ),
+    "two sources of weights": (
+        "export digits --checkpoint {checkpoint} --pretrained --work {work}",
+        USAGE,
+        "--checkpoint and --pretrained exclude each other. Give one",
+    ),
+    "local folder without a model": ("export local-dir:{empty} --work {work}", INPUT, "cannot be loaded: .* must hold"),
+    "missing data": (
+        "export local-dir:{model} --data nowhere --work {work}",
+        INPUT,
+        "--data nowhere .* Check the path",
+    ),
+    "empty data": ("export local-dir:{model} --data {empty} --work {work}", INPUT, "holds no image. Images end in"),
+    "data without images": ("export local-dir:{model} --data {text} --work {work}", INPUT, "holds no image"),
+    "unreadable images": (
+        "export local-dir:{model} --data {broken} --work {work}",
+        INPUT,
+        "none of 1 images can be read",
+    ),
+    "labels that do not match": (
+        "export local-dir:{other} --data {labels} --work {work}",
+        INPUT,
+        "no labels that match the head: 7 class folders .* 3 classes in the head. Name the folders",
+    ),
+    "R too large": (
+        "export {experiment} --tokens 16:2:1 --work {work}",
+        USAGE,
+        "--tokens goes down to 2 .* end higher",
+    ),
+    "more tokens than there are": (
+        "export {experiment} --tokens 300:8:4 --work {work}",
+        USAGE,
+        "has 17 tokens. Start at 16",
+    ),
+    "no range": ("export {experiment} --tokens many --work {work}", USAGE, "START:STOP:STEP such as .* not 'many'"),
+    "a range upwards": ("export {experiment} --tokens 8:16:4 --work {work}", USAGE, "'8:16:4' does not. Try 16:8:4"),
+    "layer out of range": (
+        "export local-dir:{model} --layer 4 --tokens 16:8:4 --work {work}",
+        USAGE,
+        "layer 4 is out of range: the model has 4 blocks. Choose --layer 0 to 3",
+    ),
+    "layer below zero": (
+        "export local-dir:{model} --layer -1 --tokens 16:8:4 --work {work}",
+        USAGE,
+        "layer -1 is out of",
+    ),
+    "no method": ("export {experiment} --method magic --work {work}", USAGE, "no method 'magic'. Choose one of"),
+    "no target": (
+        "export {experiment} --target jetpack-3 --work {work}",
+        USAGE,
+        "'jetpack-3' is not known. Choose one",
+    ),
+    "batch of none": (
+        "export {experiment} --batch-size 0 --work {work}",
+        USAGE,
+        "--batch-size is 0; it must be 1 or more",
+    ),
+    "no samples": ("export {experiment} --samples 0 --work {work}", USAGE, "--samples is 0; it must be 1 or more"),
+    "half a patch": (
+        "export vit_tiny_patch16_224 --img-size 40 --work {work}",
+        USAGE,
+        "whole patches of 16: take .*32 or 48",
+    ),
+    "a file as work folder": (
+        "export {experiment} --work {filework}",
+        WORK,
+        "a part of this path is a file. Choose another",
+    ),
+    "a work folder in a file": ("export {experiment} --work {filework}/w", WORK, "a part of this path is a file"),
+    "nothing exported": ("select {empty}", INPUT, "holds no experiment. Make one: pomt-trt export"),
+    "no such work folder": ("profile nowhere", INPUT, "holds no experiment. Make one: pomt-trt export MODEL --work"),
+    "no bundle": ("evaluate {empty} {data}", INPUT, "it holds no bundle.json. Make one: pomt-trt bundle WORK"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(mistake, places, capsys):
+    command, code, said = MISTAKES[mistake]
+    words = [part for word in command.split() for part in _meant(word, places)]
+    found, out, err = call(capsys, *words)
+    line = error_line(err)
+    assert (found, out) == (code, ""), err
+    assert re.search(said, line), line
+    assert not os.path.exists(os.path.join(places["work"], "experiment.json"))
+    assert not compiled.leftovers(os.path.dirname(places["work"]))
+
+
+def _meant(word, places):
+    if word == "{experiment}":
+        return compiled.experiment()
+    return [word.format(**places)]
+
+
+def error_line(err):
+    """The one line that is the error; warnings and progress may stand before it."""
+    lines = [line for line in err.splitlines() if line.startswith("pomt-trt: ")]
+    assert lines and err.endswith(lines[-1] + "\n"), err
+    assert sum(" weights: give --checkpoint" not in line for line in lines) == 1, err
+    return lines[-1]
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A compiled work folder of one's own."""
+    return copied(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--samples", "9"], "its samples is 1000, you ask for 9. Use another --work"),
+        (["--batch-size", "2"], "its batch size is 1, you ask for 2"),
+        (["--method", "topk"], "its method is pomt, you ask for topk"),
+        (["--layer", "2"], "its layer is 1, you ask for 2"),
+    ],
+)
+def test_the_work_folder_of_another_experiment_is_kept(flags, said, work, capsys):
+    before = files(work)
+    code, out, err = call(capsys, *compiled.compile_command(work, *flags))
+    assert (code, out) == (USAGE, "") and "holds another experiment: " + said in error_line(err)
+    assert files(work) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["profile", "--tokens", "14:13:1"], USAGE, "asks for 14 tokens, but no such graph was exported"),
+        (["build", "--only", "r003"], USAGE, "'r003' is not in .* It has r000 to r009"),
+        (["select", "--threads", "3"], INPUT, "timed with --threads 1 --waiting default, you ask for 3 and default"),
+        (["bundle", "--threads", "3"], STALE, "no engine for --threads 3 here. .* pomt-trt build .* --threads 3"),
+        (["select", "--threads", "0"], USAGE, "--threads is 0; it must be 1 or more"),
+        (["select", "--alpha", "2"], USAGE, "--alpha is 2.0; it must lie between 0 and 1"),
+        (["select", "--max-latency", "1e-9", "--threads", "1"], 6, "1e-09"),
+    ],
+)
+def test_a_stage_that_cannot_be_done_changes_nothing(arguments, code, said, work, capsys):
+    before = files(work)
+    found, out, err = call(capsys, arguments[0], work, *arguments[1:])
+    assert (found, out) == (code, ""), err
+    assert re.search(said, error_line(err)), err
+    assert files(work) == before
+
+
+def test_what_could_not_be_exported_does_not_block_the_folder(tmp_path, capsys, monkeypatch):
+    from pomt_trt.host import export
+
+    work = tmp_path / "w"
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    assert call(capsys, "export", *compiled.experiment(), *compiled.TOKENS, "--work", work)[0] == 7
+    monkeypatch.undo()
+    code, _, err = call(
+        capsys, "export", *compiled.experiment(), "--method", "random", *compiled.TOKENS, "--work", work
+    )
+    assert code == 0, err
+
+
+DAMAGED = [
+    "experiment.json",
+    "golden.npz",
+    "onnx/op17-fp32/family.json",
+    "onnx/op17-fp32/r005.onnx",
+    "onnx/op17-fp32/weights.bin",
+    "accuracy/r005.json",
+    "accuracy/r005.npz",
+    "engines/*/r000.engine",
+    "engines/*/r000.json",
+    "engines/*/r009.json",
+    "engines/*/weights.bin",
+    "latency/*/r005.json",
+    "latency/*/r000.json",
+    "selection-*.json",
+    "bundle-*/bundle.json",
+    "bundle-*/r000.engine",
+    "bundle-*/weights.bin",
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [(name, damage) for name in DAMAGED for damage in ("truncated", "overwritten")]
+    + [("experiment.json", "emptied"), ("onnx/op17-fp32/weights.bin", "emptied")]
+    + [(name, "deleted") for name in DAMAGED if name not in ("engines/*/r000.engine", "bundle-*/bundle.json")],
+)
+def test_a_damaged_file_is_made_anew_or_said_to_be_damaged(name, damage, work, capsys):
+    path = _only(work, name)
+    _damage(path, damage)
+    command = compiled.compile_command(work, "--json")
+    code, out, err = call(capsys, *command)
+    if code != 0:
+        assert code == CORRUPT and out == "", err
+        assert "is damaged" in error_line(err) and "Delete it and run the same command again" in err
+        os.unlink(path)
+        code, out, err = call(capsys, *command)
+    assert code == 0, err
+    assert [row["id"] for row in compiled.selection(out)["rows"]] == compiled.CANDIDATES
+    assert not compiled.leftovers(work)
+    healed = files(work)
+    assert call(capsys, *command)[:2] == (0, out) and files(work) == healed
+    _check_whole(work)
+
+
+def _only(work, pattern):
+    import glob
+
+    found = glob.glob(os.path.join(work, pattern))
+    assert len(found) == 1, found
+    return found[0]
+
+
+def _damage(path, how):
+    size = os.path.getsize(path)
+    if how == "deleted":
+        os.unlink(path)
+    elif how == "overwritten":
+        with open(path, "r+b") as file:
+            file.seek(size // 2)
+            file.write(b"\0\1\2damage\3")
+    else:
+        os.truncate(path, 0 if how == "emptied" else size // 2)
+
+
+def _check_whole(work):
+    """The bundle opens, and every graph and weight is what the family says."""
+    from pomt_trt.core import experiment as known
+    from pomt_trt.core.bundle import open_bundle
+    from pomt_trt.core.workfolder import WorkFolder
+
+    open_bundle(compiled.one(work, "bundle-"))
+    folder = WorkFolder(work)
+    family = known.family_of(folder, "op17-fp32")
+    assert known.whole_family(folder, "op17-fp32", (17,)) is not None
+    assert all(known.accuracy_of(folder, family, candidate.id) for candidate in family.candidates)
+
+
+@pytest.mark.parametrize("name", ["experiment.json", "onnx/op17-fp32/family.json", "selection-*.json"])
+def test_a_stage_says_which_record_is_damaged(name, work, capsys):
+    path = _only(work, name)
+    os.truncate(path, 40)
+    code, out, err = call(capsys, "bundle", work, "--threads", "1")
+    assert (code, out) == (CORRUPT, "") and path + " is damaged" in error_line(err)
+
+
+@pytest.mark.parametrize("name", ["r005.onnx", "weights.bin"])
+def test_no_engine_is_built_from_a_damaged_graph(name, work, capsys):
+    shutil.rmtree(os.path.join(work, "engines"))
+    os.truncate(os.path.join(work, "onnx/op17-fp32", name), 100)
+    code, out, err = call(capsys, "build", work, "--threads", "1")
+    assert code in (STALE, CORRUPT) and name in error_line(err), err
+    assert call(capsys, *compiled.compile_command(work))[0] == 0  # and nothing remembers it as a failure
+    _check_whole(work)
+
+
+@pytest.mark.parametrize("after", [0, 4, 10])
+def test_a_full_disk_loses_nothing_and_the_run_goes_on(after, tmp_path, capsys, monkeypatch):
+    work = tmp_path / "w"
+    honest, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        honest(descriptor)
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    code, out, err = call(capsys, *compiled.compile_command(work))
+    assert (code, out) == (WORK, "") and "the disk is full. Free some space" in error_line(err)
+    assert not compiled.leftovers(work)
+    monkeypatch.undo()
+    finished = files(work)
+    code, _, err = call(capsys, *compiled.compile_command(work))
+    assert code == 0, err
+    for name in finished:
+        if name.startswith("accuracy") and name.endswith(".json"):
+            assert files(work)[name] == finished[name]
+
+
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.EROFS, errno.EDQUOT])
+def test_a_folder_that_cannot_be_written_is_said(reason, tmp_path, capsys, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(store.os, "makedirs", refuse)
+    code, out, err = call(capsys, *compiled.compile_command(tmp_path / "w"))
+    assert (code, out) == (WORK, "")
+    assert re.search(r"cannot write .*: .*(Choose another --work folder|Free some space)", error_line(err))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_somebody_else_is_said(tmp_path, capsys):
+    (tmp_path / "locked").mkdir(mode=0o555)
+    code, out, err = call(capsys, *compiled.compile_command(tmp_path / "locked" / "w"))
+    assert (code, out) == (WORK, "") and "no permission to write. Choose another" in error_line(err)
+
+
+def test_a_folder_in_use_is_said(work, capsys):
+    before = files(work)
+    with store.locked(work):
+        code, out, err = call(capsys, *compiled.compile_command(work))
+    assert (code, out) == (WORK, "") and "is in use by process" in error_line(err) and files(work) == before
+
+
+def test_a_folder_that_is_no_bundle_any_more_is_kept(work, capsys):
+    os.unlink(_only(work, "bundle-*/bundle.json"))
+    before = files(work)
+    code, out, err = call(capsys, *compiled.compile_command(work))
+    assert (code, out) == (WORK, "") and "is there and is no bundle" in error_line(err)
+    assert files(work) == before
+
+
+def test_an_engine_file_that_was_removed_is_said_with_what_brings_it_back(work, capsys):
+    os.unlink(_only(work, "engines/*/r000.engine"))
+    code, out, err = call(capsys, "bundle", work, "--threads", "1")
+    assert (code, out) == (STALE, "")
+    advice = re.search(r"pomt-trt (build .*? --only r000 --threads 1);", error_line(err)).group(1)
+    assert call(capsys, *advice.split())[0] == 0
+    assert call(capsys, "bundle", work, "--threads", "1")[0] == 0

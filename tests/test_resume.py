@@ -1,0 +1,124 @@
+"""A compile that is killed at any moment: the same command goes on, and ends as if nothing had happened.
+
+POMT_KILLS=10 kills the bundled digits model at ten random moments instead (a few minutes).
+"""
+
+import json
+import os
+import random
+import shutil
+import time
+
+import pytest
+
+pytest.importorskip("torch", reason="compiles a model, which belongs to the workstation")
+
+from pomt_trt.core import experiment as known  # noqa: E402
+from pomt_trt.core import store  # noqa: E402
+from pomt_trt.core.bundle import open_bundle  # noqa: E402
+from pomt_trt.core.records import AccuracyEstimate, Engine, LatencyProfile  # noqa: E402
+from pomt_trt.core.workfolder import WorkFolder  # noqa: E402
+from tests import compiled  # noqa: E402
+from tests.compiled import files, kill, leftovers, one, run, start  # noqa: E402
+
+KILLS = int(os.environ.get("POMT_KILLS", "0"))
+DEADLINE_S = 120
+
+
+def kill_when(command, happened):
+    """Starts the command and kills it, its children too, when `happened()`; False where it had ended by then."""
+    process = start(*command)
+    started = time.monotonic()
+    while not happened() and process.poll() is None:
+        assert time.monotonic() - started < DEADLINE_S
+        time.sleep(0.002)
+    running = process.poll() is None
+    kill(process) if running else process.communicate()
+    return running
+
+
+def check_sound(work, expected):
+    """Every record can be read and describes the file beside it; the bundle opens; nothing unfinished is left."""
+    folder = WorkFolder(str(work))
+    family = known.whole_family(folder, "op17-fp32", (known.experiment_of(folder).model.tokens,))
+    assert [candidate.id for candidate in family.candidates] == expected
+    assert all(known.accuracy_of(folder, family, candidate.id) for candidate in family.candidates)
+    for kind, place in ((Engine, "engines"), (LatencyProfile, "latency"), (AccuracyEstimate, "accuracy")):
+        for path in _under(os.path.join(str(work), place), ".json"):
+            record = store.read_record(path, kind).record
+            engine = os.path.join(os.path.dirname(path), getattr(record, "file", ""))
+            if kind is Engine and os.path.exists(engine):
+                assert store.sha256_of(engine) == record.sha256
+    open_bundle(one(work, "bundle-"))
+    assert not leftovers(work)
+
+
+def _under(folder, end):
+    return [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names if name.endswith(end)]
+
+
+# what has just appeared in the work folder when everything is killed
+MOMENTS = {
+    "the first graph": "onnx/op17-fp32/r000.onnx",
+    "an accuracy": "accuracy/r001.json",
+    "an engine": "engines/*/r000.engine",
+    "a latency": "latency/*/r000.json",
+    "the selection": "selection-*.json",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_run_again_it_ends_the_same(moment, tmp_path, capsys):
+    import glob
+
+    work = tmp_path / "w"
+    pattern = os.path.join(str(work), MOMENTS[moment])
+    kill_when(compiled.compile_command(work), lambda: glob.glob(pattern))
+    survived = {name: state for name, state in files(work).items() if name.startswith("accuracy") and ".json" in name}
+    code, out, err = compiled.call(capsys, *compiled.compile_command(work, "--json"))
+    assert code == 0, err
+    assert [row["id"] for row in json.loads(out)["rows"]] == compiled.CANDIDATES
+    check_sound(work, compiled.CANDIDATES)
+    assert {name: files(work)[name] for name in survived} == survived
+    for name in ("golden.npz", "experiment.json", "onnx/op17-fp32/weights.bin", "onnx/op17-fp32/r009.onnx"):
+        with open(os.path.join(str(work), name), "rb") as ours, open(
+            os.path.join(compiled.master(), name), "rb"
+        ) as whole:
+            assert ours.read() == whole.read(), name
+
+
+def test_unfinished_files_of_a_killed_run_are_removed(tmp_path, capsys):
+    work = compiled.copied(tmp_path)
+    for folder in ("", "onnx/op17-fp32", "accuracy"):
+        with open(os.path.join(work, folder, ".part-abc"), "wb") as file:
+            file.write(b"half")
+    shutil.copytree(one(work, "bundle-"), os.path.join(work, ".part-def"))
+    assert compiled.call(capsys, *compiled.compile_command(work))[0] == 0
+    assert not leftovers(work)
+
+
+def test_only_the_parent_killed_leaves_no_child_in_the_way(tmp_path, capsys):
+    import glob
+    import signal
+
+    work = tmp_path / "w"
+    process = start(*compiled.compile_command(work))
+    while not glob.glob(str(work / "engines" / "*" / "r000.engine")) and process.poll() is None:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert compiled.call(capsys, *compiled.compile_command(work))[0] == 0
+    check_sound(work, compiled.CANDIDATES)
+
+
+@pytest.mark.skipif(not KILLS, reason="takes minutes: set POMT_KILLS=10")
+def test_digits_killed_at_random_moments_end_the_same(tmp_path):
+    work, moments = tmp_path / "w", random.Random(0)
+    command = ["compile", "digits", "--work", work, "--tokens", "196:96:4", "--json"]
+    for _ in range(KILLS):
+        until = time.monotonic() + moments.uniform(0.5, 20)
+        kill_when(command, lambda until=until: time.monotonic() > until)
+    code, out, err = run(*command)
+    assert code == 0, err
+    check_sound(work, ["r000"] + ["r{:03d}".format(removed) for removed in range(1, 102, 4)])
+    assert run(*command)[:2] == (0, out)

@@ -36,7 +36,9 @@ def read_curve(path: str) -> Curve:
         with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
             value = json.loads(file.read().decode("utf-8"))
     except FileNotFoundError:
-        raise InputError("{} does not exist. Name a file that a profile or another board recorded.".format(path)) from None
+        raise InputError(
+            "{} does not exist. Name a file that a profile or another board recorded.".format(path)
+        ) from None
     except (OSError, EOFError, ValueError, RecursionError) as error:
         raise InputError("{} cannot be read as JSON: {}. Record the curve again.".format(path, error)) from error
     return curve_from_json(value, path)

@@ -17,6 +17,7 @@ import numpy as np
 from pomt_trt.core.errors import UnstableMeasurement
 
 Rounds = Sequence[Sequence[float]]
+Samples = Tuple[np.ndarray, np.ndarray]  # values, and the round each belongs to
 
 EDGE_QUANTILE = 0.02  # the clean lower edge; not the minimum, which one bad clock reading can own
 START_QUANTILE = 0.20  # the search starts here: right as long as a fifth of the runs were undisturbed
@@ -26,6 +27,7 @@ RESAMPLES = 200  # of a final interval
 QUICK_RESAMPLES = 40  # of an interval that only decides whether to go on
 COVERAGE = 0.95
 UNSEEN_NOISE = 0.05  # relative half-width assumed for a single sample, whose noise cannot be seen
+MOST_DRIFT = 0.25  # a round slower or faster than usual by more is left out: dividing would not undo what happened
 DRIFT_WINDOW_ROUNDS = 9  # drift is slower than this; what is faster is noise of the reference itself
 
 
@@ -76,7 +78,7 @@ def percentiles(rounds: Rounds) -> Percentiles:
 
 
 class StoppingRule(NamedTuple):
-    """When enough has been sampled. Apart from timing: it sees numbers and the seconds that have passed.
+    """When enough has been sampled, from numbers and the seconds that have passed.
 
     Settled means: the location's interval is narrow; or, where noise keeps it from getting there in reasonable time,
     the noise itself has stopped changing and the interval is at least acceptable.
@@ -94,8 +96,7 @@ class StoppingRule(NamedTuple):
     def decide(self, rounds: Rounds, drift: Optional[Sequence[float]], elapsed_s: float) -> Optional[str]:
         """None to go on, else why to stop: 'settled' or 'time cap'. May be asked after every round.
 
-        It computes only when the rounds have grown by 40 % since it last did, so that statistics stay under 1 % of
-        the time of the runs.
+        It computes only when the rounds have grown by 40 %, so that statistics stay under 1 % of the runs' time.
         """
         if self._looks_now(len(rounds)) and self._settled(rounds, drift):
             return "settled"
@@ -126,7 +127,7 @@ class StoppingRule(NamedTuple):
 def core_noise(rounds: Rounds) -> float:
     """Relative half-width of the lower half of the samples: spread that a heavy upper tail does not touch."""
     low, middle = np.percentile(_flatten(rounds)[0], [5, 50])
-    return float((middle - low) / middle)
+    return float(1 - low / middle)
 
 
 def slow_drift(drift: Sequence[float]) -> np.ndarray:
@@ -137,12 +138,31 @@ def slow_drift(drift: Sequence[float]) -> np.ndarray:
     """
     raw = np.asarray(drift, dtype=float)
     raw = np.where(np.isfinite(raw) & (raw > 0), raw, 1.0)
-    half = DRIFT_WINDOW_ROUNDS // 2
-    padded = np.pad(raw, half, mode="edge")
+    padded = np.pad(raw, DRIFT_WINDOW_ROUNDS // 2, mode="edge")
     smooth = np.median(np.stack([padded[i : i + len(raw)] for i in range(DRIFT_WINDOW_ROUNDS)]), axis=0)
     noise = 1.48 * np.median(np.abs(raw - smooth)) * 1.25 / math.sqrt(DRIFT_WINDOW_ROUNDS)
     factors = smooth / np.median(smooth)
     return np.asarray(factors if np.std(factors) > 2 * noise else np.ones(len(raw)))
+
+
+def _undrifted(samples: Samples, drift: Optional[Sequence[float]]) -> Samples:
+    """Samples over the slow drift of their round; rounds far off are left out while a quarter of the samples stays.
+
+    Where drift is so large that it is contention, the machine's fast state is what counts, not its median one.
+    """
+    if drift is None or not len(drift):
+        return samples
+    (values, index), factors = samples, slow_drift(drift)
+    if factors.max() > (1 + MOST_DRIFT) ** 2 * factors.min():
+        factors = factors / np.percentile(factors, 100 * START_QUANTILE)
+    near = (np.abs(np.log(factors)) <= math.log1p(MOST_DRIFT))[index]
+    kept = near if near.sum() >= max(1, len(values) // 4) else np.ones(len(values), dtype=bool)
+    return (values / factors[index])[kept], index[kept]
+
+
+def undrifted(rounds: Rounds, drift: Optional[Sequence[float]] = None) -> Tuple[float, ...]:
+    """The samples as `locate` sees them: bad readings and rounds far off left out, drift taken out. Raises as it does."""
+    return tuple(_undrifted(_flatten(rounds), drift)[0].tolist())
 
 
 def drift_range(drift: Sequence[float]) -> float:
@@ -153,8 +173,7 @@ def drift_range(drift: Sequence[float]) -> float:
 
 def tail_fraction(rounds: Rounds, location: Location) -> float:
     """Share of the samples more than a quarter slower than the location: runs that something else disturbed."""
-    values = _flatten(rounds)[0]
-    return float(np.mean(values > 1.25 * location.value))
+    return float(np.mean(_flatten(rounds)[0] > 1.25 * location.value))
 
 
 class Bounds(NamedTuple):
@@ -181,7 +200,7 @@ def verdict(
     clock_ratio: Optional[float] = None,
     bounds: Bounds = Bounds(),
 ) -> str:
-    """One word for a profile: throttled, contended, drifting or stable; the worst cause that was seen, in that order.
+    """One word for a profile: throttled, contended, drifting or stable; the worst cause seen, in that order.
 
     Args are in the units of Bounds; what is not known is None and accuses nobody. An interval too wide without a known
     cause is called contended: something made the runs differ.
@@ -201,8 +220,8 @@ def verdict(
     return "stable" if relative_width <= bounds.relative_width else "contended"
 
 
-def _flatten(rounds: Rounds) -> Tuple[np.ndarray, np.ndarray]:
-    """Usable samples, and the round each belongs to."""
+def _flatten(rounds: Rounds) -> Samples:
+    """The usable samples."""
     lengths = [len(row) for row in rounds]
     values = np.array([sample for row in rounds for sample in row], dtype=float)
     index = np.repeat(np.arange(len(lengths)), lengths)
@@ -215,9 +234,7 @@ def _flatten(rounds: Rounds) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def _locate(rounds: Rounds, drift: Optional[Sequence[float]], resamples: int, seed: int) -> Location:
-    values, index = _flatten(rounds)
-    if drift is not None and len(drift):
-        values = values / slow_drift(drift)[index]
+    values, index = _undrifted(_flatten(rounds), drift)
     if len(values) == 1:
         return Location(float(values[0]), float(values[0] * (1 - UNSEEN_NOISE)), float(values[0] * (1 + UNSEEN_NOISE)))
     blocks = _blocks(index)
@@ -251,8 +268,7 @@ def _lowest_mode(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     centre = np.where(single, median, start)
     for _ in range(CLIMB_STEPS):
         inside = padded[row, np.searchsorted(values, 2 * centre - edge, side="right")]
-        moved = values[_first_reaching(mass, (0.5 * (below + inside))[:, None])]
-        moved = np.where(single, median, moved)
+        moved = np.where(single, median, values[_first_reaching(mass, (0.5 * (below + inside))[:, None])])
         if np.array_equal(moved, centre):
             break
         centre = moved

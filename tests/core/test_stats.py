@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomt_trt.core.errors import UnstableMeasurement
-from pomt_trt.core.stats import Location, StoppingRule, drift_range, locate, percentiles, tail_fraction, verdict
+from pomt_trt.core.stats import (
+    Location,
+    StoppingRule,
+    drift_range,
+    locate,
+    percentiles,
+    tail_fraction,
+    undrifted,
+    verdict,
+)
 
 
 def locked(rng, rounds, noise=0.01):
@@ -56,6 +65,18 @@ def test_drift_is_taken_out():
     location = locate(rounds.tolist(), drift.tolist())
     assert abs(location.value - 11.5) < 0.06
     assert location.relative_width < 0.015
+
+
+def test_rounds_far_off_are_left_out():
+    rng = np.random.RandomState(10)
+    rounds = locked(rng, 200)
+    drift = np.where(np.arange(200) % 100 < 40, 2.5, 1.0)  # the reference was disturbed, this candidate was not
+    assert abs(locate(rounds.tolist(), drift.tolist()).value - 10) < 0.1
+    assert min(undrifted(rounds.tolist(), drift.tolist())) > 9
+    mostly = np.where(np.arange(200) % 100 < 60, 2.5, 1.0)  # now disturbed itself, and more often than not
+    rounds = (rounds * mostly[:, None]).tolist()
+    assert abs(locate(rounds, (mostly / 2.5).tolist()).value - 10) < 0.1
+    assert len(undrifted([[1.0, 2.0], [3.0]])) == 3
 
 
 def test_noise_of_the_reference_is_not_taken_for_drift():

@@ -161,7 +161,7 @@ def _undrifted(samples: Samples, drift: Optional[Sequence[float]]) -> Samples:
 
 
 def undrifted(rounds: Rounds, drift: Optional[Sequence[float]] = None) -> Tuple[float, ...]:
-    """The samples as `locate` sees them: bad readings and rounds far off left out, drift taken out. Raises as it does."""
+    """The samples as `locate` sees them: bad readings and rounds far off left out, drift taken out."""
     return tuple(_undrifted(_flatten(rounds), drift)[0].tolist())
 
 

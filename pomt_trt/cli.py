@@ -116,18 +116,18 @@ def _accuracy(arguments: argparse.Namespace) -> None:
 def _build(arguments: argparse.Namespace) -> None:
     from pomt_trt import pipeline
 
-    found = pipeline.build(arguments.work, _settings(arguments), arguments.tokens, _only(arguments))
-    _print(found, describe.rows(found), arguments.json)
+    settings = _settings(arguments)
+    found = pipeline.build(arguments.work, settings, arguments.tokens, _only(arguments))
+    _print(found, describe.rows(found, settings.pace_fps), arguments.json)
 
 
 def _profile(arguments: argparse.Namespace) -> None:
     from pomt_trt import options, pipeline
 
     budget = options.budget(arguments.search, arguments.max_builds, arguments.max_time)
-    found = pipeline.profile(
-        arguments.work, _settings(arguments), _choice(arguments), budget, arguments.tokens, _only(arguments)
-    )
-    _print(found, describe.rows(found), arguments.json)
+    settings = _settings(arguments)
+    found = pipeline.profile(arguments.work, settings, _choice(arguments), budget, arguments.tokens, _only(arguments))
+    _print(found, describe.rows(found, settings.pace_fps), arguments.json)
 
 
 def _only(arguments: argparse.Namespace) -> Optional[List[str]]:
@@ -167,7 +167,7 @@ def _replay(arguments: argparse.Namespace) -> None:
 def _settings(arguments: argparse.Namespace) -> Any:
     from pomt_trt import options
 
-    return options.settings(arguments.threads, arguments.waiting, arguments.max_seconds)
+    return options.settings(arguments.threads, arguments.waiting, arguments.max_seconds, arguments.pace)
 
 
 def _choice(arguments: argparse.Namespace) -> Any:

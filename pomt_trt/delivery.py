@@ -7,9 +7,9 @@ how numbers came about (stages.py), and who wins (core/selection).
 import contextlib
 import json
 import os
-from typing import Dict, Sequence
+from typing import Dict, List, Sequence
 
-from pomt_trt.core import selection, store
+from pomt_trt.core import describe, selection, store
 from pomt_trt.core.bundle import open_bundle, pack
 from pomt_trt.core.errors import InputError, PomtError, StaleArtifact
 from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, LatencyProfile, Row, Selection
@@ -49,7 +49,8 @@ def select(
         accuracy_kind=stage.experiment.accuracy_kind,
         accuracy_source="host-fp32",
     )
-    chosen = chosen._replace(notes=chosen.notes + tuple(notes))
+    told = _pace_notes(stage, chosen, device, settings)
+    chosen = chosen._replace(notes=chosen.notes + tuple(told) + tuple(notes))
     if not _is_written(stage.work.selection(device.id), chosen):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(stage.work.figure(device.id))  # of another choice; first, so that none is left if we are killed
@@ -63,13 +64,32 @@ def _check_timed_so(stage: Stage, unreduced: Row, device: DeviceSpec, settings: 
     if unreduced.status != "not-built" or not os.path.isfile(path):
         return
     there: LatencyProfile = store.read_record(path, LatencyProfile).record
-    if (there.threads, there.waiting) != (settings.threads, settings.waiting):
+    asked = (settings.threads, settings.waiting, settings.pace_fps)
+    if (there.threads, there.waiting, there.pace_fps) != asked:
+        flags = "--threads {} --waiting {}".format(there.threads, there.waiting)
+        wanted = "{} and {}".format(settings.threads, settings.waiting)
+        if there.pace_fps is not None:
+            flags += " --pace {:g}".format(there.pace_fps)
+        if there.pace_fps != settings.pace_fps:
+            wanted += " and no --pace" if settings.pace_fps is None else " and --pace {:g}".format(settings.pace_fps)
         raise InputError(
-            "R = 0 was timed with --threads {} --waiting {}, you ask for {} and {}. Give the former, or profile again: "
-            "pomt-trt profile {}.".format(
-                there.threads, there.waiting, settings.threads, settings.waiting, stage.work.root
+            "R = 0 was timed with {}, you ask for {}. Give the former, or profile again: pomt-trt profile {}.".format(
+                flags, wanted, stage.work.root
             )
         )
+
+
+def _pace_notes(stage: Stage, chosen: Selection, device: DeviceSpec, settings: Settings) -> List[str]:
+    """That latencies are paced, and whether the unreduced model and the winner kept up; none where they are not."""
+    if settings.pace_fps is None:
+        return []
+    notes = ["Latencies were {}, with idle gaps as a camera makes them.".format(describe.paced(settings.pace_fps))]
+    for candidate_id in sorted({chosen.unreduced.id, chosen.chosen.id}):
+        found = profiling.latency_of(stage.work, stage.family, candidate_id, device, settings)
+        missed = found.contention["missed"] if found else 0.0
+        if missed:
+            notes.append("{:.0%} of the runs of {} lasted until the next was due.".format(missed, candidate_id))
+    return notes
 
 
 def _is_written(path: str, chosen: Selection) -> bool:
@@ -166,14 +186,24 @@ def draw(stage: Stage, chosen: Selection) -> str:
 
 
 def record_curve(stage: Stage, chosen: Selection) -> str:
-    """The device's measured points as CURVE.json, which `pomt-trt replay` reads; returns its path."""
-    work, points = stage.work, []
+    """The device's measured points as CURVE.json, which `pomt-trt replay` reads; returns its path.
+
+    Raises: StaleArtifact where some were timed at another pace since.
+    """
+    work, points, paces = stage.work, [], set()
     for row in chosen.rows:
         if row.status == "measured":
             found: LatencyProfile = store.read_record(work.latency(chosen.device_id, row.id), LatencyProfile).record
             samples = [round(sample * found.tie, 6) for one in found.rounds_ms for sample in one]
             points.append({"tokens": row.tokens_after, "latency_ms": samples, "accuracy": row.accuracy})
-    batch_size = stage.experiment.request.batch_size
-    text = json.dumps({"batch_size": batch_size, "device": chosen.device_id, "points": points})
-    store.write_bytes(work.curve(chosen.device_id), text.encode())
+            paces.add(found.pace_fps)
+    if len(paces) > 1:
+        raise StaleArtifact(
+            "some candidates of {0} were timed at another pace than the others, which makes no curve. Profile all "
+            "alike: pomt-trt profile {0} [--pace FPS], then pomt-trt select.".format(work.root)
+        )
+    curve = {"batch_size": stage.experiment.request.batch_size, "device": chosen.device_id, "points": points}
+    if paces != {None}:
+        curve["pace_fps"] = paces.pop()
+    store.write_bytes(work.curve(chosen.device_id), json.dumps(curve).encode())
     return work.curve(chosen.device_id)

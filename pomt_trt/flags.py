@@ -67,6 +67,9 @@ def engine(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-seconds", type=float, default=3.0, metavar="S", help="timing of one candidate (default: 3)"
     )
+    group.add_argument(
+        "--pace", type=float, metavar="FPS", help="runs begin as a camera's images come (default: back to back)"
+    )
 
 
 def only(command: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ SEARCHES = ("adaptive", "exhaustive")
 
 
 WAITING = ("default", "passive")
+FEWEST_FRAMES = 12  # in the time of one candidate: three visits of three counted runs, below which noise is not seen
 
 
 class Choice(NamedTuple):
@@ -72,6 +73,7 @@ def make(
     threads: Optional[int] = None,
     waiting: str = "default",
     max_seconds: float = 3.0,
+    pace: Optional[float] = None,
     rule: str = "step",
     alpha: float = 0.5,
     max_accuracy_drop: float = 1.0,
@@ -90,6 +92,7 @@ def make(
         min_gain: per cent of the latency of R = 0.
         threads: None: one for each core.
         max_seconds: timing of one candidate at most.
+        pace: frames per second at which runs begin, as a camera makes them, idle in between; None: back to back.
         search: adaptive (few engines) or exhaustive (all).
         max_builds: engines at most.
         max_time: minutes of searching at most.
@@ -121,19 +124,31 @@ def make(
         tokens=tokens,
         target=target,
         engine="onnxruntime" if engine == "auto" else engine,
-        settings=settings(threads, waiting, max_seconds),
+        settings=settings(threads, waiting, max_seconds, pace),
         choice=choice(rule, alpha, max_accuracy_drop, max_latency, min_gain),
         budget=budget(search, max_builds, max_time),
         keep_engines=keep_engines,
     )
 
 
-def settings(threads: Optional[int], waiting: str, max_seconds: float) -> Settings:
+def settings(threads: Optional[int], waiting: str, max_seconds: float, pace: Optional[float] = None) -> Settings:
     """How to build and time; see make. Raises: UsageError."""
     _check(threads is None or threads >= 1, "--threads is {}; it must be 1 or more.".format(threads))
     _check(waiting in WAITING, "waiting '{}' is not known. Choose one of: {}.".format(waiting, ", ".join(WAITING)))
     _check(0 < max_seconds < math.inf, "--max-seconds is {}; it must be more than 0.".format(max_seconds))
-    return Settings(threads or os.cpu_count() or 1, waiting, max_seconds)
+    if pace is not None:
+        _check_pace(pace, max_seconds)
+    return Settings(threads or os.cpu_count() or 1, waiting, max_seconds, pace)
+
+
+def _check_pace(pace: float, max_seconds: float) -> None:
+    _check(0.001 <= pace < math.inf, "--pace is {}; it must be 0.001 frames per second or more.".format(pace))
+    _check(
+        pace * max_seconds >= FEWEST_FRAMES,
+        "--pace {:g} makes fewer than {} runs in --max-seconds {:g}. Give --max-seconds {:g} or more.".format(
+            pace, FEWEST_FRAMES, max_seconds, math.ceil(10 * FEWEST_FRAMES / pace) / 10
+        ),
+    )
 
 
 def choice(rule: str, alpha: float, max_accuracy_drop: float, max_latency: Optional[float], min_gain: float) -> Choice:

@@ -172,6 +172,22 @@ def test_select_with_another_rule_measures_nothing(rule, work, capsys):
     assert code == 0 and all(os.path.getsize(path) > 500 for path in out.splitlines()) and ".png" in out
 
 
+def test_a_paced_profile_is_selected_only_by_its_pace_which_the_selection_says(work, capsys):
+    pace = ["--pace", "1000"]
+    code, out, _ = call(capsys, "profile", work, *compiled.TIMING, *pace, "--only", "r005")
+    assert code == 0 and all(line.endswith("paced at 1000 FPS") for line in out.splitlines())
+    code, _, err = call(capsys, "select", work, "--threads", "1")
+    assert code == 3 and "timed with --threads 1 --waiting default --pace 1000, you ask for 1 and default and no" in err
+    code, _, err = call(capsys, "report", work)  # of the selection from before
+    assert code == 8 and "were timed at another pace than the others" in err
+    assert call(capsys, "profile", work, *compiled.TIMING, *pace, "--search", "exhaustive")[0] == 0
+    code, out, _ = call(capsys, "select", work, "--threads", "1", *pace)
+    assert code == 0 and "Latencies were paced at 1000 FPS" in out
+    code, out, _ = call(capsys, "report", work)
+    with open(next(path for path in out.splitlines() if path.endswith(".json"))) as file:
+        assert code == 0 and json.load(file)["pace_fps"] == 1000.0
+
+
 def test_constraints_that_nothing_meets_have_their_code(work, capsys):
     code, out, err = call(capsys, "select", work, "--max-latency", "1e-9", "--threads", "1")
     assert (code, out) == (6, "") and err.startswith("pomt-trt: ") and err.count("\n") == 1

@@ -21,6 +21,11 @@ def test_defaults_are_those_of_the_command_line():
     assert (found.request.method, found.request.batch_size, found.request.samples) == ("pomt", 1, 1000)
 
 
+def test_runs_are_paced_where_that_is_asked_for():
+    assert made().settings.pace_fps is None and made(pace=30.0).settings.pace_fps == 30.0
+    assert made(pace=2.0, max_seconds=6.0).settings.pace_fps == 2.0
+
+
 def test_points_and_per_cents_become_fractions():
     choice = made(max_accuracy_drop=2.5, min_gain=10.0, max_latency=3.0, rule="utility", alpha=0.3).choice
     assert choice == options.Choice("utility", 0.3, 0.025, 3.0, 0.1)
@@ -57,6 +62,11 @@ def test_a_folder_is_no_checkpoint(tmp_path):
         ({"max_seconds": 0.0}, "--max-seconds is 0.0; it must be more than 0"),
         ({"max_seconds": float("inf")}, "--max-seconds is inf"),
         ({"max_seconds": float("nan")}, "--max-seconds is nan"),
+        ({"pace": 0.0}, "--pace is 0.0; it must be 0.001 frames per second or more"),
+        ({"pace": -30.0}, "--pace is -30.0"),
+        ({"pace": float("inf")}, "--pace is inf"),
+        ({"pace": float("nan")}, "--pace is nan"),
+        ({"pace": 2.0}, "--pace 2 makes fewer than 12 runs in --max-seconds 3. Give --max-seconds 6 or more"),
         ({"waiting": "asleep"}, "waiting 'asleep' is not known. Choose one of: default, passive"),
         ({"rule": "best"}, "rule 'best' is not known. Choose one of: step, utility"),
         ({"alpha": 1.5}, "--alpha is 1.5; it must lie between 0 and 1"),

@@ -16,8 +16,18 @@ def selection(chosen: Selection) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def rows(found: Sequence[Row]) -> str:
-    """A line for each candidate that has an engine or a reason for having none."""
+def paced(pace_fps: float) -> str:
+    """How a profile was taken whose runs began at this rate (frames per second)."""
+    return "paced at {:g} FPS".format(pace_fps)
+
+
+def rows(found: Sequence[Row], pace_fps: Optional[float] = None) -> str:
+    """A line for each candidate that has an engine or a reason for having none.
+
+    Args:
+        pace_fps: of their latencies, frames per second; None: back to back.
+    """
+    how = "" if pace_fps is None else ", " + paced(pace_fps)
     lines = []
     for row in found:
         known = (
@@ -25,7 +35,8 @@ def rows(found: Sequence[Row]) -> str:
             if row.status == "failed"
             else _number(row.latency_ms, "{:.3f} ms") + " " + _interval(row.latency_ci_ms)
         )
-        lines.append("{}  {} tokens  {}  {}".format(row.id, row.tokens_after, known, row.verdict or row.status))
+        state = row.verdict + how if row.verdict else row.status
+        lines.append("{}  {} tokens  {}  {}".format(row.id, row.tokens_after, known, state))
     return "\n".join(lines)
 
 

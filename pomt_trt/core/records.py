@@ -167,7 +167,8 @@ class Engine(NamedTuple):
 class LatencyProfile(NamedTuple):
     """Latency of one engine, raw samples kept.
 
-    latency_ms is the wall time of Runner.run: host array in, host logits out, waiting as `infer` waits.
+    latency_ms is the wall time of Runner.run: host array in, host logits out, waiting as `infer` waits. Paced, runs
+    begin as a camera's images come, and idle gaps, which slow clocks down and cool caches, lie between them.
     """
 
     candidate_id: str
@@ -175,8 +176,10 @@ class LatencyProfile(NamedTuple):
     engine_sha256: str
     threads: int
     waiting: str  # default or passive
+    pace_fps: Optional[float]  # runs began at this rate; None: back to back
     latency_ms: float
     latency_ci_ms: Interval
+    cpu_ms: float  # CPU time of the process a run, all threads, what they spin while they wait included
     p50_ms: float
     p90_ms: float
     p95_ms: float
@@ -187,7 +190,8 @@ class LatencyProfile(NamedTuple):
     stopped: str  # why sampling ended: settled, time cap
     max_s: float  # the cap: wall time that its runs might take
     verdict: str  # stable, drifting, contended
-    contention: Dict[str, Any]  # what was seen: steal, involuntary switches, drift
+    contention: Dict[str, Any]  # what was seen: steal, involuntary switches, drift; paced, missed: share of
+    # the runs that were still going when the next one was due
 
 
 class AccuracyEstimate(NamedTuple):

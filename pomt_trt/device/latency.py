@@ -3,10 +3,12 @@
 Makes LatencyProfiles from Runners, a clock and the machine's counters. On the machine that runs engines. Leaves out
 when enough has been sampled and where a sample's location lies: core/stats says both, knowing numbers only.
 
-In a round every member of the group runs a few times back to back, after one run that is not counted (another engine
-has just used the caches). The reference's level in each round shows how fast the machine was then.
+In a round every member of the group runs a few times, after one run that is not counted (another engine has just used
+the caches): back to back, or at a camera's pace. The reference's level in each round shows how fast the machine was
+then.
 """
 
+import statistics
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from pomt_trt.core import stats
@@ -14,6 +16,7 @@ from pomt_trt.core.records import Engine, LatencyProfile
 
 VISIT_S = 0.010  # a visit lasts about this long ...
 MOST_RUNS_PER_VISIT = 8  # ... but no more runs than this, nor fewer than two
+PACED_RUNS_PER_VISIT = 3  # each costs an interval, in which the others of the group wait
 
 
 class Modes(NamedTuple):
@@ -21,7 +24,16 @@ class Modes(NamedTuple):
 
     threads: int
     waiting: str
-    max_s: float
+    max_s: float  # idle gaps included
+    pace_fps: Optional[float] = None  # a run begins every 1 / pace_fps seconds; None: when the one before has ended
+
+
+class Clocks(NamedTuple):
+    """What tells the time and lets it pass."""
+
+    wall: Callable[[], float]  # seconds, monotonic
+    cpu: Callable[[], float]  # seconds of CPU that this process has used, all threads
+    sleep: Callable[[float], Any]  # takes seconds
 
 
 class Member(NamedTuple):
@@ -30,31 +42,40 @@ class Member(NamedTuple):
     candidate_id: str
     run: Callable[[], Any]  # one inference, host array in, host logits out
     rounds_ms: List[List[float]]
+    cpu_ms: List[float]  # one a round: CPU time a run
+    overran: List[bool]  # one a run, paced only: it was still going when the next one was due
+
+
+def new_member(candidate_id: str, run: Callable[[], Any]) -> Member:
+    """A member of which nothing is known yet."""
+    return Member(candidate_id, run, [], [], [])
 
 
 def time_group(
     members: Sequence[Member],
     reference: Member,
     rule: stats.StoppingRule,
-    clock: Callable[[], float],
+    clocks: Clocks,
+    pace_fps: Optional[float] = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Dict[str, str]:
     """Runs rounds over members and reference until the rule is satisfied with each member.
 
-    Fills the members' rounds_ms; a member that is settled sits out the rest.
+    Fills the members' lists; a member that is settled sits out the rest.
 
     Args:
-        clock: seconds, monotonic.
+        pace_fps: runs begin at this rate, with idle gaps between them, which count as time spent; one whose
+            predecessor has overrun begins at once. None: back to back.
     Returns: for each candidate id why its sampling stopped.
     """
-    runs = {member.candidate_id: _runs_per_visit(member, clock) for member in [*members, reference]}
+    runs = {member.candidate_id: _runs_per_visit(member, clocks, pace_fps) for member in [*members, reference]}
     stopped: Dict[str, str] = {}
     spent_s = {member.candidate_id: 0.0 for member in members}
     while len(stopped) < len(members):
-        level_s = _visit(reference, runs[reference.candidate_id], clock)
+        level_s = _visit(reference, runs[reference.candidate_id], clocks, pace_fps)
         for member in _rotated([m for m in members if m.candidate_id not in stopped], len(reference.rounds_ms)):
             name = member.candidate_id
-            spent_s[name] += level_s if member is reference else _visit(member, runs[name], clock)
+            spent_s[name] += level_s if member is reference else _visit(member, runs[name], clocks, pace_fps)
             reason = rule.decide(member.rounds_ms, drift_of(reference, len(member.rounds_ms)), spent_s[name])
             if reason is not None:
                 stopped[name] = reason
@@ -94,14 +115,18 @@ def profile(
     percentiles = stats.percentiles(member.rounds_ms)
     moved = max(stats.drift_range(drift), abs(tie - 1.0))
     seen = dict(contention, drift=moved, tail=stats.tail_fraction(member.rounds_ms, found))
+    if modes.pace_fps is not None:
+        seen["missed"] = sum(member.overran) / len(member.overran)
     return LatencyProfile(
         candidate_id=member.candidate_id,
         device_id=engine.device.id,
         engine_sha256=engine.sha256,
         threads=modes.threads,
         waiting=modes.waiting,
+        pace_fps=modes.pace_fps,
         latency_ms=found.value * tie,
         latency_ci_ms=(found.low * tie, found.high * tie),
+        cpu_ms=statistics.median(member.cpu_ms),
         p50_ms=percentiles.p50,
         p90_ms=percentiles.p90,
         p95_ms=percentiles.p95,
@@ -123,26 +148,48 @@ def profile(
     )
 
 
-def _runs_per_visit(member: Member, clock: Callable[[], float]) -> int:
+def _runs_per_visit(member: Member, clocks: Clocks, pace_fps: Optional[float]) -> int:
     """How many runs fill a visit; the run that finds out is also the warm-up."""
     member.run()
-    started = clock()
+    started_s = clocks.wall()
     member.run()
-    one_s = max(1e-6, clock() - started)
+    one_s = max(1e-6, clocks.wall() - started_s)
+    if pace_fps is not None:
+        return PACED_RUNS_PER_VISIT
     return int(min(MOST_RUNS_PER_VISIT, max(2, VISIT_S // one_s)))
 
 
-def _visit(member: Member, runs: int, clock: Callable[[], float]) -> float:
+def _visit(member: Member, runs: int, clocks: Clocks, pace_fps: Optional[float]) -> float:
     """One row of samples for a member; returns the seconds it took."""
-    began = clock()
+    began_s = clocks.wall()
     member.run()
-    row = []
-    for _ in range(runs):
-        started = clock()
-        member.run()
-        row.append((clock() - started) * 1e3)
+    cpu_s = clocks.cpu()  # before the first gap: as many gaps as runs are counted, with what threads spin in them
+    if pace_fps is None:
+        row = [_timed(member, clocks) for _ in range(runs)]
+    else:
+        row = _paced(member, runs, clocks, began_s, 1 / pace_fps)
+    member.cpu_ms.append((clocks.cpu() - cpu_s) / runs * 1e3)
     member.rounds_ms.append(row)
-    return clock() - began
+    return clocks.wall() - began_s
+
+
+def _paced(member: Member, runs: int, clocks: Clocks, began_s: float, interval_s: float) -> List[float]:
+    """Runs as a camera's images come: the times at which they are due do not move when a run overruns."""
+    row = []
+    for number in range(1, runs + 1):
+        early_s = began_s + number * interval_s - clocks.wall()
+        if early_s > 0:
+            clocks.sleep(early_s)
+        row.append(_timed(member, clocks))
+        member.overran.append(clocks.wall() > began_s + (number + 1) * interval_s)
+    return row
+
+
+def _timed(member: Member, clocks: Clocks) -> float:
+    """Milliseconds that one run took."""
+    started_s = clocks.wall()
+    member.run()
+    return (clocks.wall() - started_s) * 1e3
 
 
 def _rotated(members: List[Member], by: int) -> List[Member]:

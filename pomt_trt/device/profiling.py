@@ -30,6 +30,7 @@ class Settings(NamedTuple):
     threads: int
     waiting: str = "default"
     max_s: float = 3.0  # of timing, for one candidate
+    pace_fps: Optional[float] = None  # runs begin at this rate; None: back to back
 
 
 def profile(
@@ -96,7 +97,7 @@ def latency_of(
     engine = engine_of(work, family, candidate_id, device, settings)
     if engine is None:
         return None
-    inputs = worker.latency_inputs(engine.sha256, settings.threads, settings.waiting)
+    inputs = worker.latency_inputs(engine.sha256, settings.threads, settings.waiting, settings.pace_fps)
     return store.read_matching(work.latency(device.id, candidate_id), LatencyProfile, inputs)
 
 
@@ -139,6 +140,7 @@ def _request(
         threads=settings.threads,
         waiting=settings.waiting,
         max_s=settings.max_s,
+        pace_fps=settings.pace_fps,
     )
 
 

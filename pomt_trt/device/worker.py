@@ -45,6 +45,7 @@ class Request(NamedTuple):
     waiting: str
     max_s: float  # timing of one candidate
     again: bool = False  # time even what has a profile, which the new one replaces
+    pace_fps: Optional[float] = None  # None: back to back
 
 
 def main() -> int:
@@ -133,9 +134,13 @@ def engine_inputs(onnx_sha256: str, weights_sha256: str, device: DeviceSpec, thr
     return {"onnx": onnx_sha256, "weights": weights_sha256, "device": device.id, "threads": str(threads)}
 
 
-def latency_inputs(engine_sha256: str, threads: int, waiting: str) -> Dict[str, str]:
-    """What a latency profile is made from; where it changes, the profile is taken anew."""
-    return {"engine": engine_sha256, "threads": str(threads), "waiting": waiting}
+def latency_inputs(engine_sha256: str, threads: int, waiting: str, pace_fps: Optional[float]) -> Dict[str, str]:
+    """What a latency profile is made from; where it changes, the profile is taken anew.
+
+    So profiles that are paced and others that are not never stand in one curve.
+    """
+    pace = "none" if pace_fps is None else repr(float(pace_fps))
+    return {"engine": engine_sha256, "threads": str(threads), "waiting": waiting, "pace": pace}
 
 
 def record_of(engine_path: str) -> str:
@@ -147,22 +152,23 @@ def _profile(request: Request, engines: List[Engine]) -> None:
     """Times engines. The first is the reference, whose own profile is taken in the first group only."""
     shared = request.waiting == "default" and engine.share_threads(request.device.engine, request.threads)
     waiting = "default" if shared else "passive"  # engines that spin pools of their own slow each other down
-    modes = latency.Modes(request.threads, waiting, request.max_s)
+    modes = latency.Modes(request.threads, waiting, request.max_s, request.pace_fps)
+    clocks = latency.Clocks(time.perf_counter, time.process_time, time.sleep)
     runners = []
     try:
         members = []
         for record in engines:
             runner = engine.open_engine(record, request.engines, request.threads, waiting, shared)
             runners.append(runner)
-            members.append(latency.Member(record.candidate_id, _call(runner), []))
+            members.append(latency.new_member(record.candidate_id, _call(runner)))
         known = None if request.reference in request.jobs else _known_reference(request, engines[0])
         skipped = 1 if known else 0
-        before = board.read(time.perf_counter)
+        before = board.read(clocks.wall)
         rule = StoppingRule(max_s=request.max_s)
         stopped = latency.time_group(
-            members[skipped:], members[0], rule, time.perf_counter, lambda text: _report("timing", text=text)
+            members[skipped:], members[0], rule, clocks, modes.pace_fps, lambda text: _report("timing", text=text)
         )
-        seen = board.contention(before, board.read(time.perf_counter))
+        seen = board.contention(before, board.read(clocks.wall))
     finally:
         for runner in runners:
             runner.close()
@@ -181,14 +187,14 @@ def _profile(request: Request, engines: List[Engine]) -> None:
 
 def _write_profile(request: Request, record: Engine, result: LatencyProfile) -> None:
     path = os.path.join(str(request.latency), record.candidate_id + ".json")
-    inputs = latency_inputs(record.sha256, request.threads, request.waiting)
+    inputs = latency_inputs(record.sha256, request.threads, request.waiting, request.pace_fps)
     store.write_record(path, result, inputs)
     _report("profiled", id=record.candidate_id, latency_ms=result.latency_ms, verdict=result.verdict)
 
 
 def _known_reference(request: Request, reference: Engine) -> Optional[LatencyProfile]:
     path = os.path.join(str(request.latency), reference.candidate_id + ".json")
-    inputs = latency_inputs(reference.sha256, request.threads, request.waiting)
+    inputs = latency_inputs(reference.sha256, request.threads, request.waiting, request.pace_fps)
     return store.read_matching(path, LatencyProfile, inputs)
 
 

@@ -91,6 +91,12 @@ def test_rows_say_the_latency_or_the_reason():
     assert lines[2] == "r008  9 tokens  no kernel for it  failed"
 
 
+def test_rows_say_the_pace_of_what_was_timed():
+    lines = describe.rows(ROWS, 30.0).splitlines()
+    assert lines[0] == "r000  17 tokens  2.000 ms 1.900 .. 2.100  stable, paced at 30 FPS"
+    assert lines[2] == "r008  9 tokens  no kernel for it  failed"
+
+
 def test_an_evaluation_stands_beside_what_the_host_expected():
     engine = AccuracyEstimate("r004", "top1", 16, 0.75, (0.5, 0.9), 0.25, (0.1, 0.4), 0.1, "engine")
     unreduced = engine._replace(candidate_id="r000", accuracy=1.0, drop=0.0)

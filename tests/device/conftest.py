@@ -1,4 +1,6 @@
-"""A work folder with real graphs for real child processes: the quadrants of tests/fakes as a family of candidates.
+"""Members of a group that only the test lets run and sleep; a work folder with real graphs for real child processes.
+
+The graphs are the quadrants of tests/fakes as a family of candidates.
 
 slow-b1.onnx is r000-b1.onnx plus nought: the sum of a 4000 x 4000 product of constants, which ONNX Runtime computes
 while it builds. That takes more than a second, enough to be killed in; running the engine takes no time.
@@ -12,7 +14,9 @@ import pytest
 from pomt_trt.core import schedule, store
 from pomt_trt.core.records import Candidate, Family
 from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.device.latency import Clocks, new_member
 from tests import fakes
+from tests.device.turned import Cpu
 
 FORM = "op13-fp32"
 BROKEN = b"this is no ONNX"
@@ -54,3 +58,48 @@ class Graphs:
 def graphs(tmp_path):
     """Makes Graphs from removed=source keywords, such as {0: "r000", 4: "r004", 8: None}; None is broken ONNX."""
     return lambda sources: Graphs(tmp_path / "work", sources)
+
+
+@pytest.fixture
+def cpu():
+    return Cpu()
+
+
+@pytest.fixture
+def naps():
+    """Seconds that somebody slept."""
+    return []
+
+
+@pytest.fixture
+def clocks(clock, cpu, naps):
+    """Clocks that only runs and naps turn."""
+
+    def sleep(seconds):
+        assert seconds > 0
+        naps.append(seconds)
+        clock.pass_ms(1e3 * seconds)
+
+    return Clocks(clock, cpu, sleep)
+
+
+@pytest.fixture
+def made(clock, cpu):
+    """Makes a member whose run takes `ms` (a number, or a function of its run's number) and is logged.
+
+    It uses the processor for `cpu_share` of that time.
+    """
+    log, began_s = [], []
+
+    def member(name, ms, cpu_share=1.0):
+        def run():
+            took = ms(log.count(name)) if callable(ms) else ms
+            log.append(name)
+            began_s.append(clock())
+            clock.pass_ms(took)
+            cpu.used_s += took * cpu_share / 1e3
+
+        return new_member(name, run)
+
+    member.log, member.began_s = log, began_s
+    return member

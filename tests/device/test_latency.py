@@ -2,63 +2,16 @@
 
 import pytest
 
-from pomt_trt.core.records import Engine
 from pomt_trt.core.stats import StoppingRule
 from pomt_trt.device import latency
-from pomt_trt.device.latency import Member, Modes
+from pomt_trt.device.latency import Member
 from tests import fakes
-
-MODES = Modes(2, "default", 3.0)
-QUIET = {"steal": 0.0, "others": 0.0, "involuntary_per_s": 0.0}
+from tests.device.turned import QUIET, RuleOfRounds, profile, visits
 
 
-class RuleOfRounds:
-    """Settles each member after its own number of rounds; remembers what it was told."""
-
-    def __init__(self, wanted):
-        self._wanted, self.seen = dict(wanted), []
-
-    def decide(self, rounds, drift, elapsed_s):
-        first = rounds[0][0]
-        self.seen.append((first, len(rounds), list(drift), elapsed_s))
-        return "settled" if len(rounds) >= self._wanted[round(first)] else None
-
-
-@pytest.fixture
-def made(clock):
-    """Makes a member whose run takes `ms` (a number, or a function of its run's number) and is logged."""
-    log = []
-
-    def member(name, ms):
-        def run():
-            took = ms(log.count(name)) if callable(ms) else ms
-            log.append(name)
-            clock.pass_ms(took)
-
-        return Member(name, run, [])
-
-    member.log = log
-    return member
-
-
-def visits(log):
-    """Names in the order of their visits: successive runs of one engine are one visit."""
-    return [name for name, before in zip(log, [None] + log) if name != before]
-
-
-def engine_of(name):
-    return Engine(name, fakes.DEVICE, name + ".engine", "0" * 64, 1, None, (1, 1, 8, 8), 2, 0.1)
-
-
-def profile(member, reference, **changes):
-    about = dict(reference_profile=None, stopped="settled", contention=QUIET)
-    about.update(changes)
-    return latency.profile(member, engine_of(member.candidate_id), MODES, reference=reference, **about)
-
-
-def test_members_take_turns_and_each_round_starts_with_another(made, clock):
+def test_members_take_turns_and_each_round_starts_with_another(made, clocks):
     reference, a, b = made("r000", 5), made("a", 4), made("b", 3)
-    latency.time_group([reference, a, b], reference, RuleOfRounds({5: 4, 4: 4, 3: 4}), clock)
+    latency.time_group([reference, a, b], reference, RuleOfRounds({5: 4, 4: 4, 3: 4}), clocks)
     order = visits(made.log)[3:]  # after the warm-up
     assert len(order) >= 12 - 3  # neighbours may be the same across rounds
     assert {"a", "b", "r000"} == set(order[:3]) == set(order[3:6])
@@ -67,72 +20,72 @@ def test_members_take_turns_and_each_round_starts_with_another(made, clock):
     assert len(reference.rounds_ms) == len(a.rounds_ms) == len(b.rounds_ms) == 4
 
 
-def test_one_run_of_each_visit_is_not_counted(made, clock):
+def test_one_run_of_each_visit_is_not_counted(made, clocks):
     cold = made("a", lambda run: 9.0 if made.log[-1:] != ["a"] else 4.0)  # another engine has used the caches
     reference = made("r000", 5)
-    latency.time_group([cold], reference, RuleOfRounds({4: 5}), clock)
+    latency.time_group([cold], reference, RuleOfRounds({4: 5}), clocks)
     assert {round(sample, 6) for row in cold.rounds_ms for sample in row} == {4.0}
 
 
 @pytest.mark.parametrize("ms, runs", [(50, 2), (4, 2), (3, 3), (1.6, 6), (0.1, 8)])
-def test_a_visit_lasts_ten_milliseconds_within_two_and_eight_runs(made, clock, ms, runs):
+def test_a_visit_lasts_ten_milliseconds_within_two_and_eight_runs(made, clocks, ms, runs):
     reference = made("r000", ms)
-    latency.time_group([reference], reference, RuleOfRounds({round(ms): 2}), clock)
+    latency.time_group([reference], reference, RuleOfRounds({round(ms): 2}), clocks)
     assert [len(row) for row in reference.rounds_ms] == [runs, runs]
 
 
-def test_a_settled_member_sits_out_and_the_reference_is_in_every_round(made, clock):
+def test_a_settled_member_sits_out_and_the_reference_is_in_every_round(made, clocks):
     reference, quick, slow = made("r000", 5), made("quick", 4), made("slow", 3)
-    stopped = latency.time_group([quick, slow], reference, RuleOfRounds({4: 2, 3: 6}), clock)
+    stopped = latency.time_group([quick, slow], reference, RuleOfRounds({4: 2, 3: 6}), clocks)
     assert stopped == {"quick": "settled", "slow": "settled"}
     assert [len(member.rounds_ms) for member in (quick, slow, reference)] == [2, 6, 6]
 
 
-def test_a_reference_that_is_a_member_runs_once_a_round(made, clock):
+def test_a_reference_that_is_a_member_runs_once_a_round(made, clocks):
     reference, other = made("r000", 5), made("a", 4)
-    latency.time_group([reference, other], reference, RuleOfRounds({5: 3, 4: 6}), clock)
+    latency.time_group([reference, other], reference, RuleOfRounds({5: 3, 4: 6}), clocks)
     assert len(reference.rounds_ms) == len(other.rounds_ms) == 6
 
 
-def test_the_rule_is_told_each_members_own_time(made, clock):
+def test_the_rule_is_told_each_members_own_time(made, clocks):
     rule = RuleOfRounds({5: 3, 2: 3})
     reference, other = made("r000", 5), made("a", 2)
-    latency.time_group([reference, other], reference, rule, clock)
+    latency.time_group([reference, other], reference, rule, clocks)
     last = {round(first): spent_s for first, _, _, spent_s in rule.seen}
     assert last[5] == pytest.approx(3 * 3 * 0.005) and last[2] == pytest.approx(3 * 6 * 0.002)
 
 
-def test_a_group_of_none_is_not_timed(made, clock):
+def test_a_group_of_none_is_not_timed(made, clocks):
     reference = made("r000", 5)
-    assert latency.time_group([], reference, RuleOfRounds({}), clock) == {} and reference.rounds_ms == []
+    assert latency.time_group([], reference, RuleOfRounds({}), clocks) == {} and reference.rounds_ms == []
 
 
-def test_constant_times_settle_and_noise_ends_at_the_cap(made, clock):
+def test_constant_times_settle_and_noise_ends_at_the_cap(made, clocks):
     reference = made("r000", 2)
     wild = made("wild", lambda run: (run * 7919 % 13 + 1) ** 2)
-    stopped = latency.time_group([reference, wild], reference, StoppingRule(max_s=3.0), clock)
+    stopped = latency.time_group([reference, wild], reference, StoppingRule(max_s=3.0), clocks)
     assert stopped == {"r000": "settled", "wild": "time cap"}
 
 
-def test_progress_counts_the_settled(made, clock):
+def test_progress_counts_the_settled(made, clocks):
     told = []
     reference = made("r000", 5)
-    latency.time_group([reference], reference, RuleOfRounds({5: 2}), clock, told.append)
+    latency.time_group([reference], reference, RuleOfRounds({5: 2}), clocks, progress=told.append)
     assert told == ["0 of 1 settled", "1 of 1 settled"]
 
 
 def test_drift_is_the_references_level_over_its_median():
-    reference = Member("r000", None, [[1.0, 9.0], [2.0, 8.0], [4.0, 4.0]])
+    reference = Member("r000", None, [[1.0, 9.0], [2.0, 8.0], [4.0, 4.0]], [], [])
     assert latency.drift_of(reference, 3) == [0.5, 1.0, 2.0]
     assert latency.drift_of(reference, 2) == [0.5, 1.0]
 
 
-def test_a_machine_that_slows_down_shows_in_the_drift_and_not_in_the_latency(made, clock):
+def test_a_machine_that_slows_down_shows_in_the_drift_and_not_in_the_latency(made, clock, clocks):
     def slower(ms):
         return lambda run: ms * (1.2 if clock() > 101.0 else 1.0)
 
     reference, member = made("r000", slower(5)), made("a", slower(4))
-    latency.time_group([member], reference, RuleOfRounds({4: 60}), clock)
+    latency.time_group([member], reference, RuleOfRounds({4: 60}), clocks)
     found = profile(member, reference)
     assert (found.drift[0], found.drift[-1]) == (pytest.approx(1.0), pytest.approx(1.2))
     assert found.contention["drift"] == pytest.approx(0.2, abs=0.01) and found.verdict == "drifting"
@@ -140,12 +93,12 @@ def test_a_machine_that_slows_down_shows_in_the_drift_and_not_in_the_latency(mad
     assert found.p90_ms == pytest.approx(4.8)  # raw stays raw
 
 
-def test_a_later_group_is_tied_to_the_references_own_profile(made, clock):
+def test_a_later_group_is_tied_to_the_references_own_profile(made, clocks):
     reference, member = made("r000", 5), made("a", 4)
-    latency.time_group([reference], reference, RuleOfRounds({5: 20}), clock)
+    latency.time_group([reference], reference, RuleOfRounds({5: 20}), clocks)
     first = profile(reference, reference)
     later = made("r000", 6)  # everything is 20 % slower now
-    latency.time_group([member], later, RuleOfRounds({4: 20}), clock)
+    latency.time_group([member], later, RuleOfRounds({4: 20}), clocks)
     found = profile(member, later, reference_profile=first)
     assert first.tie == 1.0 and found.tie == pytest.approx(5 / 6)
     assert found.latency_ms == pytest.approx(4 * 5 / 6) and found.p50_ms == pytest.approx(4)  # raw stays raw
@@ -154,24 +107,24 @@ def test_a_later_group_is_tied_to_the_references_own_profile(made, clock):
 
 
 @pytest.mark.parametrize("seen", [{"steal": 0.1}, {"involuntary_per_s": 500.0}])
-def test_contention_that_was_seen_is_the_verdict(made, clock, seen):
+def test_contention_that_was_seen_is_the_verdict(made, clocks, seen):
     reference = made("r000", 5)
-    latency.time_group([reference], reference, RuleOfRounds({5: 20}), clock)
+    latency.time_group([reference], reference, RuleOfRounds({5: 20}), clocks)
     assert profile(reference, reference).verdict == "stable"
     found = profile(reference, reference, contention=dict(QUIET, **seen))
     assert found.verdict == "contended" and list(seen.items())[0] in found.contention.items()
 
 
-def test_many_disturbed_runs_are_contention(made, clock):
+def test_many_disturbed_runs_are_contention(made, clocks):
     reference, member = made("r000", 5), made("a", lambda run: 8.0 if run % 3 == 0 else 4.0)
-    latency.time_group([member], reference, RuleOfRounds({4: 40, 8: 40}), clock)
+    latency.time_group([member], reference, RuleOfRounds({4: 40, 8: 40}), clocks)
     found = profile(member, reference)
     assert found.contention["tail"] > 0.25 and found.verdict == "contended"
 
 
-def test_a_profile_names_engine_modes_and_raw_samples(made, clock):
+def test_a_profile_names_engine_modes_and_raw_samples(made, clocks):
     reference = made("r000", 5)
-    latency.time_group([reference], reference, RuleOfRounds({5: 10}), clock)
+    latency.time_group([reference], reference, RuleOfRounds({5: 10}), clocks)
     found = profile(reference, reference, stopped="time cap")
     assert (found.candidate_id, found.device_id, found.engine_sha256) == ("r000", fakes.DEVICE.id, "0" * 64)
     assert (found.threads, found.waiting, found.stopped) == (2, "default", "time cap")

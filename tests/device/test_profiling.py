@@ -155,10 +155,22 @@ def test_records_made_from_other_inputs_are_made_anew(graphs, run, device):
 def test_another_setting_is_another_latency(graphs, run, device):
     made = graphs({0: "r000"})
     run(made)
-    for other in (SETTINGS._replace(threads=2), SETTINGS._replace(waiting="passive")):
+    for other in (
+        SETTINGS._replace(threads=2),
+        SETTINGS._replace(pace_fps=200.0),
+        SETTINGS._replace(waiting="passive"),
+    ):
         assert not profiling.is_done(made.work, made.family, "r000", device, other, timed=True)
     run(made, other)
     assert profiling.latency_of(made.work, made.family, "r000", device, other).waiting == "passive"
+
+
+def test_paced_and_back_to_back_profiles_are_never_taken_for_one_another(graphs, run, device):
+    made, paced = graphs({0: "r000"}), SETTINGS._replace(pace_fps=200)
+    run(made, paced)
+    assert profiling.latency_of(made.work, made.family, "r000", device, paced).pace_fps == 200.0
+    for other in (SETTINGS, SETTINGS._replace(pace_fps=100.0)):
+        assert profiling.latency_of(made.work, made.family, "r000", device, other) is None
 
 
 def test_other_weights_make_every_engine_anew(graphs, run, device):

@@ -9,7 +9,7 @@ import pytest
 
 from pomt_trt.core import store
 from pomt_trt.core.records import Engine, Failure, LatencyProfile
-from pomt_trt.device import board, engine, worker
+from pomt_trt.device import board, engine, latency, worker
 from tests.device.conftest import FORM, candidate
 
 pytest.importorskip("onnxruntime", reason="builds and times ONNX Runtime engines")
@@ -161,6 +161,33 @@ def test_the_waiting_that_was_used_is_recorded_where_a_pool_cannot_be_shared(gra
     found = latency_in(request, "r000")
     shared = hasattr(onnxruntime, "set_global_thread_pool_sizes")
     assert found.record.waiting == ("default" if shared else "passive") and found.inputs["waiting"] == "default"
+
+
+def test_a_paced_profile_is_another_than_one_taken_back_to_back(graphs):
+    request = request_for(graphs({0: "r000"}), (0,))
+    run(request)
+    before = latency_in(request, "r000")
+    assert before.record.pace_fps is None and "missed" not in before.record.contention
+    assert told(run(request._replace(pace_fps=200.0))) == [("profiled", "r000")]
+    after = latency_in(request, "r000")
+    assert after.record.pace_fps == 200.0 and 0 <= after.record.contention["missed"] <= 1
+    assert (before.inputs["pace"], after.inputs["pace"]) == ("none", "200.0")
+    assert all(len(row) == latency.PACED_RUNS_PER_VISIT for row in after.record.rounds_ms)
+
+
+def test_a_paced_candidate_is_not_tied_to_a_reference_that_was_timed_back_to_back(graphs):
+    made = graphs({0: "r000", 4: "r004"})
+    run(request_for(made, (0,)))
+    request = request_for(made, (4,))._replace(pace_fps=200.0)
+    assert told(run(request))[2:] == [("profiled", "r000"), ("profiled", "r004")]
+    assert [latency_in(request, name).record.tie for name in ("r000", "r004")] == [1.0, 1.0]
+
+
+def test_the_processors_time_is_recorded(graphs):
+    request = request_for(graphs({0: "r000"}), (0,))
+    run(request)
+    found = latency_in(request, "r000").record
+    assert 0 < found.cpu_ms < 20 * found.p99_ms
 
 
 def test_a_parent_that_has_gone_ends_the_child_quietly(graphs):

@@ -9,7 +9,7 @@ import json
 import os
 from typing import Dict, List, Sequence
 
-from pomt_trt.core import describe, selection, store
+from pomt_trt.core import describe, selection, stats, store
 from pomt_trt.core.bundle import open_bundle, pack
 from pomt_trt.core.errors import InputError, PomtError, StaleArtifact
 from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, LatencyProfile, Row, Selection
@@ -194,7 +194,7 @@ def record_curve(stage: Stage, chosen: Selection) -> str:
     for row in chosen.rows:
         if row.status == "measured":
             found: LatencyProfile = store.read_record(work.latency(chosen.device_id, row.id), LatencyProfile).record
-            samples = [round(sample * found.tie, 6) for one in found.rounds_ms for sample in one]
+            samples = [round(s * found.tie, 6) for s in stats.undrifted(found.rounds_ms, found.drift)]
             points.append({"tokens": row.tokens_after, "latency_ms": samples, "accuracy": row.accuracy})
             paces.add(found.pace_fps)
     if len(paces) > 1:

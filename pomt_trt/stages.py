@@ -41,6 +41,8 @@ class Stage(NamedTuple):
 @contextlib.contextmanager
 def on_workstation() -> Iterator[None]:
     """Around imports from the host room: what is not installed is explained."""
+    # Read once, when torch is loaded. Beside a busy neighbour, idle threads that spin make torch ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         yield
     except ImportError as error:

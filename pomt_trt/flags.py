@@ -65,7 +65,7 @@ def engine(command: argparse.ArgumentParser) -> None:
         "--waiting", default="default", choices=["default", "passive"], help="passive: idle threads sleep"
     )
     group.add_argument(
-        "--max-seconds", type=float, default=3.0, metavar="S", help="timing of one candidate (default: 3)"
+        "--max-seconds", type=float, default=1.0, metavar="S", help="timing of one candidate (default: 1)"
     )
     group.add_argument(
         "--pace", type=float, metavar="FPS", help="runs begin as a camera's images come (default: back to back)"
@@ -94,7 +94,7 @@ def choice(command: argparse.ArgumentParser) -> None:
 def search(command: argparse.ArgumentParser) -> None:
     """How much is measured."""
     group = command.add_argument_group("search")
-    group.add_argument("--search", default="adaptive", choices=SEARCHES, help="few engines, or all (default: adaptive)")
+    group.add_argument("--search", default="exhaustive", choices=SEARCHES, help="all engines, or few (default: exhaustive)")
     max_builds(group)
     group.add_argument("--max-time", type=float, metavar="MIN", help="minutes of searching at most (default: any)")
 

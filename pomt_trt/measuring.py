@@ -18,8 +18,8 @@ from pomt_trt.device.profiling import Settings
 from pomt_trt.options import Budget, Choice
 from pomt_trt.stages import Stage, Workstation
 
-LONGER = 3  # times the cap, when noise decides and a candidate is timed again
-LONGEST = 9  # times the cap, after which more time is not asked for
+LONGER = 2  # times the cap, when noise decides and a candidate is timed again
+LONGEST = 4  # times the cap, after which more time is not asked for
 
 
 def measure(

@@ -33,7 +33,7 @@ class Choice(NamedTuple):
 class Budget(NamedTuple):
     """How much may be measured."""
 
-    search: str = "adaptive"  # or exhaustive
+    search: str = "exhaustive"  # or exhaustive
     max_builds: Optional[int] = None
     max_time_s: Optional[float] = None
 
@@ -72,14 +72,14 @@ def make(
     engine: str = "auto",
     threads: Optional[int] = None,
     waiting: str = "default",
-    max_seconds: float = 3.0,
+    max_seconds: float = 1.0,
     pace: Optional[float] = None,
     rule: str = "step",
     alpha: float = 0.5,
     max_accuracy_drop: float = 1.0,
     max_latency: Optional[float] = None,
     min_gain: float = 100 * MIN_GAIN,
-    search: str = "adaptive",
+    search: str = "exhaustive",
     max_builds: Optional[int] = None,
     max_time: Optional[float] = None,
     keep_engines: bool = False,
@@ -93,7 +93,7 @@ def make(
         threads: None: one for each core.
         max_seconds: timing of one candidate at most.
         pace: frames per second at which runs begin, as a camera makes them, idle in between; None: back to back.
-        search: adaptive (few engines) or exhaustive (all).
+        search: exhaustive (all engines, which is quick where they build in a moment) or adaptive (few).
         max_builds: engines at most.
         max_time: minutes of searching at most.
     Raises: UsageError or InputError for what cannot be, before any work is done.

@@ -77,6 +77,9 @@ def percentiles(rounds: Rounds) -> Percentiles:
     return Percentiles(*(float(values[max(0, last - (100 - p) * len(values) // 100)]) for p in (50, 90, 95, 99)))
 
 
+PATIENCE = 4  # times the cap: how long the minimum of samples is waited for
+
+
 class StoppingRule(NamedTuple):
     """When enough has been sampled, from numbers and the seconds that have passed.
 
@@ -91,7 +94,7 @@ class StoppingRule(NamedTuple):
     narrow: float = 0.006  # relative full width of the interval that is good enough
     acceptable: float = 0.02  # relative full width that will do once the noise has settled
     noise_change: float = 0.05  # relative change of the noise, from half of the samples to all, that counts as settled
-    max_s: float = 15.0  # wall time for one candidate
+    max_s: float = 15.0  # wall time for one candidate, once it has the minimum of samples
 
     def decide(self, rounds: Rounds, drift: Optional[Sequence[float]], elapsed_s: float) -> Optional[str]:
         """None to go on, else why to stop: 'settled' or 'time cap'. May be asked after every round.
@@ -100,7 +103,8 @@ class StoppingRule(NamedTuple):
         """
         if self._looks_now(len(rounds)) and self._settled(rounds, drift):
             return "settled"
-        return "time cap" if elapsed_s >= self.max_s else None
+        enough = sum(len(row) for row in rounds) >= self.min_samples or elapsed_s >= PATIENCE * self.max_s
+        return "time cap" if elapsed_s >= self.max_s and enough else None
 
     def _looks_now(self, rounds: int) -> bool:
         if rounds < max(2, self.min_rounds):

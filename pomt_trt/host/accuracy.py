@@ -4,7 +4,9 @@ Makes AccuracyEstimates, and each candidate's logits on the golden images, with 
 Runtime. On the workstation. Leaves out latency, and which candidate would be worth having.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,26 +81,49 @@ class Estimator:
         logits = np.empty((len(modules), count, vit.num_classes or vit.num_features), np.float32)
         margins = np.full((len(modules), count), np.inf, np.float32)
         shared = min(_first_acting(module) for module in modules)
-        with torch.inference_mode():
-            for number, batch in enumerate(self._images.batches(IMAGES_AT_ONCE)):
-                rows = slice(number * IMAGES_AT_ONCE, number * IMAGES_AT_ONCE + len(batch))
+
+        def compute(number: int) -> None:
+            rows = slice(number * IMAGES_AT_ONCE, (number + 1) * IMAGES_AT_ONCE)
+            with torch.inference_mode():  # each thread has a mode of its own
+                batch = normalised(self._images.stored[rows], self._images.preprocessing)
+                common = None if shared < 0 else self._entering(shared, number, batch)
                 for position, module in enumerate(modules):
-                    start = module.embed(batch) if shared < 0 else self._entering(shared, number, batch)
+                    start = module.embed(batch) if common is None else common
                     tokens = module.run(start, max(shared, 0), len(module.steps))
                     logits[position, rows] = module.finish(tokens).numpy()
                     if tokens.margin is not None:
                         margins[position, rows] = tokens.margin.numpy()
-                progress(f"{rows.stop} of {count} images, {len(modules)} candidates")
+
+        numbers = range(-(-count // IMAGES_AT_ONCE))
+        with _one_thread_a_batch() as pool:
+            for done, _ in enumerate(pool.map(compute, numbers), start=1):
+                progress(f"{min(done * IMAGES_AT_ONCE, count)} of {count} images, {len(modules)} candidates")
         return logits, margins
 
     def _entering(self, block: int, number: int, batch: torch.Tensor) -> Tokens:
-        """What enters a block for one batch, computed once where memory allows, else once for all modules of a pass."""
-        if (block, number) not in self._kept:
-            tokens = self._reference.run(self._reference.embed(batch), 0, block)
-            if len(self._images) * tokens.x[0].nbytes > KEPT_TOKENS_BYTES:
-                self._kept.clear()
+        """What enters a block for one batch; computed once in all where memory allows."""
+        known = self._kept.get((block, number))
+        if known is not None:
+            return known
+        tokens = self._reference.run(self._reference.embed(batch), 0, block)
+        if len(self._images) * tokens.x[0].nbytes <= KEPT_TOKENS_BYTES:
             self._kept[block, number] = tokens
-        return self._kept[block, number]
+        return tokens
+
+
+@contextlib.contextmanager
+def _one_thread_a_batch() -> Iterator[ThreadPoolExecutor]:
+    """As many batches at a time as torch has threads, each on one of them.
+
+    Small models spend more time in handing work to threads, operator by operator, than in working.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
 
 
 def verify(plan: export.Plan, done: Estimated, images: Images, folder: Path) -> float:

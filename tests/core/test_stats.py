@@ -148,7 +148,8 @@ def test_sampling_stops_at_the_time_cap_however_noisy():
     rounds = (10 * np.exp(np.random.RandomState(8).randn(20, 5))).tolist()
     assert StoppingRule().decide(rounds, None, 14.9) is None
     assert StoppingRule().decide(rounds, None, 15.0) == "time cap"
-    assert StoppingRule().decide([], None, 15.0) == "time cap"
+    assert StoppingRule().decide([], None, 15.0) is None  # the minimum of samples is waited for ...
+    assert StoppingRule().decide([], None, 60.0) == "time cap"  # ... but not forever
 
 
 def test_deciding_costs_under_one_percent_of_the_runs():

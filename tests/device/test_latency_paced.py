@@ -6,7 +6,7 @@ from pomt_trt.device import latency
 from tests.device.turned import MODES, RuleOfRounds, profile, visits
 
 PACED = MODES._replace(pace_fps=20.0)
-WARM = 4  # runs before the first visit of a reference that is a member: two as either
+WARM = 2  # runs before the first visit
 
 
 def gaps_ms(member_s):

@@ -65,7 +65,7 @@ def engine(command: argparse.ArgumentParser) -> None:
         "--waiting", default="default", choices=["default", "passive"], help="passive: idle threads sleep"
     )
     group.add_argument(
-        "--max-seconds", type=float, default=1.0, metavar="S", help="timing of one candidate (default: 1)"
+        "--max-seconds", type=float, default=0.75, metavar="S", help="timing of one candidate (default: 0.75)"
     )
     group.add_argument(
         "--pace", type=float, metavar="FPS", help="runs begin as a camera's images come (default: back to back)"

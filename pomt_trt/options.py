@@ -72,7 +72,7 @@ def make(
     engine: str = "auto",
     threads: Optional[int] = None,
     waiting: str = "default",
-    max_seconds: float = 1.0,
+    max_seconds: float = 0.75,
     pace: Optional[float] = None,
     rule: str = "step",
     alpha: float = 0.5,

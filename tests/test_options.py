@@ -16,7 +16,7 @@ def made(**flags):
 def test_defaults_are_those_of_the_command_line():
     found = made()
     assert found.engine == "onnxruntime" and found.target == "onnxruntime" and found.tokens is None
-    assert found.settings == options.settings(None, "default", 1.0) and found.settings.threads == os.cpu_count()
+    assert found.settings == options.settings(None, "default", 0.75) and found.settings.threads == os.cpu_count()
     assert found.choice == options.Choice("step", 0.5, 0.01, None, 0.05)
     assert (found.request.method, found.request.batch_size, found.request.samples) == ("pomt", 1, 1000)
 
@@ -66,7 +66,7 @@ def test_a_folder_is_no_checkpoint(tmp_path):
         ({"pace": -30.0}, "--pace is -30.0"),
         ({"pace": float("inf")}, "--pace is inf"),
         ({"pace": float("nan")}, "--pace is nan"),
-        ({"pace": 2.0}, "--pace 2 makes fewer than 12 runs in --max-seconds 1. Give --max-seconds 6 or more"),
+        ({"pace": 2.0}, "--pace 2 makes fewer than 12 runs in --max-seconds 0.75. Give --max-seconds 6 or more"),
         ({"waiting": "asleep"}, "waiting 'asleep' is not known. Choose one of: default, passive"),
         ({"rule": "best"}, "rule 'best' is not known. Choose one of: step, utility"),
         ({"alpha": 1.5}, "--alpha is 1.5; it must lie between 0 and 1"),

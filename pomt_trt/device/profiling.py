@@ -29,7 +29,7 @@ class Settings(NamedTuple):
 
     threads: int
     waiting: str = "default"
-    max_s: float = 1.0  # of timing, for one candidate
+    max_s: float = 0.75  # of timing, for one candidate
     pace_fps: Optional[float] = None  # runs begin at this rate; None: back to back
 
 

@@ -49,13 +49,24 @@ def select(
         accuracy_kind=stage.experiment.accuracy_kind,
         accuracy_source="host-fp32",
     )
-    told = _pace_notes(stage, chosen, device, settings)
+    told = [*_pace_notes(stage, chosen, device, settings), *_removed_notes(stage, chosen, settings)]
     chosen = chosen._replace(notes=chosen.notes + tuple(told) + tuple(notes))
     if not _is_written(stage.work.selection(device.id), chosen):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(stage.work.figure(device.id))  # of another choice; first, so that none is left if we are killed
         store.write_record(stage.work.selection(device.id), chosen)
     return chosen
+
+
+def _removed_notes(stage: Stage, chosen: Selection, settings: Settings) -> List[str]:
+    """What to do where the winner's engine file was removed, since another rule had not named it."""
+    name = chosen.chosen.id
+    if os.path.isfile(os.path.join(stage.work.engines(chosen.device_id), name + ".engine")):
+        return []
+    return [
+        "the engine file of {1} was removed after it was profiled, since no rule named it then; have it back with: "
+        "pomt-trt build {0} --only {1} --threads {2}".format(stage.work.root, name, settings.threads)
+    ]
 
 
 def _check_timed_so(stage: Stage, unreduced: Row, device: DeviceSpec, settings: Settings) -> None:

@@ -77,7 +77,8 @@ class _Loop:
                 step = search.next_candidate(state)
                 if isinstance(step, search.Done):
                     return self._told(step)
-                progress.at(state.builds, search.progress(state, step))
+                expected = state.builds + search.expected_builds(state)
+                progress.at(state.builds, search.progress(state, step), total=expected)
                 self._serve(step)
 
     def _serve(self, request: search.Request) -> None:

@@ -30,9 +30,9 @@ class Progress:
         self._done += count
         self.show(note)
 
-    def at(self, done: int, note: str = "") -> None:
-        """So many are done in all."""
-        self._done = done
+    def at(self, done: int, note: str = "", total: Optional[int] = None) -> None:
+        """So many are done in all; `total` where a better estimate of it is known now."""
+        self._done, self._total = done, max(1, total or self._total)
         self.show(note)
 
     def show(self, note: str = "") -> None:

@@ -172,7 +172,7 @@ def _why_unknown(row: Row) -> str:
 
 def _remarks(rows: Sequence[Row], chosen: Row, max_accuracy_drop: Optional[float]) -> List[str]:
     remarks = []
-    interval = chosen.accuracy_drop_ci
+    interval = chosen.accuracy_drop_ci if chosen.removed else None  # R = 0 loses nothing against itself
     if max_accuracy_drop is not None and interval is not None and interval[1] > max_accuracy_drop:
         remarks.append(
             "the accuracy drop of {} may be as large as {:.2f} points (upper end of its 95 % interval)".format(

@@ -20,7 +20,7 @@ from pomt_trt.host.data import Images, normalised
 from pomt_trt.host.reducers import Site, Tokens
 
 IMAGES_AT_ONCE = 16
-LOGITS_AT_ONCE_BYTES = 256 << 20  # of a chunk of candidates; more candidates are done in several passes
+CANDIDATES_AT_ONCE = 4  # in a pass over the images, after which they are written: what a kill can lose
 KEPT_TOKENS_BYTES = 512 << 20  # of sequences that entered the first acting block, kept for candidates still to come
 
 
@@ -62,11 +62,9 @@ class Estimator:
         if self._reference_logits is None:
             self._reference_logits = self._logits([self._reference], progress)[0][0]
         labels = self._images.labels.numpy() if self._images.labels is not None else None
-        per_candidate = max(1, self._reference_logits.nbytes)
-        size = max(1, LOGITS_AT_ONCE_BYTES // per_candidate)
         golden = slice(0, export.GOLDEN_IMAGES)
-        for start in range(0, len(candidates), size):
-            chunk = candidates[start : start + size]
+        for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
+            chunk = candidates[start : start + CANDIDATES_AT_ONCE]
             logits, margins = self._logits([_module(self._plan, candidate) for candidate in chunk], progress)
             for candidate, found, margin in zip(chunk, logits, margins):
                 paired = agreement.paired(self._kind, self._reference_logits, found, labels, candidate.id, "host-fp32")

@@ -97,9 +97,12 @@ def draw_panel(axes: Any, panel: Panel, selection: Selection, first: bool) -> No
 def _set_scales(axes: Any, panel: Panel, selection: Selection, lines_above: float) -> Interval:
     """Sets both axes' limits; returns between which values this panel shows data, the label band left out.
 
-    A candidate whose timing is not stable may be far off: only what is stable, and the chosen one, decide the scale.
+    A candidate whose timing is not stable may be far off: only what is stable, and the chosen one, decide the scale,
+    unless most are not stable.
     """
     trusted = [row for row in selection.rows if stable(row)]
+    if 2 * len(trusted) < len(selection.rows):
+        trusted = list(selection.rows)
     ends = [panel.value(row) for row in [*trusted, selection.chosen, selection.unreduced]]
     ends += [end for row in trusted for end in panel.interval(row) or ()]
     if panel.allowed:  # and room for its label

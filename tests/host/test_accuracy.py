@@ -92,7 +92,7 @@ def test_candidates_one_by_one_are_candidates_together():
 def test_many_candidates_go_in_several_passes(monkeypatch):
     plan, images, candidates = made()
     together = estimated(plan, images, candidates)
-    monkeypatch.setattr(accuracy, "LOGITS_AT_ONCE_BYTES", 1)
+    monkeypatch.setattr(accuracy, "CANDIDATES_AT_ONCE", 1)
     for name in ("KEPT_TOKENS_BYTES",):
         if hasattr(accuracy, name):
             monkeypatch.setattr(accuracy, name, 1)

@@ -94,7 +94,7 @@ def choice(command: argparse.ArgumentParser) -> None:
 def search(command: argparse.ArgumentParser) -> None:
     """How much is measured."""
     group = command.add_argument_group("search")
-    group.add_argument("--search", default="exhaustive", choices=SEARCHES, help="all engines, or few (default: exhaustive)")
+    group.add_argument("--search", default="exhaustive", choices=SEARCHES, help="all, or few (default: exhaustive)")
     max_builds(group)
     group.add_argument("--max-time", type=float, metavar="MIN", help="minutes of searching at most (default: any)")
 

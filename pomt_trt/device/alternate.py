@@ -88,7 +88,7 @@ def setting(
     waiting: str,
     rule: stats.StoppingRule,
     clock: Clock = time.perf_counter,
-    progress: Callable[[str], None] = lambda text: None
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Setting:
     """Times the members in turn and compares them.
 

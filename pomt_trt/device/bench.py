@@ -53,7 +53,7 @@ def bench(
     image: Optional[str] = None,
     max_s: float = 40.0,
     clock: Callable[[], float] = time.perf_counter,
-    progress: Optional[Progress] = None
+    progress: Optional[Progress] = None,
 ) -> BenchResult:
     """Times the bundle's chosen and unreduced engine, the whole way from a file, and what they replace.
 

@@ -1,6 +1,6 @@
 """A timm vision transformer and a reduction method -> the same model with constant token counts in each block.
 
-Runs on the workstation. Owns the block loop and computes from a block's attention only the signals a method needs; every
+Runs on the workstation. Owns the block loop and computes of a block's attention only what a method needs; every
 block in which nothing is removed is timm's own. Leaves out how tokens are scored: see reducers.
 """
 
@@ -78,7 +78,7 @@ class ReducedViT(nn.Module):
     Attributes:
         vit: the timm model, a copy of its structure around the same parameters; in eval mode.
         steps: one a block, None where the block is timm's own.
-        reducers: the acting ones by block number; their buffers (`reducers.3.kept_indices`) are the candidate's constants.
+        reducers: the acting ones by block; their buffers (`reducers.3.kept_indices`) are the candidate's constants.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ def schedule_for(
 ) -> Schedule:
     """How the method turns one number R into counts per block.
 
-    In every block: spread evenly. In one place: all at `layer`, or at the method's default layer. What is removed from the
+    In every block: spread evenly. In one place: all at `layer`, or the method's default layer. What is removed from the
     embedded sequence (random without a layer) reads as if block 0 had done it: a schedule has no entry before block 0.
 
     Args: tokens: entering block 0, prefix included; removed: R, net, over the whole model.

@@ -87,7 +87,7 @@ class Reducer(nn.Module):
 
     @classmethod
     def plan(cls, site: Site, layer: int, tokens_in: int, tokens_out: int, prefix_tokens: int) -> Step | None:
-        """The step that takes `tokens_in` to `tokens_out`; None where nothing is to be done and the block stays as it is.
+        """The step that takes `tokens_in` to `tokens_out`; None where the block stays as it is.
 
         Raises: UsageError, with the possible range, if the method cannot remove that many.
         """
@@ -95,8 +95,8 @@ class Reducer(nn.Module):
         most = max(cls.most_removable(patches), 0)
         if not 0 <= removed <= most:
             raise UsageError(
-                f"{cls.method} cannot remove {removed} of {tokens_in} tokens ({prefix_tokens} prefix) in block {layer}. "
-                f"Choose 0 to {most} there."
+                f"{cls.method} cannot remove {removed} of {tokens_in} tokens ({prefix_tokens} prefix) in block {layer}."
+                f" Choose 0 to {most} there."
             )
         if removed == 0:
             return None

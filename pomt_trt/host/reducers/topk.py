@@ -23,7 +23,8 @@ class TopK(Reducer):
         """As Reducer.plan; also raises UsageError where there is no class token."""
         if prefix_tokens < 1:
             raise UsageError(
-                "topk ranks patches by the class token's attention, but the model has no prefix token. Use pomt or random."
+                "topk ranks patches by the class token's attention, but the model has no prefix token."
+                " Use pomt or random."
             )
         return super().plan(site, layer, tokens_in, tokens_out, prefix_tokens)
 

@@ -18,7 +18,7 @@ EAGER = """
 import sys, time
 from pomt_trt.core.rounds import Prepared, serve
 {}
-sys.exit(serve(lambda: Prepared(lambda: time.sleep(0.004), {{"torch": "none", "arguments": sys.argv[1:]}})))
+sys.exit(serve(lambda: Prepared(lambda: time.sleep(0.005), {{"torch": "none", "arguments": sys.argv[1:]}})))
 """
 
 
@@ -63,7 +63,7 @@ def test_times_both_engines_end_to_end_and_the_baseline(bundle, photo, baseline)
     assert set(timings) == {"chosen", "end-to-end", "unreduced", "eager"}
     assert timings["chosen"].about["candidate"] == "r004" and timings["unreduced"].about["candidate"] == "r000"
     assert timings["eager"].about["arguments"] == ["--bundle", bundle, "--threads", "1", "--waiting", "passive"]
-    assert timings["eager"].latency_ms > 3 and timings["end-to-end"].latency_ms > timings["chosen"].latency_ms
+    assert timings["eager"].latency_ms > 4 and timings["end-to-end"].latency_ms > timings["chosen"].latency_ms
     assert len({len(timing.rounds_ms) for timing in setting.timings}) == 1  # they took turns
     assert [(r.slower, r.faster) for r in setting.ratios] == list(bench.PAIRS)
     assert setting.ratios[0].value == timings["eager"].latency_ms / timings["chosen"].latency_ms

@@ -93,9 +93,7 @@ def test_many_candidates_go_in_several_passes(monkeypatch):
     plan, images, candidates = made()
     together = estimated(plan, images, candidates)
     monkeypatch.setattr(accuracy, "CANDIDATES_AT_ONCE", 1)
-    for name in ("KEPT_TOKENS_BYTES",):
-        if hasattr(accuracy, name):
-            monkeypatch.setattr(accuracy, name, 1)
+    monkeypatch.setattr(accuracy, "KEPT_TOKENS_BYTES", 1)
     apart = estimated(plan, images, candidates)
     assert [done.estimate.accuracy for done in apart] == [done.estimate.accuracy for done in together]
 

@@ -13,7 +13,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
 from pomt_trt import __version__, flags
 from pomt_trt.core import describe, store
-from pomt_trt.core.errors import PomtError
+from pomt_trt.core.command import exit_code_of
 from pomt_trt.core.workfolder import WorkFolder
 
 EXAMPLES = """examples:
@@ -41,17 +41,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Runs the command; returns its exit code. What a user can mend is one line on stderr."""
     logging.basicConfig(format="pomt-trt: %(message)s", level=logging.WARNING)
     arguments = parser().parse_args(argv)
-    try:
-        arguments.run(arguments)
-        return 0
-    except PomtError as error:
-        sys.stderr.write("pomt-trt: {}\n".format(error))
-        return error.exit_code
-    except BrokenPipeError:
-        return 0
-    except KeyboardInterrupt:
-        sys.stderr.write("\npomt-trt: interrupted; the same command goes on from here.\n")
-        return 130
+    return exit_code_of(
+        lambda: arguments.run(arguments),
+        lambda text: print("pomt-trt: {}".format(text), file=sys.stderr),
+        "interrupted; the same command goes on from here.",
+    )
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,8 +15,9 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Se
 
 import numpy as np
 
+from pomt_trt.core.command import exit_code_of
 from pomt_trt.core.dataset import EXTENSIONS
-from pomt_trt.core.errors import InputError, PomtError, SomeInputsFailed
+from pomt_trt.core.errors import InputError, SomeInputsFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.store import explained
 from pomt_trt.device import preprocess
@@ -60,19 +61,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Runs the command; returns its exit code. What the user can mend is one line on stderr."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(format="pomt-trt: %(message)s")
-    try:
+
+    def run() -> None:
         with load(arguments.bundle, threads=arguments.threads) as classifier:
             _classify(classifier, arguments)
-        return 0
-    except PomtError as error:
-        _complain(str(error))
-        return error.exit_code
-    except BrokenPipeError:  # the reader (head, less) has seen enough, which is no failure
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails again
-        return 0
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        return 130
+
+    return exit_code_of(run, _complain, "interrupted")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -226,10 +226,8 @@ def _reduced(plan: Plan, schedule: Schedule) -> surgery.ReducedViT:
 
 def _constants(plan: Plan, schedule: Schedule) -> dict[str, np.ndarray]:
     """The tensors that a candidate brings itself, by their name in ReducedViT's state dict."""
-    reducer = reducers.find(plan.method)
-    steps = [step for step in reducers.plan(plan.method, schedule, plan.layer) if step is not None]
-    made = {step.layer: reducer(step, plan.seed) for step in steps}
-    return {f"reducers.{layer}.{name}": v.numpy() for layer, part in made.items() for name, v in part.named_buffers()}
+    acting = reducers.made(plan.method, reducers.plan(plan.method, schedule, plan.layer), plan.seed)
+    return {f"reducers.{name}": value.numpy() for name, value in acting.named_buffers()}
 
 
 def _traced(plan: Plan, schedule: Schedule, images: Images) -> Trace:

@@ -88,8 +88,7 @@ class ReducedViT(nn.Module):
         self.vit = _sharing_copy(vit)
         self.schedule = schedule
         self.steps = reducers.plan(method, schedule, layer)
-        reducer = reducers.find(method)
-        self.reducers = nn.ModuleDict({str(s.layer): reducer(s, seed) for s in self.steps if s is not None})
+        self.reducers = reducers.made(method, self.steps, seed)
         for step in self.steps:
             if step is not None and step.site is Site.MID:
                 _check_block(self.vit.blocks[step.layer], step.layer)

@@ -3,6 +3,10 @@
 Makes schedules and steps from a method's name and plain integers. Leaves out the model: see surgery.
 """
 
+from collections.abc import Sequence
+
+from torch import nn
+
 from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
@@ -12,7 +16,7 @@ from pomt_trt.host.reducers.pomt import Pomt
 from pomt_trt.host.reducers.random import Random
 from pomt_trt.host.reducers.topk import TopK
 
-__all__ = ["METHODS", "Need", "Reducer", "Signals", "Site", "Step", "Tokens", "find", "plan", "schedule_for"]
+__all__ = ["METHODS", "Need", "Reducer", "Signals", "Site", "Step", "Tokens", "find", "made", "plan", "schedule_for"]
 
 METHODS: dict[str, type[Reducer]] = {reducer.method: reducer for reducer in (NoReduction, Random, TopK, Pomt)}
 
@@ -63,3 +67,9 @@ def plan(method: str, schedule: Schedule, layer: int | None = None) -> list[Step
         reducer.plan(site, block, counts[block], counts[block + 1], schedule.prefix_tokens)
         for block in range(schedule.depth)
     ]
+
+
+def made(method: str, steps: Sequence[Step | None], seed: int) -> nn.ModuleDict:
+    """The reducers at work, by the number of their block; their buffers are a candidate's own constants."""
+    reducer = find(method)
+    return nn.ModuleDict({str(step.layer): reducer(step, seed) for step in steps if step is not None})

@@ -6,7 +6,7 @@ board they are all there beforehand, and nobody waits. Leaves out what to ask (c
 
 import math
 import time
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 from pomt_trt import stages
 from pomt_trt.core import search
@@ -14,6 +14,7 @@ from pomt_trt.core.bounds import Goal, Point, State
 from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import Candidate, DeviceSpec, Row
 from pomt_trt.device import profiling
+from pomt_trt.device.process import Worker
 from pomt_trt.device.profiling import Settings
 from pomt_trt.options import Budget, Choice
 from pomt_trt.stages import Stage, Workstation
@@ -57,6 +58,7 @@ class _Loop:
         self._stage, self._device, self._settings = stage, device, settings
         self._choice, self._budget, self._workstation = choice, budget, workstation
         self._by_tokens: Dict[int, Candidate] = {c.schedule.tokens_after: c for c in stage.candidates}
+        self._rows: Dict[str, Row] = {}
         self._deadline_s = time.monotonic() + (budget.max_time_s or math.inf)
 
     def exhaustive(self) -> Tuple[str, ...]:
@@ -71,7 +73,8 @@ class _Loop:
 
     def adaptive(self) -> Tuple[str, ...]:
         """What core/search asks for, one candidate at a time."""
-        with Progress("search", len(self._by_tokens)) as progress:
+        self._read(self._stage.candidates)
+        with Progress("search", len(self._by_tokens)) as progress, Worker() as worker:
             while True:
                 state = self._state()
                 step = search.next_candidate(state)
@@ -79,10 +82,16 @@ class _Loop:
                     return self._told(step)
                 expected = state.builds + search.expected_builds(state)
                 progress.at(state.builds, search.progress(state, step), total=expected)
-                self._serve(step)
+                candidate = self._by_tokens[step.tokens]
+                self._serve(step, candidate, worker)
+                self._read([self._reference, candidate])
 
-    def _serve(self, request: search.Request) -> None:
-        candidate = self._by_tokens[request.tokens]
+    def _read(self, candidates: Sequence[Candidate]) -> None:
+        """What the work folder holds of these; reading all of it for every step would take longer than the search."""
+        for row in stages.rows(self._stage._replace(candidates=candidates), self._device, self._settings):
+            self._rows[row.id] = row
+
+    def _serve(self, request: search.Request, candidate: Candidate, worker: Worker) -> None:
         if request.kind == "accuracy":
             assert self._workstation is not None
             asked = self._stage._replace(candidates=[self._reference, candidate])
@@ -94,7 +103,7 @@ class _Loop:
             assert known is not None
             settings = settings._replace(max_s=LONGER * known.max_s)
         stage = self._stage._replace(candidates=[candidate])
-        stages.profile(stage, self._device, settings, Silent(), again=again)
+        stages.profile(stage, self._device, settings, Silent(), again=again, worker=worker)
 
     @property
     def _reference(self) -> Candidate:
@@ -102,8 +111,8 @@ class _Loop:
 
     def _state(self) -> State:
         """What the work folder holds, in the search's terms."""
-        stage, choice, budget = self._stage, self._choice, self._budget
-        rows = stages.rows(stage, self._device, self._settings)
+        choice, budget = self._choice, self._budget
+        rows = self._rows.values()
         return State(
             grid=tuple(sorted(self._by_tokens, reverse=True)),
             goal=Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain),
@@ -128,7 +137,7 @@ class _Loop:
         return known is not None and known.stopped == "time cap" and known.max_s < LONGEST * self._settings.max_s
 
     def _told(self, done: search.Done) -> Tuple[str, ...]:
-        rows = stages.rows(self._stage, self._device, self._settings)
+        rows = self._rows.values()
         tried = sum(row.status in ("measured", "failed") for row in rows)
         notes = [
             "{} of {} candidates were built and timed; the search ended since {}.".format(tried, len(rows), done.reason)

@@ -7,7 +7,7 @@ due. Leaves out the order of stages (pipeline.py), the search (measuring.py) and
 import contextlib
 import os
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core import experiment as known
 from pomt_trt.core import store
@@ -25,6 +25,7 @@ from pomt_trt.core.records import (
 from pomt_trt.core.targets import Target, named
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import profiling
+from pomt_trt.device.process import Worker
 from pomt_trt.device.profiling import Settings
 from pomt_trt.options import Options
 
@@ -171,14 +172,16 @@ def profile(
     progress: Progress,
     timed: bool = True,
     again: bool = False,
+    worker: Optional[Worker] = None,
 ) -> None:
     """Builds and times every candidate that is not done, R = 0 first.
 
     Args:
         timed: otherwise only built.
         again: time also what has a profile, which the new one replaces.
+        worker: kept from one call to the next; None: each group has a process of its own.
     """
-    profiling.profile(stage.work, stage.family, stage.candidates, device, settings, progress, timed, again)
+    profiling.profile(stage.work, stage.family, stage.candidates, device, settings, progress, timed, again, worker)
 
 
 def forget_damaged(stage: Stage, device: DeviceSpec) -> None:

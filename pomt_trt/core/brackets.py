@@ -43,7 +43,7 @@ def next_bracket(view: View) -> Optional[Asked]:
         return None
     steps = found_steps(view)
     limit = ratio_limit(view, steps)
-    for ask in (_ends, _valley, _hazy, _hidden, _narrow, _doubtful):
+    for ask in (_ends, _valley, _hazy, _doubtful_best, _hidden, _narrow, _doubtful, _tied):
         asked = ask(view, steps, limit)
         if asked is not None:
             return asked
@@ -103,12 +103,15 @@ def unbracketed(view: View) -> List[int]:
 
 
 def _wanted(view: View, steps: Tuple[Step, ...], limit: float) -> List[Gap]:
-    """Gaps to be cut: wide ones and those that may hide a step, if its edge could be chosen."""
-    room, found = _room(view), []
+    """Gaps to be cut: wide ones and those that may hide a step, if its edge could be chosen; and those whose step is
+    the best in hand, whatever the counts inside would be worth: its edge is then not known to the count.
+    """
+    room, best, found = _room(view), _best_edge(view, steps), []
     for gap in gaps(view):
         wide = len(gap.inside) + 1 > room and gap.drop > SUSPICIOUS
-        if gap.inside and (wide or gap.excess > _suspicious(view, gap)) and (gap.ratio < math.inf or not steps):
-            found += [gap] if gap.ratio <= limit else []
+        hides = (wide or gap.excess > _suspicious(view, gap)) and gap.ratio <= limit
+        if gap.inside and (gap.below == best or hides and (gap.ratio < math.inf or not steps)):
+            found.append(gap)
     return found
 
 
@@ -164,16 +167,23 @@ def significant_steps(state: State) -> Tuple[Step, ...]:
 
 def ratio_limit(view: View, steps: Tuple[Step, ...]) -> float:
     """Upper end of the loss per gain of the best edge in hand; what cannot be below it cannot be chosen."""
-    limit = math.inf
-    for step in steps:
-        if step.edge_tokens in view.candidates:
-            low, high = view.points[step.edge_tokens].latency_ci_ms
-            if (
-                1 - view.points[step.edge_tokens].latency_ms / view.latency0 >= view.goal.min_gain
-                and high < view.latency0
-            ):
-                limit = min(limit, _loss(view, step.edge_tokens) / (1 - high / view.latency0))
-    return limit
+    return min([_most_ratio(view, tokens) for tokens in _edges_in_hand(view, steps)] + [math.inf])
+
+
+def _best_edge(view: View, steps: Tuple[Step, ...]) -> Optional[int]:
+    """The edge in hand that the rule would choose."""
+    return min(_edges_in_hand(view, steps), key=lambda t: (_most_ratio(view, t), t), default=None)
+
+
+def _edges_in_hand(view: View, steps: Tuple[Step, ...]) -> List[int]:
+    """Edges of significant steps that may be chosen, their accuracy being known."""
+    edges = [step.edge_tokens for step in steps if step.edge_tokens in view.candidates]
+    return [t for t in edges if 1 - view.points[t].latency_ms / view.latency0 >= view.goal.min_gain]
+
+
+def _most_ratio(view: View, tokens: int) -> float:
+    high = view.points[tokens].latency_ci_ms[1]
+    return _loss(view, tokens) / (1 - high / view.latency0) if high < view.latency0 else math.inf
 
 
 def _loss(view: View, tokens: int) -> float:
@@ -266,11 +276,34 @@ def _valley_ratio(view: View, tokens: int) -> float:
     return _loss(view, tokens) / gain if gain >= view.goal.min_gain else math.inf
 
 
+def _doubtful_best(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked]:
+    """First of all the best edge in hand, since it rules out others."""
+    best = _best_edge(view, steps)
+    return _sure(view, steps, [gap for gap in gaps(view) if gap.below == best])
+
+
 def _doubtful(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked]:
+    return _sure(view, steps, [gap for gap in gaps(view) if gap.ratio <= limit])
+
+
+def _tied(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked]:
+    """Times again the edges that only noise keeps from being told apart."""
+    rivals = [t for t in _edges_in_hand(view, steps) if _measured_ratio(view, t) <= limit]
+    for tokens in rivals if len(rivals) > 1 else []:
+        if view.points[tokens].more:
+            return "time", tokens, "noise decides between the edges at {} tokens".format(_listed(rivals))
+    return None
+
+
+def _listed(counts: List[int]) -> str:
+    return ", ".join(str(tokens) for tokens in counts)
+
+
+def _sure(view: View, steps: Tuple[Step, ...], doubted: List[Gap]) -> Optional[Asked]:
     """Makes sure of both sides of a bracketed step: rebuilt where builds differ, timed again where noise hides it."""
     edges = {step.edge_tokens for step in steps}
-    for gap in gaps(view):
-        if gap.inside or gap.ratio > limit or gap.excess <= _suspicious(view, gap):
+    for gap in doubted:
+        if gap.inside or gap.excess <= _suspicious(view, gap):
             continue
         for tokens in (gap.below, gap.above):
             point = view.points[tokens]

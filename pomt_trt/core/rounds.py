@@ -65,11 +65,15 @@ def serve(prepare: Callable[[], Prepared], requests: Optional[TextIO] = None, an
         return 130
 
 
-def environment(waiting: str) -> Dict[str, str]:
-    """Variables for a child that imports this very package and whose idle threads wait as told: default or passive."""
+def environment(waiting: Optional[str]) -> Dict[str, str]:
+    """Variables for a child that imports this very package and whose idle threads wait as told: default or passive, or
+    as this process's do (None).
+    """
     ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    variables = {name: value for name, value in os.environ.items() if name not in PASSIVE}
+    variables = dict(os.environ)
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, [ours, variables.get("PYTHONPATH")]))
+    if waiting == "default":
+        return {name: value for name, value in variables.items() if name not in PASSIVE}
     return dict(variables, **PASSIVE) if waiting == "passive" else variables
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from typing import Any
+from typing import Any, List
 
 import numpy as np
 
@@ -29,8 +29,11 @@ def version() -> str:
     return str(_onnxruntime().__version__)
 
 
+_pools: List[int] = []  # threads of the pool that this process shares, once it does
+
+
 def share_threads(threads: int) -> bool:
-    """Gives this process one pool of `threads` for all engines opened with shared_pool; once, before the first one.
+    """Gives this process one pool of `threads` for all engines opened with shared_pool, for good; a later call is none.
 
     Many engines that each spin a pool of their own take the processor from each other. Returns False on releases that
     cannot share (before 1.21): there engines keep pools of their own, which must then wait passively.
@@ -38,7 +41,9 @@ def share_threads(threads: int) -> bool:
     runtime = _onnxruntime()
     if not hasattr(runtime, "set_global_thread_pool_sizes"):
         return False
-    runtime.set_global_thread_pool_sizes(threads, 1)
+    if not _pools:
+        runtime.set_global_thread_pool_sizes(threads, 1)
+        _pools.append(threads)
     return True
 
 
@@ -120,7 +125,7 @@ def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> A
     folder = tempfile.mkdtemp(prefix=".part-", dir=os.path.dirname(engine_path))
     try:
         with replacing(engine_path) as finished:
-            options = _session_options(runtime, threads, "passive", False)
+            options = _session_options(runtime, threads, "passive", bool(_pools))  # then it allows no other
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
             options.optimized_model_filepath = os.path.join(folder, os.path.basename(engine_path))
             session = runtime.InferenceSession(onnx_path, options, providers=["CPUExecutionProvider"])

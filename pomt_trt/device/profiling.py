@@ -4,20 +4,18 @@ Makes engines/ and latency/ of one device in the work folder; what is there alre
 that runs engines. Leaves out which candidates are asked for.
 """
 
-import json
 import os
 import signal
-import subprocess
-import sys
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, NamedTuple, Optional, Sequence
 
 from pomt_trt.core import store
-from pomt_trt.core.errors import BuildFailed, PomtError
+from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Failure, Family, LatencyProfile
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import worker
 from pomt_trt.device.engine import WEIGHTS_FILE
+from pomt_trt.device.process import Outcome, Worker
+from pomt_trt.device.worker import Job, Request, engine_inputs, latency_inputs
 
 GROUP_MEMORY_BYTES = 700 << 20  # of engines alive at a time
 BYTES_PER_WEIGHT_BYTE = 2.5  # an engine maps its weights and keeps them repacked for the processor
@@ -42,11 +40,13 @@ def profile(
     progress: Progress,
     timed: bool = True,
     again: bool = False,
+    worker: Optional[Worker] = None,
 ) -> None:
     """Builds (and times, unless `timed` is false) every candidate that is not done; R = 0 is the groups' reference.
 
     Args:
         again: time also what has a profile, which the new one then replaces.
+        worker: does all of it; None: each group has one of its own, whose memory is given back.
     Raises: BuildFailed if R = 0 cannot be built, since all is compared with it.
     """
     _check_reference(work, family, device, settings)
@@ -59,7 +59,12 @@ def profile(
     while todo:
         size = group_size(family.weights_bytes)
         group, todo = todo[:size], todo[size:]
-        _run(_request(work, family, group, device, settings, timed), progress)
+        request = _request(work, family, group, device, settings, timed)
+        if worker is not None:
+            _run(request, worker, progress)
+        else:
+            with Worker() as own:
+                _run(request, own, progress)
         _check_reference(work, family, device, settings)
 
 
@@ -97,7 +102,7 @@ def latency_of(
     engine = engine_of(work, family, candidate_id, device, settings)
     if engine is None:
         return None
-    inputs = worker.latency_inputs(engine.sha256, settings.threads, settings.waiting, settings.pace_fps)
+    inputs = latency_inputs(engine.sha256, settings.threads, settings.waiting, settings.pace_fps)
     return store.read_matching(work.latency(device.id, candidate_id), LatencyProfile, inputs)
 
 
@@ -110,7 +115,7 @@ def failure_of(
 
 
 def _engine_inputs(family: Family, candidate_id: str, device: DeviceSpec, settings: Settings) -> Dict[str, str]:
-    return worker.engine_inputs(family.graph_sha256[candidate_id], family.weights_sha256, device, settings.threads)
+    return engine_inputs(family.graph_sha256[candidate_id], family.weights_sha256, device, settings.threads)
 
 
 def group_size(weights_bytes: int) -> int:
@@ -126,12 +131,12 @@ def _request(
     device: DeviceSpec,
     settings: Settings,
     timed: bool,
-) -> worker.Request:
-    def job(candidate_id: str) -> worker.Job:
+) -> Request:
+    def job(candidate_id: str) -> Job:
         graph = work.graph(family.form, candidate_id)
-        return worker.Job(candidate_id, graph, family.graph_sha256[candidate_id], family.weights_sha256)
+        return Job(candidate_id, graph, family.graph_sha256[candidate_id], family.weights_sha256)
 
-    return worker.Request(
+    return Request(
         device=device,
         engines=work.engines(device.id),
         latency=work.latencies(device.id) if timed else None,
@@ -144,10 +149,10 @@ def _request(
     )
 
 
-def _run(request: worker.Request, progress: Progress) -> None:
+def _run(request: Request, worker: Worker, progress: Progress) -> None:
     """One group, started again without a candidate whose build was killed."""
     while request.jobs:
-        outcome = _child(request, progress)
+        outcome = worker.do(request, progress)
         if outcome.exit_code == 0:
             return
         if outcome.building is None:
@@ -165,67 +170,10 @@ def _run(request: worker.Request, progress: Progress) -> None:
         request = request._replace(jobs=left)
 
 
-class _Outcome(NamedTuple):
-    exit_code: int
-    building: Optional[str]  # the candidate whose build was going on at the end
-    done: Tuple[str, ...]
-
-
-def _child(request: worker.Request, progress: Progress) -> _Outcome:
-    command = [sys.executable, "-m", "pomt_trt.device.worker"]
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([_package_root()] + _inherited_path()))
-    child = subprocess.Popen(  # Ctrl-C is for this process alone, which then ends the child
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
-    )
-    assert child.stdin is not None and child.stdout is not None
-    building: Optional[str] = None
-    done: List[str] = []
-    last = "built" if request.latency is None else "profiled"
-    asked = {job.candidate_id for job in request.jobs}
-    with child:
-        try:
-            child.stdin.write(json.dumps(store.to_json(request)).encode())
-            child.stdin.close()
-            for line in child.stdout:
-                event = json.loads(line.decode())
-                _raise_error(event)
-                building = event["id"] if event["event"] == "building" else None
-                finished = event["event"] in ("failed", last)
-                if finished:
-                    done.append(event["id"])
-                _show(event, progress, counts=finished and event["id"] in asked)
-        except BaseException:
-            child.kill()
-            raise
-    return _Outcome(child.returncode, building, tuple(done))
-
-
-def _raise_error(event: Dict[str, Any]) -> None:
-    """An error that the child explained is raised here as what it was."""
-    if event["event"] != "error":
-        return
-    error = PomtError(event["text"])
-    error.exit_code = event["exit_code"]
-    raise error
-
-
-def _show(event: Dict[str, Any], progress: Progress, counts: bool) -> None:
-    name, step = event["event"], progress.step if counts else progress.show
-    if name == "profiled":
-        step("{} {:.2f} ms {}".format(event["id"], event["latency_ms"], event["verdict"]))
-    elif name == "failed":
-        progress.message("{} cannot be built: {}".format(event["id"], event["reason"]))
-        step("")
-    elif name == "timing":
-        step(event["text"])
-    elif "id" in event:
-        step("{} {}".format(name, event["id"]))
-
-
-def _record_killed(request: worker.Request, outcome: _Outcome) -> None:
+def _record_killed(request: Request, outcome: Outcome) -> None:
     job = next(job for job in request.jobs + (request.reference,) if job.candidate_id == outcome.building)
     reason = "the build was ended by {}; if the system did it, memory ran out".format(_name_of(outcome.exit_code))
-    inputs = worker.engine_inputs(job.onnx_sha256, job.weights_sha256, request.device, request.threads)
+    inputs = engine_inputs(job.onnx_sha256, job.weights_sha256, request.device, request.threads)
     path = os.path.join(request.engines, job.candidate_id + ".failed.json")
     store.write_record(path, Failure(job.candidate_id, "build", reason), inputs)
 
@@ -243,11 +191,3 @@ def _name_of(exit_code: int) -> str:
     if exit_code >= 0:
         return "exit code {}".format(exit_code)
     return "signal {} ({})".format(-exit_code, signal.Signals(-exit_code).name)
-
-
-def _package_root() -> str:
-    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-
-def _inherited_path() -> List[str]:
-    return [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []

@@ -1,8 +1,9 @@
-"""The child process that builds and times one group of candidates: `python -m pomt_trt.device.worker`.
+"""The child process that builds and times groups of candidates: `python -m pomt_trt.device.worker`.
 
-Reads one Request as JSON from stdin, writes Engine, LatencyProfile and Failure records, and reports events as JSON
-lines on stdout. On the machine that runs engines, without torch. A process of its own, so that the memory of a build is
-given back, and being killed for it costs one candidate, not the run. Leaves out which candidates are worth a build.
+Reads Requests as JSON lines from stdin until it ends, writes Engine, LatencyProfile and Failure records, and reports
+events as JSON lines on stdout, `done` after each request. On the machine that runs engines, without torch. A process of
+its own, so that the memory of a build is given back, and being killed for it costs one candidate, not the run. Leaves
+out which candidates are worth a build.
 """
 
 import ctypes
@@ -49,11 +50,12 @@ class Request(NamedTuple):
 
 
 def main() -> int:
-    """Does the request on stdin."""
+    """Does the requests on stdin."""
     _end_with_parent()
-    request = store.from_json(Request, json.loads(sys.stdin.read()))
     try:
-        _work(request)
+        for line in sys.stdin:
+            _work(store.from_json(Request, json.loads(line)))
+            _report("done")
     except PomtError as error:
         _report("error", text=str(error), exit_code=error.exit_code)
         return error.exit_code

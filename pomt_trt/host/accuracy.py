@@ -5,6 +5,7 @@ Runtime. On the workstation. Leaves out latency, and which candidate would be wo
 """
 
 import contextlib
+import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,6 +70,7 @@ class Estimator:
             for candidate, found, margin in zip(chunk, logits, margins):
                 paired = agreement.paired(self._kind, self._reference_logits, found, labels, candidate.id, "host-fp32")
                 yield Estimated(candidate, paired, found[golden], margin[golden])
+            _give_back_memory()
 
     def _logits(
         self, modules: Sequence[surgery.ReducedViT], progress: Callable[[str], None]
@@ -122,6 +124,16 @@ def _one_thread_a_batch() -> Iterator[ThreadPoolExecutor]:
             yield pool
     finally:
         torch.set_num_threads(threads)
+
+
+def _give_back_memory() -> None:
+    """Returns freed memory to the system.
+
+    glibc keeps what many threads have freed: seen to grow by 4 MB a candidate (DeiT-S), beside engines that need it.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def verify(plan: export.Plan, done: Estimated, images: Images, folder: Path) -> float:

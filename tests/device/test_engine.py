@@ -202,8 +202,10 @@ def test_weights_are_copied_where_links_fail(source, folder, monkeypatch):
 
 def test_a_pool_is_shared_only_where_the_release_can(monkeypatch):
     asked = []
+    monkeypatch.setattr(ort, "_pools", [])
     monkeypatch.setattr(runtime, "set_global_thread_pool_sizes", lambda *sizes: asked.append(sizes), raising=False)
     assert engine.share_threads("onnxruntime", 3) and asked == [(3, 1)]
+    assert engine.share_threads("onnxruntime", 3) and asked == [(3, 1)]  # once, for good
     monkeypatch.delattr(runtime, "set_global_thread_pool_sizes")
     assert not engine.share_threads("onnxruntime", 3)
 

@@ -110,7 +110,7 @@ def test_what_is_finished_is_skipped(graphs, run, device, monkeypatch):
     made = graphs({0: "r000", 4: "r004"})
     run(made)
     before = stamps(made.work.engines(device.id)), stamps(made.work.latencies(device.id))
-    monkeypatch.setattr(profiling, "_child", None)  # no process is started
+    monkeypatch.setattr(profiling, "Worker", None)  # no process is started
     assert run(made).steps == 2
     assert before == (stamps(made.work.engines(device.id)), stamps(made.work.latencies(device.id)))
 
@@ -193,7 +193,7 @@ def test_a_candidate_that_cannot_be_built_is_known_and_not_tried_again(graphs, r
     failure = profiling.failure_of(made.work, made.family, "r004", device, SETTINGS)
     assert failure.stage == "build" and "cannot build" in failure.reason
     assert profiling.latency_of(made.work, made.family, "r008", device, SETTINGS) is not None
-    monkeypatch.setattr(profiling, "_child", None)
+    monkeypatch.setattr(profiling, "Worker", None)
     run(made)
 
 
@@ -210,7 +210,7 @@ def test_without_r0_nothing_can_be_compared_and_the_way_out_is_told(graphs, run,
     told = "R = 0 cannot be built, and everything is compared with it: .*delete .*r000.failed.json, and run the same"
     with pytest.raises(BuildFailed, match=told):
         run(made)
-    monkeypatch.setattr(profiling, "_child", None)
+    monkeypatch.setattr(profiling, "Worker", None)
     with pytest.raises(BuildFailed, match=told):  # known, so nothing is started
         run(made)
 

@@ -49,6 +49,7 @@ def run(request, status=0):
     out, err = child.communicate(json.dumps(store.to_json(request)).encode())
     assert (child.returncode, err.decode()) == (status, "")
     events = [json.loads(line) for line in out.decode().splitlines()]
+    assert status or events.pop() == {"event": "done"}
     return [event for event in events if event["event"] != "timing"]
 
 

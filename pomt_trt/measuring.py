@@ -119,10 +119,22 @@ class _Loop:
             points={row.tokens_after: self._point(row) for row in rows if row.status in ("measured", "failed")},
             accuracy={row.tokens_after: row.accuracy for row in rows if row.accuracy is not None},
             accuracy_on_demand=self._workstation is not None,
+            accuracy_slack=self._slack() if self._workstation is not None else 0.0,
             batch_size=self._reference.batch_size,
             max_builds=budget.max_builds,
             out_of_time=time.monotonic() > self._deadline_s,
         )
+
+    def _slack(self) -> float:
+        """The largest standard error of a drop within the constraint: estimates on some images fall with no regularity."""
+        limit = self._choice.max_accuracy_drop
+        known = [(row.accuracy_drop, row.accuracy_drop_ci) for row in self._rows.values() if row.removed]
+        errors = [
+            (ci[1] - ci[0]) / (2 * 1.96)
+            for drop, ci in known
+            if drop is not None and ci is not None and (limit is None or drop <= limit)
+        ]
+        return max(errors, default=0.0)
 
     def _point(self, row: Row) -> Point:
         if row.latency_ms is None or row.latency_ci_ms is None:

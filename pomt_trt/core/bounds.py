@@ -60,6 +60,7 @@ class State(NamedTuple):
     points: Dict[int, Point]
     accuracy: Dict[int, float]
     accuracy_on_demand: bool = False  # one machine: accuracies can be asked for; board: all are there beforehand
+    accuracy_slack: float = 0.0  # how far an unknown accuracy may lie above the next known one: estimates wander
     batch_size: int = 1
     builds_vary: bool = False  # whether two builds of one candidate differ (TensorRT), so that rebuilding tells more
     max_builds: Optional[int] = None
@@ -90,11 +91,11 @@ class View:
         return tokens in self.state.points and self.state.points[tokens].failed
 
     def accuracy(self, tokens: int) -> float:
-        """Accuracy of a count; where unknown the most it can be: that of the next known count above."""
+        """Accuracy of a count; where unknown the most it can be: that of the next known count above, and the slack."""
         if tokens in self.state.accuracy:
             return self.state.accuracy[tokens]
         above = bisect.bisect_right(self.known_accuracy, tokens)
-        return self.state.accuracy[self.known_accuracy[above]]
+        return self.state.accuracy[self.known_accuracy[above]] + self.state.accuracy_slack
 
     def may_keep_accuracy(self, tokens: int) -> bool:
         """Whether a count can be within the accuracy constraint; unknown ones below a known failure cannot."""

@@ -34,11 +34,7 @@ class Gap(NamedTuple):
 
 
 def next_bracket(view: View) -> Optional[Asked]:
-    """What to build, rebuild or time next, or None when every edge that could be chosen is bracketed.
-
-    While no step at all is significant the search goes on below the accuracy constraint, since the rule then becomes
-    another one (fastest-within).
-    """
+    """What to build, rebuild or time next, or None when every edge that could be chosen is bracketed."""
     if not view.admissible:
         return None
     steps = found_steps(view)
@@ -51,11 +47,8 @@ def next_bracket(view: View) -> Optional[Asked]:
 
 
 def _ends(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked]:
-    """The top of the curve; without any step its lowest count too."""
-    for tokens in (view.admissible[0],) if steps else (view.admissible[0], view.grid[-1]):
-        if tokens not in view.state.points:
-            return "build", tokens, "an end of the curve"
-    return None
+    tokens = view.admissible[0]
+    return None if tokens in view.state.points else ("build", tokens, "the upper end of the curve")
 
 
 def _narrow(view: View, steps: Tuple[Step, ...], limit: float) -> Optional[Asked]:
@@ -110,7 +103,7 @@ def _wanted(view: View, steps: Tuple[Step, ...], limit: float) -> List[Gap]:
     for gap in gaps(view):
         wide = len(gap.inside) + 1 > room and gap.drop > SUSPICIOUS
         hides = (wide or gap.excess > _suspicious(view, gap)) and gap.ratio <= limit
-        if gap.inside and (gap.below == best or hides and (gap.ratio < math.inf or not steps)):
+        if gap.inside and (gap.below == best or hides and gap.ratio < math.inf):
             found.append(gap)
     return found
 

@@ -262,7 +262,7 @@ class Selection(NamedTuple):
     """Which candidate, by which rule, and why not the others."""
 
     rule: str  # as asked for
-    rule_used: str  # fastest-within where the step rule found no step
+    rule_used: str  # fastest-within where the step rule found no edge that it may choose
     device_id: str
     accuracy_kind: str
     accuracy_source: str

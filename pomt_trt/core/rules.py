@@ -107,17 +107,17 @@ def _unmet(problem: Problem) -> str:
 
 
 def _step(allowed: Sequence[Entry], problem: Problem) -> Choice:
-    """The smallest loss per gain over the edges of significant steps; where intervals overlap, the larger gain."""
-    if not problem.edges:
-        return _instead(allowed, problem, "no step is significant: the step rule acts as fastest-within")
+    """The smallest loss per gain over the edges of significant steps; where intervals overlap, the larger gain.
+
+    Where no edge may be chosen there is no step in reach, and all candidates in reach compete: steps beyond the
+    constraints must not decide, since whether they are found is a matter of how far one looked.
+    """
     least_ms = problem.min_gain * problem.unreduced.latency_ms
     edges = [e for e in allowed if e.tokens in problem.edges and e.removed and problem.gain_ms(e) >= least_ms]
-    if not edges and problem.unreduced not in allowed:
-        return _instead(allowed, problem, "R = 0 and every edge break a constraint: taken as fastest-within")
     if not edges:
-        reason = "no edge of a significant step is both within the constraints and {:.0f} % faster"
-        reason = reason.format(100 * problem.min_gain)
-        return Choice(problem.unreduced, reason, lambda e: _not_eligible(e, problem), "step")
+        text = "edge of a significant step is both within the constraints and {:.0f} % faster"
+        found = text.format(100 * problem.min_gain) if problem.edges else "step is significant"
+        return _fastest(allowed, problem)._replace(notes=("no {}: the step rule acts as fastest-within".format(found),))
     best = min(edges, key=lambda e: (problem.loss_per_gain(e), -problem.gain_ms(e), -e.tokens))
     limit = problem.loss_per_gain_ci(best)[1]
     tied = [e for e in edges if e is best or problem.loss_per_gain_ci(e)[0] <= limit]
@@ -142,11 +142,6 @@ def _not_eligible(entry: Entry, problem: Problem) -> str:
     if entry.tokens not in problem.edges:
         return "not the edge of a significant step"
     return "edge of a step, but not {:.0f} % faster than R = 0".format(100 * problem.min_gain)
-
-
-def _instead(allowed: Sequence[Entry], problem: Problem, note: str) -> Choice:
-    choice = _fastest(allowed, problem)
-    return choice._replace(notes=(note,))
 
 
 def _utility(allowed: Sequence[Entry], problem: Problem) -> Choice:

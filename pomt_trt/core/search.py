@@ -92,12 +92,12 @@ def _first(state: State) -> Optional[SearchStep]:
     if top not in state.accuracy:
         return Request("accuracy", top, "everything is compared with R = 0")
     if state.accuracy_on_demand and state.goal.max_accuracy_drop is not None:
-        return _frontier(state, state.accuracy[top] - state.goal.max_accuracy_drop - ROUNDING)
+        return _frontier(state, state.accuracy[top] - state.goal.max_accuracy_drop - state.accuracy_slack - ROUNDING)
     return None
 
 
 def _frontier(state: State, least: float) -> Optional[Request]:
-    """Bisects for the lowest count within the accuracy constraint."""
+    """Bisects for the lowest count within the accuracy constraint, give or take what estimates wander."""
     kept = [i for i, t in enumerate(state.grid) if state.accuracy.get(t, -1.0) >= least]
     lost = [i for i, t in enumerate(state.grid) if state.accuracy.get(t, 2.0) < least]
     low, high = max(kept), min([i for i in lost if i > max(kept)] + [len(state.grid)])

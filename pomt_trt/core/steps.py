@@ -18,7 +18,7 @@ import numpy as np
 
 from pomt_trt.core.records import Interval, Step
 
-MIN_DROP = 0.02  # of the latency before it: a smaller step is not worth a name
+MIN_DROP = 0.025  # of the latency before it: steps of 3 % are meant, as far as noise lets one see them
 SIGNIFICANCE = 0.003  # of a step, over all gaps of the curve together
 NOISE_FLOOR = 0.001  # relative: no interval is believed to be narrower than this
 SINGLE_SIGMA = 3.5  # how far a single count must stand out from each of its neighbours

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from pomt_trt.core.stats import StoppingRule
 from pomt_trt.device import board, engine, latency
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+REPORT_EVERY_S = 1.0
 
 
 class Job(NamedTuple):
@@ -167,9 +168,8 @@ def _profile(request: Request, engines: List[Engine]) -> None:
         skipped = 1 if known else 0
         before = board.read(clocks.wall)
         rule = StoppingRule(max_s=request.max_s)
-        stopped = latency.time_group(
-            members[skipped:], members[0], rule, clocks, modes.pace_fps, lambda text: _report("timing", text=text)
-        )
+        told = _Seldom(clocks.wall)
+        stopped = latency.time_group(members[skipped:], members[0], rule, clocks, modes.pace_fps, told)
         seen = board.contention(before, board.read(clocks.wall))
     finally:
         for runner in runners:
@@ -185,6 +185,18 @@ def _profile(request: Request, engines: List[Engine]) -> None:
             contention=seen,
         )
         _write_profile(request, record, result)
+
+
+class _Seldom:
+    """Reports how far timing is, but seldom: each report wakes the parent, which takes a processor from the engine."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._last_s = clock, clock()
+
+    def __call__(self, text: str) -> None:
+        if self._clock() - self._last_s >= REPORT_EVERY_S:
+            self._last_s = self._clock()
+            _report("timing", text=text)
 
 
 def _write_profile(request: Request, record: Engine, result: LatencyProfile) -> None:

@@ -272,3 +272,19 @@ def test_equal_latencies_choose_r0():
     for rule in ("step", "utility", "fastest-within", "best-within"):
         state, _ = searched(lambda tokens: 5.0, Goal(rule))
         assert choose(state).chosen.removed == 0
+
+
+@pytest.mark.parametrize("slack, chosen", [(0.0, 192), (0.004, 144)])
+def test_accuracies_that_wander_around_the_constraint_are_looked_for_below_the_first_that_fails(slack, chosen):
+    accuracy = {t: 0.7885 if 144 < t < 192 else accuracy_at(t) - 0.02 * (t < 144) for t in GRID}
+    accuracy[197] = 0.8
+    start = State(GRID, Goal("fastest-within", max_accuracy_drop=0.01), {}, {}, accuracy_on_demand=True)
+    state, _ = drive(start._replace(accuracy_slack=slack), exact(stairs), accuracy, next_candidate)
+    assert choose(state).chosen.tokens_after == chosen
+
+
+def test_the_chosen_edge_is_known_to_the_count_even_where_counts_above_it_lose_more():
+    accuracy = {t: accuracy_at(t) - 0.002 * (t == 177) for t in GRID}
+    curve = exact(lambda tokens: stairs(tokens, edges=(177,)))
+    state, _ = drive(State(GRID, Goal("step"), {}, accuracy), curve, {}, next_candidate)
+    assert choose(state).chosen.tokens_after == 177

@@ -56,8 +56,10 @@ def test_step_rule_breaks_ties_of_overlapping_intervals_by_the_larger_gain():
     assert "tied" in [r for r in selection.rows if r.id == "r020"][0].why
 
 
-def test_step_rule_wants_the_least_gain():
-    assert chosen(steps=[step(20)], min_gain=0.2) == "r000"
+def test_step_rule_wants_the_least_gain_and_without_such_an_edge_takes_the_fastest():
+    selection = choose(steps=[step(20)], min_gain=0.2)
+    assert (selection.rule_used, selection.chosen.id) == ("fastest-within", "r060")
+    assert "no edge of a significant step is both within the constraints and 20 % faster" in selection.notes[0]
 
 
 def test_step_rule_without_steps_is_fastest_within_and_says_so():
@@ -68,7 +70,7 @@ def test_step_rule_without_steps_is_fastest_within_and_says_so():
 
 def test_edges_beyond_the_accuracy_constraint_are_not_chosen():
     selection = choose(steps=[step(90)])
-    assert selection.chosen.id == "r000"
+    assert selection.chosen.id == "r060"
     assert "accuracy drop 10.00 points exceeds 1.00" in selection.rows[-1].why
 
 

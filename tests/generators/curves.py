@@ -150,19 +150,25 @@ def timings(level_ms: float, noise: Noise, seed: int, tokens: int, take: int, ro
     return np.asarray(np.round(runs / noise.tick_ms) * noise.tick_ms if noise.tick_ms else runs)
 
 
-def true_choice(curve: Truth, rule: str, alpha: float, max_drop: Optional[float], min_gain: float = 0.05) -> int:
-    """The count the rule picks on the noise-free curve, edges and valleys being known; R = 0 where none is eligible."""
+def true_choice(curve: Truth, rule: str, alpha: float, max_drop: Optional[float]) -> int:
+    """The count the rule picks on the noise-free curve, edges and valleys being known."""
+    edge = true_edge(curve, max_drop) if rule == "step" else None
+    if edge is not None:
+        return edge
     relative, drop = curve.latency_ms / curve.latency_ms[0], curve.accuracy[0] - curve.accuracy
     allowed = np.ones(len(drop), dtype=bool) if max_drop is None else drop <= max_drop + 1e-9
-    if rule == "step" and not curve.edges and not curve.valleys:
-        rule = "fastest-within"
-    if rule == "fastest-within":
+    if rule != "utility":
         return curve.grid[int(np.argmin(np.where(allowed, relative, np.inf)))]
-    if rule == "utility":
-        value = alpha * (1 - relative) + (1 - alpha) * curve.accuracy / curve.accuracy[0]
-        return curve.grid[int(np.argmax(np.where(allowed, value, -np.inf)))]
-    at = np.isin(curve.grid, curve.edges + curve.valleys) & allowed & (1 - relative >= min_gain)
+    value = alpha * (1 - relative) + (1 - alpha) * curve.accuracy / curve.accuracy[0]
+    return curve.grid[int(np.argmax(np.where(allowed, value, -np.inf)))]
+
+
+def true_edge(curve: Truth, max_drop: Optional[float], min_gain: float = 0.05) -> Optional[int]:
+    """The edge that the step rule picks on the noise-free curve; None where none may be picked."""
+    relative, drop = curve.latency_ms / curve.latency_ms[0], curve.accuracy[0] - curve.accuracy
+    at = np.isin(curve.grid, curve.edges + curve.valleys) & (1 - relative >= min_gain)
+    at &= True if max_drop is None else drop <= max_drop + 1e-9
     if not at.any():
-        return curve.grid[0]
+        return None
     ratio = np.where(at, np.maximum(0, drop) / np.maximum(1 - relative, 1e-9), np.inf)
     return curve.grid[int(np.lexsort((relative, ratio))[0])]

@@ -36,6 +36,7 @@ CORE_WITH_NUMPY = {
     "bounds",
     "brackets",
     "curve",
+    "parity",
     "replay",
     "rounds",
     "search",

@@ -1,0 +1,187 @@
+"""Core of the Builder: from a parsed network to a plan, or to None and a reason in the logger.
+
+It checks what TensorRT checks of our way of building: strong typing against precision flags, precision pinned on layers
+of integers, and a half precision that the device lacks. Tactics, speed and numbers are no subject here.
+"""
+
+import os
+import random
+import signal
+import time
+from typing import Any, Dict, List
+
+from . import layers, plan
+from .basics import say
+from .config import ConfigCore, device_header
+from .network import NetworkCore
+from .tables import MISSING
+
+_STEPS = 10
+_PRECISIONS = ("FP16", "BF16", "INT8", "FP8", "INT4", "FP4", "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS")
+_FUSES_FROM = (7, 5)  # compute capability with kernels of fused attention; releases with INormalizationLayer have them
+
+
+class BuilderCore:
+    """A Builder."""
+
+    def __init__(self, trt: Any, wrapper: Any, logger: Any) -> None:
+        self._trt, self._wrapper, self.logger = trt, wrapper, logger
+        self.error_recorder = self.gpu_allocator = None
+        self.max_threads, self.max_batch_size, self.max_DLA_batch_size, self.num_DLA_cores = 1, 1, 1, 0
+        capability = trt._board.device.compute_capability
+        self.platform_has_fast_fp16 = capability >= (5, 3)
+        self.platform_has_fast_int8 = capability > (6, 2)
+        self.platform_has_tf32 = capability >= (8, 0)
+
+    def create_network(self, flags: int = 0) -> Any:
+        known = sum({1 << flag.value for flag in self._trt.NetworkDefinitionCreationFlag.__members__.values()})
+        if int(flags) & ~known:
+            say(self.logger, "ERROR", "createNetworkV2: flags {} are not known".format(int(flags)))
+            return None
+        return self._trt._wrap("INetworkDefinition", NetworkCore(self._trt, self._wrapper, int(flags)))
+
+    def create_builder_config(self) -> Any:
+        return self._trt._wrap("IBuilderConfig", ConfigCore(self._trt, self.logger))
+
+    def create_optimization_profile(self) -> Any:
+        return self._trt._wrap("IOptimizationProfile", None)
+
+    def is_network_supported(self, network: Any, config: Any) -> bool:
+        return not self._refusal(network._core, config._core)
+
+    def reset(self) -> None:
+        """Nothing is kept."""
+
+    def build_engine(self, network: Any, config: Any) -> Any:
+        blob = self.build_serialized_network(network, config)
+        return None if blob is None else self._trt.Runtime(self.logger).deserialize_cuda_engine(blob)
+
+    build_engine_with_config = build_engine
+
+    def build_serialized_network(self, network: Any, config: Any, kernel_text: Any = MISSING) -> Any:
+        """An IHostMemory, or None with the reason in the logger."""
+        net, settings, board = network._core, config._core, self._trt._board
+        refusal = self._refusal(net, settings)
+        if refusal:
+            say(self.logger, "ERROR", refusal)
+            return None
+        path = net.source.path
+        if board.fault("out-of-memory", path) is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if not self._progress(settings) or board.fault("none-build", path) is not None:
+            name = net.source.model.nodes[-1].name
+            text = "Could not find any implementation for node {{ForeignNode[{}]}} due to insufficient workspace."
+            say(self.logger, "ERROR", "Error Code 10: Internal Error ({})".format(text.format(name)))
+            return None
+        return self._trt.IHostMemory(plan.pack(self._plan(net, settings)))
+
+    def _refusal(self, net: NetworkCore, config: ConfigCore) -> str:
+        """Why this cannot be built; empty where it can."""
+        if net.source is None or not len(net):
+            return "Error Code 4: Internal Error (Network must have at least one output)"
+        if net.strongly_typed:
+            wrong = [name for name in _PRECISIONS if config.has(name)]
+            pinned = [layer.name for layer in net if getattr(layer._core, "precision_is_set", False)]
+            if wrong or pinned:
+                return "Error Code 4: API Usage Error (strongly typed networks take no {})".format(
+                    ", ".join(wrong) or "precision of layers, as set for " + pinned[0]
+                )
+        for layer in net:
+            if layer._core.precision_is_set and layer._core.computes_integers():
+                text = "Error Code 4: Internal Error ({}: precision is set to float, the output is of another type)"
+                return text.format(layer.name)
+        return ""
+
+    def _progress(self, config: ConfigCore) -> bool:
+        """Goes through the steps of a build; False where a monitor cancels it."""
+        seconds = float(self._trt._board.fault("slow-build") or 0)
+        monitor = config.progress_monitor
+        if monitor is not None:
+            monitor.phase_start("Building Engine", None, _STEPS)
+        going_on = True
+        for step in range(_STEPS):
+            time.sleep(seconds / _STEPS)
+            if monitor is not None and monitor.step_complete("Building Engine", step) is False:
+                going_on = False
+                break
+        if monitor is not None:
+            monitor.phase_finish("Building Engine")
+        return going_on
+
+    def _plan(self, net: NetworkCore, config: ConfigCore) -> plan.Plan:
+        assert net.source is not None
+        model, board = net.source.model, self._trt._board
+        precisions = self._precisions(net, config)
+        by_tensor = {name: precisions[layer.name] for layer in net for name in layer._core.record.outputs}
+        header = dict(
+            device_header(board),
+            release=board.table.release,
+            name=net.name,
+            io=[[each.name, True, net.types[each.name], each.shape] for each in model.inputs]
+            + [[each.name, False, net.types[each.name], each.shape] for each in model.outputs],
+            flags=[name for name in self._trt.BuilderFlag.__members__ if config.has(name)],
+            strongly_typed=net.strongly_typed,
+            verbosity=config.profiling_verbosity.name,
+            optimization_level=config.builder_optimization_level,
+            avg_timing_iterations=config.avg_timing_iterations,
+            workspace_bytes=self._workspace(config),
+            timing_cache=self._use_cache(net, config),
+            pinned=[layer.name for layer in net if getattr(layer._core, "precision_is_set", False)],
+            layers=[self._described(layer, precisions) for layer in net],
+            tensors=by_tensor,
+            fused=self._fused(net, by_tensor),
+            extra_ms=random.SystemRandom().uniform(0, float(board.fault("build-noise") or 0)),
+            path=net.source.path,
+        )
+        folder = os.path.dirname(net.source.path)
+        files = {}
+        for name in model.external_files:
+            with open(os.path.join(folder, name), "rb") as file:
+                files[name] = file.read()
+        return plan.Plan(header, net.source.blob, files)
+
+    def _precisions(self, net: NetworkCore, config: ConfigCore) -> Dict[str, str]:
+        """Name of the type that each layer computes in."""
+        half = config.has("FP16") and not net.strongly_typed
+        obeyed = config.has("OBEY_PRECISION_CONSTRAINTS") or config.has("PREFER_PRECISION_CONSTRAINTS")
+        kinds = {}
+        for layer in net:
+            core = layer._core
+            kinds[layer.name] = core.get_output(0).dtype.name if core.num_outputs else "FLOAT"
+            if half and kinds[layer.name] == "FLOAT":
+                kinds[layer.name] = core.precision.name if obeyed and core.precision_is_set else "HALF"
+        return kinds
+
+    def _described(self, layer: Any, precisions: Dict[str, str]) -> Dict[str, Any]:
+        record = layer._core.record
+        return {
+            "name": layer.name,
+            "kind": record.kind,
+            "inputs": record.inputs,
+            "outputs": record.outputs,
+            "nodes": record.nodes,
+            "precision": precisions[layer.name],
+        }
+
+    def _fused(self, net: NetworkCore, precisions: Dict[str, str]) -> List[List[str]]:
+        capable = self._trt._board.device.compute_capability >= _FUSES_FROM
+        if net.source is None or not capable or not hasattr(self._trt, "INormalizationLayer"):
+            return []
+        return layers.fused_attention(net.source.model, lambda name: precisions.get(name) in ("HALF", "BF16"))
+
+    def _workspace(self, config: ConfigCore) -> int:
+        if hasattr(self._trt, "MemoryPoolType"):
+            workspace = self._trt.MemoryPoolType.WORKSPACE
+            if workspace in config.pools or not hasattr(self._trt.IBuilderConfig, "max_workspace_size"):
+                return config.get_memory_pool_limit(workspace)
+        return getattr(config, "max_workspace_size", 0)
+
+    def _use_cache(self, net: NetworkCore, config: ConfigCore) -> Dict[str, int]:
+        """Looks every kind of layer up in the cache and adds what it lacks; how many were and were not there."""
+        if config.cache is None:
+            return {"hits": 0, "misses": 0}
+        tactics = config.cache._core.tactics
+        keys = {"{} {}".format(layer._core.record.kind, len(layer._core.record.inputs)) for layer in net}
+        missing = keys - set(tactics)
+        tactics.update({key: 1 for key in missing})
+        return {"hits": len(keys) - len(missing), "misses": len(missing)}

@@ -1,0 +1,117 @@
+"""From ONNX nodes to TensorRT's layers: their kinds and the data types of their tensors.
+
+Any machine, Python 3.6. Knows only what bookkeeping needs: one layer a node and one a constant, where TensorRT makes
+helpers besides; types follow the graph, as in a strongly typed network; shapes are not inferred.
+"""
+
+from typing import Any, Dict, List, NamedTuple
+
+from .onnx_file import Model, Node
+
+_KINDS = {
+    "CONVOLUTION": "Conv",
+    "MATRIX_MULTIPLY": "MatMul Gemm",
+    "ELEMENTWISE": "Add Sub Mul Div Pow Max Min Mod And Or Xor Equal Greater Less",
+    "UNARY": "Sqrt Erf Neg Exp Log Abs Ceil Floor Not Reciprocal Round Sin Cos IsInf",
+    "ACTIVATION": "Relu Sigmoid Tanh Gelu Clip LeakyRelu Elu Softplus",
+    "REDUCE": "ReduceMax ReduceMean ReduceMin ReduceSum ReduceProd ReduceL2 GlobalAveragePool",
+    "SHUFFLE": "Reshape Transpose Flatten",
+    "SLICE": "Slice Split Expand",
+    "GATHER": "Gather GatherElements GatherND",
+    "TOPK": "TopK ArgMax ArgMin",
+    "CONCATENATION": "Concat",
+    "SOFTMAX": "Softmax LogSoftmax",
+    "CONSTANT": "Constant",
+    "FILL": "ConstantOfShape Range",
+    "SHAPE": "Shape Size",
+    "SELECT": "Where",
+    "EINSUM": "Einsum",
+    "IDENTITY": "Identity Dropout Cast",
+    "NORMALIZATION": "LayerNormalization InstanceNormalization GroupNormalization",
+    "SQUEEZE": "Squeeze",
+    "UNSQUEEZE": "Unsqueeze",
+    "NON_ZERO": "NonZero",
+    "ONE_HOT": "OneHot",
+}
+_KIND = {operator: kind for kind, operators in _KINDS.items() for operator in operators.split()}
+_OLD = {"SQUEEZE": "SHUFFLE", "UNSQUEEZE": "SHUFFLE"}  # before those were layers of their own
+_COMPARING = {"Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "IsInf", "IsNaN"}
+_ONNX_TYPES = {1: "FLOAT", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF", 16: "BF16"}
+
+
+class Layer(NamedTuple):
+    """A layer before anybody has set anything of it."""
+
+    name: str
+    kind: str  # name of its LayerType
+    inputs: List[str]
+    outputs: List[str]
+    nodes: List[str]  # names of the ONNX nodes it comes from
+
+
+def of_model(model: Model, kinds: Dict[str, Any]) -> List[Layer]:
+    """The layers of a graph; `kinds` are the layer types that the release has."""
+    layers, used = [], {name for node in model.nodes for name in node.inputs}
+    for name in model.initialisers:
+        if name in used:
+            layers.append(Layer(name, "CONSTANT", [], [name], []))
+    seen: Dict[str, int] = {}
+    for node in model.nodes:
+        name = node.name or "node_of_" + node.outputs[0]
+        seen[name] = seen.get(name, -1) + 1
+        unique = "{}_{}".format(name, seen[name]) if seen[name] else name
+        layers.append(Layer(unique, _kind(node, kinds), list(filter(None, node.inputs)), node.outputs, [name]))
+    return layers
+
+
+def _kind(node: Node, kinds: Dict[str, Any]) -> str:
+    if node.operator == "Cast" and "CAST" in kinds:
+        return "CAST"
+    kind = _KIND.get(node.operator, "PLUGIN_V2")
+    return kind if kind in kinds else _OLD.get(kind, "PLUGIN_V2")
+
+
+def tensor_types(model: Model, has_int64: bool) -> Dict[str, str]:
+    """Name of the data type of every tensor; INT64 becomes INT32 where the release has none."""
+    types = {tensor.name: tensor.type for tensor in model.inputs}
+    types.update({name: tensor.type for name, tensor in model.initialisers.items()})
+    for node in model.nodes:
+        for number, output in enumerate(node.outputs):
+            types[output] = _output_type(node, number, types)
+    narrow = {"INT64": "INT64" if has_int64 else "INT32", "DOUBLE": "FLOAT"}
+    return {name: narrow.get(kind, kind) for name, kind in types.items()}
+
+
+def _output_type(node: Node, number: int, types: Dict[str, str]) -> str:
+    if node.operator == "Cast":
+        return _ONNX_TYPES.get(node.attributes.get("to", 1), "FLOAT")
+    if node.operator in ("Constant", "ConstantOfShape"):
+        value = node.attributes.get("value")
+        return value.type if value is not None else "FLOAT"
+    if node.operator in ("Shape", "Size", "ArgMax", "ArgMin", "NonZero") or (node.operator == "TopK" and number):
+        return "INT64"
+    if node.operator in _COMPARING:
+        return "BOOL"
+    source = 1 if node.operator == "Where" else 0
+    return types.get(node.inputs[source], "FLOAT") if len(node.inputs) > source else "FLOAT"
+
+
+def fused_attention(model: Model, half: Any) -> List[List[str]]:
+    """Names of the nodes of each attention block that may run as one kernel: MatMul, Softmax, MatMul in a row.
+
+    Args:
+        half: says of a tensor's name whether it is computed in 16 bits; attention in fp32 is never fused.
+    """
+    readers: Dict[str, List[Node]] = {}
+    producers = {output: node for node in model.nodes for output in node.outputs}
+    for node in model.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    blocks = []
+    for node in model.nodes:
+        scores = producers.get(node.inputs[0]) if node.operator == "Softmax" else None
+        after = readers.get(node.outputs[0], [])
+        alone = [each.operator for each in after] == ["MatMul"] and len(readers[node.inputs[0]]) == 1
+        if scores is not None and scores.operator == "MatMul" and alone and half(node.outputs[0]):
+            blocks.append([each.name or "node_of_" + each.outputs[0] for each in (scores, node, after[0])])
+    return blocks

@@ -59,7 +59,7 @@ def locate(rounds: Rounds, drift: Optional[Sequence[float]] = None, seed: int = 
     Args:
         rounds: one row a round, each a few back-to-back runs; any unit. Rows may differ in length; samples that are
             not positive and finite (a clock that stepped back) are left out.
-        drift: for each round, the reference's level in it over its median level; None: no drift.
+        drift: for each round, how much slower the machine was (slow_drift); None: no drift.
         seed: of the bootstrap, which draws blocks of successive rounds.
     Raises: UnstableMeasurement where no sample is usable.
     """
@@ -134,31 +134,34 @@ def core_noise(rounds: Rounds) -> float:
     return float(1 - low / middle)
 
 
-def slow_drift(drift: Sequence[float]) -> np.ndarray:
-    """Factor per round, around 1, by which everything was slower than usual; exactly 1 where that is only noise.
+def slow_drift(levels: Sequence[float]) -> Tuple[float, ...]:
+    """Factor per round by which the machine was slower than in its fast state; exactly 1 where that is only noise.
 
-    The reference is itself timed a few times a round, and dividing by it as it is would add its noise to every sample.
-    So its running median is taken, and believed only where that moves twice as much as its own noise explains.
+    To be had once for all that ran in these rounds: members that were sampled in different parts of them are then told
+    in the same state of the machine.
+
+    Args:
+        levels: of a reference, one a round, in any unit. It is itself timed a few times a round, and dividing by it
+            as it is would add its noise to every sample. So its running median is taken, and believed only where that
+            moves twice as much as its own noise explains.
     """
-    raw = np.asarray(drift, dtype=float)
-    raw = np.where(np.isfinite(raw) & (raw > 0), raw, 1.0)
+    raw = np.asarray(levels, dtype=float)
+    usable = np.isfinite(raw) & (raw > 0)
+    if not usable.any():
+        return (1.0,) * len(raw)
+    raw = np.where(usable, raw, np.median(raw[usable]))
     padded = np.pad(raw, DRIFT_WINDOW_ROUNDS // 2, mode="edge")
     smooth = np.median(np.stack([padded[i : i + len(raw)] for i in range(DRIFT_WINDOW_ROUNDS)]), axis=0)
     noise = 1.48 * np.median(np.abs(raw - smooth)) * 1.25 / math.sqrt(DRIFT_WINDOW_ROUNDS)
-    factors = smooth / np.median(smooth)
-    return np.asarray(factors if np.std(factors) > 2 * noise else np.ones(len(raw)))
+    factors = smooth / np.percentile(smooth, 100 * START_QUANTILE)
+    return tuple(factors.tolist()) if np.std(smooth) > 2 * noise else (1.0,) * len(raw)
 
 
 def _undrifted(samples: Samples, drift: Optional[Sequence[float]]) -> Samples:
-    """Samples over the slow drift of their round; rounds far off are left out while a quarter of the samples stays.
-
-    Where drift is so large that it is contention, the machine's fast state is what counts, not its median one.
-    """
+    """Samples over the drift of their round; rounds far off are left out while a quarter of the samples stays."""
     if drift is None or not len(drift):
         return samples
-    (values, index), factors = samples, slow_drift(drift)
-    if factors.max() > (1 + MOST_DRIFT) ** 2 * factors.min():
-        factors = factors / np.percentile(factors, 100 * START_QUANTILE)
+    (values, index), factors = samples, np.asarray(drift, dtype=float)
     near = (np.abs(np.log(factors)) <= math.log1p(MOST_DRIFT))[index]
     kept = near if near.sum() >= max(1, len(values) // 4) else np.ones(len(values), dtype=bool)
     return (values / factors[index])[kept], index[kept]
@@ -167,12 +170,6 @@ def _undrifted(samples: Samples, drift: Optional[Sequence[float]]) -> Samples:
 def undrifted(rounds: Rounds, drift: Optional[Sequence[float]] = None) -> Tuple[float, ...]:
     """The samples as `locate` sees them: bad readings and rounds far off left out, drift taken out."""
     return tuple(_undrifted(_flatten(rounds), drift)[0].tolist())
-
-
-def drift_range(drift: Sequence[float]) -> float:
-    """How far the machine's speed moved during a profile: largest over smallest slow factor, minus 1."""
-    factors = slow_drift(drift) if len(drift) else np.ones(1)
-    return float(factors.max() / factors.min() - 1.0)
 
 
 def tail_fraction(rounds: Rounds, location: Location) -> float:

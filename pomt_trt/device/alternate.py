@@ -124,7 +124,7 @@ def time_in_turn(
         for member in [*members[first:], *members[:first]]:
             rows[member.name].append(member.ask(runs[member.name]))
             rests[member.name].append(_rest(member.pid, clock) * 1e3)
-        drift = common_drift(list(rows.values()))
+        drift = stats.slow_drift(common_level(list(rows.values())))
         for name in [name for name in rows if name not in stopped]:
             reason = rule.decide(rows[name], drift, clock() - began)
             if reason is not None:
@@ -135,7 +135,7 @@ def time_in_turn(
     return {timing.name: timing for timing in made}, contention
 
 
-def common_drift(members: Sequence[stats.Rounds]) -> List[float]:
+def common_level(members: Sequence[stats.Rounds]) -> List[float]:
     """How slow the machine was in each round, around 1: the middle of what the members' own levels say."""
     relative = []
     for rows in members:
@@ -175,7 +175,7 @@ def _timing(
     member: Member,
     rows: List[List[float]],
     rests_ms: List[float],
-    drift: List[float],
+    drift: Sequence[float],
     stopped: str,
     contention: Dict[str, float],
 ) -> Timing:

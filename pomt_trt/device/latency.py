@@ -75,21 +75,20 @@ def time_group(
     spent_s = {member.candidate_id: 0.0 for member in members}
     while len(stopped) < len(members):
         level_s = _visit(reference, runs[reference.candidate_id], clocks, pace_fps)
+        drift = drift_of(reference)
         for member in _rotated([m for m in members if m.candidate_id not in stopped], len(reference.rounds_ms)):
             name = member.candidate_id
             spent_s[name] += level_s if member is reference else _visit(member, runs[name], clocks, pace_fps)
-            reason = rule.decide(member.rounds_ms, drift_of(reference, len(member.rounds_ms)), spent_s[name])
+            reason = rule.decide(member.rounds_ms, drift, spent_s[name])
             if reason is not None:
                 stopped[name] = reason
         progress("{} of {} settled".format(len(stopped), len(members)))
     return stopped
 
 
-def drift_of(reference: Member, rounds: int) -> List[float]:
-    """The reference's level in each of the first `rounds` rounds over its median level."""
-    levels = [min(row) for row in reference.rounds_ms]
-    middle = sorted(levels)[len(levels) // 2]
-    return [level / middle for level in levels[:rounds]]
+def drift_of(reference: Member) -> Sequence[float]:
+    """By how much the machine was slower in each round than in its fast state, as the reference shows."""
+    return stats.slow_drift([min(row) for row in reference.rounds_ms])
 
 
 def profile(
@@ -108,14 +107,15 @@ def profile(
         reference_profile: of the reference, from the group that it was first timed in; None if that is this group.
         contention: what the machine's counters showed meanwhile, see board.contention.
     """
-    drift = drift_of(reference, len(member.rounds_ms))
+    whole = drift_of(reference)
+    drift = whole[: len(member.rounds_ms)]
     found = stats.locate(member.rounds_ms, drift)
     tie = 1.0
     if reference_profile is not None:
-        here = stats.locate(reference.rounds_ms, drift_of(reference, len(reference.rounds_ms)))
+        here = stats.locate(reference.rounds_ms, whole)
         tie = reference_profile.latency_ms / here.value
     percentiles = stats.percentiles(member.rounds_ms)
-    moved = max(stats.drift_range(drift), abs(tie - 1.0))
+    moved = max(max(drift) - 1.0, abs(tie - 1.0))
     seen = dict(contention, drift=moved, tail=stats.tail_fraction(member.rounds_ms, found))
     if modes.pace_fps is not None:
         seen["missed"] = sum(member.overran) / len(member.overran)

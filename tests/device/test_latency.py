@@ -74,10 +74,15 @@ def test_progress_counts_the_settled(made, clocks):
     assert told == ["0 of 1 settled", "1 of 1 settled"]
 
 
-def test_drift_is_the_references_level_over_its_median():
-    reference = Member("r000", None, [[1.0, 9.0], [2.0, 8.0], [4.0, 4.0]], [], [])
-    assert latency.drift_of(reference, 3) == [0.5, 1.0, 2.0]
-    assert latency.drift_of(reference, 2) == [0.5, 1.0]
+def test_members_sampled_in_different_parts_of_a_group_are_told_in_one_state_of_the_machine(made, clock, clocks):
+    def slower(ms):
+        return lambda run: ms * (1.0 if clock() < 100.5 else 1.4)
+
+    reference, early, late = made("r000", slower(5)), made("a", slower(4)), made("b", slower(3))
+    latency.time_group([early, late], reference, RuleOfRounds({4: 5, 3: 200}), clocks)
+    assert len(early.rounds_ms) == 5 and len(late.rounds_ms) == 200
+    mine, other = (profile(member, reference).latency_ms for member in (early, late))
+    assert mine / other == pytest.approx(4 / 3, rel=0.02)
 
 
 def test_a_machine_that_slows_down_shows_in_the_drift_and_not_in_the_latency(made, clock, clocks):
@@ -89,7 +94,7 @@ def test_a_machine_that_slows_down_shows_in_the_drift_and_not_in_the_latency(mad
     found = profile(member, reference)
     assert (found.drift[0], found.drift[-1]) == (pytest.approx(1.0), pytest.approx(1.2))
     assert found.contention["drift"] == pytest.approx(0.2, abs=0.01) and found.verdict == "drifting"
-    assert found.latency_ms == pytest.approx(4.0, rel=0.01)  # at the reference's median speed
+    assert found.latency_ms == pytest.approx(4.0, rel=0.01)  # at the machine's fast state
     assert found.p90_ms == pytest.approx(4.8)  # raw stays raw
 
 

@@ -15,7 +15,8 @@ import time
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.errors import MissingDependency
-from pomt_trt.device import board
+from pomt_trt.device import board, sensors
+from pomt_trt.device.jetson import Identity, identity
 
 GIB = float(1 << 30)
 LEAST_FREE_GIB = 2.5  # of memory and of disk: bound of an exhaustive run on DeiT-S
@@ -28,21 +29,6 @@ HOST_PACKAGES = (
     ("onnx", "onnx"),
     ("safetensors", "safetensors"),
     ("scikit-learn", "sklearn"),
-)
-
-# L4T release -> JetPack; the first prefix that fits counts. Source: JetPack release notes and device listings.
-JETPACKS = (
-    ("39.", "7.2"),
-    ("38.4", "7.1"),
-    ("38.", "7.0"),
-    ("36.4.3", "6.2"),
-    ("36.4.0", "6.1"),
-    ("36.4", "6.2"),
-    ("36.5", "6.2"),
-    ("36.", "6.0"),
-    ("35.1", "5.0.2"),
-    ("35.", "5.1"),
-    ("32.7", "4.6.1 or later"),
 )
 
 
@@ -62,12 +48,14 @@ def examine(root: str = "/", pause: Callable[[float], Any] = time.sleep) -> Tupl
         root: where /proc, /sys and /etc are found.
         pause: waits for the seconds over which contention is watched.
     """
-    jetson = _is_jetson(root)
-    findings = [_python(), _system(), _processor(), _memory(root), _disk(), _jetson(root)]
+    known = identity(root)
+    jetson = known is not None
+    findings = [_python(), _system(), _processor(), _memory(root), _disk(), _jetson(known)]
     findings += [_needed("numpy", "numpy"), _needed("Pillow", "PIL")]
     findings += _engines(jetson)
     findings += [_host_package(name, module, jetson) for name, module in HOST_PACKAGES] + [_matplotlib(jetson)]
-    findings += [_governor(root, jetson), _load(root), _contention(root, pause)]
+    findings += _board(root) if jetson else [_governor(root)]
+    findings += [_load(root), _contention(root, pause)]
     return tuple(findings)
 
 
@@ -130,29 +118,38 @@ def _disk() -> Finding:
     return Finding("disk", "warning", value, "free some space, or put the work folder on another disk with --work")
 
 
-def _is_jetson(root: str) -> bool:
-    return bool(_l4t(root)) or "jetson" in _read(root, "proc/device-tree/model").lower()
-
-
-def _l4t(root: str) -> Optional[str]:
-    """Such as 32.7.1; from '# R32 (release), REVISION: 7.1, ...'."""
-    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", _read(root, "etc/nv_tegra_release"))
-    return "{}.{}".format(*found.groups()) if found else None
-
-
-def _jetson(root: str) -> Finding:
-    if not _is_jetson(root):
+def _jetson(module: Optional[Identity]) -> Finding:
+    if module is None:
         return Finding("jetson", "ok", "no: engines run on ONNX Runtime here")
-    model = _read(root, "proc/device-tree/model").strip("\0\n ") or "a Jetson"
-    l4t = _l4t(root)
-    if l4t is None:
+    if module.l4t is None:
         remedy = "mount that file into the container, or reinstall the package nvidia-l4t-core"
-        return Finding("jetson", "warning", model + ", /etc/nv_tegra_release not readable", remedy)
-    if tuple(int(part) for part in l4t.split(".")[:2]) < (32, 7):
-        value = "{}, L4T {}: its TensorRT is older than 8.2, which is needed (JetPack 4.6 has 8.0)".format(model, l4t)
+        return Finding("jetson", "warning", module.module + ", /etc/nv_tegra_release not readable", remedy)
+    value = "{}, L4T {}".format(module.module, module.l4t)
+    if tuple(int(part) for part in module.l4t.split(".")[:2]) < (32, 7):
+        value += ": its TensorRT is older than 8.2, which is needed (JetPack 4.6 has 8.0)"
         return Finding("jetson", "missing", value, "flash JetPack 4.6.1 (L4T 32.7.1) or later")
-    jetpack = next((name for prefix, name in JETPACKS if l4t.startswith(prefix)), "not known")
-    return Finding("jetson", "ok", "{}, L4T {}, JetPack {}".format(model, l4t, jetpack))
+    value += ", JetPack {}, compute capability {}, power mode {}".format(
+        *(known or "not known" for known in (module.jetpack, module.compute_capability, module.power_mode))
+    )
+    return Finding("jetson", "ok", value)
+
+
+def _board(root: str) -> List[Finding]:
+    """Clocks and sensors of a Jetson."""
+    found = sensors.read(root)
+    alike = {clock: name for name, clock in reversed(list(found.clocks.items()))}  # cores differ seldom
+    shown = ["{} {:.0f} of {:.0f} MHz".format(alike[c], c.now_mhz, c.cap_mhz) for c in sorted(alike, key=lambda c: alike[c])]
+    unknown = ["{} {}".format(name, reason) for name, reason in found.unknown.items()]
+    state = sensors.floating(found.clocks)
+    word = {True: "floating: ", False: "locked: ", None: "whether they are locked is not known: "}[state]
+    remedy = "" if state is False else "time engines under jetson/with_clocks, which locks them meanwhile"
+    clocks = Finding("clocks", "warning" if remedy else "ok", word + ", ".join(shown or ["none seen"]), remedy)
+    watts = sensors.input_watts(found.rails_w)
+    seen = ["draws {:.1f} W".format(watts)] if watts is not None else []
+    if found.temperatures_c:
+        hottest = max(found.temperatures_c, key=lambda name: found.temperatures_c[name])
+        seen.append("hottest: {} {:.1f} degrees".format(hottest, found.temperatures_c[hottest]))
+    return [clocks, Finding("sensors", "ok", ", ".join(seen + unknown) or "none seen")]
 
 
 def _engines(jetson: bool) -> List[Finding]:
@@ -162,7 +159,7 @@ def _engines(jetson: bool) -> List[Finding]:
     return [
         _onnxruntime(spare=bool(tensorrt and cuda)),
         _jetson_package("tensorrt", tensorrt, jetson, "sudo apt-get install nvidia-jetpack" + venv),
-        _jetson_package("pycuda", cuda, jetson, "PATH=$PATH:/usr/local/cuda/bin pip install pycuda"),
+        _jetson_package("pycuda", cuda, jetson, "jetson/install: what builds it differs from JetPack to JetPack"),
     ]
 
 
@@ -217,11 +214,11 @@ def _version(name: str, module: str = "") -> Optional[str]:
         return "version not known"
 
 
-def _governor(root: str, jetson: bool) -> Finding:
+def _governor(root: str) -> Finding:
     governor = _read(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
     if governor in ("", "performance"):
         return Finding("clock governor", "ok", governor or "not visible here (a virtual machine or container)")
-    remedy = "sudo jetson_clocks" if jetson else "sudo cpupower frequency-set -g performance"
+    remedy = "sudo cpupower frequency-set -g performance"
     return Finding("clock governor", "warning", governor + ": clocks may move while engines are timed", remedy)
 
 

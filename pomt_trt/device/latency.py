@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from pomt_trt.core import stats
 from pomt_trt.core.records import Engine, LatencyProfile
+from pomt_trt.device.sensors import Sampler
 
 VISIT_S = 0.010  # a visit lasts about this long ...
 MOST_RUNS_PER_VISIT = 8  # ... but no more runs than this, nor fewer than two
@@ -45,11 +46,12 @@ class Member(NamedTuple):
     rounds_ms: List[List[float]]
     cpu_ms: List[float]  # one a round: CPU time a run
     overran: List[bool]  # one a run, paced only: it was still going when the next one was due
+    sampler: Optional[Sampler] = None  # asked after each visit what the board is doing
 
 
-def new_member(candidate_id: str, run: Callable[[], Any]) -> Member:
+def new_member(candidate_id: str, run: Callable[[], Any], sampler: Optional[Sampler] = None) -> Member:
     """A member of which nothing is known yet."""
-    return Member(candidate_id, run, [], [], [])
+    return Member(candidate_id, run, [], [], [], sampler)
 
 
 def time_group(
@@ -106,6 +108,8 @@ def profile(
     Args:
         reference_profile: of the reference, from the group that it was first timed in; None if that is this group.
         contention: what the machine's counters showed meanwhile, see board.contention.
+    Returns: with a sampler, its summary is in the profile's `contention`, and energy_mj: the watts drawn while this
+        engine runs, times its latency (not where it is paced, since the board idles in between).
     """
     whole = drift_of(reference)
     drift = whole[: len(member.rounds_ms)]
@@ -116,9 +120,13 @@ def profile(
         tie = reference_profile.latency_ms / here.value
     percentiles = stats.percentiles(member.rounds_ms)
     moved = max(max(drift) - 1.0, abs(tie - 1.0))
-    seen = dict(contention, drift=moved, tail=stats.tail_fraction(member.rounds_ms, found))
+    seen: Dict[str, Any] = dict(contention, drift=moved, tail=stats.tail_fraction(member.rounds_ms, found))
+    board = member.sampler.summary() if member.sampler is not None else {}
+    seen.update(board)
     if modes.pace_fps is not None:
         seen["missed"] = sum(member.overran) / len(member.overran)
+    elif board.get("watts") is not None:
+        seen["energy_mj"] = board["watts"] * found.value * tie
     return LatencyProfile(
         candidate_id=member.candidate_id,
         device_id=engine.device.id,
@@ -138,16 +146,17 @@ def profile(
         tie=tie,
         stopped=stopped,
         max_s=modes.max_s,
-        verdict=stats.verdict(
-            found.relative_width,
-            moved,
-            steal=contention.get("steal"),
-            others=contention.get("others"),
-            involuntary_per_s=contention.get("involuntary_per_s"),
-            tail=seen["tail"],
-        ),
+        verdict=_verdict(found.relative_width, seen),
         contention=seen,
     )
+
+
+def _verdict(relative_width: float, seen: Dict[str, Any]) -> str:
+    """core/stats' word, but 'floating' where the board's clocks were free to move, whatever they happened to do."""
+    if seen.get("clocks") == "floating":
+        return "floating"
+    causes = ("steal", "others", "involuntary_per_s", "tail", "clock_ratio")
+    return stats.verdict(relative_width, seen["drift"], **{cause: seen.get(cause) for cause in causes})
 
 
 def _runs_per_visit(member: Member, clocks: Clocks, pace_fps: Optional[float]) -> int:
@@ -172,7 +181,10 @@ def _visit(member: Member, runs: int, clocks: Clocks, pace_fps: Optional[float])
         row = _paced(member, runs, clocks, began_s, 1 / pace_fps)
     member.cpu_ms.append((clocks.cpu() - cpu_s) / runs * 1e3)
     member.rounds_ms.append(row)
-    return clocks.wall() - began_s
+    spent_s = clocks.wall() - began_s
+    if member.sampler is not None:
+        member.sampler.sample()
+    return spent_s
 
 
 def _paced(member: Member, runs: int, clocks: Clocks, began_s: float, interval_s: float) -> List[float]:

@@ -1,0 +1,83 @@
+"""Every command of jetson/README.md parses, and every script that it or scripts/lint names is there."""
+
+import os
+import re
+import shlex
+
+import pytest
+
+from pomt_trt import cli, infer
+from pomt_trt.core.targets import TARGETS
+from tests.jetson.conftest import REPOSITORY, SCRIPTS, TREES
+
+TEXT = (SCRIPTS / "README.md").read_text()
+OURS = ("pomt-trt", ".venv/bin/pomt-trt")
+SYSTEM = {"pip", "cd", "rsync", "sudo", "docker", "/usr/src/tensorrt/bin/trtexec"}
+TRTEXEC_FLAGS = {"--onnx", "--stronglyTyped", "--useSpinWait", "--useCudaGraph", "--noDataTransfers"}
+
+
+def commands():
+    """Every line of the code blocks."""
+    blocks = re.findall(r"^ *```\n(.*?)^ *```", TEXT, flags=re.S | re.M)
+    return sorted({line.strip() for block in blocks for line in block.splitlines() if line.strip()})
+
+
+def check(words):
+    """Raises where a command could not be given so."""
+    if words[0] in OURS:
+        cli.parser().parse_args(words[1:])
+    elif words[:3] == [".venv/bin/python", "-m", "pomt_trt.infer"]:
+        infer._parser().parse_args(words[3:])
+    elif words[0].startswith("jetson/"):
+        assert os.access(REPOSITORY / words[0], os.X_OK), words[0]
+        if words[0] == "jetson/with_clocks":
+            check(words[1:])
+    else:
+        assert words[0] in SYSTEM, words
+    if words[0].endswith("trtexec"):
+        assert {word.split("=")[0] for word in words[1:]} == TRTEXEC_FLAGS
+
+
+def test_the_readme_names_commands():
+    assert len(commands()) > 25
+
+
+@pytest.mark.parametrize("command", commands())
+def test_each_command_parses(command):
+    check(shlex.split(command))
+
+
+def test_files_that_commands_copy_or_name_are_there():
+    for path in re.findall(r"jetson/[\w.-]+", TEXT):
+        assert (REPOSITORY / path.rstrip(".")).exists(), path
+
+
+def test_each_target_of_the_table_is_known_and_none_is_missing():
+    named = set(re.findall(r"\| `(jetpack-[\d.]+)` \|", TEXT))
+    same_parser = {"jetpack-6.1"}  # as 6.2
+    assert named | same_parser == {name for name in TARGETS if name.startswith("jetpack")}
+
+
+@pytest.mark.parametrize("script", ["set_clocks", "restore_clocks", "install"])
+def test_scripts_that_take_a_dry_run_are_said_to(board, script):
+    machine = board("agx-orin-jetpack-6.2")
+    assert machine.run(script, "--dry-run").returncode == 0
+
+
+@pytest.mark.parametrize("tree, number", [("tx2-jetpack-4.6.6", 0), ("orin-nano-jetpack-6.2", 2)])
+def test_the_mode_that_the_readme_sets_is_what_set_clocks_prints(board, tree, number):
+    assert "sudo nvpmodel -m {}".format(number) in board(tree).run("set_clocks", "--dry-run").stderr
+    assert "sudo nvpmodel -m {}".format(number) in TEXT
+
+
+def test_lint_checks_every_script():
+    linted = (REPOSITORY / "scripts" / "lint").read_text()
+    for path in SCRIPTS.iterdir():
+        if path.read_text().startswith("#!/usr/bin/env bash") or path.name == "environment":
+            assert "jetson/" + path.name in linted, path.name
+
+
+def test_the_trees_say_what_they_are():
+    told = (TREES / "README.md").read_text()
+    for path in TREES.iterdir():
+        assert path.name == "README.md" or path.name in told

@@ -24,7 +24,7 @@ EXAMPLES = """examples:
   python -m pomt_trt.infer work/digits/bundle-*/ picture.png     classify with the result
 
 exit codes: 0 done, 2 usage, 3 data or model, 4 missing dependency, 5 build failed, 6 constraint unmet,
-  8 wrong device or stale file, 9 corrupt file, 12 work folder, 130 interrupted
+  7 verification failed, 8 wrong device or stale file, 9 corrupt file, 12 work folder, 130 interrupted
 """
 
 
@@ -209,6 +209,16 @@ def _bench(arguments: argparse.Namespace) -> None:
     _print(found, bench.table(found), arguments.json)
 
 
+def _verify(arguments: argparse.Namespace) -> None:
+    from pomt_trt.core.progress import Progress
+    from pomt_trt.device import verify
+
+    with Progress("verify", 1) as progress:
+        found = verify.verify(arguments.source, _only(arguments), progress)
+    _print(found, verify.table(found), arguments.json)
+    verify.require(found)
+
+
 def _doctor(arguments: argparse.Namespace) -> None:
     from pomt_trt.device import doctor
 
@@ -275,6 +285,7 @@ _COMMANDS = [
         "the accuracy of a bundle's engine itself on a folder of images",
         [flags.bundle, flags.evaluate, flags.as_json],
     ),
+    Command("verify", _verify, "engines beside ONNX Runtime and the host", [flags.source, flags.only, flags.as_json]),
     Command(
         "doctor", _doctor, "what this machine is and what is missing, with the line that mends it", [flags.as_json]
     ),

@@ -9,7 +9,7 @@ import json
 import os
 from typing import Dict, List, Sequence
 
-from pomt_trt.core import describe, selection, stats, store
+from pomt_trt.core import describe, experiment, selection, stats, store
 from pomt_trt.core.bundle import open_bundle, pack
 from pomt_trt.core.errors import InputError, PomtError, StaleArtifact
 from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, LatencyProfile, Row, Selection
@@ -128,15 +128,26 @@ def make_bundle(stage: Stage, chosen: Selection, device: DeviceSpec, settings: S
         form=family.form,
         selection=chosen,
         files={},
+        fp32_nodes=family.fp32_nodes,
     )
     sources = {"weights.bin": work.weights(family.form), "golden.npz": work.golden()}
     for engine in engines:
         graph = work.graph(family.form, engine.candidate_id)
         sources[os.path.basename(graph)] = graph
         sources[engine.file] = os.path.join(work.engines(device.id), engine.file)
+    sources.update(_evidence(stage, winner))
     if not _is_packed(work.bundle(device.id), manifest, sources):
         pack(work.bundle(device.id), manifest, sources)
     return work.bundle(device.id)
+
+
+def _evidence(stage: Stage, winner: Candidate) -> Dict[str, str]:
+    """What tells on the device whether the engine is right, and what runs the weights without it; where there is."""
+    work, form = stage.work, stage.family.form
+    found = {"plain.json": work.plain(form)} if os.path.isfile(work.plain(form)) else {}
+    if experiment.accuracy_of(work, stage.family, winner.id) is not None:
+        found[winner.id + ".npz"] = work.accuracy_arrays(winner.id)
+    return found
 
 
 def _is_packed(folder: str, manifest: Bundle, sources: Dict[str, str]) -> bool:

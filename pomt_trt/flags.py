@@ -124,6 +124,11 @@ def bundle(command: argparse.ArgumentParser) -> None:
     command.add_argument("bundle", metavar="BUNDLE", help="folder that compile or bundle made")
 
 
+def source(command: argparse.ArgumentParser) -> None:
+    """A bundle or a work folder."""
+    command.add_argument("source", metavar="BUNDLE|WORK", help="folder that compile, bundle or profile made")
+
+
 def evaluate(command: argparse.ArgumentParser) -> None:
     """What an engine is evaluated on."""
     command.add_argument("data", metavar="DATA", help="images: class folders, a flat folder with a CSV, or unlabelled")

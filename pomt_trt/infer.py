@@ -30,12 +30,13 @@ examples:
   python -m pomt_trt.infer work/bundle-x/ cat.jpg dog.jpg
   python -m pomt_trt.infer work/bundle-x/ photos/ --top-k 1 --json > predictions.jsonl
   find /data -name '*.png' | python -m pomt_trt.infer work/bundle-x/ -
+  python -m pomt_trt.infer bundle-x/ --rebuild                   on another device or after an upgrade
 
 latency_ms is the engine's call alone, for its whole batch; a summary on stderr gives end to end beside it. A bad image
 is one line on stderr, the others go on.
 
-exit codes: 0 all done, 2 usage, 3 no usable image or bundle, 8 bundle of another device, 9 damaged bundle,
-  11 some images failed and the others are done, 130 interrupted"""
+exit codes: 0 all done, 2 usage, 3 no usable image or bundle, 5 not rebuilt, 7 rebuilt but wrong, 8 bundle of another
+  device, 9 damaged bundle, 11 some images failed and the others are done, 130 interrupted"""
 MANY_IMAGES = 100  # from here on a log gets a line of progress now and then
 NOTICE_EVERY_S = 10.0  # where the number of images is not known beforehand
 LONGEST_COLUMN = 48
@@ -59,10 +60,20 @@ class Result(NamedTuple):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Runs the command; returns its exit code. What the user can mend is one line on stderr."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not arguments.inputs and not arguments.rebuild:
+        parser.error("give images, folders, or - for paths on stdin")
     logging.basicConfig(format="pomt-trt: %(message)s")
 
     def run() -> None:
+        if arguments.rebuild:
+            from pomt_trt.rebuild import rebuild
+
+            for note in rebuild(arguments.bundle, arguments.threads).notes:
+                _complain(note)
+        if not arguments.inputs:
+            return
         with load(arguments.bundle, threads=arguments.threads) as classifier:
             _classify(classifier, arguments)
 
@@ -78,11 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="folder that `pomt-trt bundle` or `pomt-trt compile` made")
     parser.add_argument(
-        "inputs", metavar="IMAGE|DIR|-", nargs="+", help="image files; folders, walked; -: paths from stdin, one a line"
+        "inputs", metavar="IMAGE|DIR|-", nargs="*", help="image files; folders, walked; -: paths from stdin, one a line"
     )
     parser.add_argument("--top-k", type=_positive, default=5, metavar="K", help="classes to name (default: 5)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line for each image")
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: as the engine was built)")
+    parser.add_argument("--rebuild", action="store_true", help="first build the engines for this device and release")
     return parser
 
 
@@ -232,11 +244,7 @@ def _summary(timings: Sequence[Timing]) -> str:
 
 
 def _json_writer() -> Any:
-    def write(results: Sequence[Result]) -> None:
-        for result in results:
-            sys.stdout.write(json.dumps(result._asdict()) + "\n")
-
-    return write
+    return lambda results: sys.stdout.write("".join(json.dumps(result._asdict()) + "\n" for result in results))
 
 
 def _table_writer(paths: Sequence[str]) -> Any:
@@ -272,7 +280,8 @@ def _paths(inputs: Iterable[str]) -> Iterator[str]:
     """Every image file that was meant, folders walked in sorted order, hidden files left out."""
     for given in inputs:
         if given == "-":
-            yield from _paths(path for path in map(_path_from_line, sys.stdin.buffer) if path not in ("", "-"))
+            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
+            yield from _paths(path for path in lines if path not in ("", "-"))
         elif os.path.isdir(given):
             unreadable: List[Any] = []
             for directory, folders, names in os.walk(given, onerror=unreadable.append):
@@ -283,10 +292,6 @@ def _paths(inputs: Iterable[str]) -> Iterator[str]:
             yield from (error.filename for error in unreadable)  # so that each is a line and a failure
         else:
             yield given
-
-
-def _path_from_line(line: bytes) -> str:
-    return os.fsdecode(line.rstrip(b"\r\n"))
 
 
 if __name__ == "__main__":

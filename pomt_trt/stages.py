@@ -117,7 +117,7 @@ def export(work: WorkFolder, options: Options, workstation: Workstation) -> Stag
 
 def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Family:
     with on_workstation():
-        from pomt_trt.host import accuracy
+        from pomt_trt.host import accuracy, plain
         from pomt_trt.host import export as exporting
 
     plan, spec, images = workstation.load()
@@ -128,6 +128,7 @@ def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Fam
     with Progress("export", len(candidates)) as progress:
         family = exporting.export(plan, candidates, images, Path(work.root), progress.step)
     exporting.write_golden(plan, candidates[0].schedule, images, Path(work.golden()))
+    plain.write(plan.module, Path(work.graph(family.form, candidates[0].id)), Path(work.plain(family.form)))
     # Only now is the folder about something: what cannot be exported must not stand in the way of the next attempt.
     kind = accuracy.kind_of(images, spec.random_weights)
     store.write_record(work.experiment(), Experiment(options.request, spec, images.kind, kind, len(images)))

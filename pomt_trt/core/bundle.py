@@ -16,7 +16,9 @@ Format
   where R = 0 won. Engine files are called `r056.engine`, their graphs `r056.onnx`.
 - An engine with `weights_sha256` reads `weights.bin` beside it, which MUST be listed with that hash. The ONNX files
   share the same `weights.bin`.
-- `golden.npz` holds real inputs and the logits expected of them; `labels.txt`, where present, one class name a line.
+- `golden.npz` holds real inputs and the logits expected of R = 0 on them; `r056.npz`, where present, those of the
+  chosen candidate and its score margins. `plain.json`, where present, is a record (core/store) PlainModel: where
+  weights.bin holds which parameter. `labels.txt`, where present, holds one class name a line.
 - A writer MUST build the folder under another name and rename it. Only then may it remove an older bundle.
 """
 

@@ -289,3 +289,27 @@ class Bundle(NamedTuple):
     form: str
     selection: Selection
     files: Dict[str, Dict[str, Any]]  # name -> {"sha256", "bytes"}; every file but the manifest itself
+    fp32_nodes: Tuple[str, ...] = ()  # of its graphs, see Family
+
+
+class StoredTensor(NamedTuple):
+    """Where weights.bin holds one parameter of the model."""
+
+    offset: int  # bytes
+    shape: Tuple[int, ...]  # as it lies there
+    dtype: str  # numpy's name: float32, float16
+    transposed: bool  # the parameter is its transpose
+
+
+class PlainModel(NamedTuple):
+    """What a ModelSpec leaves out of a vision transformer, so that torch alone can run its weights (pomt_trt/eager).
+
+    What the parameters' names and shapes say is not said again: patch size, LayerScale, registers, norms, biases.
+    """
+
+    weights_sha256: str  # of the weights.bin that `tensors` points into
+    norm_eps: float  # of every LayerNorm
+    activation: str  # gelu, gelu_tanh, quick_gelu
+    pooling: str  # token, avg, avgmax, max, token_and_avg
+    pools_prefix: bool  # avg, avgmax and max include the prefix tokens
+    tensors: Dict[str, StoredTensor]  # by timm's parameter name

@@ -77,6 +77,22 @@ def environment(waiting: Optional[str]) -> Dict[str, str]:
     return dict(variables, **PASSIVE) if waiting == "passive" else variables
 
 
+def check_waiting(waiting: str) -> Dict[str, str]:
+    """The variables here that say how OpenMP's idle threads wait; it reads them as it loads, so the parent sets them.
+
+    Raises: UsageError where they are not those of `waiting`.
+    """
+    found = {name: os.environ[name] for name in PASSIVE if name in os.environ}
+    if found != (PASSIVE if waiting == "passive" else {}):
+        line = " ".join("{}={}".format(name, value) for name, value in PASSIVE.items())
+        raise errors.UsageError(
+            "{} waiting was asked for, and the environment has {}. For passive set {}; for default unset them.".format(
+                waiting, found or "no OpenMP variable", line
+            )
+        )
+    return found
+
+
 class Child:
     """The parent's end: a running process that is ready. A context manager.
 

@@ -37,6 +37,10 @@ class WorkFolder:
         """The weights that all graphs of a form share."""
         return self._at("onnx", form, "weights.bin")
 
+    def plain(self, form: str) -> str:
+        """How torch alone runs the weights of a form, where it can."""
+        return self._at("onnx", form, "plain.json")
+
     def accuracy(self, candidate_id: str) -> str:
         """One candidate's accuracy."""
         return self._at("accuracy", candidate_id + ".json")

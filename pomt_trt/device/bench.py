@@ -17,13 +17,29 @@ import numpy as np
 from PIL import Image
 
 from pomt_trt.core.bundle import open_bundle
-from pomt_trt.core.errors import InputError, PomtError, UsageError
+from pomt_trt.core.errors import InputError, MissingDependency, PomtError, UsageError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, DeviceSpec
 from pomt_trt.core.stats import StoppingRule
 from pomt_trt.device import alternate
+from pomt_trt.device.torch_wheels import advice
 
-BASELINES = {"eager": ("pomt_trt.host.baseline", ("torch", "timm"))}  # name -> module, and the packages it needs
+
+class Baseline(NamedTuple):
+    """A program that runs a bundle's model without an engine."""
+
+    module: str
+    packages: Tuple[str, ...]  # that it needs
+    engines: Tuple[str, ...]  # libraries of engines that run on the same processor as it does
+
+
+# Name -> programs; the first one that can run here does. On a workstation's CPU that is timm itself.
+BASELINES: Dict[str, Tuple[Baseline, ...]] = {
+    "eager": (
+        Baseline("pomt_trt.host.baseline", ("torch", "timm"), ("onnxruntime",)),
+        Baseline("pomt_trt.eager", ("torch",), ("onnxruntime", "tensorrt")),
+    )
+}
 WAITINGS = ("default", "passive")
 PAIRS = (("eager", "chosen"), ("eager", "unreduced"), ("unreduced", "chosen"))
 PHOTO_PX = (500, 375)  # width, height of most pictures in ImageNet
@@ -37,6 +53,7 @@ class BenchResult(NamedTuple):
     chosen: str  # candidate id
     tokens: Tuple[int, int]  # before and after, of the chosen engine
     batch_size: int
+    precision: str  # that the engines compute in
     device: DeviceSpec
     date: str
     image: str  # what the end-to-end member reads
@@ -76,7 +93,7 @@ def bench(
         for count, waiting in [(count, waiting) for count in threads for waiting in waitings]:
             with contextlib.ExitStack() as stack:
                 members = [alternate.started(stack, name, commands[name], count, waiting) for name in commands]
-                members += _baselines(stack, folder, against, count, waiting, not_measured)
+                members += _baselines(stack, folder, bundle, against, count, waiting, not_measured)
                 settings.append(
                     alternate.setting(
                         members,
@@ -107,6 +124,7 @@ def _result(
         chosen=bundle.candidate.id,
         tokens=(schedule.tokens_before, schedule.tokens_after),
         batch_size=bundle.candidate.batch_size,
+        precision=bundle.engine.precision,
         device=bundle.engine.device,
         date=datetime.date.today().isoformat(),
         image=image,
@@ -140,6 +158,7 @@ def _engines(folder: str, bundle: Bundle, photo: str) -> Dict[str, List[str]]:
 def _baselines(
     stack: contextlib.ExitStack,
     folder: str,
+    bundle: Bundle,
     against: Sequence[str],
     threads: int,
     waiting: str,
@@ -148,19 +167,26 @@ def _baselines(
     """The baselines that can be had; what cannot goes into not_measured, and is not tried again."""
     members = []
     for name in (name for name in against if name not in not_measured):
-        module, packages = BASELINES[name]
-        lacking = [package for package in packages if importlib.util.find_spec(package) is None]
-        if lacking:
-            not_measured[name] = "{} not installed here. Install with: pip install 'pomt-trt[host]'".format(
-                " and ".join(lacking) + (" is" if len(lacking) == 1 else " are")
-            )
-            continue
         try:
-            command = [sys.executable, "-m", module, "--bundle", folder]
+            command = [sys.executable, "-m", _program(name, bundle.engine.device.engine), "--bundle", folder]
             members.append(alternate.started(stack, name, command, threads, waiting))
         except PomtError as error:
             not_measured[name] = str(error)
     return members
+
+
+def _program(name: str, engine: str) -> str:
+    """The module that runs a baseline here. Raises MissingDependency where none can."""
+    lacking: List[str] = []
+    for baseline in (one for one in BASELINES[name] if engine in one.engines):
+        lacking = [package for package in baseline.packages if importlib.util.find_spec(package) is None]
+        if not lacking:
+            return baseline.module
+    raise MissingDependency(
+        "{} {} not installed here. Install with: {}".format(
+            " and ".join(lacking), "is" if len(lacking) == 1 else "are", advice()
+        )
+    )
 
 
 def _photo(folder: str, bundle: Bundle, temporary: str) -> Tuple[str, str]:
@@ -192,6 +218,22 @@ def table(result: BenchResult) -> str:
     ]
     for setting in result.settings:
         lines += [""] + alternate.lines(setting)
-    lines += ["", "end-to-end: decode, preprocess, chosen engine, softmax; reads {}".format(result.image)]
+    lines += [""] + _of_eager(result)
+    lines += ["end-to-end: decode, preprocess, chosen engine, softmax; reads {}".format(result.image)]
     lines += ["{}: not measured: {}".format(name, reason) for name, reason in sorted(result.not_measured.items())]
     return "\n".join(lines)
+
+
+def _of_eager(result: BenchResult) -> List[str]:
+    """What the eager baseline was, by its own account; nothing where there was none."""
+    abouts = [timing.about for setting in result.settings for timing in setting.timings if timing.name == "eager"]
+    return [
+        "eager: torch {} on {}, {}, {} attention; the engines are {}".format(
+            about.get("torch"),
+            about.get("device"),
+            about.get("dtype"),
+            "fused" if about.get("fused_attention") else "plain",
+            result.precision,
+        )
+        for about in abouts[:1]
+    ]

@@ -47,7 +47,7 @@ def _prepared(arguments: argparse.Namespace) -> Prepared:
         "engine": engine.device.engine,
         "version": engine.device.engine_version,
         "device": board.processor(),
-        "dtype": "float32",
+        "precision": engine.precision,
         "batch_size": engine.input_shape[0],
         "threads": arguments.threads or engine.threads,
         "waiting": arguments.waiting,

@@ -5,7 +5,6 @@ attention, inference mode. Leaves out boards (pomt_trt/eager.py), and what it is
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from pomt_trt.core.bundle import open_bundle
-from pomt_trt.core.errors import InputError, MissingDependency, PomtError, UsageError
+from pomt_trt.core.errors import InputError, MissingDependency, PomtError
 from pomt_trt.core.records import ModelSpec
-from pomt_trt.core.rounds import PASSIVE, Prepared, serve
+from pomt_trt.core.rounds import Prepared, check_waiting, serve
 
 SIZES = ("depth", "width", "heads", "patch_tokens", "prefix_tokens")  # what a latency depends on
 
@@ -42,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prepared(arguments: argparse.Namespace) -> Prepared:
-    found = _check_waiting(arguments.waiting)
+    found = check_waiting(arguments.waiting)
     try:
         import timm
         import torch
@@ -75,18 +74,6 @@ def _prepared(arguments: argparse.Namespace) -> Prepared:
         "variables": found,
     }
     return Prepared(run, about)
-
-
-def _check_waiting(waiting: str) -> dict[str, str]:
-    """The variables that say how OpenMP's idle threads wait; it reads them as it loads, so the parent sets them."""
-    found = {name: os.environ[name] for name in PASSIVE if name in os.environ}
-    if found != (PASSIVE if waiting == "passive" else {}):
-        line = " ".join(f"{name}={value}" for name, value in PASSIVE.items())
-        raise UsageError(
-            f"{waiting} waiting was asked for, and the environment has {found or 'no OpenMP variable'}. "
-            f"For passive set {line}; for default unset them."
-        )
-    return found
 
 
 def _model(arguments: argparse.Namespace) -> tuple[Any, ModelSpec, int]:

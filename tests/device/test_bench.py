@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pomt_trt.core import rounds, store
-from pomt_trt.core.errors import InputError, PomtError, UsageError
+from pomt_trt.core.errors import InputError, MissingDependency, PomtError, UsageError
 from pomt_trt.core.stats import StoppingRule
 from pomt_trt.device import alternate, bench, timed
 from tests import fakes
@@ -41,7 +41,8 @@ def baseline(tmp_path, monkeypatch):
     def place(line="", packages=()):
         (tmp_path / "stand_in_for_eager.py").write_text(EAGER.format(line))
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        monkeypatch.setattr(bench, "BASELINES", {"eager": ("stand_in_for_eager", packages)})
+        program = bench.Baseline("stand_in_for_eager", packages, ("onnxruntime",))
+        monkeypatch.setattr(bench, "BASELINES", {"eager": (program,)})
 
     return place
 
@@ -94,6 +95,18 @@ def test_a_baseline_that_is_not_installed_is_said_and_the_rest_goes_on(bundle, p
     assert result.not_measured["eager"].startswith("no_such_package is not installed here. Install with: pip install")
     assert [(r.slower, r.faster) for r in result.settings[0].ratios] == [("unreduced", "chosen")]
     assert "eager: not measured: no_such_package" in bench.table(result)
+
+
+def test_eager_is_timm_on_a_workstations_processor_and_torch_alone_elsewhere(monkeypatch):
+    monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: name)
+    assert bench._program("eager", "onnxruntime") == "pomt_trt.host.baseline"
+    assert bench._program("eager", "tensorrt") == "pomt_trt.eager"
+    monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None if name == "timm" else name)
+    assert bench._program("eager", "onnxruntime") == "pomt_trt.eager"
+    monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None)
+    for engine in ("onnxruntime", "tensorrt"):
+        with pytest.raises(MissingDependency, match="^torch is not installed here. Install with: "):
+            bench._program("eager", engine)
 
 
 def test_a_baseline_that_cannot_start_is_tried_once_and_said(bundle, photo, baseline):

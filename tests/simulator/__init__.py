@@ -1,8 +1,8 @@
 """A stand-in `tensorrt` and `pycuda` for each release, for machines without a Jetson.
 
 It exposes the names, members, enum values and argument lists of that release's bindings (tests/data/tensorrt_api) and
-nothing more, reads graphs as that release's parser does (tests/data/onnx_ops.json), runs them by ONNX Runtime, and fails
-as TensorRT fails: None and False, with the reason in the logger only. It shows our bookkeeping and nothing about
+nothing more, reads graphs as that release's parser does (tests/data/onnx_ops.json), runs them by ONNX Runtime, and
+fails as TensorRT fails: None and False, with the reason in the logger only. It shows our bookkeeping and nothing about
 TensorRT: not its speed, not its numbers, not which kernels it picks, not what a GPU does with memory.
 
 In one process, as a context manager, `board` being there to look into and to change faults:
@@ -36,7 +36,7 @@ SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
 
 _BEHAVIOURS: Dict[str, Any] = {"Builder": BuilderCore, "Runtime": RuntimeCore, "OnnxParser": ParserCore}
 _BEHAVIOURS.update({"Logger": LoggerCore, "IHostMemory": host_memory_class, "itemsize": ITEMSIZE.get})
-_BEHAVIOURS.update({name: DimsCore for name in ("Dims", "Dims2", "Dims3", "Dims4", "DimsHW")})
+_BEHAVIOURS.update(dict.fromkeys(("Dims", "Dims2", "Dims3", "Dims4", "DimsHW"), DimsCore))
 
 
 def modules(board: Board) -> Dict[str, Any]:

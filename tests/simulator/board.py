@@ -21,9 +21,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import memory, tables
 
-FAULTS = (
-    "no-device out-of-memory none-build slow-build foreign-cache build-noise wrong-logits nan-logits false-execution"
-).split()
+_ON_PATHS = ("out-of-memory", "none-build", "nan-logits")
+FAULTS = _ON_PATHS + ("no-device", "slow-build", "foreign-cache", "build-noise", "wrong-logits", "false-execution")
 
 
 class Device(NamedTuple):
@@ -68,7 +67,7 @@ class Board:
     def fault(self, name: str, path: str = "") -> Optional[str]:
         """The fault's setting where it is on, for this path where it names one; None where it is off."""
         setting = self.faults.get(name)
-        if name in ("out-of-memory", "none-build", "nan-logits") and setting is not None and setting not in path:
+        if name in _ON_PATHS and setting is not None and setting not in path:
             return None
         return setting
 

@@ -17,7 +17,7 @@ from .network import NetworkCore
 from .tables import MISSING
 
 _STEPS = 10
-_PRECISIONS = ("FP16", "BF16", "INT8", "FP8", "INT4", "FP4", "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS")
+_PRECISIONS = ("FP16", "BF16", "INT8", "FP8", "INT4", "FP4", "OBEY_PRECISION_CONSTRAINTS")
 _FUSES_FROM = (7, 5)  # compute capability with kernels of fused attention; releases with INormalizationLayer have them
 
 
@@ -183,5 +183,5 @@ class BuilderCore:
         tactics = config.cache._core.tactics
         keys = {"{} {}".format(layer._core.record.kind, len(layer._core.record.inputs)) for layer in net}
         missing = keys - set(tactics)
-        tactics.update({key: 1 for key in missing})
+        tactics.update(dict.fromkeys(missing, 1))
         return {"hits": len(keys) - len(missing), "misses": len(missing)}

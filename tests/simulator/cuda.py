@@ -92,13 +92,13 @@ class _Driver:
 
     def memcpy_htod_async(self, dest: Any, src: Any, stream: Optional[Any] = None) -> None:
         require_context(self.board, "cuMemcpyHtoDAsync")
-        queue = self.board.streams.queue(stream.handle if stream else 0)
-        queue.add(lambda: self._to_device(int(dest), src))
+        queue, address = self.board.streams.queue(stream.handle if stream else 0), int(dest)
+        queue.add(lambda: self._to_device(address, src))
 
     def memcpy_dtoh_async(self, dest: Any, src: Any, stream: Optional[Any] = None) -> None:
         require_context(self.board, "cuMemcpyDtoHAsync")
-        queue = self.board.streams.queue(stream.handle if stream else 0)
-        queue.add(lambda: self._to_host(dest, int(src)))
+        queue, address = self.board.streams.queue(stream.handle if stream else 0), int(src)
+        queue.add(lambda: self._to_host(dest, address))
 
     def _to_device(self, address: int, source: Any) -> None:
         host = _host_bytes(source)

@@ -1,8 +1,8 @@
 """Makes the stand-in module `tensorrt` of a release from its table: exactly its names, nothing more.
 
 A class here only checks names and arguments, as pybind11 does; what it does is done by a core, looked up by the class's
-name in the behaviours that the caller gives. What the release has and no core acts out raises NotImplementedError, which
-no test can take for the board's behaviour; what the release lacks raises AttributeError.
+name in the behaviours that the caller gives. What the release has and no core acts out raises NotImplementedError,
+which no test can take for the board's behaviour; what the release lacks raises AttributeError.
 """
 
 import types
@@ -194,4 +194,6 @@ def _add_severities(module: Any, table: Table) -> None:
 
 
 def _not_acted_out(owner: str, member: str) -> NotImplementedError:
-    return NotImplementedError("{}.{} is there in this release, but the simulator does not act it out".format(owner, member))
+    return NotImplementedError(
+        "{}.{} is there in this release, but the simulator does not act it out".format(owner, member)
+    )

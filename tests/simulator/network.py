@@ -125,7 +125,11 @@ class NetworkCore:
 
     def _layer_class(self, kind: str) -> Optional[str]:
         name = "I{}Layer".format("".join(part.capitalize() for part in kind.split("_")))
-        special = {"ISoftmaxLayer": "ISoftMaxLayer", "IElementwiseLayer": "IElementWiseLayer", "ITopkLayer": "ITopKLayer"}
+        special = {
+            "ISoftmaxLayer": "ISoftMaxLayer",
+            "IElementwiseLayer": "IElementWiseLayer",
+            "ITopkLayer": "ITopKLayer",
+        }
         name = special.get(name, name)
         return name if hasattr(self._trt, name) else None
 
@@ -158,7 +162,9 @@ class NetworkCore:
         return self._layers[index] if 0 <= index < len(self._layers) else None
 
     def get_input(self, index: int) -> Any:
-        return self.tensor(self.source.model.inputs[index].name) if self.source and 0 <= index < self.num_inputs else None
+        return (
+            self.tensor(self.source.model.inputs[index].name) if self.source and 0 <= index < self.num_inputs else None
+        )
 
     def get_output(self, index: int) -> Any:
         known = self.source and 0 <= index < self.num_outputs

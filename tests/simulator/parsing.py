@@ -115,14 +115,16 @@ class ParserCore:
         try:
             model = onnx_file.read(blob)
         except onnx_file.BadModel as error:
-            return self._refuse([_Error("MODEL_DESERIALIZE_FAILED", "Failed to parse the ONNX model ({})".format(error))])
+            return self._refuse(
+                [_Error("MODEL_DESERIALIZE_FAILED", "Failed to parse the ONNX model ({})".format(error))]
+            )
         errors = self._network_errors() + self._opset_errors(model) + self._file_errors(model, path)
         errors += [error for number, node in enumerate(model.nodes) for error in self._node_errors(model, number, node)]
         if errors:
             return self._refuse(errors)
-        if not hasattr(self._trt.DataType, "INT64") and any(each.type == "INT64" for each in model.initialisers.values()):
-            message = "Your ONNX model has been generated with INT64 weights, while TensorRT does not natively support INT64."
-            say(self._logger, "WARNING", message + " Attempting to cast down to INT32.")
+        wide = any(each.type == "INT64" for each in model.initialisers.values())
+        if wide and not hasattr(self._trt.DataType, "INT64"):
+            say(self._logger, "WARNING", "INT64 weights are not natively supported. Attempting to cast down to INT32.")
         self._network.fill(Source(path, blob, model))
         return True
 
@@ -136,7 +138,7 @@ class ParserCore:
     def _network_errors(self) -> List[_Error]:
         if not self._network.has_implicit_batch_dimension:
             return []
-        text = "This version of the ONNX parser only supports TensorRT INetworkDefinitions with an explicit batch dimension."
+        text = "This version of the ONNX parser only supports networks with an explicit batch dimension."
         return [_Error("INVALID_VALUE", text)]
 
     def _opset_errors(self, model: onnx_file.Model) -> List[_Error]:

@@ -17,7 +17,6 @@ from .basics import dims, nptype, say
 from .config import device_header
 from .inspecting import InspectorCore
 from .memory import IllegalAddress
-from .tables import MISSING
 
 _QUIET = 3  # ONNX Runtime's ERROR
 
@@ -42,7 +41,11 @@ class RuntimeCore:
         here, made = device_header(self._trt._board), opened.header
         if made["version"] != here["version"]:
             text = "Version tag does not match. Current Version: {}, Serialized Engine Version: {}"
-            say(self.logger, "ERROR", "Error Code 1: Serialization ({})".format(text.format(here["version"], made["version"])))
+            say(
+                self.logger,
+                "ERROR",
+                "Error Code 1: Serialization ({})".format(text.format(here["version"], made["version"])),
+            )
             return None
         if made["compute_capability"] != here["compute_capability"]:
             text = "The engine plan file is generated on an incompatible device, expecting compute {} got compute {}, "
@@ -60,7 +63,9 @@ class EngineCore:
 
     def __init__(self, trt: Any, logger: Any, opened: plan.Plan) -> None:
         self.trt, self.logger, self.plan = trt, logger, opened
-        self.io = [(name, is_input, getattr(trt.DataType, kind), tuple(shape)) for name, is_input, kind, shape in self._io()]
+        self.io = [
+            (name, is_input, getattr(trt.DataType, kind), tuple(shape)) for name, is_input, kind, shape in self._io()
+        ]
         self.name, self.error_recorder = opened.header["name"], None
         self.num_io_tensors = self.num_bindings = len(self.io)
         self.num_layers = len(InspectorCore(trt, opened.header).layers())
@@ -192,7 +197,7 @@ class ContextCore:
     def execute_v2(self, bindings: List[int]) -> bool:
         return self.execute_async_v2(bindings, 0, drained=True)
 
-    def execute_async_v2(self, bindings: Any, stream_handle: int, consumed: Any = MISSING, drained: bool = False) -> bool:
+    def execute_async_v2(self, bindings: Any, stream_handle: int, consumed: Any = None, drained: bool = False) -> bool:
         if len(bindings) != len(self._core.io):
             return self._refuse("{} bindings for {} tensors".format(len(bindings), len(self._core.io)))
         names = [name for name, _, _, _ in self._core.io]

@@ -59,6 +59,7 @@ class _Loop:
         self._choice, self._budget, self._workstation = choice, budget, workstation
         self._by_tokens: Dict[int, Candidate] = {c.schedule.tokens_after: c for c in stage.candidates}
         self._rows: Dict[str, Row] = {}
+        self._points: Dict[int, Point] = {}
         self._deadline_s = time.monotonic() + (budget.max_time_s or math.inf)
 
     def exhaustive(self) -> Tuple[str, ...]:
@@ -90,6 +91,8 @@ class _Loop:
         """What the work folder holds of these; reading all of it for every step would take longer than the search."""
         for row in stages.rows(self._stage._replace(candidates=candidates), self._device, self._settings):
             self._rows[row.id] = row
+            if row.status in ("measured", "failed"):
+                self._points[row.tokens_after] = self._point(row)
 
     def _serve(self, request: search.Request, candidate: Candidate, worker: Worker) -> None:
         if request.kind == "accuracy":
@@ -116,7 +119,7 @@ class _Loop:
         return State(
             grid=tuple(sorted(self._by_tokens, reverse=True)),
             goal=Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain),
-            points={row.tokens_after: self._point(row) for row in rows if row.status in ("measured", "failed")},
+            points=dict(self._points),
             accuracy={row.tokens_after: row.accuracy for row in rows if row.accuracy is not None},
             accuracy_on_demand=self._workstation is not None,
             accuracy_slack=self._slack() if self._workstation is not None else 0.0,

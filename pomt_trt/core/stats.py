@@ -96,12 +96,15 @@ class StoppingRule(NamedTuple):
     noise_change: float = 0.05  # relative change of the noise, from half of the samples to all, that counts as settled
     max_s: float = 15.0  # wall time for one candidate, once it has the minimum of samples
 
-    def decide(self, rounds: Rounds, drift: Optional[Sequence[float]], elapsed_s: float) -> Optional[str]:
+    def decide(self, rounds: Rounds, levels: Optional[Sequence[float]], elapsed_s: float) -> Optional[str]:
         """None to go on, else why to stop: 'settled' or 'time cap'. May be asked after every round.
 
         It computes only when the rounds have grown by 40 %, so that statistics stay under 1 % of the runs' time.
+
+        Args:
+            levels: how slow the machine was in each round (slow_drift); None: not known.
         """
-        if self._looks_now(len(rounds)) and self._settled(rounds, drift):
+        if self._looks_now(len(rounds)) and self._settled(rounds, slow_drift(levels) if levels is not None else None):
             return "settled"
         enough = sum(len(row) for row in rounds) >= self.min_samples or elapsed_s >= PATIENCE * self.max_s
         return "time cap" if elapsed_s >= self.max_s and enough else None

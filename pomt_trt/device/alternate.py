@@ -124,13 +124,13 @@ def time_in_turn(
         for member in [*members[first:], *members[:first]]:
             rows[member.name].append(member.ask(runs[member.name]))
             rests[member.name].append(_rest(member.pid, clock) * 1e3)
-        drift = stats.slow_drift(common_level(list(rows.values())))
+        levels = common_level(list(rows.values()))
         for name in [name for name in rows if name not in stopped]:
-            reason = rule.decide(rows[name], drift, clock() - began)
+            reason = rule.decide(rows[name], levels, clock() - began)
             if reason is not None:
                 stopped[name] = reason
         progress("{:.0f} of {:.0f} s, {} of {} settled".format(clock() - began, rule.max_s, len(stopped), len(rows)))
-    contention = before.contention(_Usage(members, clock))
+    contention, drift = before.contention(_Usage(members, clock)), stats.slow_drift(levels)
     made = [_timing(m, rows[m.name], rests[m.name], drift, stopped[m.name], contention) for m in members]
     return {timing.name: timing for timing in made}, contention
 

@@ -75,13 +75,14 @@ def time_group(
     runs.setdefault(reference.candidate_id, REFERENCE_RUNS)  # it only shows how fast the machine is
     stopped: Dict[str, str] = {}
     spent_s = {member.candidate_id: 0.0 for member in members}
+    levels: List[float] = []  # of the reference, one a round
     while len(stopped) < len(members):
         level_s = _visit(reference, runs[reference.candidate_id], clocks, pace_fps)
-        drift = drift_of(reference)
+        levels.append(min(reference.rounds_ms[-1]))
         for member in _rotated([m for m in members if m.candidate_id not in stopped], len(reference.rounds_ms)):
             name = member.candidate_id
             spent_s[name] += level_s if member is reference else _visit(member, runs[name], clocks, pace_fps)
-            reason = rule.decide(member.rounds_ms, drift, spent_s[name])
+            reason = rule.decide(member.rounds_ms, levels, spent_s[name])
             if reason is not None:
                 stopped[name] = reason
         progress("{} of {} settled".format(len(stopped), len(members)))
@@ -155,8 +156,15 @@ def _verdict(relative_width: float, seen: Dict[str, Any]) -> str:
     """core/stats' word, but 'floating' where the board's clocks were free to move, whatever they happened to do."""
     if seen.get("clocks") == "floating":
         return "floating"
-    causes = ("steal", "others", "involuntary_per_s", "tail", "clock_ratio")
-    return stats.verdict(relative_width, seen["drift"], **{cause: seen.get(cause) for cause in causes})
+    return stats.verdict(
+        relative_width,
+        seen["drift"],
+        steal=seen.get("steal"),
+        others=seen.get("others"),
+        involuntary_per_s=seen.get("involuntary_per_s"),
+        tail=seen["tail"],
+        clock_ratio=seen.get("clock_ratio"),
+    )
 
 
 def _runs_per_visit(member: Member, clocks: Clocks, pace_fps: Optional[float]) -> int:

@@ -15,9 +15,9 @@ class RuleOfRounds:
     def __init__(self, wanted):
         self._wanted, self.seen = dict(wanted), []
 
-    def decide(self, rounds, drift, elapsed_s):
+    def decide(self, rounds, levels, elapsed_s):
         first = rounds[0][0]
-        self.seen.append((first, len(rounds), list(drift), elapsed_s))
+        self.seen.append((first, len(rounds), list(levels), elapsed_s))
         return "settled" if len(rounds) >= self._wanted[round(first)] else None
 
 

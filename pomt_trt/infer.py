@@ -60,10 +60,7 @@ class Result(NamedTuple):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Runs the command; returns its exit code. What the user can mend is one line on stderr."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    if not arguments.inputs and not arguments.rebuild:
-        parser.error("give images, folders, or - for paths on stdin")
+    arguments = _parsed(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="pomt-trt: %(message)s")
 
     def run() -> None:
@@ -80,7 +77,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return exit_code_of(run, _complain, "interrupted")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """Images may be left out with --rebuild only: where they may be, argparse finds none behind flags."""
     parser = argparse.ArgumentParser(
         prog="python -m pomt_trt.infer",
         description="Classifies images with a bundle's engine.",
@@ -89,13 +87,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="folder that `pomt-trt bundle` or `pomt-trt compile` made")
     parser.add_argument(
-        "inputs", metavar="IMAGE|DIR|-", nargs="*", help="image files; folders, walked; -: paths from stdin, one a line"
+        "inputs",
+        metavar="IMAGE|DIR|-",
+        nargs="*" if "--rebuild" in words else "+",
+        help="image files; folders, walked; -: paths from stdin, one a line",
     )
     parser.add_argument("--top-k", type=_positive, default=5, metavar="K", help="classes to name (default: 5)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line for each image")
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: as the engine was built)")
-    parser.add_argument("--rebuild", action="store_true", help="first build the engines for this device and release")
-    return parser
+    parser.add_argument("--rebuild", action="store_true", help="first build the engines here; images stand before")
+    return parser.parse_args(words)
 
 
 def _positive(text: str) -> int:

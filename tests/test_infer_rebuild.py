@@ -109,4 +109,4 @@ def test_a_bundle_without_its_graphs_is_explained(bundle):
 def test_images_or_rebuild_must_be_given(bundle, capsys):
     with pytest.raises(SystemExit) as ended:
         infer.main([bundle])
-    assert ended.value.code == 2 and "give images, folders, or -" in capsys.readouterr().err
+    assert ended.value.code == 2 and "required: IMAGE|DIR|-" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def test_each_command_of_the_readme_parses(command):
     elif words[0] == "pomt-trt":
         cli.parser().parse_args(words[1:])
     else:
-        infer._parser().parse_args(words[3:])
+        infer._parsed(words[3:])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -132,6 +132,9 @@ class Family(NamedTuple):
     weights_bytes: int
     candidates: Tuple[Candidate, ...]
     graph_sha256: Dict[str, str]  # candidate id -> hash of its .onnx
+    precision: str = "fp32"  # that engines of these graphs compute in: fp32, fp16, bf16
+    fp32_nodes: Tuple[str, ...] = ()  # names of nodes that a weakly typed build pins to fp32; () in mixed graphs
+    model_sha256: str = ""  # of the fp32 model that all forms are made of, as host/models has it
 
 
 class DeviceSpec(NamedTuple):
@@ -141,7 +144,7 @@ class DeviceSpec(NamedTuple):
     machine: str
     engine: str  # onnxruntime or tensorrt
     engine_version: str
-    processor: str
+    processor: str  # what kernels are made for: the CPU, or the GPU with its number of multiprocessors
     cores: int
     memory_bytes: int
     power_mode: Optional[str] = None
@@ -162,6 +165,8 @@ class Engine(NamedTuple):
     input_shape: Tuple[int, int, int, int]  # batch, channels, height, width
     threads: int
     build_s: float
+    precision: str = "fp32"
+    details: Optional[Dict[str, Any]] = None  # what the build really did: typing, TF32, fused attention, cache, gate
 
 
 class LatencyProfile(NamedTuple):
@@ -185,13 +190,16 @@ class LatencyProfile(NamedTuple):
     p95_ms: float
     p99_ms: float
     rounds_ms: Tuple[Tuple[float, ...], ...]  # one row a round, as timed
-    drift: Tuple[float, ...]  # the reference's level in each round over its median in this group: 1.0 is none
+    drift: Tuple[float, ...]  # by how much the machine was slower in each round than in its fast state: 1.0 is none
     tie: float  # the reference's latency in its own profile over that in this group; already in latency_ms
     stopped: str  # why sampling ended: settled, time cap
     max_s: float  # the cap: wall time that its runs might take
     verdict: str  # stable, drifting, contended
     contention: Dict[str, Any]  # what was seen: steal, involuntary switches, drift; paced, missed: share of
     # the runs that were still going when the next one was due
+    gpu_ms: Optional[float] = None  # of latency_ms, between events around the enqueue, as trtexec's GPU compute time
+    transfers_ms: Optional[float] = None  # the copies to and from the device, likewise
+    modes: Optional[Dict[str, Any]] = None  # how the engine ran: memory, waiting, CUDA graph or why none
 
 
 class AccuracyEstimate(NamedTuple):
@@ -208,11 +216,19 @@ class AccuracyEstimate(NamedTuple):
     source: str = "host-fp32"
 
 
+class Builds(NamedTuple):
+    """Latency of the engines that were built for one candidate and not kept, where builds differ; NaN: it failed."""
+
+    candidate_id: str
+    device_id: str
+    others_ms: Tuple[float, ...]
+
+
 class Failure(NamedTuple):
     """A candidate that could not be had, and why: data, not an accident."""
 
     candidate_id: str
-    stage: str
+    stage: str  # build, or gate: it was built and computes something else
     reason: str
 
 

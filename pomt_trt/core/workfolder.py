@@ -69,6 +69,10 @@ class WorkFolder:
         """One candidate's latency profile."""
         return self._at("latency", device_id, candidate_id + ".json")
 
+    def builds(self, device_id: str, candidate_id: str) -> str:
+        """Latency of each engine that was built for one candidate, once there are several."""
+        return self._at("latency", device_id, candidate_id + ".builds.json")
+
     def selection(self, device_id: str) -> str:
         """The choice for one device."""
         return self._at("selection-{}.json".format(device_id))

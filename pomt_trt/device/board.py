@@ -7,25 +7,58 @@ is too much is said by core/stats.
 import os
 import platform
 import re
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Optional
 
 from pomt_trt.core.records import DeviceSpec
 from pomt_trt.device import engine as engines
+from pomt_trt.device.jetson import identity
 
 
 def device_spec(engine: str) -> DeviceSpec:
-    """This machine with the given engine library."""
+    """This machine with the given engine library.
+
+    Raises: MissingDependency where the library, or for TensorRT a CUDA device, is not there.
+    """
     version = engines.version(engine)
-    cpu = processor()
-    return DeviceSpec(
-        id=_slug("{}-{}-{}-{}c".format(engine, version, cpu, os.cpu_count())),
+    found = identity()
+    made = DeviceSpec(
+        id="",
         machine=platform.machine(),
         engine=engine,
         engine_version=version,
-        processor=cpu,
+        processor=processor(),
         cores=os.cpu_count() or 1,
         memory_bytes=_memory_bytes(),
+        power_mode=found.power_mode if found else None,
+        l4t=found.l4t if found else None,
+        jetpack=found.jetpack if found else None,
     )
+    if engine == "tensorrt":
+        made = _with_gpu(made)
+    return made._replace(id=_device_id(made, found.module if found else None))
+
+
+def _with_gpu(device: DeviceSpec) -> DeviceSpec:
+    """A Jetson's memory is the GPU's and the processor's, elsewhere it is the GPU's own that counts."""
+    from pomt_trt.device import cuda  # numpy, which doctor must do without
+
+    gpu = cuda.gpu()
+    return device._replace(
+        processor="{} ({} SM)".format(gpu.name, gpu.multiprocessors),
+        compute_capability=gpu.compute_capability,
+        memory_bytes=device.memory_bytes if device.l4t else gpu.memory_bytes,
+    )
+
+
+def _device_id(device: DeviceSpec, module: Optional[str]) -> str:
+    """Engine, version and processor; on a Jetson module and memory, L4T and power mode as well."""
+    words = [device.engine, device.engine_version]
+    if module is None:
+        words += [device.processor] + ([] if device.compute_capability else ["{}c".format(device.cores)])
+    else:
+        gib = "{}gb".format(int(round(device.memory_bytes / float(1 << 30))))
+        words += [module, gib, "l4t", device.l4t or "unknown", device.power_mode or "mode-unknown"]
+    return _slug("-".join(words))
 
 
 def processor() -> str:

@@ -15,7 +15,7 @@ import time
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.errors import MissingDependency
-from pomt_trt.device import board, sensors
+from pomt_trt.device import board, engine, sensors
 from pomt_trt.device.jetson import Identity, identity
 
 GIB = float(1 << 30)
@@ -138,7 +138,9 @@ def _board(root: str) -> List[Finding]:
     """Clocks and sensors of a Jetson."""
     found = sensors.read(root)
     alike = {clock: name for name, clock in reversed(list(found.clocks.items()))}  # cores differ seldom
-    shown = ["{} {:.0f} of {:.0f} MHz".format(alike[c], c.now_mhz, c.cap_mhz) for c in sorted(alike, key=lambda c: alike[c])]
+    shown = [
+        "{} {:.0f} of {:.0f} MHz".format(alike[c], c.now_mhz, c.cap_mhz) for c in sorted(alike, key=lambda c: alike[c])
+    ]
     unknown = ["{} {}".format(name, reason) for name, reason in found.unknown.items()]
     state = sensors.floating(found.clocks)
     word = {True: "floating: ", False: "locked: ", None: "whether they are locked is not known: "}[state]
@@ -155,10 +157,11 @@ def _board(root: str) -> List[Finding]:
 def _engines(jetson: bool) -> List[Finding]:
     """The libraries that run engines: one is needed, on a Jetson preferably TensorRT."""
     tensorrt, cuda = _version("tensorrt"), _version("pycuda")
-    venv = " (in a virtual environment made with --system-site-packages)"
+    remedy = "sudo apt-get install nvidia-jetpack (in a virtual environment made with --system-site-packages)"
+    both = bool(tensorrt and cuda)
     return [
-        _onnxruntime(spare=bool(tensorrt and cuda)),
-        _jetson_package("tensorrt", tensorrt, jetson, "sudo apt-get install nvidia-jetpack" + venv),
+        _onnxruntime(spare=both),
+        _usable_tensorrt(jetson) if both else _jetson_package("tensorrt", tensorrt, jetson, remedy),
         _jetson_package("pycuda", cuda, jetson, "jetson/install: what builds it differs from JetPack to JetPack"),
     ]
 
@@ -175,6 +178,16 @@ def _onnxruntime(spare: bool) -> Finding:
     if hasattr(runtime, "set_global_thread_pool_sizes"):
         pool = "engines can share one thread pool"
     return Finding("onnxruntime", "ok", "{}, {}".format(getattr(runtime, "__version__", "version not known"), pool))
+
+
+def _usable_tensorrt(jetson: bool) -> Finding:
+    """TensorRT with pycuda, tried: whether it loads, is new enough, and there is a GPU."""
+    try:
+        return Finding("tensorrt", "ok", "{}, engines can run on it".format(engine.version("tensorrt")))
+    except ImportError as error:  # of numpy, about which there is a finding of its own
+        return Finding("tensorrt", "ok", "not tried: {}".format(error))
+    except MissingDependency as error:
+        return Finding("tensorrt", "missing" if jetson else "warning", "installed, but not usable", str(error))
 
 
 def _jetson_package(name: str, version: Optional[str], jetson: bool, remedy: str) -> Finding:

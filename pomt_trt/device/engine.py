@@ -6,20 +6,35 @@ Leaves out latency, accuracy and tokens: an engine is a file that turns images i
 
 import importlib
 import os
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from pomt_trt.core.errors import CorruptArtifact, UsageError, WrongDevice
+from pomt_trt.core.errors import CorruptArtifact, MissingDependency, UsageError, WrongDevice
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.store import sha256_of
 
 WEIGHTS_FILE = "weights.bin"
-_MODULES = {"onnxruntime": "pomt_trt.device.ort"}
+_MODULES = {"onnxruntime": "pomt_trt.device.ort", "tensorrt": "pomt_trt.device.trt"}
+_VARYING = ("tensorrt",)
 
 
 class BuildOptions(NamedTuple):
-    """What a build may depend on, besides the graph and the device."""
+    """What a build may depend on, besides the graph and the device. A library ignores what it has no use for."""
 
     threads: int = 2
+    precision: str = "fp32"  # fp32, fp16, bf16
+    fp32_nodes: Tuple[str, ...] = ()  # named nodes of an fp32 graph that stay fp32; () where the graph itself is mixed
+    workspace_bytes: Optional[int] = None  # None: by the device's memory
+    timing_cache: Optional[str] = None  # file that builds share; None: nothing is remembered, so tactics are timed anew
+    cuda_graph: bool = True  # whether running may capture one
+    progress: Optional[Callable[[str], None]] = None  # hears how far a build is, where the library tells it
+
+
+class GpuTimes(NamedTuple):
+    """Where the time of a run goes on a GPU, between events on its stream."""
+
+    copy_in_ms: float
+    compute_ms: float
+    copy_out_ms: float
 
 
 class Runner:
@@ -30,6 +45,14 @@ class Runner:
     def run(self, batch: Any) -> Any:
         """Logits (batch, classes) float32 of `batch`, a C-contiguous float32 array of input_shape."""
         raise NotImplementedError
+
+    def modes(self) -> Optional[Dict[str, Any]]:
+        """How it runs, as far as there is a choice: memory, waiting, CUDA graph; None where there is none."""
+        return None
+
+    def gpu_times(self, batch: Any) -> Optional[GpuTimes]:
+        """Where the time of one run goes; None where no GPU takes part."""
+        return None
 
     def close(self) -> None:
         """Gives back what the engine holds; run must not be called again."""
@@ -54,11 +77,7 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
 
 
 def open_engine(
-    engine: Engine,
-    folder: str,
-    threads: Optional[int] = None,
-    waiting: str = "default",
-    shared_pool: bool = False,
+    engine: Engine, folder: str, threads: Optional[int] = None, waiting: str = "default", shared_pool: bool = False
 ) -> Runner:
     """Loads an engine from `folder` for running.
 
@@ -70,11 +89,16 @@ def open_engine(
         that the record names.
     """
     library = _library(engine.device.engine)
-    check_device(engine.device, library.version())
+    check_device(engine.device)
     check_files(engine, folder)
     path = os.path.join(folder, engine.file)
     runner: Runner = library.open_file(path, engine, threads or engine.threads, waiting, shared_pool)
     return runner
+
+
+def layers_of(engine_path: str) -> str:
+    """r056.engine's layers, where the library tells them, are r056.layers.json beside it."""
+    return os.path.splitext(engine_path)[0] + ".layers.json"
 
 
 def check_files(engine: Engine, folder: str) -> None:
@@ -95,18 +119,59 @@ def check_files(engine: Engine, folder: str) -> None:
         )
 
 
-def check_device(built_for: DeviceSpec, version: str) -> None:
-    """Raises WrongDevice unless this machine is what an engine was built for."""
+def check_device(built_for: DeviceSpec) -> None:
+    """Raises WrongDevice unless this machine is what an engine was built for, in all that its kernels depend on."""
     from pomt_trt.device import board
 
-    here = board.processor()
-    if (built_for.engine_version, built_for.processor) != (version, here):
+    here = board.device_spec(built_for.engine)
+    if _bound_to(built_for) != _bound_to(here):
         raise WrongDevice(
-            "the engine was built for {} {} on {}; this is {} {} on {}. Build it here: pomt-trt compile, or copy the "
-            "work folder and run pomt-trt profile WORK.".format(
-                built_for.engine, built_for.engine_version, built_for.processor, built_for.engine, version, here
-            )
+            "the engine was built for {}; this is {}. Build it here: pomt-trt compile, or "
+            "copy the work folder and run pomt-trt profile WORK; a bundle alone: python -m pomt_trt.infer BUNDLE "
+            "--rebuild.".format(_described(built_for), _described(here))
         )
+
+
+def _bound_to(device: DeviceSpec) -> Tuple[Optional[str], ...]:
+    """Not the power mode: an engine runs in any, though another count may be the best there."""
+    return (device.engine_version, device.processor, device.compute_capability, device.l4t)
+
+
+def _described(device: DeviceSpec) -> str:
+    words = "{} {} on {}".format(device.engine, device.engine_version, device.processor)
+    if device.compute_capability:
+        words += ", compute capability {}".format(device.compute_capability)
+    return words + (", L4T {}".format(device.l4t) if device.l4t else "")
+
+
+def chosen(asked: str) -> str:
+    """The engine library to use: `asked`, or for auto TensorRT where it can be used, else ONNX Runtime.
+
+    Raises: MissingDependency on a Jetson without TensorRT: what ONNX Runtime's CPU kernels take says nothing of it.
+    """
+    from pomt_trt.device import jetson
+
+    if asked != "auto":
+        return asked
+    try:
+        version("tensorrt")
+        return "tensorrt"
+    except MissingDependency as error:
+        if jetson.identity() is None:
+            return "onnxruntime"
+        raise MissingDependency(
+            "this is a Jetson, where engines belong on TensorRT: {} (--engine onnxruntime would use its CPU.)".format(
+                error
+            )
+        ) from error
+
+
+def varies(engine: str) -> bool:
+    """Whether two builds of one graph differ, since the library picks kernels by timing them.
+
+    Then each build has to pass the accuracy gate, and building a candidate again tells more of it.
+    """
+    return engine in _VARYING
 
 
 def share_threads(engine: str, threads: int) -> bool:

@@ -70,6 +70,7 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
         weights_sha256=weights_sha256,
         input_shape=shape,
         threads=options.threads,
+        precision="fp32" if options.fp32_nodes else options.precision,  # fp32 graphs are not made anything else here
         build_s=time.perf_counter() - started,
     )
 

@@ -14,7 +14,7 @@ from pomt_trt.core import store
 from pomt_trt.core.errors import PomtError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.rounds import environment
-from pomt_trt.device.worker import Request
+from pomt_trt.device.request import Request
 
 
 class Outcome(NamedTuple):

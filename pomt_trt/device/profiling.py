@@ -4,18 +4,20 @@ Makes engines/ and latency/ of one device in the work folder; what is there alre
 that runs engines. Leaves out which candidates are asked for.
 """
 
+import math
 import os
 import signal
-from typing import Dict, NamedTuple, Optional, Sequence
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
-from pomt_trt.core import store
+from pomt_trt.core import experiment, store
 from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Failure, Family, LatencyProfile
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device.engine import WEIGHTS_FILE
+from pomt_trt.device import builds
+from pomt_trt.device.engine import WEIGHTS_FILE, varies
 from pomt_trt.device.process import Outcome, Worker
-from pomt_trt.device.worker import Job, Request, engine_inputs, latency_inputs
+from pomt_trt.device.request import Gate, Job, Request, engine_inputs, inputs_of, latency_inputs
 
 GROUP_MEMORY_BYTES = 700 << 20  # of engines alive at a time
 BYTES_PER_WEIGHT_BYTE = 2.5  # an engine maps its weights and keeps them repacked for the processor
@@ -29,6 +31,7 @@ class Settings(NamedTuple):
     waiting: str = "default"
     max_s: float = 0.75  # of timing, for one candidate
     pace_fps: Optional[float] = None  # runs begin at this rate; None: back to back
+    cuda_graph: bool = True  # where the engine library can capture one
 
 
 def profile(
@@ -41,25 +44,28 @@ def profile(
     timed: bool = True,
     again: bool = False,
     worker: Optional[Worker] = None,
+    rebuild: bool = False,
 ) -> None:
     """Builds (and times, unless `timed` is false) every candidate that is not done; R = 0 is the groups' reference.
 
     Args:
         again: time also what has a profile, which the new one then replaces.
         worker: does all of it; None: each group has one of its own, whose memory is given back.
+        rebuild: build anew what has a profile, without what earlier builds remember, and keep the better engine; see
+            builds_of. For libraries whose builds vary.
     Raises: BuildFailed if R = 0 cannot be built, since all is compared with it.
     """
     _check_reference(work, family, device, settings)
     todo = []
     for candidate in candidates:
-        if not again and is_done(work, family, candidate.id, device, settings, timed):
+        if not (again or rebuild) and is_done(work, family, candidate.id, device, settings, timed):
             progress.step(candidate.id)
         else:
             todo.append(candidate)
     while todo:
         size = group_size(family.weights_bytes)
         group, todo = todo[:size], todo[size:]
-        request = _request(work, family, group, device, settings, timed)
+        request = _request(work, family, group, device, settings, timed)._replace(rebuild=rebuild)
         if worker is not None:
             _run(request, worker, progress)
         else:
@@ -115,7 +121,23 @@ def failure_of(
 
 
 def _engine_inputs(family: Family, candidate_id: str, device: DeviceSpec, settings: Settings) -> Dict[str, str]:
-    return engine_inputs(family.graph_sha256[candidate_id], family.weights_sha256, device, settings.threads)
+    how = (device, settings.threads, family.precision, settings.cuda_graph)
+    return engine_inputs(family.graph_sha256[candidate_id], family.weights_sha256, *how)
+
+
+def builds_of(
+    work: WorkFolder, family: Family, candidate_id: str, device: DeviceSpec, settings: Settings
+) -> Tuple[float, ...]:
+    """Latency in ms of each engine that was built for a candidate, the one that is kept first; () where there is none.
+
+    A rebuild that failed is infinite.
+    """
+    known = latency_of(work, family, candidate_id, device, settings)
+    if known is None:
+        return ()
+    inputs = _engine_inputs(family, candidate_id, device, settings)
+    others = builds.others(work.builds(device.id, candidate_id), inputs)
+    return (known.latency_ms,) + tuple(math.inf if math.isnan(ms) else ms for ms in others)
 
 
 def group_size(weights_bytes: int) -> int:
@@ -125,16 +147,12 @@ def group_size(weights_bytes: int) -> int:
 
 
 def _request(
-    work: WorkFolder,
-    family: Family,
-    group: Sequence[Candidate],
-    device: DeviceSpec,
-    settings: Settings,
-    timed: bool,
+    work: WorkFolder, family: Family, group: Sequence[Candidate], device: DeviceSpec, settings: Settings, timed: bool
 ) -> Request:
     def job(candidate_id: str) -> Job:
         graph = work.graph(family.form, candidate_id)
-        return Job(candidate_id, graph, family.graph_sha256[candidate_id], family.weights_sha256)
+        expected = work.accuracy_arrays(candidate_id)
+        return Job(candidate_id, graph, family.graph_sha256[candidate_id], family.weights_sha256, expected)
 
     return Request(
         device=device,
@@ -146,7 +164,15 @@ def _request(
         waiting=settings.waiting,
         max_s=settings.max_s,
         pace_fps=settings.pace_fps,
+        precision=family.precision,
+        fp32_nodes=family.fp32_nodes,
+        cuda_graph=settings.cuda_graph,
+        gate=_gate(work) if varies(device.engine) else None,
     )
+
+
+def _gate(work: WorkFolder) -> Gate:
+    return Gate(work.golden(), experiment.experiment_of(work).model.preprocessing)
 
 
 def _run(request: Request, worker: Worker, progress: Progress) -> None:
@@ -173,9 +199,11 @@ def _run(request: Request, worker: Worker, progress: Progress) -> None:
 def _record_killed(request: Request, outcome: Outcome) -> None:
     job = next(job for job in request.jobs + (request.reference,) if job.candidate_id == outcome.building)
     reason = "the build was ended by {}; if the system did it, memory ran out".format(_name_of(outcome.exit_code))
-    inputs = engine_inputs(job.onnx_sha256, job.weights_sha256, request.device, request.threads)
+    if request.rebuild:
+        builds.remember(job, request, math.nan)
+        return
     path = os.path.join(request.engines, job.candidate_id + ".failed.json")
-    store.write_record(path, Failure(job.candidate_id, "build", reason), inputs)
+    store.write_record(path, Failure(job.candidate_id, "build", reason), inputs_of(job, request))
 
 
 def _check_reference(work: WorkFolder, family: Family, device: DeviceSpec, settings: Settings) -> None:

@@ -6,48 +6,24 @@ its own, so that the memory of a build is given back, and being killed for it co
 out which candidates are worth a build.
 """
 
+import contextlib
 import ctypes
 import json
 import os
 import signal
 import sys
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
-
-import numpy as np
+from typing import Any, Optional, Union
 
 from pomt_trt.core import store
+from pomt_trt.core.bounds import good_builds
 from pomt_trt.core.errors import CorruptArtifact, PomtError
-from pomt_trt.core.records import DeviceSpec, Engine, Failure, LatencyProfile
-from pomt_trt.core.stats import StoppingRule
-from pomt_trt.device import board, engine, latency
+from pomt_trt.core.records import Engine, Failure, LatencyProfile
+from pomt_trt.device import builds, engine, gate
+from pomt_trt.device.group import Seldom, profiles
+from pomt_trt.device.request import TIMING_CACHE, Gate, Job, Request, inputs_of, profile_inputs, record_of
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-REPORT_EVERY_S = 1.0
-
-
-class Job(NamedTuple):
-    """One candidate: its graph and the hashes of what its engine must be made from."""
-
-    candidate_id: str
-    onnx: str
-    onnx_sha256: str
-    weights_sha256: str  # of weights.bin beside the graph
-
-
-class Request(NamedTuple):
-    """One group. The reference comes first among the jobs and is timed with every group."""
-
-    device: DeviceSpec
-    engines: str  # folder
-    latency: Optional[str]  # folder; None: build only
-    jobs: Tuple[Job, ...]
-    reference: Job
-    threads: int
-    waiting: str
-    max_s: float  # timing of one candidate
-    again: bool = False  # time even what has a profile, which the new one replaces
-    pace_fps: Optional[float] = None  # None: back to back
 
 
 def main() -> int:
@@ -78,35 +54,117 @@ def _work(request: Request) -> None:
     reference = _built(request.reference, request)  # first: without it the others are worth nothing
     if reference is None:
         return
+    if request.rebuild:
+        for job in request.jobs:
+            _rebuild(job, request)
+        return
     jobs = [job for job in request.jobs if job.candidate_id != request.reference.candidate_id]
     built = [record for record in (_built(job, request) for job in jobs) if record]
     if request.latency is None:
         return
-    _profile(request, [reference] + built)
+    known = None if request.reference in request.jobs else _known_reference(request, reference)
+    for record, result in profiles(request, [reference] + built, known, _told):
+        _write_profile(request, record, result)
 
 
 def _built(job: Job, request: Request) -> Optional[Engine]:
     """The candidate's engine, built unless it is there; None if it cannot be, which is recorded."""
-    path = os.path.join(request.engines, job.candidate_id + ".engine")
-    inputs = engine_inputs(job.onnx_sha256, job.weights_sha256, request.device, request.threads)
+    path = _engine_path(job, request)
+    inputs = inputs_of(job, request)
     record = store.read_matching(record_of(path), Engine, inputs)
     if record is not None and _is_whole(record, request.engines):
         return record
+    made = _made(job, request, path, os.path.join(request.engines, TIMING_CACHE))
+    if isinstance(made, Failure):
+        store.write_record(os.path.join(request.engines, job.candidate_id + ".failed.json"), made, inputs)
+        _report("failed", id=job.candidate_id, reason=made.reason)
+        return None
+    store.write_record(record_of(path), made, inputs)
+    _report("built", id=job.candidate_id, seconds=made.build_s)
+    return made
+
+
+def _made(job: Job, request: Request, path: str, timing_cache: Optional[str]) -> Union[Engine, Failure]:
+    """A new engine under `path` that has passed the gate, or why there is none."""
     check_sources(job)
     _report("building", id=job.candidate_id)
+    options = engine.BuildOptions(
+        threads=request.threads,
+        precision=request.precision,
+        fp32_nodes=request.fp32_nodes,
+        timing_cache=timing_cache,
+        cuda_graph=request.cuda_graph,
+        progress=Seldom(time.monotonic, lambda text: _told("{}: {}".format(job.candidate_id, text))),
+    )
+    stage = "build"
     try:
-        options = engine.BuildOptions(threads=request.threads)
         record = engine.build(job.onnx, path, request.device, job.candidate_id, options)
+        if request.gate is None:
+            return record
+        stage = "gate"
+        verdict = _judged(record, job, request, request.gate)
     except PomtError as error:
         if error.exit_code != 5:
             raise
-        failure = Failure(job.candidate_id, "build", str(error))
-        store.write_record(os.path.join(request.engines, job.candidate_id + ".failed.json"), failure, inputs)
-        _report("failed", id=job.candidate_id, reason=str(error))
-        return None
-    store.write_record(record_of(path), record, inputs)
-    _report("built", id=job.candidate_id, seconds=record.build_s)
-    return record
+        return Failure(job.candidate_id, stage, str(error))
+    if verdict.passed:
+        return record._replace(details=dict(record.details or {}, gate=verdict.told()))
+    _remove_engine(path)
+    return Failure(job.candidate_id, stage, verdict.reason())
+
+
+def _judged(record: Engine, job: Job, request: Request, asked: Gate) -> gate.Verdict:
+    with engine.open_engine(record, request.engines, request.threads, request.waiting) as runner:
+        unreduced = job.candidate_id == request.reference.candidate_id
+        inputs = gate.golden(asked.golden)
+        return gate.judge(runner, inputs, asked.preprocessing, record.precision, job.expected, unreduced)
+
+
+def _remove_engine(path: str) -> None:
+    for name in (path, engine.layers_of(path)):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _rebuild(job: Job, request: Request) -> None:
+    """A second engine of a candidate that has one: timed, and kept where the first picked poor tactics."""
+    reference, kept = _built(request.reference, request), _built(job, request)
+    profile_path = os.path.join(str(request.latency), job.candidate_id + ".json")
+    known = store.read_matching(profile_path, LatencyProfile, profile_inputs(kept, request)) if kept else None
+    if reference is None or kept is None or known is None:
+        return
+    path = _engine_path(job, request, ".again")
+    made = _made(job, request, path, timing_cache=None)
+    if isinstance(made, Failure):
+        builds.remember(job, request, float("nan"))
+        _report("failed", id=job.candidate_id, reason=made.reason)
+        return
+    tie = _known_reference(request, reference)
+    result = profiles(request, [reference, made], tie, _told)[-1][1]
+    if known.latency_ms in good_builds((known.latency_ms, result.latency_ms)):
+        builds.remember(job, request, result.latency_ms)
+        _remove_engine(path)
+    else:
+        builds.remember(job, request, known.latency_ms)
+        _replace_engine(job, request, made, result)
+    _report("profiled", id=job.candidate_id, latency_ms=result.latency_ms, verdict=result.verdict)
+
+
+def _replace_engine(job: Job, request: Request, made: Engine, result: LatencyProfile) -> None:
+    """Puts a rebuilt engine in the place of the first; a kill in between leaves one that is then built anew."""
+    again, path = _engine_path(job, request, ".again"), _engine_path(job, request)
+    details = dict(made.details or {})
+    if "layers" in details:
+        details["layers"] = os.path.basename(engine.layers_of(path))
+        os.replace(engine.layers_of(again), engine.layers_of(path))
+    os.replace(again, path)
+    record = made._replace(file=os.path.basename(path), details=details)
+    store.write_record(record_of(path), record, inputs_of(job, request))
+    _write_profile(request, record, result, told=False)
+
+
+def _engine_path(job: Job, request: Request, suffix: str = "") -> str:
+    return os.path.join(request.engines, job.candidate_id + suffix + ".engine")
 
 
 def _is_whole(record: Engine, folder: str) -> bool:
@@ -132,89 +190,20 @@ def check_sources(job: Job) -> None:
             )
 
 
-def engine_inputs(onnx_sha256: str, weights_sha256: str, device: DeviceSpec, threads: int) -> Dict[str, str]:
-    """What an engine is made from; where it changes, the engine is built anew."""
-    return {"onnx": onnx_sha256, "weights": weights_sha256, "device": device.id, "threads": str(threads)}
-
-
-def latency_inputs(engine_sha256: str, threads: int, waiting: str, pace_fps: Optional[float]) -> Dict[str, str]:
-    """What a latency profile is made from; where it changes, the profile is taken anew.
-
-    So profiles that are paced and others that are not never stand in one curve.
-    """
-    pace = "none" if pace_fps is None else repr(float(pace_fps))
-    return {"engine": engine_sha256, "threads": str(threads), "waiting": waiting, "pace": pace}
-
-
-def record_of(engine_path: str) -> str:
-    """r056.engine's record is r056.json beside it."""
-    return os.path.splitext(engine_path)[0] + ".json"
-
-
-def _profile(request: Request, engines: List[Engine]) -> None:
-    """Times engines. The first is the reference, whose own profile is taken in the first group only."""
-    shared = request.waiting == "default" and engine.share_threads(request.device.engine, request.threads)
-    waiting = "default" if shared else "passive"  # engines that spin pools of their own slow each other down
-    modes = latency.Modes(request.threads, waiting, request.max_s, request.pace_fps)
-    clocks = latency.Clocks(time.perf_counter, time.process_time, time.sleep)
-    runners = []
-    try:
-        members = []
-        for record in engines:
-            runner = engine.open_engine(record, request.engines, request.threads, waiting, shared)
-            runners.append(runner)
-            members.append(latency.new_member(record.candidate_id, _call(runner)))
-        known = None if request.reference in request.jobs else _known_reference(request, engines[0])
-        skipped = 1 if known else 0
-        before = board.read(clocks.wall)
-        rule = StoppingRule(max_s=request.max_s)
-        told = _Seldom(clocks.wall)
-        stopped = latency.time_group(members[skipped:], members[0], rule, clocks, modes.pace_fps, told)
-        seen = board.contention(before, board.read(clocks.wall))
-    finally:
-        for runner in runners:
-            runner.close()
-    for member, record in list(zip(members, engines))[skipped:]:
-        result = latency.profile(
-            member,
-            record,
-            modes,
-            reference=members[0],
-            reference_profile=known,
-            stopped=stopped[member.candidate_id],
-            contention=seen,
-        )
-        _write_profile(request, record, result)
-
-
-class _Seldom:
-    """Reports how far timing is, but seldom: each report wakes the parent, which takes a processor from the engine."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock, self._last_s = clock, clock()
-
-    def __call__(self, text: str) -> None:
-        if self._clock() - self._last_s >= REPORT_EVERY_S:
-            self._last_s = self._clock()
-            _report("timing", text=text)
-
-
-def _write_profile(request: Request, record: Engine, result: LatencyProfile) -> None:
+def _write_profile(request: Request, record: Engine, result: LatencyProfile, told: bool = True) -> None:
     path = os.path.join(str(request.latency), record.candidate_id + ".json")
-    inputs = latency_inputs(record.sha256, request.threads, request.waiting, request.pace_fps)
-    store.write_record(path, result, inputs)
-    _report("profiled", id=record.candidate_id, latency_ms=result.latency_ms, verdict=result.verdict)
+    store.write_record(path, result, profile_inputs(record, request))
+    if told:
+        _report("profiled", id=record.candidate_id, latency_ms=result.latency_ms, verdict=result.verdict)
 
 
 def _known_reference(request: Request, reference: Engine) -> Optional[LatencyProfile]:
     path = os.path.join(str(request.latency), reference.candidate_id + ".json")
-    inputs = latency_inputs(reference.sha256, request.threads, request.waiting, request.pace_fps)
-    return store.read_matching(path, LatencyProfile, inputs)
+    return store.read_matching(path, LatencyProfile, profile_inputs(reference, request))
 
 
-def _call(runner: engine.Runner) -> Any:
-    image = np.random.RandomState(0).rand(*runner.input_shape).astype(np.float32)
-    return lambda: runner.run(image)
+def _told(text: str) -> None:
+    _report("timing", text=text)
 
 
 def _report(event: str, **details: Any) -> None:

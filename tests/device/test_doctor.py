@@ -1,5 +1,6 @@
 """What the doctor says about machines made of a few files."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 
 from pomt_trt.core.errors import MissingDependency
 from pomt_trt.device import doctor
+from tests import simulator
 
 TX2 = "NVIDIA Jetson TX2\0"
 L4T = "# R{} (release), REVISION: {}, GCID: 27531264, BOARD: t186ref, EABI: aarch64, DATE: Mon Sep 19 2022\n"
@@ -65,6 +67,17 @@ def test_jetpack_4_6_and_older_are_refused_with_the_reason(machine, revision):
     assert "JetPack 4.6.1" in found["jetson"].remedy
     with pytest.raises(MissingDependency, match="want of: .*jetson.*flash JetPack 4.6.1"):
         doctor.check(tuple(found.values()))
+
+
+@pytest.mark.parametrize("faults, state, told", [("", "ok", "10.3.0"), ("no-device", "warning", "not usable")])
+def test_tensorrt_is_tried_where_it_is_installed(faults, state, told):
+    variables = dict(os.environ, **simulator.environment("10.3.0", faults))
+    variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], os.getcwd()])
+    command = [sys.executable, "-m", "pomt_trt", "doctor", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables)
+    found = json.loads(done.stdout.decode())["tensorrt"]
+    assert found["state"] == state and told in found["value"]
+    assert (found["remedy"] == "") == (state == "ok")
 
 
 @pytest.mark.skipif(doctor._version("tensorrt") is not None, reason="TensorRT is installed here")

@@ -1,0 +1,92 @@
+"""Times the engines of one group beside each other, in this process.
+
+Makes LatencyProfiles from Engines, on the machine that runs them. Leaves out how a run is timed (device/latency), and
+where profiles go (device/worker).
+"""
+
+import contextlib
+import time
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from pomt_trt.core.records import Engine, LatencyProfile
+from pomt_trt.core.stats import StoppingRule
+from pomt_trt.device import board, engine, latency, sensors
+from pomt_trt.device.request import Request
+
+REPORT_EVERY_S = 1.0
+
+
+def profiles(
+    request: Request, engines: Sequence[Engine], known: Optional[LatencyProfile], told: Callable[[str], None]
+) -> List[Tuple[Engine, LatencyProfile]]:
+    """Times engines together.
+
+    Args:
+        engines: the first is the reference.
+        known: the reference's own profile, which ties the others to it; None: it gets one here.
+        told: hears how far it is, seldom.
+    """
+    shared = request.waiting == "default" and engine.share_threads(request.device.engine, request.threads)
+    waiting = "default" if shared else "passive"  # engines that spin pools of their own slow each other down
+    modes = latency.Modes(request.threads, waiting, request.max_s, request.pace_fps)
+    clocks = latency.Clocks(time.perf_counter, time.process_time, time.sleep)
+    skipped = 1 if known else 0
+    with contextlib.ExitStack() as stack:
+        runners, members = [], []
+        for number, record in enumerate(engines):
+            runner = engine.open_engine(record, request.engines, request.threads, waiting, shared)
+            runners.append(stack.enter_context(runner))
+            name = record.candidate_id if not number else "{}.{}".format(record.candidate_id, number)
+            members.append(latency.new_member(name, _call(runner), sensors.Sampler()))
+        before = board.read(clocks.wall)
+        rule = StoppingRule(max_s=request.max_s)
+        stopped = latency.time_group(
+            members[skipped:], members[0], rule, clocks, modes.pace_fps, Seldom(clocks.wall, told)
+        )
+        seen = board.contention(before, board.read(clocks.wall))
+        on_gpu = [_on_gpu(runner) for runner in runners]
+    found = []
+    for member, record, extra in list(zip(members, engines, on_gpu))[skipped:]:
+        result = latency.profile(
+            member,
+            record,
+            modes,
+            reference=members[0],
+            reference_profile=known,
+            stopped=stopped[member.candidate_id],
+            contention=seen,
+        )
+        found.append((record, result._replace(candidate_id=record.candidate_id, **extra)))
+    return found
+
+
+def _on_gpu(runner: engine.Runner) -> Dict[str, Any]:
+    """What a profile says besides where a GPU takes part."""
+    times = runner.gpu_times(_image(runner))
+    found: Dict[str, Any] = {"modes": runner.modes()}
+    if times is not None:
+        found.update(gpu_ms=times.compute_ms, transfers_ms=times.copy_in_ms + times.copy_out_ms)
+    return found
+
+
+class Seldom:
+    """Tells how far something is, but seldom: each report wakes the parent, which takes a processor from the engine."""
+
+    def __init__(self, clock: Callable[[], float], told: Callable[[str], None]) -> None:
+        self._clock, self._last_s, self._told = clock, clock(), told
+
+    def __call__(self, text: str) -> None:
+        if self._clock() - self._last_s >= REPORT_EVERY_S:
+            self._last_s = self._clock()
+            self._told(text)
+
+
+def _call(runner: engine.Runner) -> Any:
+    image = _image(runner)
+    return lambda: runner.run(image)
+
+
+def _image(runner: engine.Runner) -> np.ndarray:
+    return np.random.RandomState(0).rand(*runner.input_shape).astype(np.float32)

@@ -1,0 +1,181 @@
+"""A TensorRT engine that runs: host array in, host logits out, through page-locked staging and device buffers.
+
+Makes a Runner from a serialised engine. On the machine it was built on. Leaves out building (trt_build) and what CUDA
+needs (cuda). Named inputs and outputs where the release has them, numbered bindings before TensorRT 8.5.
+"""
+
+import logging
+import statistics
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from pomt_trt.core.errors import BuildFailed, CorruptArtifact
+from pomt_trt.device import cuda
+from pomt_trt.device.engine import GpuTimes, Runner
+from pomt_trt.device.trt_library import log_of
+
+logger = logging.getLogger(__name__)
+TIMED_RUNS = 20  # whose median tells where the time goes
+
+
+class Tensor(NamedTuple):
+    """An input or output of an engine."""
+
+    name: str
+    is_input: bool
+    shape: Tuple[int, ...]
+    dtype: Any
+
+
+class TrtRunner(Runner):
+    """One execution context with its buffers and stream. Threads may share it: they take turns."""
+
+    def __init__(self, trt: Any, path: str, waiting: str, cuda_graph: bool) -> None:
+        """Loads an engine file.
+
+        Raises: CorruptArtifact where TensorRT refuses it, BuildFailed where it does not run.
+        """
+        self._passive = waiting == "passive"
+        self._log = log_of(trt)
+        self._enqueue: Any = None  # enqueues one run; False where TensorRT refuses
+        self._launch: Any = None  # that, or a CUDA graph of it
+        self._session: Optional[cuda.Session] = cuda.Session()
+        try:
+            with self._session.current():
+                self._load(trt, path)
+                self._launch, self._cuda_graph = self._prepared(cuda_graph)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, trt: Any, path: str) -> None:
+        assert self._session is not None
+        self._session.at_close(self._forget)
+        self._log.clear()
+        self._runtime = trt.Runtime(self._log)
+        with open(path, "rb") as file:
+            self._engine = self._runtime.deserialize_cuda_engine(file.read())
+        self._context = self._engine.create_execution_context() if self._engine is not None else None
+        if self._context is None:
+            raise CorruptArtifact(
+                "{} cannot be loaded: {}. Build it again: pomt-trt build WORK.".format(path, self._log.said())
+            )
+        tensors = tensors_of(trt, self._engine)
+        shapes = [tensor.shape for tensor in tensors if tensor.is_input]
+        if len(shapes) != 1 or len(tensors) != 2 or any(tensor.dtype != trt.DataType.FLOAT for tensor in tensors):
+            raise CorruptArtifact(
+                "{} has {}; one float32 input and one output were expected. Build it again: pomt-trt build "
+                "WORK.".format(path, ", ".join("{} ({})".format(tensor.name, tensor.dtype) for tensor in tensors))
+            )
+        self.input_shape = shapes[0]  # type: ignore[assignment]
+        self._bind(tensors)
+
+    def _bind(self, tensors: List[Tensor]) -> None:
+        """Makes buffers and the call that enqueues one run."""
+        assert self._session is not None
+        buffers = [self._session.buffer(tensor.shape) for tensor in tensors]
+        self._input, self._output = buffers if tensors[0].is_input else buffers[::-1]
+        stream, context = self._session.stream.handle, self._context
+        assert context is not None
+        addresses = [int(buffer.device) for buffer in buffers]
+        if hasattr(context, "set_tensor_address"):
+            for tensor, address in zip(tensors, addresses):
+                if not context.set_tensor_address(tensor.name, address):
+                    raise BuildFailed("TensorRT takes no memory for {}: {}.".format(tensor.name, self._log.said()))
+            self._enqueue = lambda: context.execute_async_v3(stream)
+        else:
+            self._enqueue = lambda: context.execute_async_v2(addresses, stream)
+
+    def _prepared(self, cuda_graph: bool) -> Tuple[Callable[[], Any], str]:
+        """What to call for a run, and whether that is a CUDA graph; after a first run, which a capture needs."""
+        assert self._session is not None
+        self._plainly()
+        self._session.wait(self._passive)
+        if not cuda_graph:
+            return self._plainly, "off: not asked for"
+        try:
+            return cuda.capture(self._session, self._enqueue).launch, "on"
+        except cuda.GraphUnavailable as error:
+            logger.info("no CUDA graph: %s", error)
+            return self._plainly, "off: {}".format(error)
+
+    def _plainly(self) -> None:
+        if not self._enqueue():
+            raise BuildFailed(
+                "the engine does not run: {}. Build it again: pomt-trt build WORK; if it stays, ask: pomt-trt "
+                "doctor.".format(self._log.said())
+            )
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Logits (batch, classes) of `batch`."""
+        session = self._opened()
+        with session.current():
+            np.copyto(self._input.host, batch)
+            session.copy_in(self._input)
+            self._launch()
+            session.copy_out(self._output)
+            session.wait(self._passive)
+            logits: np.ndarray = self._output.host.copy()
+        return logits
+
+    def gpu_times(self, batch: np.ndarray) -> GpuTimes:
+        """Medians over some runs."""
+        session, seen = self._opened(), []
+        with session.current():
+            np.copyto(self._input.host, batch)
+            for _ in range(TIMED_RUNS):
+                events = [session.event()]
+                for part in (
+                    lambda: session.copy_in(self._input),
+                    self._launch,
+                    lambda: session.copy_out(self._output),
+                ):
+                    part()
+                    events.append(session.event())
+                session.wait(self._passive)
+                seen.append([cuda.elapsed_ms(*pair) for pair in zip(events, events[1:])])
+        return GpuTimes(*[statistics.median(column) for column in zip(*seen)])
+
+    def modes(self) -> Dict[str, Any]:
+        """Memory, waiting and CUDA graph."""
+        waiting = "asleep until an event" if self._passive else "asking the stream without pause"
+        return {"memory": "page-locked staging", "waiting": waiting, "cuda_graph": self._cuda_graph}
+
+    def close(self) -> None:
+        """Frees engine, buffers and stream; harmless where that was done before."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _forget(self) -> None:
+        """Drops all that belongs to TensorRT, while the buffers that it was told of are still there."""
+        self._enqueue = self._launch = self._context = self._engine = self._runtime = None
+
+    def _opened(self) -> cuda.Session:
+        assert self._session is not None, "the runner is closed"
+        return self._session
+
+
+def tensors_of(trt: Any, engine: Any) -> List[Tensor]:
+    """Inputs and outputs in the order of their addresses."""
+    if not hasattr(engine, "num_io_tensors"):
+        return [
+            Tensor(
+                engine.get_binding_name(number),
+                engine.binding_is_input(number),
+                tuple(engine.get_binding_shape(number)),
+                engine.get_binding_dtype(number),
+            )
+            for number in range(engine.num_bindings)
+        ]
+    names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
+    return [
+        Tensor(
+            name,
+            engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT,
+            tuple(engine.get_tensor_shape(name)),
+            engine.get_tensor_dtype(name),
+        )
+        for name in names
+    ]

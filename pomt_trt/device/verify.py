@@ -125,10 +125,13 @@ def subject_in(bundle: Bundle, folder: str, engine: Engine, engine_folder: str, 
         unreduced: the host's logits of R = 0.
     """
     name = engine.candidate_id
-    logits, margins = (unreduced, None) if name == bundle.unreduced.id else (None, None)
-    if name + ".npz" in bundle.files:
-        logits, margins = _expected(os.path.join(folder, name + ".npz"))
-    return Subject(engine, engine_folder, os.path.join(folder, name + ".onnx"), logits, margins)
+    found = Subject(engine, engine_folder, os.path.join(folder, name + ".onnx"), None, None)
+    if name == bundle.unreduced.id:
+        return found._replace(expected=unreduced)
+    if name + ".npz" not in bundle.files:
+        return found
+    logits, margins = _expected(os.path.join(folder, name + ".npz"))
+    return found._replace(expected=logits, margins=margins)
 
 
 def _of_bundle(folder: str) -> Tuple[List[Subject], np.ndarray]:

@@ -1,8 +1,8 @@
 """Which Jetson this is.
 
-Makes an Identity from the files of Linux for Tegra; on any machine, where it is no Jetson there is none. Needs no library
-and no root. Every function takes `root`, below which /proc, /etc and /var lie. Leaves out what changes from moment to
-moment: device/sensors reads that.
+Makes an Identity from the files of Linux for Tegra; on any machine, where it is no Jetson there is none. Needs no
+library and no root. Every function takes `root`, below which /proc, /etc and /var lie. Leaves out what changes from
+moment to moment: device/sensors reads that.
 
 Sources: NVIDIA's Jetson Linux developer guides 32.7 to 38.2, JetPack release notes, and users' listings, read 2026-11.
 """
@@ -109,7 +109,7 @@ def _power_mode(root: str) -> Optional[str]:
     number = kept or re.search(r"<\s*PM_CONFIG DEFAULT=(\d+)", conf)
     if number is None:
         return None
-    names = dict(re.findall(r"^<\s*POWER_MODEL ID=(\d+) NAME=([^\s>]+)", conf, re.MULTILINE))
+    names: Dict[str, str] = dict(re.findall(r"^<\s*POWER_MODEL ID=(\d+) NAME=([^\s>]+)", conf, re.MULTILINE))
     return names.get(str(int(number.group(1))), "mode {}".format(int(number.group(1))))
 
 

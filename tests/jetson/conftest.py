@@ -106,7 +106,7 @@ def eventually():
     def wait(condition, seconds=10.0):
         until = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < until, "did not come about in {} s".format(seconds)
+            assert time.monotonic() < until, f"did not come about in {seconds} s"
             time.sleep(0.02)
 
     return wait

@@ -25,7 +25,8 @@ def commands(board, tree, *arguments):
         (
             "tx2-jetpack-4.6.6",
             [
-                "pip pip==21.3.1 setuptools==59.6.0 wheel",
+                "pip pip==21.3.1",
+                "pip setuptools==59.6.0 wheel==0.37.1",
                 "pip numpy==1.19.4",
                 "pip --no-build-isolation pycuda==2022.1",
             ],

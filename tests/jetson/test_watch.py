@@ -1,4 +1,4 @@
-"""The watched folder, its service, and the comparison with trtexec, on stand-ins for inotifywait, Python and trtexec."""
+"""The watched folder, its service, and the comparison with trtexec, on stand-ins for what only a board has."""
 
 import os
 import re
@@ -20,7 +20,9 @@ echo "[I] GPU Compute Time: min = 2.9 ms, max = 3.4 ms, mean = 3.05 ms, median =
 
 def test_arrivals_are_classified_by_one_process_and_appended(board, tmp_path):
     machine = board()
-    machine.program("inotifywait", '#!/bin/sh\necho "inotifywait $*" >>"$LOG"\nprintf "%s\\n" /in/a.png "/in/b c.png"\n')
+    machine.program(
+        "inotifywait", '#!/bin/sh\necho "inotifywait $*" >>"$LOG"\nprintf "%s\\n" /in/a.png "/in/b c.png"\n'
+    )
     machine.program("python", '#!/bin/sh\necho "python $*" >>"$LOG"\nsed "s/^/classified /"\n')
     machine.environment["PYTHON"] = str(machine.bin / "python")
     (tmp_path / "in").mkdir()
@@ -73,7 +75,7 @@ def timed(board, tmp_path):
 def test_the_gpus_median_is_compared_within_five_per_cent(timed, gpu_ms, code, word):
     machine, done = timed(gpu_ms)
     assert done.returncode == code, done.stderr
-    assert "pomt-trt {} ms, trtexec 3 ms".format(gpu_ms) in done.stdout and word in done.stdout
+    assert f"pomt-trt {gpu_ms} ms, trtexec 3 ms" in done.stdout and word in done.stdout
     flags = next(line for line in machine.log if line.startswith("trtexec")).split()
     assert {"--useSpinWait", "--useCudaGraph", "--noDataTransfers"} <= set(flags)
 

@@ -1,7 +1,8 @@
 """The stand-in `pycuda` and `pycuda.driver`: the modules, memory and copies.
 
-There is no table of pycuda; the names, arguments and errors here are those of pycuda 2022.1 as documented, and nothing
-else: no autoinit, no managed memory, no kernels, no graphs. Calls without a current context fail as they do on a board.
+There is no table of pycuda; the names, arguments and errors here are those of pycuda 2022.1, read in its source
+(src/wrapper/wrap_cudadrv.cpp, src/cpp/cuda.hpp), and nothing else: no autoinit, no managed memory, no kernels, no
+graphs. Calls without a current context fail as they do on a board.
 """
 
 import types
@@ -77,7 +78,7 @@ class _Driver:
         return total - self.board.memory.used_bytes, total
 
     def pagelocked_empty(self, shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> np.ndarray:
-        require_context(self.board, "cuMemHostAlloc")
+        require_context(self.board)
         return np.asarray(PageLocked(shape, dtype))
 
     def memcpy_htod(self, dest: Any, src: Any) -> None:

@@ -120,7 +120,7 @@ class Stream(_OnBoard):
     """Work in order."""
 
     def __init__(self, flags: int = 0) -> None:
-        require_context(self._board, "cuStreamCreate")
+        require_context(self._board)
         self.handle = self._board.streams.create()
 
     def synchronize(self) -> None:
@@ -141,7 +141,7 @@ class Event(_OnBoard):
     """A point in a stream; milliseconds lie between two."""
 
     def __init__(self, flags: int = 0) -> None:
-        require_context(self._board, "cuEventCreate")
+        require_context(self._board)
         self._moment = Moment()
         self._timed = not int(flags) & EVENT_FLAGS["DISABLE_TIMING"]
 
@@ -197,10 +197,12 @@ class DeviceAllocation(_OnBoard):
             self._board.memory.free(self._address)
 
 
-def require_context(board: Board, call: str) -> None:
-    """Raises LogicError where this thread has no current context."""
-    if not board.contexts:
+def require_context(board: Board, call: str = "") -> None:
+    """Raises LogicError where this thread has no current context; without a call, as making an object does."""
+    if not board.contexts and call:
         raise LogicError("{} failed: invalid device context".format(call))
+    if not board.contexts:
+        raise LogicError("explicit_context_dependent failed: invalid device context - no currently active context?")
 
 
 def checked(call: str, work: Callable[[], Any]) -> None:

@@ -11,10 +11,16 @@ from typing import Any, Dict
 
 from pomt_trt.core import store
 from pomt_trt.core.records import DeviceSpec, Engine
-from pomt_trt.device import cuda, trt_build
+from pomt_trt.device import cuda, sensors, trt_build
 from pomt_trt.device.engine import BuildOptions, Runner, layers_of
 from pomt_trt.device.trt_library import tensorrt
 from pomt_trt.device.trt_runner import TrtRunner
+
+_CLOCKS = {
+    True: "floating",
+    False: "locked",
+    None: "unknown",
+}  # tactics are picked by timing: under floating ones by luck
 
 
 def version() -> str:
@@ -39,6 +45,7 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
         os.makedirs(os.path.dirname(engine_path), exist_ok=True)
     plan = trt_build.build(trt, onnx_path, device, options)
     details: Dict[str, Any] = dict(plan.details, cuda_graph=options.cuda_graph)
+    details["clocks"] = _CLOCKS[sensors.floating(sensors.read().clocks)]
     details["layers"] = os.path.basename(layers_of(engine_path))
     store.write_bytes(layers_of(engine_path), plan.layers.encode())
     store.write_bytes(engine_path, plan.data)

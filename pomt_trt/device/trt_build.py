@@ -64,6 +64,7 @@ def build(trt: Any, onnx_path: str, device: DeviceSpec, options: BuildOptions) -
         details["pinned_layers"] = _pin(trt, network, onnx_path, options.fp32_nodes)
     if options.timing_cache:
         details["timing_cache"] = _load_cache(config, options.timing_cache)
+        log.clear()  # what it said of a cache explains no failure to come
     monitor = monitor_of(trt, options.progress) if options.progress else None
     if monitor is not None:
         config.progress_monitor = monitor

@@ -121,21 +121,20 @@ class TrtRunner(Runner):
 
     def gpu_times(self, batch: np.ndarray) -> GpuTimes:
         """Medians over some runs."""
-        session, seen = self._opened(), []
+        session = self._opened()
         with session.current():
             np.copyto(self._input.host, batch)
-            for _ in range(TIMED_RUNS):
-                events = [session.event()]
-                for part in (
-                    lambda: session.copy_in(self._input),
-                    self._launch,
-                    lambda: session.copy_out(self._output),
-                ):
-                    part()
-                    events.append(session.event())
-                session.wait(self._passive)
-                seen.append([cuda.elapsed_ms(*pair) for pair in zip(events, events[1:])])
+            seen = [self._timed(session) for _ in range(TIMED_RUNS)]
         return GpuTimes(*[statistics.median(column) for column in zip(*seen)])
+
+    def _timed(self, session: cuda.Session) -> List[float]:
+        """Milliseconds of each part of one run."""
+        events = [session.event()]
+        for part in (lambda: session.copy_in(self._input), self._launch, lambda: session.copy_out(self._output)):
+            part()
+            events.append(session.event())
+        session.wait(self._passive)
+        return [cuda.elapsed_ms(*pair) for pair in zip(events, events[1:])]
 
     def modes(self) -> Dict[str, Any]:
         """Memory, waiting and CUDA graph."""

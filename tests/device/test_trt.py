@@ -14,7 +14,7 @@ import pytest
 
 from pomt_trt.core import store
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency, WrongDevice
-from pomt_trt.device import board, cuda, engine, trt_layers, trt_library
+from pomt_trt.device import board, cuda, engine, trt_build, trt_layers, trt_library
 from tests import fakes, simulator
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
@@ -192,6 +192,12 @@ def test_an_operator_that_the_parser_lacks_names_its_node_and_the_way_out(source
     assert not os.path.exists(os.path.join(folder, "r004.engine"))
 
 
+def test_more_tokens_than_tensorrt_ranks_are_explained():
+    with simulator.installed("10.3.0"):
+        error = trt_build._failed(trt_library.tensorrt(), "r004.onnx", "node 3 (TopK): K is 4000, more than 3840")
+    assert "at most 3840 tokens: take a smaller --img-size" in str(error)
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_int64_inputs_are_refused_on_all_releases_alike(source, folder, release):
     patched(source, b"\n\x05image\x12\x16\n\x14\x08\x01", b"\n\x05image\x12\x16\n\x14\x08\x07")
@@ -222,6 +228,14 @@ def test_a_build_tells_how_far_it_is_where_the_release_can(source, folder, relea
     with simulator.installed(release):
         built(source, folder, progress=told.append)
     assert (told[-1:] == ["Building Engine, step 10 of 10"]) == (release not in WEAK)
+
+
+def test_what_is_said_of_a_foreign_cache_explains_no_failed_build(source, folder):
+    cache = os.path.join(folder, "timing.cache")
+    store.write_bytes(cache, b"no cache")
+    with simulator.installed("8.2", faults="none-build"), pytest.raises(BuildFailed) as raised:
+        built(source, folder, timing_cache=cache)
+    assert "insufficient workspace" in str(raised.value) and "timing cache" not in str(raised.value)
 
 
 def test_reasons_of_an_earlier_failure_are_not_told_again(source, folder):

@@ -16,6 +16,7 @@ from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, Latency
 from pomt_trt.core.steps import find_steps
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import profiling
+from pomt_trt.device.engine import layers_of
 from pomt_trt.device.profiling import Settings
 from pomt_trt.options import Choice
 from pomt_trt.stages import Stage, rows
@@ -134,7 +135,8 @@ def make_bundle(stage: Stage, chosen: Selection, device: DeviceSpec, settings: S
     for engine in engines:
         graph = work.graph(family.form, engine.candidate_id)
         sources[os.path.basename(graph)] = graph
-        sources[engine.file] = os.path.join(work.engines(device.id), engine.file)
+        path = os.path.join(work.engines(device.id), engine.file)
+        sources.update({os.path.basename(one): one for one in (path, layers_of(path)) if os.path.isfile(one)})
     sources.update(_evidence(stage, winner))
     if not _is_packed(work.bundle(device.id), manifest, sources):
         pack(work.bundle(device.id), manifest, sources)

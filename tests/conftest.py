@@ -32,3 +32,25 @@ class FakeClock:
 @pytest.fixture
 def clock():
     return FakeClock()
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Installs a stand-in of a TensorRT release here and in child processes; returns its DeviceSpec."""
+    from pomt_trt.device import board
+    from tests import simulator
+
+    stack = []
+
+    def install(release, faults=""):
+        for name, value in simulator.environment(release, faults).items():
+            monkeypatch.setenv(name, value)
+        while stack:
+            stack.pop().__exit__(None, None, None)
+        stack.append(simulator.installed(release, faults=faults))
+        stack[-1].__enter__()
+        return board.device_spec("tensorrt")
+
+    yield install
+    while stack:
+        stack.pop().__exit__(None, None, None)

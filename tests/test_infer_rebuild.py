@@ -110,3 +110,19 @@ def test_images_or_rebuild_must_be_given(bundle, capsys):
     with pytest.raises(SystemExit) as ended:
         infer.main([bundle])
     assert ended.value.code == 2 and "required: IMAGE|DIR|-" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("there, here", [("8.2", "8.5"), ("8.6.1", "10.3.0"), ("10.3.0", "11.4.0")])
+def test_a_bundle_of_another_jetpack_is_refused_until_it_is_rebuilt(tmp_path, machine, picture, capsys, there, here):
+    """On the stand-in, which shows our bookkeeping and nothing about TensorRT."""
+    bundle = golden.tensorrt_bundle(tmp_path, machine(there))
+    assert infer.main([bundle, picture]) == 0
+    device = machine(here)
+    assert infer.main([bundle, picture]) == 8
+    assert "--rebuild" in capsys.readouterr().err
+    assert infer.main([bundle, "--rebuild"]) == 0
+    assert "rebuilt for another device" in capsys.readouterr().err
+    assert infer.main([bundle, picture]) == 0
+    made = bundles.open_bundle(bundle)
+    assert made.engine.device == device and made.engine.details["gate"]["source"] == "r004.npz"
+    assert [check.passed for check in verify.verify(bundle).checks] == [True] * 4

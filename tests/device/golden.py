@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from pomt_trt.core import bundle as bundles
+from pomt_trt.device import engine as engines
 from pomt_trt.device import gate, ort
 from pomt_trt.device.preprocess import normalise
 from tests import fakes
@@ -26,6 +27,20 @@ def quadrant_bundle(folder):
     np.savez(golden, pixels=pixels, logits=logits["r000"])
     np.savez(reduced, logits=logits["r004"], margins=np.full(IMAGES, 0.5))
     return repacked(plain, manifest, **{"golden.npz": golden, "r004.npz": reduced})
+
+
+def tensorrt_bundle(folder, device):
+    """quadrant_bundle with engines of the TensorRT that stands in here."""
+    bundle = quadrant_bundle(folder)
+    manifest = bundles.open_bundle(bundle)
+    made, files = {}, {}
+    for name in ("r000", "r004"):
+        path = os.path.join(str(folder), name + ".engine")
+        made[name] = engines.build(os.path.join(bundle, name + ".onnx"), path, device, name, engines.BuildOptions())
+        files[name + ".engine"] = path
+    selection = manifest.selection._replace(device_id=device.id)
+    changed = manifest._replace(engine=made["r004"], unreduced_engine=made["r000"], selection=selection)
+    return repacked(bundle, changed, **files)
 
 
 def repacked(bundle, manifest, **more):

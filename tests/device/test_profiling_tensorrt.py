@@ -14,7 +14,7 @@ from pomt_trt.core.bounds import kept_build
 from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Experiment, LatencyProfile, Request
-from pomt_trt.device import board, gate, preprocess, profiling
+from pomt_trt.device import gate, preprocess, profiling
 from pomt_trt.device.profiling import Settings
 from tests import fakes, simulator
 
@@ -32,25 +32,6 @@ class Told(Progress):
 
     def message(self, text):
         self.messages.append(text)
-
-
-@pytest.fixture
-def machine(monkeypatch):
-    """Installs a release here and in child processes; returns its DeviceSpec."""
-    stack = []
-
-    def install(release, faults=""):
-        for name, value in simulator.environment(release, faults).items():
-            monkeypatch.setenv(name, value)
-        while stack:
-            stack.pop().__exit__(None, None, None)
-        stack.append(simulator.installed(release, faults=faults))
-        stack[-1].__enter__()
-        return board.device_spec("tensorrt")
-
-    yield install
-    while stack:
-        stack.pop().__exit__(None, None, None)
 
 
 @pytest.fixture

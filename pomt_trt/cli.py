@@ -111,7 +111,8 @@ def _build(arguments: argparse.Namespace) -> None:
     from pomt_trt import pipeline
 
     settings = _settings(arguments)
-    found = pipeline.build(arguments.work, settings, arguments.tokens, _only(arguments))
+    a = arguments
+    found = pipeline.build(a.work, settings, a.tokens, _only(a), a.precision, a.engine)
     _print(found, describe.rows(found, settings.pace_fps), arguments.json)
 
 
@@ -120,7 +121,8 @@ def _profile(arguments: argparse.Namespace) -> None:
 
     budget = options.budget(arguments.search, arguments.max_builds, arguments.max_time)
     settings = _settings(arguments)
-    found = pipeline.profile(arguments.work, settings, _choice(arguments), budget, arguments.tokens, _only(arguments))
+    a = arguments
+    found = pipeline.profile(a.work, settings, _choice(a), budget, a.tokens, _only(a), a.precision, a.engine)
     _print(found, describe.rows(found, settings.pace_fps), arguments.json)
 
 
@@ -131,14 +133,15 @@ def _only(arguments: argparse.Namespace) -> Optional[List[str]]:
 def _select(arguments: argparse.Namespace) -> None:
     from pomt_trt import pipeline
 
-    chosen = pipeline.select(arguments.work, _settings(arguments), _choice(arguments), arguments.tokens)
+    a = arguments
+    chosen = pipeline.select(a.work, _settings(a), _choice(a), a.tokens, a.precision, a.engine)
     _print(chosen, describe.selection(chosen), arguments.json)
 
 
 def _bundle(arguments: argparse.Namespace) -> None:
     from pomt_trt import pipeline
 
-    print(pipeline.bundle(arguments.work, _settings(arguments)))
+    print(pipeline.bundle(arguments.work, _settings(arguments), arguments.precision, arguments.engine))
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -161,7 +164,8 @@ def _replay(arguments: argparse.Namespace) -> None:
 def _settings(arguments: argparse.Namespace) -> Any:
     from pomt_trt import options
 
-    return options.settings(arguments.threads, arguments.waiting, arguments.max_seconds, arguments.pace)
+    a = arguments
+    return options.settings(a.threads, a.waiting, a.max_seconds, a.pace, a.cuda_graph)
 
 
 def _choice(arguments: argparse.Namespace) -> Any:
@@ -227,7 +231,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
     doctor.check(findings)
 
 
-_STAGE = [flags.work_folder, flags.tokens, flags.engine, flags.as_json]
+_STAGE = [flags.work_folder, flags.tokens, flags.precision, flags.engine, flags.as_json]
 _COMMANDS = [
     Command(
         "compile",
@@ -237,6 +241,7 @@ _COMMANDS = [
             flags.model,
             flags.work,
             flags.experiment,
+            flags.precision,
             flags.tokens,
             flags.engine,
             flags.choice,
@@ -249,7 +254,7 @@ _COMMANDS = [
         "export",
         _export,
         "model -> one graph a candidate",
-        [flags.model, flags.work, flags.experiment, flags.tokens, flags.as_json],
+        [flags.model, flags.work, flags.experiment, flags.precision, flags.tokens, flags.as_json],
     ),
     Command(
         "accuracy",
@@ -265,7 +270,7 @@ _COMMANDS = [
         [*_STAGE, flags.only, flags.choice, flags.search],
     ),
     Command("select", _select, "latencies and accuracies -> the choice, by any rule", [*_STAGE, flags.choice]),
-    Command("bundle", _bundle, "the choice -> a deployment folder", [flags.work_folder, flags.engine]),
+    Command("bundle", _bundle, "the choice -> a deployment folder", [flags.work_folder, flags.precision, flags.engine]),
     Command("report", _report, "selections -> figures, and the measured curves for replay", [flags.work_folder]),
     Command(
         "replay",

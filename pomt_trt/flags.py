@@ -8,6 +8,8 @@ import argparse
 from pomt_trt.core.rules import RULES
 from pomt_trt.core.targets import TARGETS
 
+PRECISIONS = ["fp32", "fp16"]
+ENGINES = ["auto", "onnxruntime", "tensorrt"]
 WAITINGS = ["default", "passive"]
 SEARCHES = ["adaptive", "exhaustive"]
 
@@ -37,6 +39,13 @@ def experiment(command: argparse.ArgumentParser) -> None:
     )
 
 
+def precision(command: argparse.ArgumentParser) -> None:
+    """What engines compute in."""
+    command.add_argument(
+        "--precision", choices=PRECISIONS, help="that engines compute in (default: fp32; for WORK, what it holds)"
+    )
+
+
 def tokens(command: argparse.ArgumentParser) -> None:
     """The grid of candidates."""
     command.add_argument(
@@ -59,13 +68,19 @@ def work_folder(command: argparse.ArgumentParser) -> None:
 def engine(command: argparse.ArgumentParser) -> None:
     """How engines are built and timed."""
     group = command.add_argument_group("engine and timing")
-    group.add_argument("--engine", default="auto", choices=["auto", "onnxruntime"], help="default: what is here")
+    group.add_argument("--engine", default="auto", choices=ENGINES, help="default: what is here")
     group.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: one a core)")
     group.add_argument(
         "--waiting", default="default", choices=["default", "passive"], help="passive: idle threads sleep"
     )
     group.add_argument(
         "--max-seconds", type=float, default=0.75, metavar="S", help="timing of one candidate (default: 0.75)"
+    )
+    group.add_argument(
+        "--cuda-graph",
+        default="on",
+        choices=["on", "off"],
+        help="TensorRT: launch a run as one, where it can (default: on)",
     )
     group.add_argument(
         "--pace", type=float, metavar="FPS", help="runs begin as a camera's images come (default: back to back)"

@@ -14,6 +14,8 @@ from pomt_trt.core.rules import MIN_GAIN, RULES
 from pomt_trt.device.profiling import Settings
 
 SEARCHES = ("adaptive", "exhaustive")
+PRECISIONS = ("fp32", "fp16")
+ENGINES = ("auto", "onnxruntime", "tensorrt")
 
 
 WAITING = ("default", "passive")
@@ -45,7 +47,8 @@ class Options(NamedTuple):
     work: str
     tokens: Optional[str]  # START:STOP:STEP; None: every count down to a quarter
     target: str
-    engine: str
+    precision: str  # that engines compute in
+    engine: str  # auto: what is here, see device/engine.chosen
     settings: Settings
     choice: Choice
     budget: Budget
@@ -69,11 +72,13 @@ def make(
     seed: int = 0,
     tokens: Optional[str] = None,
     target: str = "onnxruntime",
+    precision: Optional[str] = None,
     engine: str = "auto",
     threads: Optional[int] = None,
     waiting: str = "default",
     max_seconds: float = 0.75,
     pace: Optional[float] = None,
+    cuda_graph: str = "on",
     rule: str = "step",
     alpha: float = 0.5,
     max_accuracy_drop: float = 1.0,
@@ -92,6 +97,7 @@ def make(
         min_gain: per cent of the latency of R = 0.
         threads: None: one for each core.
         max_seconds: timing of one candidate at most.
+        cuda_graph: on (where TensorRT can be captured) or off.
         pace: frames per second at which runs begin, as a camera makes them, idle in between; None: back to back.
         search: exhaustive (all engines, which is quick where they build in a moment) or adaptive (few).
         max_builds: engines at most.
@@ -101,6 +107,11 @@ def make(
     _check(batch_size >= 1, "--batch-size is {}; it must be 1 or more.".format(batch_size))
     _check(samples >= 1, "--samples is {}; it must be 1 or more.".format(samples))
     _check(not (checkpoint and pretrained), "--checkpoint and --pretrained exclude each other. Give one.")
+    _check(
+        precision in (None,) + PRECISIONS,
+        "--precision is '{}'; give {}.".format(precision, " or ".join(PRECISIONS)),
+    )
+    _check(engine in ENGINES, "engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(ENGINES)))
     if tokens is not None:
         schedule.parse_range(tokens)
     request = Request(
@@ -123,22 +134,26 @@ def make(
         work=work,
         tokens=tokens,
         target=target,
-        engine="onnxruntime" if engine == "auto" else engine,
-        settings=settings(threads, waiting, max_seconds, pace),
+        precision=precision or "fp32",
+        engine=engine,
+        settings=settings(threads, waiting, max_seconds, pace, cuda_graph),
         choice=choice(rule, alpha, max_accuracy_drop, max_latency, min_gain),
         budget=budget(search, max_builds, max_time),
         keep_engines=keep_engines,
     )
 
 
-def settings(threads: Optional[int], waiting: str, max_seconds: float, pace: Optional[float] = None) -> Settings:
+def settings(
+    threads: Optional[int], waiting: str, max_seconds: float, pace: Optional[float] = None, cuda_graph: str = "on"
+) -> Settings:
     """How to build and time; see make. Raises: UsageError."""
     _check(threads is None or threads >= 1, "--threads is {}; it must be 1 or more.".format(threads))
     _check(waiting in WAITING, "waiting '{}' is not known. Choose one of: {}.".format(waiting, ", ".join(WAITING)))
     _check(0 < max_seconds < math.inf, "--max-seconds is {}; it must be more than 0.".format(max_seconds))
     if pace is not None:
         _check_pace(pace, max_seconds)
-    return Settings(threads or os.cpu_count() or 1, waiting, max_seconds, pace)
+    _check(cuda_graph in ("on", "off"), "--cuda-graph is '{}'; give on or off.".format(cuda_graph))
+    return Settings(threads or os.cpu_count() or 1, waiting, max_seconds, pace, cuda_graph == "on")
 
 
 def _check_pace(pace: float, max_seconds: float) -> None:

@@ -7,7 +7,7 @@ accuracy belongs to the workstation. Decides nothing: core/search says what is m
 import contextlib
 import importlib.util
 import os
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 from pomt_trt import delivery, stages
 from pomt_trt.core import experiment as known
@@ -15,15 +15,14 @@ from pomt_trt.core import store
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Family, Row, Selection
-from pomt_trt.core.targets import named
+from pomt_trt.core.targets import named, of_engine
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import board
+from pomt_trt.device import engine as engines
 from pomt_trt.device.profiling import Settings
 from pomt_trt.measuring import measure
-from pomt_trt.options import Budget, Choice, Options
+from pomt_trt.options import PRECISIONS, Budget, Choice, Options
 from pomt_trt.stages import Stage
-
-ENGINE = "onnxruntime"
 
 
 def compile_all(options: Options, module: Any = None) -> Selection:
@@ -35,10 +34,10 @@ def compile_all(options: Options, module: Any = None) -> Selection:
     if module is not None:
         options = options._replace(request=stages.request_for(module, options.request))
     work = WorkFolder(options.work)
-    workstation = stages.Workstation(options.request, named(options.target), module)
+    workstation = stages.Workstation(options.request, named(options.target), options.precision, module)
     with store.locked(work.root):
         stage = stages.export(work, options, workstation)
-        device = board.device_spec(options.engine)
+        device = _device(options.engine)
         settings, choice = options.settings, options.choice
         stages.forget_damaged(stage, device)
         notes = measure(stage, device, settings, choice, options.budget, workstation)
@@ -55,28 +54,39 @@ def export(options: Options) -> Family:
     """The experiment and its graphs; see stages.export."""
     work = WorkFolder(options.work)
     with store.locked(work.root):
-        workstation = stages.Workstation(options.request, named(options.target))
+        workstation = stages.Workstation(options.request, named(options.target), options.precision)
         return stages.export(work, options, workstation).family
 
 
 def accuracy(root: str, tokens: Optional[str]) -> List[AccuracyEstimate]:
     """Accuracy of every candidate of the grid."""
-    with _opened(root, tokens) as stage:
-        workstation = stages.Workstation(stage.experiment.request, named(stage.family.target))
+    with _opened(root, tokens, _largest) as stage:
+        family = stage.family
+        workstation = stages.Workstation(stage.experiment.request, named(family.target), family.precision)
         with Progress("accuracy", len(stage.candidates)) as progress:
             stages.estimate(stage, workstation, progress)
         found = [known.accuracy_of(stage.work, stage.family, c.id) for c in stage.candidates]
     return [estimate for estimate in found if estimate is not None]
 
 
-def build(root: str, settings: Settings, tokens: Optional[str], only: Optional[Sequence[str]]) -> Tuple[Row, ...]:
+def build(
+    root: str,
+    settings: Settings,
+    tokens: Optional[str],
+    only: Optional[Sequence[str]],
+    precision: Optional[str] = None,
+    engine: str = "auto",
+) -> Tuple[Row, ...]:
     """Engines of the grid, or of the candidates named in `only`, without timing them.
 
+    Args:
+        precision: fp32 or fp16; None: what the folder holds.
+        engine: onnxruntime, tensorrt, or auto: what is here, see device/engine.chosen.
     Raises: UsageError for a name that the experiment does not have.
     """
-    with _opened(root, tokens) as stage:
+    device = _device(engine)
+    with _opened(root, tokens, _for_device(device, precision)) as stage:
         stage = _narrowed(stage, only)
-        device = board.device_spec(ENGINE)
         stages.forget_damaged(stage, device)
         with Progress("build", len(stage.candidates)) as progress:
             stages.profile(stage, device, settings, progress, timed=False)
@@ -90,15 +100,17 @@ def profile(
     budget: Budget,
     tokens: Optional[str],
     only: Optional[Sequence[str]],
+    precision: Optional[str] = None,
+    engine: str = "auto",
 ) -> Tuple[Row, ...]:
     """Engines and latencies: what the search asks for, or all candidates named in `only`.
 
     The search asks by rule and accuracy, so it needs all accuracies beforehand; without them it measures everything.
     Raises: UsageError for a name that the experiment does not have.
     """
-    with _opened(root, tokens) as stage:
+    device = _device(engine)
+    with _opened(root, tokens, _for_device(device, precision)) as stage:
         stage = _narrowed(stage, only)
-        device = board.device_spec(ENGINE)
         blind = any(known.accuracy_of(stage.work, stage.family, c.id) is None for c in stage.candidates)
         if only is not None or blind:
             budget = budget._replace(search="exhaustive")
@@ -107,19 +119,27 @@ def profile(
         return stages.rows(stage, device, settings)
 
 
-def select(root: str, settings: Settings, choice: Choice, tokens: Optional[str]) -> Selection:
+def select(
+    root: str,
+    settings: Settings,
+    choice: Choice,
+    tokens: Optional[str],
+    precision: Optional[str] = None,
+    engine: str = "auto",
+) -> Selection:
     """The choice among what is known on this device."""
-    with _opened(root, tokens) as stage:
-        return delivery.select(stage, board.device_spec(ENGINE), settings, choice)
+    device = _device(engine)
+    with _opened(root, tokens, _for_device(device, precision)) as stage:
+        return delivery.select(stage, device, settings, choice)
 
 
-def bundle(root: str, settings: Settings) -> str:
+def bundle(root: str, settings: Settings, precision: Optional[str] = None, engine: str = "auto") -> str:
     """The deployment folder of this device's selection.
 
     Raises: InputError if nothing was selected yet.
     """
-    with _opened(root, None) as stage:
-        device = board.device_spec(ENGINE)
+    device = _device(engine)
+    with _opened(root, None, _for_device(device, precision)) as stage:
         chosen = store.read_record(stage.work.selection(device.id), Selection).record
         return delivery.make_bundle(stage, chosen, device, settings)
 
@@ -129,7 +149,7 @@ def report(root: str) -> List[str]:
 
     Raises: InputError if there is none.
     """
-    with _opened(root, None) as stage:
+    with _opened(root, None, _largest) as stage:
         names = sorted(os.listdir(stage.work.root))
         devices = [name[len("selection-") : -len(".json")] for name in names if _is_selection(name)]
         if not devices:
@@ -138,22 +158,55 @@ def report(root: str) -> List[str]:
         return [made for one in chosen for made in (delivery.draw(stage, one), delivery.record_curve(stage, one))]
 
 
+def _device(engine: str) -> DeviceSpec:
+    """This machine with the engine library that was asked for."""
+    return board.device_spec(engines.chosen(engine))
+
+
 @contextlib.contextmanager
-def _opened(root: str, tokens: Optional[str]) -> Iterator[Stage]:
+def _opened(root: str, tokens: Optional[str], choose: Callable[[WorkFolder], Family]) -> Iterator[Stage]:
     work = WorkFolder(root)
     known.experiment_of(work)  # before the lock, which would make the folder
     with store.locked(work.root):
         experiment = known.experiment_of(work)
-        forms = work.forms()
-        if not forms:
+        if not work.forms():
             raise InputError("{0} holds no graphs. Make them: pomt-trt export MODEL --work {0}.".format(work.root))
-        family = known.family_of(work, form_for(forms, board.device_spec(ENGINE)))
+        family = choose(work)
         yield Stage(work, experiment, family, known.grid(experiment, family, tokens))
 
 
-def form_for(forms: Sequence[str], device: DeviceSpec) -> str:
-    """The form that a device runs best among those exported: the highest opset, since it has the fewest operators."""
-    return max(forms, key=lambda form: int(form.split("-")[0][len("op") :]))
+def _largest(work: WorkFolder) -> Family:
+    """For what has nothing to do with forms: the one with the most candidates."""
+    return max((known.family_of(work, form) for form in work.forms()), key=lambda family: len(family.candidates))
+
+
+def _for_device(device: DeviceSpec, precision: Optional[str]) -> Callable[[WorkFolder], Family]:
+    """The family that a device runs best."""
+    return lambda work: known.family_of(work, form_for(work.forms(), device, precision))
+
+
+def form_for(forms: Sequence[str], device: DeviceSpec, precision: Optional[str] = None) -> str:
+    """The form that a device runs best among those exported.
+
+    Args:
+        precision: fp32 or fp16; None: the one there is.
+    Raises: UsageError where it reads none of them, or where it is not clear which is meant.
+    """
+    target = of_engine(device.engine, device.engine_version)
+    asked = PRECISIONS if precision is None else (precision,)
+    read = [form for form in (target.form_among(forms, one) for one in asked) if form is not None]
+    if not read:
+        raise UsageError(
+            "there are graphs of form {}, and {} reads {}. Export them: pomt-trt export MODEL --target {} --precision "
+            "{}.".format(
+                ", ".join(forms), target.name, " or ".join(map(target.form, asked)), target.name, " or ".join(asked)
+            )
+        )
+    if len(read) > 1:
+        raise UsageError(
+            "there are graphs of forms {}. Say which are meant: --precision fp32 or fp16.".format(" and ".join(read))
+        )
+    return read[0]
 
 
 def _narrowed(stage: Stage, only: Optional[Sequence[str]]) -> Stage:

@@ -56,8 +56,8 @@ def on_workstation() -> Iterator[None]:
 class Workstation:
     """The model and its images, loaded when a stage first needs them: a resumed run may need neither."""
 
-    def __init__(self, request: Request, target: Target, module: Any = None) -> None:
-        self._request, self._target, self._module = request, target, module
+    def __init__(self, request: Request, target: Target, precision: str, module: Any = None) -> None:
+        self._request, self._target, self._precision, self._module = request, target, precision, module
         self._loaded: Any = None
         self._estimator: Any = None
 
@@ -77,7 +77,15 @@ class Workstation:
                 labels=asked.labels,
                 seed=asked.seed,
             )
-            plan = export.Plan(loaded.module, asked.method, asked.layer, asked.batch_size, asked.seed, self._target)
+            plan = export.Plan(
+                loaded.module,
+                asked.method,
+                asked.layer,
+                asked.batch_size,
+                asked.seed,
+                self._target,
+                self._precision,
+            )
             images = data.load(asked.data, loaded.spec, asked.samples, asked.seed)
             self._loaded = plan, loaded.spec, images
         return self._loaded
@@ -104,7 +112,7 @@ def request_for(module: Any, request: Request) -> Request:
 def export(work: WorkFolder, options: Options, workstation: Workstation) -> Stage:
     """The graphs of the asked candidates; made unless they are there and whole."""
     experiment = known.checked_experiment(work, options.request)
-    form = named(options.target).form("fp32")
+    form = named(options.target).form(options.precision)
     family = None
     if experiment is not None:
         spec = experiment.model
@@ -122,7 +130,8 @@ def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Fam
 
     plan, spec, images = workstation.load()
     asked = known.counts(spec.tokens, spec.prefix_tokens, options.tokens)
-    counts = sorted({*asked, *_counts_there(work, named(options.target))}, reverse=True)
+    form = named(options.target).form(options.precision)
+    counts = sorted({*asked, *_counts_there(work, form)}, reverse=True)
     removed = [spec.tokens - count for count in counts]
     candidates = exporting.candidates(plan, spec.tokens, spec.depth, spec.prefix_tokens, removed)
     with Progress("export", len(candidates)) as progress:
@@ -136,9 +145,8 @@ def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Fam
     return family
 
 
-def _counts_there(work: WorkFolder, target: Target) -> List[int]:
+def _counts_there(work: WorkFolder, form: str) -> List[int]:
     """Token counts of an earlier, smaller grid: they stay in the family, with all that was made of them."""
-    form = target.form("fp32")
     if not os.path.isfile(work.experiment()):
         return []
     there = store.read_matching(work.family(form), Family, known.family_inputs(work))
@@ -146,7 +154,10 @@ def _counts_there(work: WorkFolder, target: Target) -> List[int]:
 
 
 def estimate(stage: Stage, workstation: Workstation, progress: Progress) -> None:
-    """Accuracy of every candidate that has none yet; each graph is compared with PyTorch on the way."""
+    """Accuracy of every candidate that has none yet; its graphs, in all forms, are compared with PyTorch on the way.
+
+    Accuracies are those of the fp32 model, whatever engines compute in: the board measures its own (evaluate).
+    """
     work, family = stage.work, stage.family
     todo = [c for c in stage.candidates if known.accuracy_of(work, family, c.id) is None]
     if not todo:
@@ -157,8 +168,12 @@ def estimate(stage: Stage, workstation: Workstation, progress: Progress) -> None
 
     plan, _, images = workstation.load()
     estimator = workstation.estimator(stage.candidates[0], stage.experiment.accuracy_kind)
+    families = [known.family_of(work, form) for form in work.forms()]
     for done in estimator.estimate(todo, progress.show):
-        accuracy.verify(plan, done, images, Path(work.onnx(family.form)))
+        for made in families:
+            if done.candidate.id in made.graph_sha256:
+                asked = plan._replace(target=named(made.target), precision=made.precision)
+                accuracy.verify(asked, done, images, Path(work.onnx(made.form)))
         arrays = Path(work.accuracy_arrays(done.candidate.id))
         exporting.save_arrays(arrays, logits=done.golden_logits, margins=done.golden_margins)
         inputs = known.accuracy_inputs(family, done.candidate.id)

@@ -15,7 +15,8 @@ def made(**flags):
 
 def test_defaults_are_those_of_the_command_line():
     found = made()
-    assert found.engine == "onnxruntime" and found.target == "onnxruntime" and found.tokens is None
+    assert found.engine == "auto" and found.target == "onnxruntime" and found.tokens is None
+    assert found.precision == "fp32" and made(precision="fp16").precision == "fp16"
     assert found.settings == options.settings(None, "default", 0.75) and found.settings.threads == os.cpu_count()
     assert found.choice == options.Choice("step", 0.5, 0.01, None, 0.05)
     assert (found.request.method, found.request.batch_size, found.request.samples) == ("pomt", 1, 1000)
@@ -67,6 +68,7 @@ def test_a_folder_is_no_checkpoint(tmp_path):
         ({"pace": float("inf")}, "--pace is inf"),
         ({"pace": float("nan")}, "--pace is nan"),
         ({"pace": 2.0}, "--pace 2 makes fewer than 12 runs in --max-seconds 0.75. Give --max-seconds 6 or more"),
+        ({"precision": "int8"}, "--precision is 'int8'; give fp32 or fp16"),
         ({"waiting": "asleep"}, "waiting 'asleep' is not known. Choose one of: default, passive"),
         ({"rule": "best"}, "rule 'best' is not known. Choose one of: step, utility"),
         ({"alpha": 1.5}, "--alpha is 1.5; it must lie between 0 and 1"),

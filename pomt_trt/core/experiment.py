@@ -72,12 +72,13 @@ def whole_family(work: WorkFolder, form: str, counts: Tuple[int, ...]) -> Option
 
 
 def accuracy_inputs(family: Family, candidate_id: str) -> Dict[str, str]:
-    """What an accuracy is made from."""
-    return {"onnx": family.graph_sha256[candidate_id], "weights": family.weights_sha256}
+    """What an accuracy is made from: the fp32 model and a schedule. All forms have it in common."""
+    tokens = next(c.schedule.tokens for c in family.candidates if c.id == candidate_id)
+    return {"model": family.model_sha256, "tokens": " ".join(str(count) for count in tokens)}
 
 
 def accuracy_of(work: WorkFolder, family: Family, candidate_id: str) -> Optional[AccuracyEstimate]:
-    """A candidate's accuracy, if it was estimated for today's graph."""
+    """A candidate's accuracy, if it was estimated for today's model."""
     if not os.path.isfile(work.accuracy_arrays(candidate_id)):
         return None
     return store.read_matching(work.accuracy(candidate_id), AccuracyEstimate, accuracy_inputs(family, candidate_id))

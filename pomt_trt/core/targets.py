@@ -4,7 +4,7 @@ Sources: NVIDIA's onnx-tensorrt operator tables and importer sources for release
 release notes. A graph is exported for the weakest parser that shall read it, and checked against this table.
 """
 
-from typing import Dict, FrozenSet, NamedTuple
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence
 
 from pomt_trt.core.errors import UsageError
 
@@ -18,10 +18,29 @@ class Target(NamedTuple):
     opset: int
     ir_version: int
     operators: FrozenSet[str]
+    strongly_typed: bool  # it computes in the types that a graph names; else the builder chooses them, as it is told
 
     def form(self, precision: str) -> str:
-        """Name of the graphs this target reads, such as op17-fp32."""
-        return "op{}-{}".format(self.opset, precision)
+        """Name of the graphs this target reads for engines of a precision, such as op17-fp32.
+
+        At opset 17 there are two kinds for fp16: mixed ones, and fp32 ones for weakly typed builders (op17-fp16w).
+        """
+        weak = not self.strongly_typed and self.opset > 13 and precision != "fp32"
+        return "op{}-{}{}".format(self.opset, precision, "w" if weak else "")
+
+    def written(self, precision: str) -> str:
+        """The precision that is written into the graphs for engines of a precision; weak typing starts from fp32."""
+        return precision if self.strongly_typed else "fp32"
+
+    def form_among(self, forms: Sequence[str], precision: str) -> Optional[str]:
+        """Which of these forms this target runs best in a precision; None where it reads none of them.
+
+        An fp32 graph of an older opset has more operators, but all parsers take it.
+        """
+        if precision != "fp32":
+            return self.form(precision) if self.form(precision) in forms else None
+        older = [self._replace(opset=opset).form(precision) for opset in range(self.opset, 0, -1)]
+        return next((form for form in older if form in forms), None)
 
 
 # Every operator that our graphs may hold; all parsers since TensorRT 8.2 take them. Not among them, though some parsers
@@ -32,25 +51,50 @@ _EVERYWHERE = frozenset(
     | {"MatMul", "Mul", "Neg", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Slice"}
     | {"Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "TopK", "Transpose", "Unsqueeze"}
 )
-# LayerNormalization is one operator from opset 17 and TensorRT 8.6 on, which keeps it in fp32 by itself.
+# LayerNormalization is one operator from opset 17 and TensorRT 8.6 on.
 _WITH_LAYER_NORM = _EVERYWHERE | {"LayerNormalization"}
 
 TARGETS: Dict[str, Target] = {
     target.name: target
     for target in (
-        Target("onnxruntime", "onnxruntime", "", 17, 8, _WITH_LAYER_NORM),
-        Target("jetpack-4.6.1", "tensorrt", "8.2", 13, 7, _EVERYWHERE),
-        Target("jetpack-5.1", "tensorrt", "8.5", 13, 7, _EVERYWHERE),
-        Target("jetpack-6.0", "tensorrt", "8.6", 17, 8, _WITH_LAYER_NORM),
-        Target("jetpack-6.1", "tensorrt", "10.3", 17, 8, _WITH_LAYER_NORM),
-        Target("jetpack-6.2", "tensorrt", "10.3", 17, 8, _WITH_LAYER_NORM),
-        Target("jetpack-7.0", "tensorrt", "10.13", 17, 8, _WITH_LAYER_NORM),
-        Target("jetpack-7.2", "tensorrt", "10.16", 17, 8, _WITH_LAYER_NORM),
+        Target("onnxruntime", "onnxruntime", "", 17, 8, _WITH_LAYER_NORM, True),
+        Target("jetpack-4.6.1", "tensorrt", "8.2", 13, 7, _EVERYWHERE, False),
+        Target("jetpack-5.1", "tensorrt", "8.5", 13, 7, _EVERYWHERE, False),
+        Target("jetpack-6.0", "tensorrt", "8.6", 17, 8, _WITH_LAYER_NORM, False),
+        Target("jetpack-6.1", "tensorrt", "10.3", 17, 8, _WITH_LAYER_NORM, True),
+        Target("jetpack-6.2", "tensorrt", "10.3", 17, 8, _WITH_LAYER_NORM, True),
+        Target("jetpack-7.0", "tensorrt", "10.13", 17, 8, _WITH_LAYER_NORM, True),
+        Target("jetpack-7.2", "tensorrt", "10.16", 17, 8, _WITH_LAYER_NORM, True),
+        Target("jetpack-7.2.2", "tensorrt", "11.4", 17, 8, _WITH_LAYER_NORM, True),
     )
 }
 
 # TopK takes K up to 3840 in every TensorRT release (NvInfer.h, ITopKLayer).
 MOST_RANKED_TOKENS = 3840
+
+
+def of_engine(engine: str, version: str) -> Target:
+    """The target that an engine library of this version is, such as tensorrt 10.3.0: the newest that is no newer.
+
+    Raises: UsageError where it is older than all.
+    """
+    found = [
+        target
+        for target in TARGETS.values()
+        if target.engine == engine and _numbers(target.release) <= _numbers(version)
+    ]
+    if not found:
+        raise UsageError(
+            "{} {} is older than what graphs are made for. Update it, or choose another --engine.".format(
+                engine, version
+            )
+        )
+    return max(found, key=lambda target: _numbers(target.release))
+
+
+def _numbers(release: str) -> List[int]:
+    """'10.3.0' -> [10, 3, 0]; '' -> []."""
+    return [int(part) for part in release.split(".") if part.isdigit()]
 
 
 def named(name: str) -> Target:

@@ -144,7 +144,8 @@ def verify(plan: export.Plan, done: Estimated, images: Images, folder: Path) -> 
     count = export.COMPARED_IMAGES
     batch = normalised(images.pixels(count), images.preprocessing)
     path = folder / f"{done.candidate.id}.onnx"
-    return export.compare(path, batch, done.golden_logits[:count], done.golden_margins[:count], plan.batch_size)
+    logits, margins = done.golden_logits[:count], done.golden_margins[:count]
+    return export.compare(path, batch, logits, margins, plan.batch_size, plan.written)
 
 
 def _module(plan: export.Plan, candidate: Candidate) -> surgery.ReducedViT:

@@ -4,15 +4,17 @@ Raises VerificationFailed, or returns quietly. On the workstation. Leaves out nu
 """
 
 import onnx
+from onnx import TensorProto
 
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.targets import MOST_RANKED_TOKENS, Target
 
 FORBIDDEN = {"NonZero", "Loop", "If", "Scan", "ScatterND", "RandomUniform", "RandomNormal"}
+_WITHIN_ATTENTION = {("MatMul", "Softmax"), ("Softmax", "MatMul")}
 
 
 def check(path: str, target: Target, tokens: tuple[int, ...]) -> None:
-    """Checks one written graph: ONNX's own checker, version, operators, static shapes, and the tokens in each block.
+    """Checks one written graph: ONNX's own checker, version, operators, types, static shapes, and tokens by block.
 
     Args:
         path: the .onnx file, with its weights beside it.
@@ -27,6 +29,7 @@ def check(path: str, target: Target, tokens: tuple[int, ...]) -> None:
     check_version(model, target)
     check_operators(model.graph, target)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    check_types(inferred.graph)
     shapes = static_shapes(inferred.graph)
     found = tokens_by_block(inferred.graph, shapes, len(tokens) - 1)
     if found != tokens:
@@ -61,6 +64,27 @@ def check_operators(graph: onnx.GraphProto, target: Target) -> None:
                     f"TopK {node.name} ranks {k} tokens; TensorRT ranks at most {MOST_RANKED_TOKENS}. "
                     "Use a smaller --img-size."
                 )
+
+
+def check_types(graph: onnx.GraphProto) -> None:
+    """Image, logits and ranked scores are fp32, and no cast keeps engines from fusing attention.
+
+    Args:
+        graph: with the types of all tensors.
+    """
+    ends = [*graph.input, *graph.output]
+    types = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *ends]}
+    ranked = [node.input[0] for node in graph.node if node.op_type == "TopK"]
+    for name in [*(value.name for value in ends), *ranked]:
+        if types.get(name) != TensorProto.FLOAT:
+            raise VerificationFailed(f"tensor {name} is not fp32, as image, logits and ranked scores are: report it.")
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    casts = {node.output[0]: makers.get(node.input[0], "") for node in graph.node if node.op_type == "Cast"}
+    for node in graph.node:
+        if any((casts.get(name), node.op_type) in _WITHIN_ATTENTION for name in node.input):
+            raise VerificationFailed(
+                f"a cast stands before {node.name}, within attention, and would keep it unfused: report it."
+            )
 
 
 def static_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:

@@ -101,7 +101,7 @@ def test_a_form_that_was_not_exported_says_so(work):
     assert work.forms() == [FORM]
 
 
-def test_an_accuracy_counts_with_its_arrays_and_for_todays_graph_only(work):
+def test_an_accuracy_counts_with_its_arrays_and_for_todays_model_only(work):
     family = known.family_of(work, FORM)
     inputs = known.accuracy_inputs(family, "r004")
     assert known.accuracy_of(work, family, "r004") is None
@@ -109,8 +109,18 @@ def test_an_accuracy_counts_with_its_arrays_and_for_todays_graph_only(work):
     assert known.accuracy_of(work, family, "r004") is None  # killed before the arrays were written
     written(work.accuracy_arrays("r004"), b"arrays")
     assert known.accuracy_of(work, family, "r004") == ESTIMATE
-    for changed in ({"weights_sha256": "other"}, {"graph_sha256": dict(family.graph_sha256, r004="other")}):
-        assert known.accuracy_of(work, family._replace(**changed), "r004") is None
+    assert known.accuracy_of(work, family._replace(model_sha256="other"), "r004") is None
+    other = Candidate("topk", schedule.single_layer(17, 2, 1, 1, 4), 1)
+    assert known.accuracy_of(work, family._replace(candidates=(other,)), "r004") is None
+
+
+def test_all_forms_of_a_model_have_their_accuracies_in_common(work):
+    family = known.family_of(work, FORM)
+    store.write_record(work.accuracy("r004"), ESTIMATE, known.accuracy_inputs(family, "r004"))
+    written(work.accuracy_arrays("r004"), b"arrays")
+    candidates = tuple(candidate._replace(precision="fp16") for candidate in family.candidates)
+    other = family._replace(form="op17-fp16", weights_sha256="fp16", candidates=candidates, precision="fp16")
+    assert known.accuracy_of(work, other, "r004") == ESTIMATE
 
 
 def test_a_grid_without_a_range_is_every_count_down_to_a_quarter():

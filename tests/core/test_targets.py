@@ -6,7 +6,7 @@ import os
 import pytest
 
 from pomt_trt.core.errors import UsageError
-from pomt_trt.core.targets import TARGETS, named
+from pomt_trt.core.targets import TARGETS, named, of_engine
 
 with open(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "onnx_ops.json")) as file:
     PARSERS = json.load(file)
@@ -42,16 +42,76 @@ def test_the_ir_version_is_the_one_released_with_the_opset(target):
     assert target.ir_version == IR_OF_OPSET[target.opset]
 
 
-def test_a_target_names_the_form_of_its_graphs():
-    assert named("jetpack-4.6.1").form("fp16") == "op13-fp16"
-    assert named("onnxruntime").form("fp32") == "op17-fp32"
+@pytest.mark.parametrize(
+    "name, fp32, fp16",
+    [
+        ("onnxruntime", "op17-fp32", "op17-fp16"),
+        ("jetpack-4.6.1", "op13-fp32", "op13-fp16"),
+        ("jetpack-5.1", "op13-fp32", "op13-fp16"),
+        ("jetpack-6.0", "op17-fp32", "op17-fp16w"),
+        ("jetpack-6.2", "op17-fp32", "op17-fp16"),
+        ("jetpack-7.2.2", "op17-fp32", "op17-fp16"),
+    ],
+)
+def test_a_target_names_the_forms_of_its_graphs(name, fp32, fp16):
+    assert (named(name).form("fp32"), named(name).form("fp16")) == (fp32, fp16)
 
 
-def test_targets_of_one_form_read_the_same_graphs():
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_targets_of_one_form_read_the_same_graphs(precision):
     by_form = {}
     for target in TARGETS.values():
-        by_form.setdefault(target.form("fp32"), set()).add(target.operators)
-    assert all(len(operators) == 1 for operators in by_form.values())
+        graphs = target.opset, target.ir_version, target.operators, target.written(precision)
+        by_form.setdefault(target.form(precision), set()).add(graphs)
+    assert all(len(graphs) == 1 for graphs in by_form.values())
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
+def test_fp16_is_written_into_graphs_from_tensorrt_10_on(target):
+    strong = target.engine == "onnxruntime" or int(target.release.split(".")[0]) >= 10
+    assert target.written("fp16") == ("fp16" if strong else "fp32")
+    assert target.written("fp32") == "fp32"
+
+
+@pytest.mark.parametrize(
+    "engine, version, name",
+    [
+        ("onnxruntime", "1.31.1", "onnxruntime"),
+        ("tensorrt", "8.2.1.8", "jetpack-4.6.1"),
+        ("tensorrt", "8.4.1.5", "jetpack-4.6.1"),
+        ("tensorrt", "8.5.2.2", "jetpack-5.1"),
+        ("tensorrt", "8.6.2.3", "jetpack-6.0"),
+        ("tensorrt", "10.3.0.30", "jetpack-6.1"),
+        ("tensorrt", "10.7.0.post1", "jetpack-6.1"),
+        ("tensorrt", "10.16.2.10", "jetpack-7.2"),
+        ("tensorrt", "11.4.1", "jetpack-7.2.2"),
+    ],
+)
+def test_an_engine_library_is_the_newest_target_that_is_no_newer(engine, version, name):
+    assert of_engine(engine, version) == named(name)
+
+
+def test_a_library_older_than_all_targets_is_refused():
+    with pytest.raises(UsageError, match="tensorrt 8.0.1 is older than what graphs are made for. Update it"):
+        of_engine("tensorrt", "8.0.1")
+
+
+@pytest.mark.parametrize(
+    "name, forms, precision, chosen",
+    [
+        ("jetpack-6.2", ["op13-fp32", "op17-fp32"], "fp32", "op17-fp32"),
+        ("jetpack-6.2", ["op13-fp32", "op13-fp16", "op17-fp16w"], "fp32", "op13-fp32"),
+        ("jetpack-6.2", ["op17-fp16", "op17-fp16w", "op17-fp32"], "fp16", "op17-fp16"),
+        ("jetpack-6.2", ["op13-fp16", "op17-fp16w"], "fp16", None),
+        ("jetpack-6.0", ["op13-fp16", "op17-fp16", "op17-fp16w"], "fp16", "op17-fp16w"),
+        ("jetpack-4.6.1", ["op17-fp32", "op17-fp16"], "fp32", None),
+        ("jetpack-4.6.1", ["op17-fp16w", "op13-fp16"], "fp16", "op13-fp16"),
+    ],
+)
+def test_a_target_runs_the_newest_fp32_graphs_that_it_reads_and_fp16_graphs_of_its_own_kind(
+    name, forms, precision, chosen
+):
+    assert named(name).form_among(forms, precision) == chosen
 
 
 def test_an_unknown_target_is_refused_with_those_there_are():

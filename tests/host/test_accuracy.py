@@ -126,7 +126,7 @@ def test_each_graph_is_verified_with_the_logits_at_hand(method, tmp_path):
     export.export(plan, candidates, images, tmp_path)
     folder = tmp_path / "onnx" / "op17-fp32"
     for done in estimated(plan, images, candidates):
-        assert accuracy.verify(plan, done, images, folder) < export.TOLERANCE
+        assert accuracy.verify(plan, done, images, folder) < export.TOLERANCE["fp32"]
     tampered = done._replace(golden_logits=done.golden_logits * 1.01)
     with pytest.raises(VerificationFailed, match=r"r008.onnx: logits on ONNX Runtime differ"):
         accuracy.verify(plan, tampered, images, folder)

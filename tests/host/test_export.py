@@ -162,7 +162,7 @@ def compare(pair, **changes):
 
 
 def test_tampered_weights_or_logits_make_compare_fail(pair):
-    assert compare(pair) < export.TOLERANCE
+    assert compare(pair) < export.TOLERANCE["fp32"]
     path = pair[3] / "weights.bin"
     data = bytearray(path.read_bytes())
     weights = onnx.load(str(pair[3] / "r006.onnx"), load_external_data=False).graph.initializer
@@ -188,7 +188,7 @@ def test_images_whose_cut_is_a_toss_up_are_left_out(pair):
 
     with pytest.raises(VerificationFailed):
         compare(pair, expected=one_wrong)
-    assert compare(pair, expected=one_wrong, margins=first_unclear) < export.TOLERANCE
+    assert compare(pair, expected=one_wrong, margins=first_unclear) < export.TOLERANCE["fp32"]
 
 
 def test_a_graph_that_disagrees_fails_the_export(tmp_path, monkeypatch):

@@ -39,10 +39,10 @@ def dinov2(folder):
     return models.load(vit(init_values=0.1, num_classes=0), head=path).module
 
 
-def plan(model, method="pomt", layer=None, batch_size=1, opset=17, seed=0):
-    """(plan, spec, images) of a model."""
+def plan(model, method="pomt", layer=None, batch_size=1, opset=17, seed=0, target=None, precision="fp32"):
+    """(plan, spec, images) of a model; without `target`, of one that reads the opset."""
     module, spec = models.load(model)
-    made = export.Plan(module, method, layer, batch_size, seed, named(TARGETS[opset]))
+    made = export.Plan(module, method, layer, batch_size, seed, named(target or TARGETS[opset]), precision)
     return made, spec, data.load(None, spec, IMAGES, seed)
 
 

@@ -18,6 +18,7 @@ from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import profiling
 from pomt_trt.device.engine import layers_of
 from pomt_trt.device.profiling import Settings
+from pomt_trt.device.trt_layers import shortfall
 from pomt_trt.options import Choice
 from pomt_trt.stages import Stage, rows
 
@@ -51,12 +52,23 @@ def select(
         accuracy_source="host-fp32",
     )
     told = [*_pace_notes(stage, chosen, device, settings), *_removed_notes(stage, chosen, settings)]
+    told += _fusion_notes(stage, chosen, device, settings)
     chosen = chosen._replace(notes=chosen.notes + tuple(told) + tuple(notes))
     if not _is_written(stage.work.selection(device.id), chosen):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(stage.work.figure(device.id))  # of another choice; first, so that none is left if we are killed
         store.write_record(stage.work.selection(device.id), chosen)
     return chosen
+
+
+def _fusion_notes(stage: Stage, chosen: Selection, device: DeviceSpec, settings: Settings) -> List[str]:
+    """Of the unreduced model and the winner: where attention is not fused that could be."""
+    schedules = {candidate.id: candidate.schedule for candidate in stage.candidates}
+    notes = []
+    for name in sorted({chosen.unreduced.id, chosen.chosen.id}):
+        engine = profiling.engine_of(stage.work, stage.family, name, device, settings)
+        notes.append(shortfall(engine, schedules[name]) if engine is not None else None)
+    return [note for note in notes if note is not None]
 
 
 def _removed_notes(stage: Stage, chosen: Selection, settings: Settings) -> List[str]:

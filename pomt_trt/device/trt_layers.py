@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any, Dict, List, Optional
 
+from pomt_trt.core.records import Engine, Schedule
+
 # How fused attention shows in names of layers and tactics, such as _gemm_mha_v2_myl0_15 or fmha_v2_fp16_64_S_80: seen
 # in engine listings of users of TensorRT 8.6 to 10.7. ONNX node names of timm's models hold 'attn', never this.
 _FUSED_ATTENTION = re.compile(r"f?mha", re.IGNORECASE)
@@ -28,3 +30,24 @@ def fused_attention(layers: List[Dict[str, Any]]) -> Optional[int]:
         return None
     told = [" ".join(str(layer.get(key, "")) for key in _TOLD_BY) for layer in layers]
     return sum(bool(_FUSED_ATTENTION.search(text)) for text in told)
+
+
+def shortfall(engine: Engine, schedule: Schedule) -> Optional[str]:
+    """What to say of an engine that runs less attention as one kernel than it could; None where there is nothing.
+
+    All blocks could but those that score tokens, which read the attention's weights; in fp16 or bf16, from compute
+    capability 7.5 on. Source: NVIDIA/TensorRT#2981 and #4167.
+    """
+    fused = (engine.details or {}).get("fused_attention")
+    capability = tuple(int(part) for part in (engine.device.compute_capability or "0").split("."))
+    if fused is None or engine.precision == "fp32" or capability < (7, 5):
+        return None
+    possible = sum(before == after for before, after in zip(schedule.tokens, schedule.tokens[1:]))
+    if fused >= possible:
+        return None
+    return (
+        "attention runs as one fused kernel in {} of the {} blocks of {} where it could, which costs time: TensorRT "
+        "before 8.6 has no such kernels for a Jetson, later ones do not know this graph's pattern".format(
+            fused, possible, engine.candidate_id
+        )
+    )

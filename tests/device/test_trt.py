@@ -12,8 +12,9 @@ import threading
 import numpy as np
 import pytest
 
-from pomt_trt.core import store
+from pomt_trt.core import schedule, store
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency, WrongDevice
+from pomt_trt.core.records import Engine
 from pomt_trt.device import board, cuda, engine, trt_build, trt_layers, trt_library
 from tests import fakes, simulator
 
@@ -144,6 +145,28 @@ def test_fused_attention_is_counted_by_names_of_layers_or_tactics():
     )
     assert trt_layers.fused_attention(trt_layers.layers_of(text)) == 2
     assert trt_layers.fused_attention(trt_layers.layers_of("no JSON")) is None
+
+
+@pytest.mark.parametrize(
+    "capability, precision, fused, removed, told",
+    [
+        ("8.7", "fp16", 2, 0, None),
+        ("8.7", "fp16", 1, 4, None),  # the other block scores tokens
+        ("8.7", "fp16", 1, 0, "1 of the 2 blocks of r000"),
+        ("11.0", "fp16", 0, 4, "0 of the 1 blocks of r004"),
+        ("8.7", "fp32", 0, 0, None),
+        ("6.2", "fp16", 0, 0, None),
+        ("8.7", "fp16", None, 0, None),
+        (None, "fp32", None, 0, None),
+    ],
+)
+def test_attention_that_could_be_fused_and_is_not_is_told(capability, precision, fused, removed, told):
+    device = fakes.DEVICE._replace(compute_capability=capability)
+    name = "r{:03d}".format(removed)
+    details = {"fused_attention": fused}
+    record = Engine(name, device, name + ".engine", "", 1, None, (1, 1, 8, 8), 2, 1.0, precision, details)
+    found = trt_layers.shortfall(record, schedule.single_layer(17, 2, 1, 0, removed))
+    assert found is None if told is None else told in found
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -101,12 +101,12 @@ def board(tmp_path):
 
 @pytest.fixture
 def eventually():
-    """Waits until something holds."""
+    """Waits until something has a value."""
 
-    def wait(condition, seconds=10.0):
+    def wait(value, wanted, seconds=30.0):
         until = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < until, f"did not come about in {seconds} s"
+        while value() != wanted and time.monotonic() < until:
             time.sleep(0.02)
+        assert value() == wanted
 
     return wait

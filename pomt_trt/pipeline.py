@@ -37,7 +37,7 @@ def compile_all(options: Options, module: Any = None) -> Selection:
     workstation = stages.Workstation(options.request, named(options.target), options.precision, module)
     with store.locked(work.root):
         stage = stages.export(work, options, workstation)
-        device = _device(options.engine)
+        device = board.in_precision(_device(options.engine), options.precision)
         settings, choice = options.settings, options.choice
         stages.forget_damaged(stage, device)
         notes = measure(stage, device, settings, choice, options.budget, workstation)
@@ -84,8 +84,7 @@ def build(
         engine: onnxruntime, tensorrt, or auto: what is here, see device/engine.chosen.
     Raises: UsageError for a name that the experiment does not have.
     """
-    device = _device(engine)
-    with _opened(root, tokens, _for_device(device, precision)) as stage:
+    with _on_device(root, tokens, precision, engine) as (stage, device):
         stage = _narrowed(stage, only)
         stages.forget_damaged(stage, device)
         with Progress("build", len(stage.candidates)) as progress:
@@ -108,8 +107,7 @@ def profile(
     The search asks by rule and accuracy, so it needs all accuracies beforehand; without them it measures everything.
     Raises: UsageError for a name that the experiment does not have.
     """
-    device = _device(engine)
-    with _opened(root, tokens, _for_device(device, precision)) as stage:
+    with _on_device(root, tokens, precision, engine) as (stage, device):
         stage = _narrowed(stage, only)
         blind = any(known.accuracy_of(stage.work, stage.family, c.id) is None for c in stage.candidates)
         if only is not None or blind:
@@ -128,8 +126,7 @@ def select(
     engine: str = "auto",
 ) -> Selection:
     """The choice among what is known on this device."""
-    device = _device(engine)
-    with _opened(root, tokens, _for_device(device, precision)) as stage:
+    with _on_device(root, tokens, precision, engine) as (stage, device):
         return delivery.select(stage, device, settings, choice)
 
 
@@ -138,8 +135,7 @@ def bundle(root: str, settings: Settings, precision: Optional[str] = None, engin
 
     Raises: InputError if nothing was selected yet.
     """
-    device = _device(engine)
-    with _opened(root, None, _for_device(device, precision)) as stage:
+    with _on_device(root, None, precision, engine) as (stage, device):
         chosen = store.read_record(stage.work.selection(device.id), Selection).record
         return delivery.make_bundle(stage, chosen, device, settings)
 
@@ -164,6 +160,20 @@ def _device(engine: str) -> DeviceSpec:
 
 
 @contextlib.contextmanager
+def _on_device(
+    root: str, tokens: Optional[str], precision: Optional[str], engine: str
+) -> Iterator[Tuple[Stage, DeviceSpec]]:
+    """The candidates in the form that this device runs best, and the device in their precision."""
+    device = _device(engine)
+
+    def choose(work: WorkFolder) -> Family:
+        return known.family_of(work, form_for(work.forms(), device, precision))
+
+    with _opened(root, tokens, choose) as stage:
+        yield stage, board.in_precision(device, stage.family.precision)
+
+
+@contextlib.contextmanager
 def _opened(root: str, tokens: Optional[str], choose: Callable[[WorkFolder], Family]) -> Iterator[Stage]:
     work = WorkFolder(root)
     known.experiment_of(work)  # before the lock, which would make the folder
@@ -178,11 +188,6 @@ def _opened(root: str, tokens: Optional[str], choose: Callable[[WorkFolder], Fam
 def _largest(work: WorkFolder) -> Family:
     """For what has nothing to do with forms: the one with the most candidates."""
     return max((known.family_of(work, form) for form in work.forms()), key=lambda family: len(family.candidates))
-
-
-def _for_device(device: DeviceSpec, precision: Optional[str]) -> Callable[[WorkFolder], Family]:
-    """The family that a device runs best."""
-    return lambda work: known.family_of(work, form_for(work.forms(), device, precision))
 
 
 def form_for(forms: Sequence[str], device: DeviceSpec, precision: Optional[str] = None) -> str:

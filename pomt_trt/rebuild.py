@@ -42,7 +42,7 @@ def rebuild(folder: str, threads: Optional[int] = None, waiting: str = "default"
     """
     folder = os.path.abspath(folder)
     there = bundles.open_bundle(folder)
-    device = board.device_spec(there.engine.device.engine)
+    device = board.in_precision(board.device_spec(there.engine.device.engine), there.candidate.precision)
     settings = Settings(threads or there.engine.threads, waiting, TIMED_S)
     with store.explained(folder), tempfile.TemporaryDirectory(prefix=".rebuild-", dir=os.path.dirname(folder)) as root:
         work = WorkFolder(root)

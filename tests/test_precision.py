@@ -9,6 +9,7 @@ pytest.importorskip("torch", reason="exports a model, which belongs to the works
 
 from pomt_trt import cli  # noqa: E402
 from pomt_trt.core import experiment as known  # noqa: E402
+from pomt_trt.core.bundle import open_bundle  # noqa: E402
 from pomt_trt.core.workfolder import WorkFolder  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.compiled import call, copied, files  # noqa: E402
@@ -62,3 +63,20 @@ def test_a_stage_asks_which_precision_where_both_are_there(work, capsys):
     assert code == 2 and "forms op17-fp32 and op17-fp16. Say which are meant: --precision fp32 or fp16" in err
     code, out, _ = call(capsys, "build", work, "--threads", "1", "--only", "r005", "--precision", "fp32", "--json")
     assert code == 0 and {row["id"] for row in json.loads(out)} == {"r000", "r005"}
+
+
+def test_engines_and_choices_of_both_precisions_stand_side_by_side(work, capsys):
+    chosen = {}
+    for precision in ("fp32", "fp16"):
+        timing = compiled.TIMING + ["--precision", precision]
+        assert call(capsys, "profile", work, *timing)[0] == 0
+        code, out, _ = call(capsys, "select", work, *timing, "--max-accuracy-drop", "100", "--json")
+        assert code == 0 and call(capsys, "bundle", work, *timing)[0] == 0
+        chosen[precision] = json.loads(out)
+    for precision, found in chosen.items():
+        assert {row["status"] for row in found["rows"]} == {"measured"}
+        bundle = open_bundle(WorkFolder(work).bundle(found["device_id"]))
+        assert (bundle.engine.precision, bundle.form) == (precision, "op17-" + precision)
+    assert chosen["fp16"]["device_id"] == chosen["fp32"]["device_id"] + "-fp16"
+    code, out, _ = call(capsys, "select", work, *compiled.TIMING, "--precision", "fp32", "--json")
+    assert code == 0 and {row["status"] for row in json.loads(out)["rows"]} == {"measured"}

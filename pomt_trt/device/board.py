@@ -38,6 +38,11 @@ def device_spec(engine: str) -> DeviceSpec:
     return made._replace(id=_device_id(made, found.module if found else None))
 
 
+def in_precision(device: DeviceSpec, precision: str) -> DeviceSpec:
+    """The device as folders of engines of a precision are named: what is measured in one says nothing of another."""
+    return device if precision == "fp32" else device._replace(id="{}-{}".format(device.id, precision))
+
+
 def _with_gpu(device: DeviceSpec) -> DeviceSpec:
     """A Jetson's memory is the GPU's and the processor's, elsewhere it is the GPU's own that counts."""
     from pomt_trt.device import cuda  # numpy, which doctor must do without

@@ -108,6 +108,34 @@ def test_more_tokens_than_tensorrt_ranks_are_refused(graph):
         graph_checks.check_operators(graph.graph, TARGET)
 
 
+@pytest.mark.parametrize("name", ["image", "logits"])
+def test_images_and_logits_in_another_type_than_fp32_are_refused(graph, name):
+    inferred = onnx.shape_inference.infer_shapes(graph).graph
+    end = next(value for value in [*inferred.input, *inferred.output] if value.name == name)
+    end.type.tensor_type.elem_type = TensorProto.FLOAT16
+    with pytest.raises(VerificationFailed, match=f"tensor {name} is not fp32, as image, logits and ranked scores are"):
+        graph_checks.check_types(inferred)
+
+
+def test_scores_that_are_ranked_in_fp16_are_refused(graph):
+    ranked = node_of(graph, "TopK")
+    graph.graph.node.insert(0, helper.make_node("Cast", [ranked.input[0]], ["narrow"], to=TensorProto.FLOAT16))
+    ranked.input[0] = "narrow"
+    with pytest.raises(VerificationFailed, match="tensor narrow is not fp32"):
+        graph_checks.check_types(onnx.shape_inference.infer_shapes(graph).graph)
+
+
+@pytest.mark.parametrize("reader", ["Softmax", "MatMul"])
+def test_a_cast_within_attention_is_refused(graph, reader):
+    makers = {name: node.op_type for node in graph.graph.node for name in node.output}
+    before = {"Softmax": "MatMul", "MatMul": "Softmax"}[reader]
+    node = next(n for n in graph.graph.node if n.op_type == reader and makers.get(n.input[0]) == before)
+    graph.graph.node.insert(0, helper.make_node("Cast", [node.input[0]], ["wide"], to=TensorProto.FLOAT))
+    node.input[0] = "wide"
+    with pytest.raises(VerificationFailed, match=f"cast stands before {node.name}, within attention"):
+        graph_checks.check_types(onnx.shape_inference.infer_shapes(graph).graph)
+
+
 def test_an_input_of_any_size_is_refused(written, graph):
     graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
     with pytest.raises(VerificationFailed, match="has a shape that is not static"):

@@ -27,7 +27,7 @@ def check(words):
     if words[0] in OURS:
         cli.parser().parse_args(words[1:])
     elif words[:3] == [".venv/bin/python", "-m", "pomt_trt.infer"]:
-        infer._parser().parse_args(words[3:])
+        infer._parsed(words[3:])
     elif words[0].startswith("jetson/"):
         assert os.access(REPOSITORY / words[0], os.X_OK), words[0]
         if words[0] == "jetson/with_clocks":

@@ -20,7 +20,7 @@ def tensorrt() -> Any:
     """
     try:
         import tensorrt as trt
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: of a library that it opens itself
         raise MissingDependency(
             "TensorRT's Python bindings are not installed here, or do not load ({}). On a Jetson: sudo apt-get install "
             "nvidia-jetpack, in a virtual environment made with --system-site-packages (never pip install tensorrt); "

@@ -194,7 +194,7 @@ class LatencyProfile(NamedTuple):
     tie: float  # the reference's latency in its own profile over that in this group; already in latency_ms
     stopped: str  # why sampling ended: settled, time cap
     max_s: float  # the cap: wall time that its runs might take
-    verdict: str  # stable, drifting, contended
+    verdict: str  # stable, drifting, contended, throttled, floating (a board's clocks were free to move)
     contention: Dict[str, Any]  # what was seen: steal, involuntary switches, drift; paced, missed: share of
     # the runs that were still going when the next one was due
     gpu_ms: Optional[float] = None  # of latency_ms, between events around the enqueue, as trtexec's GPU compute time

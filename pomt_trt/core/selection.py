@@ -11,6 +11,12 @@ from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Eager, Interval, Row, Selection, Step
 from pomt_trt.core.rules import MIN_GAIN, RULES, Choice, Entry, Problem, broken_constraint, decide
 
+# verdict of a latency -> how to get a better one; any other: on a quieter machine
+REMEDIES = {
+    "floating": "under locked clocks: jetson/with_clocks pomt-trt profile WORK",
+    "throttled": "with better cooling, or in a power mode of fewer watts",
+}
+
 
 class Anchor(NamedTuple):
     """R = 0, to which everything is relative."""
@@ -180,7 +186,8 @@ def _remarks(rows: Sequence[Row], chosen: Row, max_accuracy_drop: Optional[float
             )
         )
     if chosen.verdict not in (None, "stable"):
-        remarks.append("the latency of {} is {}: profile again on a quieter machine".format(chosen.id, chosen.verdict))
+        remedy = REMEDIES.get(chosen.verdict, "on a quieter machine")
+        remarks.append("the latency of {} is {}: profile again {}".format(chosen.id, chosen.verdict, remedy))
     for status, text in (("failed", "{} candidates failed"), ("over-budget", "{} candidates are beyond the budget")):
         count = sum(row.status == status for row in rows)
         if count:

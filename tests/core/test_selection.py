@@ -186,3 +186,17 @@ def test_pareto_rows_are_exactly_those_not_beaten(values):
             for o in rows
         )
         assert (r.id in selection.pareto) != beaten
+
+
+@pytest.mark.parametrize(
+    "verdict, remedy",
+    [("floating", "jetson/with_clocks"), ("throttled", "cooling"), ("contended", "a quieter machine")],
+)
+def test_a_latency_that_is_not_stable_comes_with_what_mends_it(verdict, remedy):
+    rows = [one._replace(verdict=verdict) for one in ROWS]
+    remark = next(note for note in choose(rows).notes if verdict in note)
+    assert "profile again" in remark and remedy in remark
+
+
+def test_a_stable_latency_is_not_remarked_on():
+    assert not [note for note in choose([one._replace(verdict="stable") for one in ROWS]).notes if "profile" in note]

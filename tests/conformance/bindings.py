@@ -91,8 +91,9 @@ def install(wheel: Wheel, folder: str) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary", ":all:", "--retries", "1", "--timeout", "20", "--target", folder, wheel.requirement]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
-    if done.returncode and any(sign in done.stdout for sign in _UNREACHABLE):
-        raise Unreachable(done.stdout.strip().splitlines()[-1])
+    said = [line for line in done.stdout.splitlines() if any(sign in line for sign in _UNREACHABLE)]
+    if done.returncode and said:
+        raise Unreachable(said[0])
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout)
 

@@ -1,7 +1,8 @@
 """NVIDIA's Python API of one TensorRT release: names, members, enum values and argument lists, read from a table.
 
 Reads tests/data/tensorrt_api, which holds what was seen in NVIDIA's bindings (8.6.1 and later, by introspection) or in
-their open sources (8.2, 8.5, where arguments have no types). Any machine, Python 3.6. Knows nothing about behaviour.
+their open sources (8.2, 8.5, where arguments have no types and enum values are those of 8.6.1). Any machine,
+Python 3.6. Knows nothing about behaviour.
 """
 
 import gzip
@@ -12,12 +13,6 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 RELEASES = ("8.2", "8.5", "8.6.1", "10.3.0", "10.13.3", "10.16.1", "11.4.0")
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data")
-# Where a table of enum names has no values they count up from nought, but for names of one value.
-_SAME_VALUE = {
-    "EngineCapability": {"STANDARD": "DEFAULT", "SAFETY": "SAFE_GPU", "DLA_STANDALONE": "SAFE_DLA"},
-    "SliceMode": {"DEFAULT": "STRICT_BOUNDS"},
-}
-_VERBOSITY = {"LAYER_NAMES_ONLY": 0, "NONE": 1, "DETAILED": 2, "DEFAULT": 0, "VERBOSE": 2}
 
 
 class Missing:
@@ -104,24 +99,12 @@ def bind(overloads: Sequence[List[Argument]], args: Tuple[Any, ...], kwargs: Dic
 
 
 def _entry(name: str, raw: Dict[str, Any]) -> Entry:
-    values = None
-    if "enum" in raw:
-        values = raw.get("values") or _counted(name, raw["enum"])
+    values = dict(map(tuple, raw["enum"])) if "enum" in raw else None
     methods = {
         method: [arguments(signature) for signature in signatures]
         for method, signatures in raw.get("signatures", {}).items()
     }
     return Entry(name, raw["members"], raw.get("bases", []), values, raw.get("readonly", []), methods)
-
-
-def _counted(name: str, names: List[str]) -> Dict[str, int]:
-    if name == "ProfilingVerbosity":
-        return {each: _VERBOSITY[each] for each in names}
-    values: Dict[str, int] = {}
-    for each in names:
-        same = _SAME_VALUE.get(name, {}).get(each)
-        values[each] = values[same] if same in values else len(set(values.values()))
-    return values
 
 
 def _argument(text: str) -> Argument:

@@ -13,14 +13,14 @@ from pomt_trt.core import describe, experiment, selection, stats, store
 from pomt_trt.core.bundle import open_bundle, pack
 from pomt_trt.core.errors import InputError, PomtError, StaleArtifact
 from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, LatencyProfile, Row, Selection
-from pomt_trt.core.steps import find_steps
+from pomt_trt.core.steps import significant_steps
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import profiling
 from pomt_trt.device.engine import layers_of
 from pomt_trt.device.profiling import Settings
 from pomt_trt.device.trt_layers import shortfall
 from pomt_trt.options import Choice
-from pomt_trt.stages import Stage, rows
+from pomt_trt.stages import Stage, point, rows
 
 
 def select(
@@ -33,12 +33,8 @@ def select(
     """
     found = rows(stage, device, settings)
     _check_timed_so(stage, found[0], device, settings)
-    timed = [row for row in found if row.latency_ms is not None and row.removed > 0]
-    steps = find_steps(
-        [row.tokens_after for row in timed],
-        [row.latency_ms for row in timed if row.latency_ms is not None],
-        [row.latency_ci_ms for row in timed],
-    )
+    points = {row.tokens_after: point(stage, row, device, settings) for row in found if row.status == "measured"}
+    steps = significant_steps(points, found[0].tokens_after)
     chosen = selection.select(
         found,
         rule=choice.rule,

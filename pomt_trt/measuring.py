@@ -14,6 +14,7 @@ from pomt_trt.core.bounds import Goal, Point, State
 from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import Candidate, DeviceSpec, Row
 from pomt_trt.device import profiling
+from pomt_trt.device.engine import varies
 from pomt_trt.device.process import Worker
 from pomt_trt.device.profiling import Settings
 from pomt_trt.options import Budget, Choice
@@ -63,14 +64,15 @@ class _Loop:
         self._deadline_s = time.monotonic() + (budget.max_time_s or math.inf)
 
     def exhaustive(self) -> Tuple[str, ...]:
-        """Everything, in groups, which costs less for each candidate than one at a time."""
+        """Everything, in groups, which costs less for each candidate than one at a time; then rebuilds where they tell."""
         count = len(self._stage.candidates)
         if self._workstation is not None:
             with Progress("accuracy", count) as progress:
                 stages.estimate(self._stage, self._workstation, progress)
         with Progress("profile", count) as progress:
             stages.profile(self._stage, self._device, self._settings, progress)
-        return ("Every count of the grid was measured.",)
+        told = ("Every count of the grid was measured.",)
+        return told + self.adaptive() if varies(self._device.engine) else told
 
     def adaptive(self) -> Tuple[str, ...]:
         """What core/search asks for, one candidate at a time."""
@@ -92,7 +94,8 @@ class _Loop:
         for row in stages.rows(self._stage._replace(candidates=candidates), self._device, self._settings):
             self._rows[row.id] = row
             if row.status in ("measured", "failed"):
-                self._points[row.tokens_after] = self._point(row)
+                found = stages.point(self._stage, row, self._device, self._settings)
+                self._points[row.tokens_after] = found._replace(more=self._has_more(row))
 
     def _serve(self, request: search.Request, candidate: Candidate, worker: Worker) -> None:
         if request.kind == "accuracy":
@@ -106,7 +109,8 @@ class _Loop:
             assert known is not None
             settings = settings._replace(max_s=LONGER * known.max_s)
         stage = self._stage._replace(candidates=[candidate])
-        stages.profile(stage, self._device, settings, Silent(), again=again, worker=worker)
+        rebuild = request.kind == "rebuild"
+        stages.profile(stage, self._device, settings, Silent(), again=again, worker=worker, rebuild=rebuild)
 
     @property
     def _reference(self) -> Candidate:
@@ -124,6 +128,7 @@ class _Loop:
             accuracy_on_demand=self._workstation is not None,
             accuracy_slack=self._slack() if self._workstation is not None else 0.0,
             batch_size=self._reference.batch_size,
+            builds_vary=varies(self._device.engine),
             max_builds=budget.max_builds,
             out_of_time=time.monotonic() > self._deadline_s,
         )
@@ -138,11 +143,6 @@ class _Loop:
             if drop is not None and ci is not None and (limit is None or drop <= limit)
         ]
         return max(errors, default=0.0)
-
-    def _point(self, row: Row) -> Point:
-        if row.latency_ms is None or row.latency_ci_ms is None:
-            return Point(row.tokens_after)
-        return Point(row.tokens_after, row.latency_ms, row.latency_ci_ms, (row.latency_ms,), self._has_more(row))
 
     def _has_more(self, row: Row) -> bool:
         """Whether timing it again could tell more; the reference stays as it is, since all are tied to it."""

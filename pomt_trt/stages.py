@@ -11,6 +11,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core import experiment as known
 from pomt_trt.core import store
+from pomt_trt.core.bounds import Point
 from pomt_trt.core.errors import MissingDependency, PomtError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import (
@@ -189,6 +190,7 @@ def profile(
     timed: bool = True,
     again: bool = False,
     worker: Optional[Worker] = None,
+    rebuild: bool = False,
 ) -> None:
     """Builds and times every candidate that is not done, R = 0 first.
 
@@ -196,8 +198,11 @@ def profile(
         timed: otherwise only built.
         again: time also what has a profile, which the new one replaces.
         worker: kept from one call to the next; None: each group has a process of its own.
+        rebuild: build anew what has a profile, where builds vary.
     """
-    profiling.profile(stage.work, stage.family, stage.candidates, device, settings, progress, timed, again, worker)
+    profiling.profile(
+        stage.work, stage.family, stage.candidates, device, settings, progress, timed, again, worker, rebuild
+    )
 
 
 def forget_damaged(stage: Stage, device: DeviceSpec) -> None:
@@ -247,3 +252,11 @@ def _row(stage: Stage, candidate: Candidate, device: DeviceSpec, settings: Setti
         verdict=latency.verdict,
         status="measured",
     )
+
+
+def point(stage: Stage, row: Row, device: DeviceSpec, settings: Settings) -> Point:
+    """A measured or failed row as the search and the step finder see it, with all builds of its candidate."""
+    if row.latency_ms is None or row.latency_ci_ms is None:
+        return Point(row.tokens_after)
+    builds_ms = profiling.builds_of(stage.work, stage.family, row.id, device, settings)
+    return Point(row.tokens_after, row.latency_ms, row.latency_ci_ms, builds_ms)

@@ -12,7 +12,7 @@ than one with more tokens is a bad build or a disturbed profile, and bounds noth
 import bisect
 import functools
 import math
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from pomt_trt.core.records import Interval
 from pomt_trt.core.rules import MIN_GAIN, ROUNDING
@@ -79,7 +79,7 @@ class View:
         self.state, self.goal, self.grid = state, state.goal, state.grid
         top = state.points[state.grid[0]]
         self.latency0, self.accuracy0 = level(top.builds_ms), state.accuracy[state.grid[0]]
-        self.build_effect = build_effect(state)
+        self.build_effect = build_effect(state.points)
         self.points = {t: p for t, p in state.points.items() if not p.failed and t != state.grid[0]}
         self.known_accuracy = sorted(state.accuracy)
         self.period = valley_period(state)
@@ -194,11 +194,11 @@ def good_builds(builds_ms: Sequence[float]) -> List[float]:
     return [ms for ms in builds_ms if ms <= (1 + BAD_BUILD) * min(builds_ms)]
 
 
-def build_effect(state: State) -> float:
-    """Relative standard deviation between good builds of one count, pooled over counts; 0 where builds do not vary."""
+def build_effect(points: Mapping[int, Point]) -> float:
+    """Relative standard deviation between good builds of one count, pooled over counts; 0 where each was built once."""
     squares, degrees = 0.0, 0
-    for point in state.points.values():
-        good = good_builds(point.builds_ms) if state.builds_vary and point.builds_ms else []
+    for point in points.values():
+        good = good_builds(point.builds_ms) if point.builds_ms else []
         middle = level(good) if good else 1.0
         squares += sum((ms / middle - 1) ** 2 for ms in good)
         degrees += max(0, len(good) - 1)
@@ -223,7 +223,7 @@ def is_deep(state: State, tokens: int, lower: int) -> bool:
     if at is None or below is None or at.failed or below.failed:
         return False
     builds = sum(1.0 / len(good_builds(point.builds_ms)) for point in (at, below))
-    least = max(VALLEY_DEPTH, 2.5 * build_effect(state) * math.sqrt(builds))
+    least = max(VALLEY_DEPTH, 2.5 * build_effect(state.points) * math.sqrt(builds))
     apart = below.latency_ci_ms[0] > at.latency_ci_ms[1]
     return apart and level(below.builds_ms) > (1 + least) * level(at.builds_ms)
 

@@ -10,9 +10,9 @@ and could hold a better edge than the best in hand, are cut until two neighbouri
 import math
 from typing import List, NamedTuple, Optional, Tuple
 
-from pomt_trt.core.bounds import State, View, build_effect, good_builds, level
+from pomt_trt.core.bounds import View, level
 from pomt_trt.core.records import Step
-from pomt_trt.core.steps import find_steps
+from pomt_trt.core.steps import significant_steps
 
 SCAN = 12  # intervals of the first scan
 MOST_BUILDS = 4  # of a count, to tell a step from a matter of the build
@@ -142,20 +142,7 @@ def _measured_ratio(view: View, tokens: int) -> float:
 
 def found_steps(view: View) -> Tuple[Step, ...]:
     """The significant steps of what was measured."""
-    return significant_steps(view.state)
-
-
-def significant_steps(state: State) -> Tuple[Step, ...]:
-    """The significant steps of what was measured, at the level of each count's builds."""
-    points = [p for t, p in sorted(state.points.items(), reverse=True) if t != state.grid[0] and not p.failed]
-    effect = build_effect(state)
-    levels = [level(p.builds_ms) for p in points]
-    intervals = []
-    for point, middle in zip(points, levels):
-        half = 0.5 * (point.latency_ci_ms[1] - point.latency_ci_ms[0]) / point.latency_ms
-        half = math.hypot(half, 1.96 * effect / math.sqrt(len(good_builds(point.builds_ms))))
-        intervals.append((middle * (1 - half), middle * (1 + half)))
-    return find_steps([p.tokens for p in points], levels, intervals)
+    return significant_steps(view.state.points, view.grid[0])
 
 
 def ratio_limit(view: View, steps: Tuple[Step, ...]) -> float:

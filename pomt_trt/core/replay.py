@@ -8,12 +8,12 @@ import math
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.bounds import Goal, Point, State
-from pomt_trt.core.brackets import significant_steps
 from pomt_trt.core.curve import Curve
 from pomt_trt.core.records import Row, Selection
 from pomt_trt.core.search import Done, Request, SearchStep, next_candidate, next_in_order
 from pomt_trt.core.selection import select, utility
 from pomt_trt.core.stats import StoppingRule, locate
+from pomt_trt.core.steps import significant_steps
 from pomt_trt.core.store import to_json
 
 Strategy = Callable[[State], SearchStep]
@@ -99,7 +99,7 @@ def choose(state: State, device_id: str = "replay", within_budget: bool = True) 
         max_accuracy_drop=goal.max_accuracy_drop,
         max_latency_ms=goal.max_latency_ms,
         min_gain=goal.min_gain,
-        steps=significant_steps(state),
+        steps=significant_steps(state.points, state.grid[0]),
         device_id=device_id,
         accuracy_kind="top1",
         accuracy_source="recorded",

@@ -12,10 +12,11 @@ Source: Jackson et al., An algorithm for optimal partitioning of data on an inte
 """
 
 import math
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from pomt_trt.core.bounds import Point, build_effect, good_builds, level
 from pomt_trt.core.records import Interval, Step
 
 MIN_DROP = 0.025  # of the latency before it: steps of 3 % are meant, as far as noise lets one see them
@@ -56,11 +57,28 @@ class Line(NamedTuple):
         return self.value_var + self.slope_var * (tokens - self.middle) ** 2
 
 
+def significant_steps(points: Mapping[int, Point], unreduced: int) -> Tuple[Step, ...]:
+    """The significant steps of what was measured, at the level of each count's builds, and beyond how builds differ.
+
+    Args:
+        points: by tokens.
+        unreduced: the count of R = 0, which is another graph and no point of the curve.
+    """
+    effect, curve = build_effect(points), [p for t, p in sorted(points.items(), reverse=True) if t != unreduced]
+    curve = [point for point in curve if not point.failed]
+    levels = [level(p.builds_ms) for p in curve]
+    intervals = []
+    for point, middle in zip(curve, levels):
+        half = 0.5 * (point.latency_ci_ms[1] - point.latency_ci_ms[0]) / point.latency_ms
+        half = math.hypot(half, 1.96 * effect / math.sqrt(len(good_builds(point.builds_ms))))
+        intervals.append((middle * (1 - half), middle * (1 + half)))
+    return find_steps([p.tokens for p in curve], levels, intervals)
+
+
 def find_steps(
     tokens: Sequence[int],
     latency_ms: Sequence[float],
     ci: Sequence[Optional[Interval]],
-    build_effect: float = 0.0,
     min_drop: float = MIN_DROP,
 ) -> Tuple[Step, ...]:
     """The significant steps, from most to fewest tokens; () where there is none or too little is known.
@@ -69,10 +87,9 @@ def find_steps(
         tokens: total counts, any order, gaps allowed; without R = 0, which is another graph.
         latency_ms: one a count. Points that are not finite and positive are left out.
         ci: 95 % interval of each latency, or None: taken from the noise of the curve.
-        build_effect: relative standard deviation between builds of one candidate.
         min_drop: relative drop below which nothing is called a step.
     """
-    curve = _curve(tokens, latency_ms, ci, build_effect)
+    curve = _curve(tokens, latency_ms, ci)
     if len(curve.tokens) < 3:
         return ()
     curve, valleys = _split_singles(curve, min_drop)
@@ -82,14 +99,12 @@ def find_steps(
     return tuple(sorted(found, key=lambda step: -step.edge_tokens))
 
 
-def _curve(
-    tokens: Sequence[int], latency_ms: Sequence[float], ci: Sequence[Optional[Interval]], build_effect: float
-) -> Curve:
+def _curve(tokens: Sequence[int], latency_ms: Sequence[float], ci: Sequence[Optional[Interval]]) -> Curve:
     rows = []
     for count, latency, interval in zip(tokens, latency_ms, ci):
         if latency is not None and math.isfinite(latency) and latency > 0:
             half = (interval[1] - interval[0]) / (2 * 1.96 * latency) if interval is not None else 0.0
-            rows.append((count, latency, latency * math.hypot(max(half, NOISE_FLOOR), build_effect)))
+            rows.append((count, latency, latency * max(half, NOISE_FLOOR)))
     rows.sort(key=lambda row: -row[0])
     table = np.array(rows, dtype=float).reshape(-1, 3)
     curve = Curve(table[:, 0], table[:, 1], table[:, 2])

@@ -219,7 +219,7 @@ def test_builds_that_vary_are_calibrated_and_bad_ones_rebuilt():
     lowest = min(t for t in GRID if accuracy[197] - accuracy[t] <= 0.01)
     state, _ = drive(start, noisy_builds(0, bad=(128, 144, lowest)), {}, next_candidate)
     assert len(state.points[197].builds_ms) >= 3
-    assert 0.002 < build_effect(state) < 0.03
+    assert 0.002 < build_effect(state.points) < 0.03
     best = min(stairs(t) for t in GRID if accuracy[197] - accuracy[t] <= 0.01)
     assert stairs(choose(state).chosen.tokens_after) <= best * 1.01
 

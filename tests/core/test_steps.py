@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pomt_trt.core.steps import find_steps
+from pomt_trt.core.bounds import Point
+from pomt_trt.core.steps import find_steps, significant_steps
 
 
 def curve(counts, edges=(), drop=0.06, slope=0.01, curvature=2e-5):
@@ -81,11 +82,13 @@ def test_dear_builds_are_not_followed_by_steps():
     assert edges_of(find_steps(counts, *measured(latency, 0.003, 4))) == [128]
 
 
-def test_build_effect_swallows_what_it_explains():
-    counts = np.arange(192, 40, -8)
-    latency, ci = measured(curve(counts, [128], drop=0.04), 0.002, 5)
-    assert edges_of(find_steps(counts, latency, ci)) == [128]
-    assert find_steps(counts, latency, ci, build_effect=0.03) == ()
+@pytest.mark.parametrize("spread, edges", [(0.001, [128]), (0.035, [])])
+def test_a_step_that_builds_explain_is_none(spread, edges):
+    counts = np.arange(192, 40, -8).tolist()
+    latency, ci = measured(curve(np.array(counts), [128], drop=0.04), 0.002, 5)
+    points = {t: Point(t, ms, pair, (ms,)) for t, ms, pair in zip(counts, latency, ci)}
+    points[197] = Point(197, 10.0, (9.99, 10.01), (10.0, 10.0 * (1 + spread), 10.0 * (1 - spread)))
+    assert edges_of(significant_steps(points, 197)) == edges
 
 
 @pytest.mark.parametrize("counts", [[], [100], [100, 99]])

@@ -207,7 +207,7 @@ def test_what_could_not_be_exported_does_not_block_the_folder(tmp_path, capsys, 
     from pomt_trt.host import export
 
     work = tmp_path / "w"
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setitem(export.TOLERANCE, "fp32", -1.0)
     assert call(capsys, "export", *compiled.experiment(), *compiled.TOKENS, "--work", work)[0] == 7
     monkeypatch.undo()
     code, _, err = call(

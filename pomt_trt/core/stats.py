@@ -1,4 +1,4 @@
-"""Robust location of latency samples with an interval, the rule that ends sampling, and a profile's verdict.
+"""Robust location of latency samples with an interval, drift taken out, and the rule that ends sampling.
 
 Makes a few trustworthy numbers from many noisy ones, on any machine. Leaves out what was timed and how: it knows
 numbers only.
@@ -149,7 +149,7 @@ def slow_drift(levels: Sequence[float]) -> Tuple[float, ...]:
             moves twice as much as its own noise explains.
     """
     raw = np.asarray(levels, dtype=float)
-    usable = np.isfinite(raw) & (raw > 0)
+    usable = _positive(raw)
     if not usable.any():
         return (1.0,) * len(raw)
     raw = np.where(usable, raw, np.median(raw[usable]))
@@ -180,61 +180,24 @@ def tail_fraction(rounds: Rounds, location: Location) -> float:
     return float(np.mean(_flatten(rounds)[0] > 1.25 * location.value))
 
 
-class Bounds(NamedTuple):
-    """Beyond these a profile is not called stable."""
-
-    relative_width: float = 0.05  # of the location's interval, full width over value
-    drift: float = 0.05  # largest over smallest level of the reference, minus 1
-    steal: float = 0.02  # share of CPU time that the hypervisor took
-    others: float = 0.10  # share of CPU time that other processes used
-    involuntary_per_s: float = 80.0  # involuntary context switches a second of wall time, all threads: two spinning
-    # threads on two shared cores were seen to have 36 undisturbed and 200 to 300 beside a CPU hog
-    tail: float = 0.25  # share of runs a quarter slower than the location
-    clock_ratio: float = 0.90  # clock over the power mode's own cap
-
-
-def verdict(
-    relative_width: float,
-    drift: float = 0.0,
-    *,
-    steal: Optional[float] = None,
-    others: Optional[float] = None,
-    involuntary_per_s: Optional[float] = None,
-    tail: Optional[float] = None,
-    clock_ratio: Optional[float] = None,
-    bounds: Bounds = Bounds(),
-) -> str:
-    """One word for a profile: throttled, contended, drifting or stable; the worst cause seen, in that order.
-
-    Args are in the units of Bounds; what is not known is None and accuses nobody. An interval too wide without a known
-    cause is called contended: something made the runs differ.
-    """
-    if clock_ratio is not None and clock_ratio < bounds.clock_ratio:
-        return "throttled"
-    disturbances = (
-        (steal, bounds.steal),
-        (others, bounds.others),
-        (involuntary_per_s, bounds.involuntary_per_s),
-        (tail, bounds.tail),
-    )
-    if any(seen is not None and seen > bound for seen, bound in disturbances):
-        return "contended"
-    if drift > bounds.drift:
-        return "drifting"
-    return "stable" if relative_width <= bounds.relative_width else "contended"
-
-
 def _flatten(rounds: Rounds) -> Samples:
     """The usable samples."""
     lengths = [len(row) for row in rounds]
     values = np.array([sample for row in rounds for sample in row], dtype=float)
     index = np.repeat(np.arange(len(lengths)), lengths)
-    usable = np.isfinite(values) & (values > 0)
+    usable = _positive(values)
     if not usable.any():
         raise UnstableMeasurement(
             "none of {} samples is a positive time. Check the clock, then profile again.".format(len(values))
         )
     return values[usable], index[usable]
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    """Which values are positive and finite; old releases of numpy warn when NaN is compared."""
+    usable = np.isfinite(values)
+    usable[usable] = values[usable] > 0
+    return np.asarray(usable)
 
 
 def _locate(rounds: Rounds, drift: Optional[Sequence[float]], resamples: int, seed: int) -> Location:

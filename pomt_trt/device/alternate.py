@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 from pomt_trt.core import rounds, stats
 from pomt_trt.core.records import Interval
+from pomt_trt.core.verdict import Bounds
 from pomt_trt.device import board
 
 VISIT_MS = 50.0  # a visit lasts about this long ...
@@ -196,7 +197,7 @@ def _timing(
 
 def _doubt(name: str, found: stats.Location, contention: Dict[str, float]) -> str:
     """Why a latency is not to be quoted. Beside a busy neighbour spinning threads may be ten times slower."""
-    bounds = stats.Bounds()
+    bounds = Bounds()
     if found.relative_width > bounds.relative_width:
         return "interval of {} is {:.0f} %".format(name, 100 * found.relative_width)
     if contention["others"] > MOST_OTHERS:

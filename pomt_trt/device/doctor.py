@@ -15,13 +15,12 @@ import time
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.errors import MissingDependency
+from pomt_trt.core.verdict import Bounds
 from pomt_trt.device import board, engine, sensors
 from pomt_trt.device.jetson import Identity, identity
 
 GIB = float(1 << 30)
 LEAST_FREE_GIB = 2.5  # of memory and of disk: bound of an exhaustive run on DeiT-S
-STEAL_BOUND = 0.02  # as core/stats' Bounds, which needs numpy
-OTHERS_BOUND = 0.10  # share of CPU time that other programs use
 LOOK_S = 0.5
 HOST_PACKAGES = (
     ("torch", "torch"),
@@ -254,7 +253,7 @@ def _contention(root: str, pause: Callable[[float], Any]) -> Finding:
     seen = board.contention(before, board.read(time.perf_counter))
     steal, others = seen["steal"], seen["others"]
     value = "in {} s the hypervisor took {:.0f} %, other programs {:.0f} %".format(LOOK_S, 100 * steal, 100 * others)
-    if steal <= STEAL_BOUND and others <= OTHERS_BOUND:
+    if steal <= Bounds().steal and others <= Bounds().others:
         return Finding("contention", "ok", value)
     return Finding("contention", "warning", value, "profile on a quieter machine: latencies will be contended")
 

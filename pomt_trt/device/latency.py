@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from pomt_trt.core import stats
 from pomt_trt.core.records import Engine, LatencyProfile
+from pomt_trt.core.verdict import verdict
 from pomt_trt.device.sensors import Sampler
 
 VISIT_S = 0.010  # a visit lasts about this long ...
@@ -153,10 +154,10 @@ def profile(
 
 
 def _verdict(relative_width: float, seen: Dict[str, Any]) -> str:
-    """core/stats' word, but 'floating' where the board's clocks were free to move, whatever they happened to do."""
+    """core/verdict's word, but 'floating' where the board's clocks were free to move, whatever they happened to do."""
     if seen.get("clocks") == "floating":
         return "floating"
-    return stats.verdict(
+    return verdict(
         relative_width,
         seen["drift"],
         steal=seen.get("steal"),

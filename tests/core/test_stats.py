@@ -1,4 +1,4 @@
-"""Location, percentiles, stopping rule and verdict, on made-up numbers."""
+"""Location, percentiles, stopping rule and drift, on made-up numbers."""
 
 import math
 import time
@@ -17,7 +17,6 @@ from pomt_trt.core.stats import (
     tail_fraction,
     slow_drift,
     undrifted,
-    verdict,
 )
 
 
@@ -158,26 +157,6 @@ def test_deciding_costs_under_one_percent_of_the_runs():
     for n in range(1, 201):
         rule.decide(rounds[:n], [1.0] * n, 0.0)
     assert time.process_time() - start < 0.01 * sum(map(sum, rounds)) / 1e3
-
-
-@pytest.mark.parametrize(
-    "word, seen",
-    [
-        ("stable", {}),
-        ("throttled", {"clock_ratio": 0.7, "steal": 0.5}),
-        ("contended", {"steal": 0.1}),
-        ("contended", {"involuntary_per_s": 200.0}),
-        ("contended", {"tail": 0.4}),
-        ("stable", {"steal": 0.0, "involuntary_per_s": 3.0, "tail": 0.02, "clock_ratio": 1.0}),
-    ],
-)
-def test_verdict_names_the_cause(word, seen):
-    assert verdict(0.01, 0.01, **seen) == word
-
-
-def test_verdict_of_drift_and_of_a_wide_interval():
-    assert verdict(0.01, 0.2) == "drifting"
-    assert verdict(0.2, 0.0) == "contended"
 
 
 def test_tail_is_the_share_of_disturbed_runs():

@@ -112,12 +112,6 @@ def test_contention_is_watched_for_half_a_second_where_the_system_counts_it(mach
     assert value.startswith("in 0.5 s" if sys.platform == "linux" else "not known")
 
 
-def test_its_bound_of_stolen_time_is_that_of_the_statistics():
-    from pomt_trt.core.stats import Bounds
-
-    assert Bounds().steal == doctor.STEAL_BOUND
-
-
 def test_the_table_shows_every_finding_and_its_remedy():
     finding = doctor.Finding("numpy", "missing", "not installed", "pip install numpy")
     lines = doctor.table((doctor.Finding("python", "ok", "3.6.9"), finding)).splitlines()

@@ -187,7 +187,8 @@ def _opened(root: str, tokens: Optional[str], choose: Callable[[WorkFolder], Fam
 
 def _largest(work: WorkFolder) -> Family:
     """For what has nothing to do with forms: the one with the most candidates."""
-    return max((known.family_of(work, form) for form in work.forms()), key=lambda family: len(family.candidates))
+    usable = known.families(work) or [known.family_of(work, form) for form in work.forms()]  # which says what is wrong
+    return max(usable, key=lambda family: len(family.candidates))
 
 
 def form_for(forms: Sequence[str], device: DeviceSpec, precision: Optional[str] = None) -> str:

@@ -169,7 +169,7 @@ def estimate(stage: Stage, workstation: Workstation, progress: Progress) -> None
 
     plan, _, images = workstation.load()
     estimator = workstation.estimator(stage.candidates[0], stage.experiment.accuracy_kind)
-    families = [known.family_of(work, form) for form in work.forms()]
+    families = known.families(work)
     for done in estimator.estimate(todo, progress.show):
         for made in families:
             if done.candidate.id in made.graph_sha256:

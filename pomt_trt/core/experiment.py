@@ -60,6 +60,12 @@ def family_of(work: WorkFolder, form: str) -> Family:
     return family
 
 
+def families(work: WorkFolder) -> List[Family]:
+    """The graphs of all forms that were made from today's experiment."""
+    found = [store.read_matching(work.family(form), Family, family_inputs(work)) for form in work.forms()]
+    return [family for family in found if family is not None]
+
+
 def whole_family(work: WorkFolder, form: str, counts: Tuple[int, ...]) -> Optional[Family]:
     """The graphs of one form if all candidates of these token counts are there and every file is what was written."""
     family = store.read_matching(work.family(form), Family, family_inputs(work))

@@ -95,6 +95,14 @@ def test_a_family_of_another_experiment_is_stale(work):
     assert known.whole_family(work, FORM, (17, 13)) is None
 
 
+def test_all_forms_of_todays_experiment_are_found_and_no_others(work):
+    family = known.family_of(work, FORM)
+    other = family._replace(form="op17-fp16", precision="fp16")
+    store.write_record(work.family("op17-fp16"), other, known.family_inputs(work))
+    store.write_record(work.family("op17-fp32"), family._replace(form="op17-fp32"), {"experiment": "another"})
+    assert known.families(work) == [family, other]
+
+
 def test_a_form_that_was_not_exported_says_so(work):
     with pytest.raises(InputError, match="does not exist: run the stage that makes it"):
         known.family_of(work, "op17-fp32")

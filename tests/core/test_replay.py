@@ -2,12 +2,13 @@
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
 
 from pomt_trt.core.bounds import Goal
-from pomt_trt.core.curve import curve_from_json
+from pomt_trt.core.curve import curve_from_json, read_curve
 from pomt_trt.core.errors import ConstraintUnmet
 from pomt_trt.core.replay import Recorded, replay, result_json, result_lines
 
@@ -94,3 +95,14 @@ def test_all_equal_chooses_r0():
 def test_unmet_latency_is_an_error():
     with pytest.raises(ConstraintUnmet):
         replay(curve_from_json(recorded()), Goal("utility", max_latency_ms=0.1))
+
+
+CURVES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "curves")
+
+
+@pytest.mark.parametrize("name", ["digits", "deit_tiny", "deit_small"])
+@pytest.mark.parametrize("rule, drop", [("utility", None), ("utility", 0.02), ("fastest-within", 0.05), ("step", 0.05)])
+def test_on_recorded_real_curves_little_is_built_and_next_to_nothing_lost(name, rule, drop):
+    result = replay(read_curve(os.path.join(CURVES, name + ".json.gz")), Goal(rule, max_accuracy_drop=drop))
+    assert result.counts == 149 and result.builds <= 0.35 * result.counts
+    assert result.regret < 0.03

@@ -64,7 +64,7 @@ class _Loop:
         self._deadline_s = time.monotonic() + (budget.max_time_s or math.inf)
 
     def exhaustive(self) -> Tuple[str, ...]:
-        """Everything, in groups, which costs less for each candidate than one at a time; then rebuilds where they tell."""
+        """Everything, in groups, which costs less for each than one at a time; then rebuilds where these tell more."""
         count = len(self._stage.candidates)
         if self._workstation is not None:
             with Progress("accuracy", count) as progress:
@@ -134,7 +134,7 @@ class _Loop:
         )
 
     def _slack(self) -> float:
-        """The largest standard error of a drop within the constraint: estimates on some images fall with no regularity."""
+        """The largest standard error of a drop within the constraint: estimates on few images wander."""
         limit = self._choice.max_accuracy_drop
         known = [(row.accuracy_drop, row.accuracy_drop_ci) for row in self._rows.values() if row.removed]
         errors = [

@@ -14,8 +14,8 @@ from pomt_trt.core.stats import (
     StoppingRule,
     locate,
     percentiles,
-    tail_fraction,
     slow_drift,
+    tail_fraction,
     undrifted,
 )
 

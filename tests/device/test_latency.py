@@ -4,7 +4,6 @@ import pytest
 
 from pomt_trt.core.stats import StoppingRule
 from pomt_trt.device import latency
-from pomt_trt.device.latency import Member
 from tests import fakes
 from tests.device.turned import QUIET, RuleOfRounds, profile, visits
 

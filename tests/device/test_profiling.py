@@ -281,6 +281,11 @@ with store.locked(work.root), Told("profile", 1) as progress:
 """
 
 
+def is_part_there(folder):
+    """Whether a build's unfinished files lie there."""
+    return any(name.startswith(".part-") for name in os.listdir(folder))
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc, and only Linux ends children so")
 def test_kill_9_of_the_run_loses_the_candidate_in_flight_only(graphs, run, device):
     made = graphs({0: "r000", 4: "slow"})
@@ -293,13 +298,15 @@ def test_kill_9_of_the_run_loses_the_candidate_in_flight_only(graphs, run, devic
             if line == b"building r004\n":
                 break
         (child,) = [int(name) for name in os.listdir("/proc") if _stat(name)[1:2] == [str(parent.pid)]]
+        engines, begun_s = made.work.engines(device.id), time.time()
+        while not is_part_there(engines) and time.time() - begun_s < 5:  # the build says that it begins, then begins
+            time.sleep(0.001)
         parent.kill()
         ended_s = time.time()
         while _stat(child)[:1] not in ([], ["Z"]) and time.time() - ended_s < 5:
             time.sleep(0.01)
         assert time.time() - ended_s < 1.0  # the build alone takes longer
-    engines = made.work.engines(device.id)
-    assert any(name.startswith(".part-") for name in os.listdir(engines))
+    assert is_part_there(engines)
     before = stamps(engines)["r000.engine"]
     with store.locked(made.work.root):
         run(made)

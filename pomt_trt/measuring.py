@@ -14,7 +14,7 @@ from pomt_trt.core.bounds import Goal, Point, State
 from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import Candidate, DeviceSpec, Row
 from pomt_trt.device import profiling
-from pomt_trt.device.engine import varies
+from pomt_trt.device.libraries import varies
 from pomt_trt.device.process import Worker
 from pomt_trt.device.profiling import Settings
 from pomt_trt.options import Budget, Choice

@@ -17,8 +17,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Family, Row, Selection
 from pomt_trt.core.targets import named, of_engine
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import board
-from pomt_trt.device import engine as engines
+from pomt_trt.device import board, libraries
 from pomt_trt.device.profiling import Settings
 from pomt_trt.measuring import measure
 from pomt_trt.options import PRECISIONS, Budget, Choice, Options
@@ -156,7 +155,7 @@ def report(root: str) -> List[str]:
 
 def _device(engine: str) -> DeviceSpec:
     """This machine with the engine library that was asked for."""
-    return board.device_spec(engines.chosen(engine))
+    return board.device_spec(libraries.chosen(engine))
 
 
 @contextlib.contextmanager

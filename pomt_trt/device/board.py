@@ -10,7 +10,7 @@ import re
 from typing import Any, Dict, NamedTuple, Optional
 
 from pomt_trt.core.records import DeviceSpec
-from pomt_trt.device import engine as engines
+from pomt_trt.device import libraries
 from pomt_trt.device.jetson import identity
 
 
@@ -19,7 +19,7 @@ def device_spec(engine: str) -> DeviceSpec:
 
     Raises: MissingDependency where the library, or for TensorRT a CUDA device, is not there.
     """
-    version = engines.version(engine)
+    version = libraries.version(engine)
     found = identity()
     made = DeviceSpec(
         id="",

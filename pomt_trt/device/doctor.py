@@ -16,7 +16,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.errors import MissingDependency
 from pomt_trt.core.verdict import Bounds
-from pomt_trt.device import board, engine, sensors
+from pomt_trt.device import board, libraries, sensors
 from pomt_trt.device.jetson import Identity, identity
 
 GIB = float(1 << 30)
@@ -182,7 +182,7 @@ def _onnxruntime(spare: bool) -> Finding:
 def _usable_tensorrt(jetson: bool) -> Finding:
     """TensorRT with pycuda, tried: whether it loads, is new enough, and there is a GPU."""
     try:
-        return Finding("tensorrt", "ok", "{}, engines can run on it".format(engine.version("tensorrt")))
+        return Finding("tensorrt", "ok", "{}, engines can run on it".format(libraries.version("tensorrt")))
     except ImportError as error:  # of numpy, about which there is a finding of its own
         return Finding("tensorrt", "ok", "not tried: {}".format(error))
     except MissingDependency as error:

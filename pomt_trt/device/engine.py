@@ -4,17 +4,15 @@ Makes Engine records and Runners; which library does the work is looked up by na
 Leaves out latency, accuracy and tokens: an engine is a file that turns images into logits.
 """
 
-import importlib
 import os
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from pomt_trt.core.errors import CorruptArtifact, MissingDependency, UsageError, WrongDevice
+from pomt_trt.core.errors import CorruptArtifact, WrongDevice
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.store import sha256_of
+from pomt_trt.device import board, libraries
 
 WEIGHTS_FILE = "weights.bin"
-_MODULES = {"onnxruntime": "pomt_trt.device.ort", "tensorrt": "pomt_trt.device.trt"}
-_VARYING = ("tensorrt",)
 
 
 class BuildOptions(NamedTuple):
@@ -72,7 +70,7 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
         engine_path: where the engine goes; it appears there whole or not at all.
     Raises: BuildFailed with the library's reason; MissingDependency where the library is not installed.
     """
-    record: Engine = _library(device.engine).build(onnx_path, engine_path, device, candidate_id, options)
+    record: Engine = libraries.library(device.engine).build(onnx_path, engine_path, device, candidate_id, options)
     return record
 
 
@@ -88,7 +86,7 @@ def open_engine(
     Raises: WrongDevice where the engine was built for another device; CorruptArtifact where the file is not the one
         that the record names.
     """
-    library = _library(engine.device.engine)
+    library = libraries.library(engine.device.engine)
     check_device(engine.device)
     check_files(engine, folder)
     path = os.path.join(folder, engine.file)
@@ -121,8 +119,6 @@ def check_files(engine: Engine, folder: str) -> None:
 
 def check_device(built_for: DeviceSpec) -> None:
     """Raises WrongDevice unless this machine is what an engine was built for, in all that its kernels depend on."""
-    from pomt_trt.device import board
-
     here = board.device_spec(built_for.engine)
     if _bound_to(built_for) != _bound_to(here):
         raise WrongDevice(
@@ -142,52 +138,3 @@ def _described(device: DeviceSpec) -> str:
     if device.compute_capability:
         words += ", compute capability {}".format(device.compute_capability)
     return words + (", L4T {}".format(device.l4t) if device.l4t else "")
-
-
-def chosen(asked: str) -> str:
-    """The engine library to use: `asked`, or for auto TensorRT where it can be used, else ONNX Runtime.
-
-    Raises: MissingDependency on a Jetson without TensorRT: what ONNX Runtime's CPU kernels take says nothing of it.
-    """
-    from pomt_trt.device import jetson
-
-    if asked != "auto":
-        return asked
-    try:
-        version("tensorrt")
-        return "tensorrt"
-    except MissingDependency as error:
-        if jetson.identity() is None:
-            return "onnxruntime"
-        raise MissingDependency(
-            "this is a Jetson, where engines belong on TensorRT: {} (--engine onnxruntime would use its CPU.)".format(
-                error
-            )
-        ) from error
-
-
-def varies(engine: str) -> bool:
-    """Whether two builds of one graph differ, since the library picks kernels by timing them.
-
-    Then each build has to pass the accuracy gate, and building a candidate again tells more of it.
-    """
-    return engine in _VARYING
-
-
-def share_threads(engine: str, threads: int) -> bool:
-    """Gives all engines of this process that ask for it one thread pool; False where the library cannot."""
-    return bool(_library(engine).share_threads(threads))
-
-
-def version(engine: str) -> str:
-    """Version of the installed engine library, such as 1.31.1.
-
-    Raises: MissingDependency where it is not installed.
-    """
-    return str(_library(engine).version())
-
-
-def _library(engine: str) -> Any:
-    if engine not in _MODULES:
-        raise UsageError("engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(sorted(_MODULES))))
-    return importlib.import_module(_MODULES[engine])

@@ -12,7 +12,7 @@ import numpy as np
 
 from pomt_trt.core.records import Engine, LatencyProfile
 from pomt_trt.core.stats import StoppingRule
-from pomt_trt.device import board, engine, latency, sensors
+from pomt_trt.device import board, engine, latency, libraries, sensors
 from pomt_trt.device.request import Request
 
 REPORT_EVERY_S = 1.0
@@ -28,7 +28,7 @@ def profiles(
         known: the reference's own profile, which ties the others to it; None: it gets one here.
         told: hears how far it is, seldom.
     """
-    shared = request.waiting == "default" and engine.share_threads(request.device.engine, request.threads)
+    shared = request.waiting == "default" and libraries.share_threads(request.device.engine, request.threads)
     waiting = "default" if shared else "passive"  # engines that spin pools of their own slow each other down
     modes = latency.Modes(request.threads, waiting, request.max_s, request.pace_fps)
     clocks = latency.Clocks(time.perf_counter, time.process_time, time.sleep)

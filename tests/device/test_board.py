@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pomt_trt.core.errors import MissingDependency, UsageError
-from pomt_trt.device import board, engine
+from pomt_trt.device import board, libraries
 
 XEON = "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 85\nmodel name\t: Intel Xeon\n\nprocessor\t: 1\nmodel\t\t: 99\n"
 ARM = "processor\t: 0\nmodel name\t: ARMv8 Processor rev 1\nCPU implementer\t: 0x41\nCPU part\t: {}\n"
@@ -83,7 +83,7 @@ def test_a_device_is_named_so_that_it_fits_a_folder():
     found = board.device_spec("onnxruntime")
     assert found.id == board.device_spec("onnxruntime").id
     assert set(found.id) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-") and len(found.id) < 200
-    assert found.id.startswith("onnxruntime-" + engine.version("onnxruntime"))
+    assert found.id.startswith("onnxruntime-" + libraries.version("onnxruntime"))
     assert found.processor == board.processor() and found.cores == os.cpu_count() and found.memory_bytes > 1 << 20
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pomt_trt.core import store
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, UsageError, WorkFolderUnusable, WrongDevice
-from pomt_trt.device import board, engine, ort
+from pomt_trt.device import board, engine, libraries, ort
 from tests import fakes
 
 runtime = pytest.importorskip("onnxruntime", reason="builds ONNX Runtime engines")
@@ -204,11 +204,11 @@ def test_a_pool_is_shared_only_where_the_release_can(monkeypatch):
     asked = []
     monkeypatch.setattr(ort, "_pools", [])
     monkeypatch.setattr(runtime, "set_global_thread_pool_sizes", lambda *sizes: asked.append(sizes), raising=False)
-    assert engine.share_threads("onnxruntime", 3) and asked == [(3, 1)]
-    assert engine.share_threads("onnxruntime", 3) and asked == [(3, 1)]  # once, for good
+    assert libraries.share_threads("onnxruntime", 3) and asked == [(3, 1)]
+    assert libraries.share_threads("onnxruntime", 3) and asked == [(3, 1)]  # once, for good
     monkeypatch.delattr(runtime, "set_global_thread_pool_sizes")
-    assert not engine.share_threads("onnxruntime", 3)
+    assert not libraries.share_threads("onnxruntime", 3)
 
 
 def test_the_version_is_the_librarys_own():
-    assert engine.version("onnxruntime") == ort.version() == runtime.__version__
+    assert libraries.version("onnxruntime") == ort.version() == runtime.__version__

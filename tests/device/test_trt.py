@@ -15,7 +15,7 @@ import pytest
 from pomt_trt.core import schedule, store
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency, WrongDevice
 from pomt_trt.core.records import Engine
-from pomt_trt.device import board, cuda, engine, trt_build, trt_layers, trt_library
+from pomt_trt.device import board, cuda, engine, libraries, trt_build, trt_layers, trt_library
 from tests import fakes, simulator
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
@@ -412,31 +412,31 @@ def test_tensorrt_8_0_is_refused_and_the_reason_is_told(monkeypatch):
         old.__version__ = "8.0.1"
         monkeypatch.setitem(sys.modules, "tensorrt", old)
         with pytest.raises(MissingDependency, match="8.0.1 is too old.*JetPack 4.6.1"):
-            engine.version("tensorrt")
+            libraries.version("tensorrt")
 
 
 def test_without_tensorrt_it_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingDependency, match="nvidia-jetpack.*--system-site-packages"):
-        engine.version("tensorrt")
+        libraries.version("tensorrt")
 
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_auto_means_tensorrt_where_it_can_be_used(release):
     with simulator.installed(release):
-        assert engine.chosen("auto") == "tensorrt" and engine.chosen("onnxruntime") == "onnxruntime"
+        assert libraries.chosen("auto") == "tensorrt" and libraries.chosen("onnxruntime") == "onnxruntime"
     with simulator.installed(release, faults="no-device"):
-        assert engine.chosen("auto") == "onnxruntime"
+        assert libraries.chosen("auto") == "onnxruntime"
 
 
 def test_auto_never_means_onnxruntime_on_a_jetson(monkeypatch):
     from pomt_trt.device import jetson
 
     orin = jetson.Identity("a Jetson", "tegra234", "8.7", "36.4.3", "6.2", 8 << 30, "MAXN")
-    monkeypatch.setattr(jetson, "identity", lambda: orin)
+    monkeypatch.setattr(libraries, "identity", lambda: orin)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingDependency, match="this is a Jetson.*apt-get install"):
-        engine.chosen("auto")
+        libraries.chosen("auto")
 
 
 def test_a_device_id_names_what_latencies_depend_on(monkeypatch):

@@ -48,7 +48,7 @@ class Options(NamedTuple):
     tokens: Optional[str]  # START:STOP:STEP; None: every count down to a quarter
     target: str
     precision: str  # that engines compute in
-    engine: str  # auto: what is here, see device/engine.chosen
+    engine: str  # auto: what is here, see device/libraries.chosen
     settings: Settings
     choice: Choice
     budget: Budget

@@ -80,7 +80,7 @@ def build(
 
     Args:
         precision: fp32 or fp16; None: what the folder holds.
-        engine: onnxruntime, tensorrt, or auto: what is here, see device/engine.chosen.
+        engine: onnxruntime, tensorrt, or auto: what is here, see device/libraries.chosen.
     Raises: UsageError for a name that the experiment does not have.
     """
     with _on_device(root, tokens, precision, engine) as (stage, device):

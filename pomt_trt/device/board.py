@@ -1,7 +1,7 @@
 """Which machine this is, and what disturbs it while it is being timed.
 
 Makes a DeviceSpec and readings of contention from /proc. On the machine that runs engines. Leaves out judgement: what
-is too much is said by core/stats.
+is too much is said by core/verdict.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Any, Dict, NamedTuple, Optional
 
 from pomt_trt.core.records import DeviceSpec
 from pomt_trt.device import libraries
-from pomt_trt.device.jetson import identity
+from pomt_trt.device.jetson import identity, text_of
 
 
 def device_spec(engine: str) -> DeviceSpec:
@@ -72,7 +72,7 @@ def processor() -> str:
     It decides which kernels an engine holds.
     """
     fields: Dict[str, str] = {}
-    for line in _read("/proc/cpuinfo").splitlines():
+    for line in text_of("/", "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
     name = fields.get("model name") or platform.processor() or platform.machine()
@@ -93,7 +93,7 @@ class Reading(NamedTuple):
 
 def read(clock: Any) -> Reading:
     """The counters now. `clock` gives seconds."""
-    fields = [int(text) for text in _read("/proc/stat").split("\n")[0].split()[1:9]] or [0] * 8
+    fields = [int(text) for text in text_of("/", "proc/stat").split("\n")[0].split()[1:9]] or [0] * 8
     user, nice, system, idle, iowait, irq, softirq, steal = fields
     times = os.times()
     own = int((times.user + times.system) * os.sysconf("SC_CLK_TCK"))
@@ -126,13 +126,13 @@ def contention(before: Reading, after: Reading) -> Dict[str, float]:
 def _involuntary_switches() -> int:
     total = 0
     for thread in _listed("/proc/self/task"):
-        found = re.search(r"nonvoluntary_ctxt_switches:\s*(\d+)", _read("/proc/self/task/{}/status".format(thread)))
+        found = re.search(r"nonvoluntary_ctxt_switches:\s*(\d+)", text_of("/", "proc/self/task/{}/status".format(thread)))
         total += int(found.group(1)) if found else 0
     return total
 
 
 def _memory_bytes() -> int:
-    found = re.search(r"MemTotal:\s*(\d+) kB", _read("/proc/meminfo"))
+    found = re.search(r"MemTotal:\s*(\d+) kB", text_of("/", "proc/meminfo"))
     return int(found.group(1)) * 1024 if found else 0
 
 
@@ -141,15 +141,6 @@ def _listed(folder: str) -> Any:
         return os.listdir(folder)
     except OSError:
         return []
-
-
-def _read(path: str) -> str:
-    """The file's text; empty where there is none, as on systems without /proc."""
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def _slug(text: str) -> str:

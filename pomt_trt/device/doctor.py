@@ -17,7 +17,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 from pomt_trt.core.errors import MissingDependency
 from pomt_trt.core.verdict import Bounds
 from pomt_trt.device import board, libraries, sensors
-from pomt_trt.device.jetson import Identity, identity
+from pomt_trt.device.jetson import Identity, identity, text_of
 
 GIB = float(1 << 30)
 LEAST_FREE_GIB = 2.5  # of memory and of disk: bound of an exhaustive run on DeiT-S
@@ -98,7 +98,7 @@ def _processor() -> Finding:
 
 
 def _memory(root: str) -> Finding:
-    text = _read(root, "proc/meminfo")
+    text = text_of(root, "proc/meminfo")
     total, free = (_kib(text, "MemTotal"), _kib(text, "MemAvailable"))
     if total is None or free is None:
         return Finding("memory", "ok", "not known")
@@ -227,7 +227,7 @@ def _version(name: str, module: str = "") -> Optional[str]:
 
 
 def _governor(root: str) -> Finding:
-    governor = _read(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
+    governor = text_of(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
     if governor in ("", "performance"):
         return Finding("clock governor", "ok", governor or "not visible here (a virtual machine or container)")
     remedy = "sudo cpupower frequency-set -g performance"
@@ -235,7 +235,7 @@ def _governor(root: str) -> Finding:
 
 
 def _load(root: str) -> Finding:
-    found = re.match(r"[\d.]+", _read(root, "proc/loadavg"))
+    found = re.match(r"[\d.]+", text_of(root, "proc/loadavg"))
     if not found:
         return Finding("load", "ok", "not known")
     load, cores = float(found.group()), os.cpu_count() or 1
@@ -246,7 +246,7 @@ def _load(root: str) -> Finding:
 
 
 def _contention(root: str, pause: Callable[[float], Any]) -> Finding:
-    if not _read(root, "proc/stat") or platform.system() != "Linux":
+    if not text_of(root, "proc/stat") or platform.system() != "Linux":
         return Finding("contention", "ok", "not known")
     before = board.read(time.perf_counter)
     pause(LOOK_S)
@@ -261,12 +261,3 @@ def _contention(root: str, pause: Callable[[float], Any]) -> Finding:
 def _kib(text: str, key: str) -> Optional[int]:
     found = re.search(r"^{}:\s*(\d+) kB".format(key), text, re.MULTILINE)
     return int(found.group(1)) if found else None
-
-
-def _read(root: str, path: str) -> str:
-    """The file's text; empty where there is none."""
-    try:
-        with open(os.path.join(root, path), errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""

@@ -40,7 +40,6 @@ class Request(NamedTuple):
     threads: int
     waiting: str
     max_s: float  # timing of one candidate
-    again: bool = False  # time even what has a profile, which the new one replaces
     pace_fps: Optional[float] = None  # None: back to back
     precision: str = "fp32"
     fp32_nodes: Tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 Makes Readings, and the summary of a Sampler, from sysfs; on any machine, off a Jetson they are empty. Needs no library
 and no root: what only root may read is 'unknown (root)', a sensor that is missing or wrong 'unknown'. Every function
-takes `root`, below which /sys lies. Leaves out what is too slow, which core/stats says; and sets nothing, see jetson/.
+takes `root`, below which /sys lies. Leaves out what is too slow (core/verdict); and sets nothing, see jetson/.
 
 Sources: NVIDIA's Jetson Linux developer guides 32.7 to 38.2 (power management, clocks, INA3221), the kernel's
 documentation of devfreq, cpufreq, thermal and hwmon, and users' listings (jetson_stats issues 323, 360, 825, 885, 900;

@@ -26,6 +26,19 @@ def candidate(removed):
     return Candidate("topk", schedule.single_layer(17, 2, 1, 0, removed), 1)
 
 
+@pytest.fixture
+def source(tmp_path):
+    """A folder with both graphs and their weights, as export leaves it."""
+    shutil.copytree(fakes.GRAPHS, str(tmp_path / "onnx"))
+    return str(tmp_path / "onnx")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where engines go."""
+    return str(tmp_path / "engines")
+
+
 class Graphs:
     """A work folder and its family; `sources` says which graph each candidate gets."""
 

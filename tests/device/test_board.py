@@ -17,7 +17,7 @@ def proc(monkeypatch):
     """Replaces what is read from /proc by these texts; what is not named is not there."""
 
     def replace(**texts):
-        monkeypatch.setattr(board, "_read", lambda path: texts.get(os.path.basename(path), ""))
+        monkeypatch.setattr(board, "text_of", lambda root, path: texts.get(os.path.basename(path), ""))
 
     return replace
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 
 import numpy as np
 import pytest
@@ -10,22 +9,9 @@ import pytest
 from pomt_trt.core import store
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, UsageError, WorkFolderUnusable, WrongDevice
 from pomt_trt.device import board, engine, libraries, ort
-from tests import fakes
 
 runtime = pytest.importorskip("onnxruntime", reason="builds ONNX Runtime engines")
 OPTIONS = engine.BuildOptions(threads=1)
-
-
-@pytest.fixture
-def source(tmp_path):
-    """A folder with both graphs and their weights, as export leaves it."""
-    shutil.copytree(fakes.GRAPHS, str(tmp_path / "onnx"))
-    return str(tmp_path / "onnx")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return str(tmp_path / "engines")
 
 
 def built(source, folder, name="r004", batch=1):

@@ -5,7 +5,6 @@ This shows our bookkeeping and nothing about TensorRT's speed or numbers.
 
 import json
 import os
-import shutil
 import sys
 import threading
 
@@ -32,18 +31,6 @@ def no_libcudart(monkeypatch):
         raise cuda.GraphUnavailable("libcudart is not found")
 
     monkeypatch.setattr(cuda, "_loaded", refuse)
-
-
-@pytest.fixture
-def source(tmp_path):
-    """A folder with both graphs and their weights, as export leaves it."""
-    shutil.copytree(fakes.GRAPHS, str(tmp_path / "onnx"))
-    return str(tmp_path / "onnx")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return str(tmp_path / "engines")
 
 
 def built(source, folder, name="r004", batch=1, **options):

@@ -100,7 +100,7 @@ def test_how_much_builds_differ_is_found_by_building_r0_and_two_others_three_tim
         with open(path) as file:
             value = json.load(file)["value"]
         built[value["candidate_id"]] = 1 + len(value["others_ms"])
-    assert built["r000"] >= 3 and sorted(built.values())[-3:] >= [3, 3, 3]
+    assert built["r000"] >= 3 and sum(count >= 3 for count in built.values()) >= 3
 
 
 def test_killed_and_refused_builds_and_wrong_engines_cost_their_candidates_only(exported, tmp_path):

@@ -126,7 +126,8 @@ def contention(before: Reading, after: Reading) -> Dict[str, float]:
 def _involuntary_switches() -> int:
     total = 0
     for thread in _listed("/proc/self/task"):
-        found = re.search(r"nonvoluntary_ctxt_switches:\s*(\d+)", text_of("/", "proc/self/task/{}/status".format(thread)))
+        status = text_of("/", "proc/self/task/{}/status".format(thread))
+        found = re.search(r"nonvoluntary_ctxt_switches:\s*(\d+)", status)
         total += int(found.group(1)) if found else 0
     return total
 

@@ -204,9 +204,11 @@ def test_members_begin_rounds_in_turn_and_drift_is_what_they_share():
 def test_waits_until_the_one_before_sleeps():
     with bench.contextlib.ExitStack() as stack:
         spin = "import threading, time\nspin = lambda end: [0 for _ in iter(lambda: time.time() < end, False)]\n"
-        run = spin + "run = lambda: threading.Thread(target=spin, args=(time.time() + 0.1,)).start()\n"
+        start = "start = lambda: threading.Thread(target=spin, args=(time.time() + 0.1,)).start()\n"
+        # One at a time: of two that want Python's lock there are moments in which neither is running or ready to.
+        run = "run = lambda: threading.active_count() == 1 and start()\n"
         serve = "from pomt_trt.core.rounds import Prepared, serve\nserve(lambda: Prepared(run, {}))"
-        command = [sys.executable, "-c", run + serve]
+        command = [sys.executable, "-c", spin + start + run + serve]
         child = stack.enter_context(rounds.Child("spinning", command, rounds.environment("default")))
         child.ask(1)
         assert 0.02 < alternate._rest(child.pid, bench.time.perf_counter) < 0.25

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 import sys
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
@@ -97,6 +98,20 @@ def _export(arguments: argparse.Namespace) -> None:
     _print(
         family, "{} graphs of form {} for {}".format(len(family.candidates), family.form, family.target), arguments.json
     )
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from pomt_trt import comparing
+    from pomt_trt.core import comparison
+
+    given = dict(vars(arguments))
+    methods, against, root = given.pop("methods").split(","), given.pop("against"), arguments.work
+    each = {
+        name: _options(argparse.Namespace(**dict(given, method=name, work=os.path.join(root, name))))
+        for name in methods
+    }
+    found = comparing.compare(root, each, [] if against == "none" else against.split(","))
+    _print(found, comparison.table(found), arguments.json)
 
 
 def _accuracy(arguments: argparse.Namespace) -> None:
@@ -232,6 +247,15 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
 
 _STAGE = [flags.work_folder, flags.tokens, flags.precision, flags.engine, flags.as_json]
+_COMPILED = [
+    flags.experiment,
+    flags.precision,
+    flags.tokens,
+    flags.engine,
+    flags.choice,
+    flags.search,
+    flags.keep,
+]
 _COMMANDS = [
     Command(
         "compile",
@@ -240,21 +264,22 @@ _COMMANDS = [
         [
             flags.model,
             flags.work,
-            flags.experiment,
-            flags.precision,
-            flags.tokens,
-            flags.engine,
-            flags.choice,
-            flags.search,
-            flags.keep,
+            flags.method,
+            *_COMPILED,
             flags.as_json,
         ],
+    ),
+    Command(
+        "compare",
+        _compare,
+        "model -> several methods under one measurement, as engines and in PyTorch eager",
+        [flags.model, flags.work, flags.methods, *_COMPILED, flags.as_json],
     ),
     Command(
         "export",
         _export,
         "model -> one graph a candidate",
-        [flags.model, flags.work, flags.experiment, flags.precision, flags.tokens, flags.as_json],
+        [flags.model, flags.work, flags.method, flags.experiment, flags.precision, flags.tokens, flags.as_json],
     ),
     Command(
         "accuracy",

@@ -5,6 +5,7 @@ Any machine. Leaves out what the flags do: see options.py and cli.py.
 
 import argparse
 
+from pomt_trt.core.comparison import METHODS
 from pomt_trt.core.rules import RULES
 from pomt_trt.core.targets import TARGETS
 
@@ -25,11 +26,24 @@ def model(command: argparse.ArgumentParser) -> None:
     group.add_argument("--labels", metavar="FILE", help="names of the classes, one a line")
 
 
-def experiment(command: argparse.ArgumentParser) -> None:
-    """What an experiment compares, on which images."""
-    group = command.add_argument_group("what is compared")
+def method(command: argparse.ArgumentParser) -> None:
+    """What removes tokens, and where."""
+    group = command.add_argument_group("method")
     group.add_argument("--method", default="pomt", metavar="M", help="pomt, topk, random or none (default: pomt)")
     group.add_argument("--layer", type=int, metavar="L", help="block in which tokens are removed (default: pomt 3)")
+
+
+def methods(command: argparse.ArgumentParser) -> None:
+    """Which methods are compared, and with what else."""
+    command.add_argument(
+        "--methods", default=",".join(METHODS), metavar="LIST", help="methods (default: {})".format(",".join(METHODS))
+    )
+    command.add_argument("--against", default="eager", metavar="LIST", help="baselines, or none (default: eager)")
+
+
+def experiment(command: argparse.ArgumentParser) -> None:
+    """On which images, in which batch, for whom."""
+    group = command.add_argument_group("what is compared")
     group.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in one call (default: 1)")
     group.add_argument("--data", metavar="DIR", help="images: class folders, a flat folder with a CSV, or unlabelled")
     group.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")

@@ -292,6 +292,47 @@ class Selection(NamedTuple):
     eager: Optional[Eager] = None
 
 
+class EagerLatencies(NamedTuple):
+    """Candidates of one method in PyTorch eager, timed in turn in one run."""
+
+    torch: str
+    threads: int
+    waiting: str
+    latency_ms: Dict[str, float]  # candidate id -> wall time of a run; R = 0 is always among them
+    latency_ci_ms: Dict[str, Interval]
+    doubt: str  # why they are not to be quoted, or empty
+
+
+class Contender(NamedTuple):
+    """One candidate of one method in a comparison."""
+
+    method: str
+    row: Row  # of the method's own selection, as an engine
+    eager_ms: Optional[float] = None  # in PyTorch eager, in units of the comparison's eager R = 0
+    eager_ci_ms: Optional[Interval] = None
+
+    @property
+    def name(self) -> str:
+        """pomt r056: unlike a candidate's id, one name among all methods."""
+        return "{} {}".format(self.method, self.row.id)
+
+
+class Comparison(NamedTuple):
+    """Methods under one measurement on one device."""
+
+    device_id: str
+    batch_size: int
+    accuracy_kind: str
+    unreduced: Contender
+    contenders: Tuple[Contender, ...]  # reduced and measured
+    chosen: Dict[str, str]  # method -> id of the candidate that its selection chose
+    pareto: Tuple[str, ...]  # names of contenders, R = 0 as `none r000`, fastest first
+    eager_pareto: Tuple[str, ...]  # likewise, by eager latency
+    not_compared: Dict[str, str]  # method -> why
+    notes: Tuple[str, ...]
+    eager_torch: Optional[str] = None  # version; None: eager was not timed
+
+
 class Bundle(NamedTuple):
     """The manifest of a deployment folder."""
 

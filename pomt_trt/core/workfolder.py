@@ -73,6 +73,10 @@ class WorkFolder:
         """Latency of each engine that was built for one candidate, once there are several."""
         return self._at("latency", device_id, candidate_id + ".builds.json")
 
+    def eager(self, device_id: str) -> str:
+        """Some candidates in PyTorch eager, timed beside this device's engines."""
+        return self._at("eager-{}.json".format(device_id))
+
     def selection(self, device_id: str) -> str:
         """The choice for one device."""
         return self._at("selection-{}.json".format(device_id))

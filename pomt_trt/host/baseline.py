@@ -1,7 +1,8 @@
 """The PyTorch eager baseline of the workstation: timm itself, timed on request: `python -m pomt_trt.host.baseline`.
 
 Answers core/rounds' protocol, as device/timed does for an engine: host array in, host logits out, fp32, fused
-attention, inference mode. Leaves out boards (pomt_trt/eager.py), and what it is compared with.
+attention, inference mode. A candidate of a work folder is timed in eager likewise, tokens removed as its method does.
+Leaves out boards (pomt_trt/eager.py), and what it is compared with.
 """
 
 import argparse
@@ -11,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from pomt_trt.core import experiment as known
 from pomt_trt.core.bundle import open_bundle
 from pomt_trt.core.errors import InputError, MissingDependency, PomtError
 from pomt_trt.core.records import ModelSpec
 from pomt_trt.core.rounds import Prepared, check_waiting, serve
+from pomt_trt.core.workfolder import WorkFolder
 
 SIZES = ("depth", "width", "heads", "patch_tokens", "prefix_tokens")  # what a latency depends on
 
@@ -33,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--bundle", help="the model of this bundle, in its batch size")
     model.add_argument("--model", help="a timm name, local-dir:PATH or digits")
+    model.add_argument("--work", help="the model of this work folder, reduced as --candidate")
+    parser.add_argument("--candidate", default="r000", metavar="ID", help="with --work, such as r056 (default: r000)")
     parser.add_argument("--img-size", type=int, metavar="N", help="side of the input, pixels (with --model)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in a run (with --model)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="of the CPU, within an operator")
@@ -67,7 +72,7 @@ def _prepared(arguments: argparse.Namespace) -> Prepared:
         "timm": str(timm.__version__),
         "device": "cpu",
         "dtype": str(next(module.parameters()).dtype).removeprefix("torch."),
-        "fused_attention": all(block.attn.fused_attn for block in module.blocks),
+        "fused_attention": all(part.fused_attn for part in module.modules() if hasattr(part, "fused_attn")),
         "batch_size": batch_size,
         "threads": torch.get_num_threads(),
         "waiting": arguments.waiting,
@@ -79,12 +84,41 @@ def _prepared(arguments: argparse.Namespace) -> Prepared:
 def _model(arguments: argparse.Namespace) -> tuple[Any, ModelSpec, int]:
     from pomt_trt.host import models
 
+    if arguments.work:
+        return _candidate(WorkFolder(arguments.work), arguments.candidate)
     if not arguments.bundle:
         loaded = models.load(arguments.model, image_size=arguments.img_size)
         return loaded.module, loaded.spec, arguments.batch_size
     bundle = open_bundle(arguments.bundle, verify=False)
     loaded = _like(bundle.model)
     return loaded.module, loaded.spec, bundle.candidate.batch_size
+
+
+def _candidate(work: WorkFolder, candidate_id: str) -> tuple[Any, ModelSpec, int]:
+    """A candidate of an experiment in eager; R = 0 is timm's own module.
+
+    Raises: InputError where the folder has no such candidate.
+    """
+    from pomt_trt.host import models
+    from pomt_trt.host.surgery import with_schedule
+
+    asked = known.experiment_of(work).request
+    by_id = {candidate.id: candidate for family in known.families(work) for candidate in family.candidates}
+    if candidate_id not in by_id:
+        raise InputError(f"{work.root} has no candidate {candidate_id}. It has: {', '.join(sorted(by_id))}.")
+    loaded = models.load(
+        asked.model,
+        checkpoint=asked.checkpoint,
+        pretrained=asked.pretrained,
+        head=asked.head,
+        image_size=asked.image_size,
+        labels=asked.labels,
+        seed=asked.seed,
+    )
+    candidate, module = by_id[candidate_id], loaded.module
+    if candidate.schedule.removed:
+        module = with_schedule(module, asked.method, candidate.schedule, layer=asked.layer, seed=asked.seed)
+    return module, loaded.spec, candidate.batch_size
 
 
 def _like(spec: ModelSpec) -> Any:

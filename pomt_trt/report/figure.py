@@ -60,7 +60,7 @@ def figure(selection: Selection, *, title: str) -> Any:
 
     Raises: MissingDependency where matplotlib is not installed.
     """
-    matplotlib = _matplotlib()
+    matplotlib = matplotlib_or_advice()
     panels, words = panels_of(selection), _header_words(selection)
     header = 1.15 + 0.15 * len(words)
     height = header + FOOTER + sum(panel.height for panel in panels) + GAP * (len(panels) - 1)
@@ -84,7 +84,8 @@ def figure(selection: Selection, *, title: str) -> Any:
     return picture
 
 
-def _matplotlib() -> Any:
+def matplotlib_or_advice() -> Any:
+    """The library. Raises: MissingDependency where it is not installed."""
     try:
         return importlib.import_module("matplotlib")
     except ImportError as error:

@@ -60,7 +60,12 @@ def _accuracy_panel(selection: Selection) -> Panel:
 
 def kind(selection: Selection) -> str:
     """What accuracy means here, in words."""
-    return "top-1" if selection.accuracy_kind == "top1" else "agreement with R = 0"
+    return accuracy_name(selection.accuracy_kind)
+
+
+def accuracy_name(accuracy_kind: str) -> str:
+    """A kind of accuracy in words."""
+    return "top-1" if accuracy_kind == "top1" else "agreement with R = 0"
 
 
 def _percent(row: Row) -> float | None:

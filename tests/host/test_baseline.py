@@ -98,3 +98,19 @@ def test_an_error_goes_to_the_parent_as_one_line():
     arguments = baseline._parser().parse_args(["--model", "digits", "--waiting", "passive"])
     assert rounds.serve(lambda: baseline._prepared(arguments), io.StringIO(), answers) == 2
     assert json.loads(answers.getvalue())["kind"] == "UsageError"
+
+
+def test_a_candidate_of_a_work_folder_runs_reduced(tmp_path):
+    from tests.compiled import copied
+
+    work = copied(tmp_path)
+    plain, reduced = prepared("--work", work), prepared("--work", work, "--candidate", "r009")
+    assert plain.run().shape == reduced.run().shape == (1, 5)
+    assert not np.array_equal(plain.run(), reduced.run())
+
+
+def test_a_candidate_that_the_folder_lacks_is_named(tmp_path):
+    from tests.compiled import copied
+
+    with pytest.raises(InputError, match="has no candidate r007. It has: r000, r001"):
+        prepared("--work", copied(tmp_path), "--candidate", "r007")

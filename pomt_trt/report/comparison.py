@@ -1,0 +1,121 @@
+"""A Comparison as one picture: accuracy against latency of every method, as engines and in PyTorch eager.
+
+Makes a PNG from a Comparison, on the workstation, with matplotlib. Leaves out how methods were measured.
+"""
+
+import importlib
+import io
+from collections.abc import Callable
+from typing import Any
+
+from pomt_trt.core.comparison import UNREDUCED
+from pomt_trt.core.records import Comparison, Contender
+from pomt_trt.core.store import write_bytes
+from pomt_trt.report.figure import DOTS_PER_INCH, STYLE, matplotlib_or_advice
+from pomt_trt.report.panels import HELP, PLAIN, accuracy_name, in_ms, stable
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart; markers tell apart what is printed without colour
+LOOKS = [
+    ("#0072B2", "o"),
+    ("#D55E00", "s"),
+    ("#009E73", "^"),
+    ("#CC79A7", "D"),
+    ("#E69F00", "v"),
+    ("#56B4E9", "P"),
+    ("#777777", "X"),
+    ("#8C6D1F", "<"),
+]
+PANEL_INCHES, SIDE_INCHES, HEIGHT_INCHES = 4.6, 1.0, 5.0
+Latency = Callable[[Contender], float | None]
+
+
+def draw(comparison: Comparison, path: str, *, title: str) -> None:
+    """Puts the figure under `path` as a PNG, whole or not at all.
+
+    Raises: MissingDependency where matplotlib is not installed; WorkFolderUnusable where `path` cannot be written.
+    """
+    data = io.BytesIO()
+    picture = figure(comparison, title=title)
+    with importlib.import_module("matplotlib").rc_context(STYLE):
+        picture.savefig(data, format="png", dpi=DOTS_PER_INCH)
+    write_bytes(path, data.getvalue())
+
+
+def figure(comparison: Comparison, *, title: str) -> Any:
+    """The matplotlib Figure of a Comparison: a panel for the engines and, where eager was timed, one beside it.
+
+    Raises: MissingDependency where matplotlib is not installed.
+    """
+    matplotlib = matplotlib_or_advice()
+    panels: list[tuple[str, Latency, tuple[str, ...]]] = [
+        (f"engine, {comparison.device_id}", lambda one: one.row.latency_ms, comparison.pareto)
+    ]
+    if comparison.eager_torch is not None:
+        words = f"PyTorch {comparison.eager_torch} eager"
+        panels.append((words, lambda one: one.eager_ms, comparison.eager_pareto))
+    with matplotlib.rc_context(STYLE):
+        canvas = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg
+        size = (SIDE_INCHES + PANEL_INCHES * len(panels), HEIGHT_INCHES)
+        picture = importlib.import_module("matplotlib.figure").Figure(figsize=size)
+        canvas(picture)
+        all_axes = picture.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (name, latency, front) in zip(all_axes, panels):
+            _draw_panel(axes, comparison, latency, front)
+            axes.set_title(name, fontsize=9, color=HELP, loc="left")
+            axes.set_xlabel("latency (ms)")
+        all_axes[0].set_ylabel(accuracy_name(comparison.accuracy_kind) + " (%)")
+        picture.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=PLAIN, parse_math=False)
+        _legend(picture, comparison)
+        picture.subplots_adjust(left=0.8 / size[0], right=1 - 0.2 / size[0], top=0.86, bottom=0.235, wspace=0.08)
+    return picture
+
+
+def _draw_panel(axes: Any, comparison: Comparison, latency: Latency, front: tuple[str, ...]) -> None:
+    """Every method's points in its look, R = 0, and the Pareto set of all as a line of steps behind them."""
+    by_name = {one.name: one for one in [comparison.unreduced, *comparison.contenders]}
+    ends = [(latency(by_name[name]) or 0.0, _percent(by_name[name])) for name in front]
+    axes.step([x for x, _ in ends], [y for _, y in ends], where="post", color="#BBBBBB", linewidth=5, zorder=1)
+    for method, (color, marker) in _looks(comparison).items():
+        shown = [one for one in comparison.contenders if one.method == method and latency(one) is not None]
+        shown.sort(key=lambda one: -one.row.tokens_after)
+        xs, ys = [latency(one) for one in shown], [_percent(one) for one in shown]
+        axes.plot(xs, ys, color=color, linewidth=0.8, alpha=0.5, zorder=2)
+        for one, x, y in zip(shown, xs, ys):
+            fill = color if stable(one.row) else "white"
+            axes.plot([x], [y], marker, color=color, markersize=4.5, markerfacecolor=fill, zorder=3)
+            if comparison.chosen.get(method) == one.row.id:
+                axes.plot([x], [y], marker, color=color, markersize=10, markerfacecolor="none", zorder=4)
+    x0, y0 = latency(comparison.unreduced), _percent(comparison.unreduced)
+    if x0 is not None and y0 is not None:
+        axes.plot([x0], [y0], "*", color=PLAIN, markersize=12, zorder=5)
+        axes.axhline(y0, color=PLAIN, linewidth=0.7, linestyle=(0, (5, 3)), zorder=0)
+        axes.annotate(f"R = 0: {in_ms(x0)}", (x0, y0), (-4, 7), textcoords="offset points", ha="right", fontsize=8.5)
+
+
+def _percent(one: Contender) -> float | None:
+    return None if one.row.accuracy is None else 100 * one.row.accuracy
+
+
+def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:
+    methods = list(dict.fromkeys(one.method for one in comparison.contenders))
+    return {method: LOOKS[position % len(LOOKS)] for position, method in enumerate(methods)}
+
+
+def _legend(picture: Any, comparison: Comparison) -> None:
+    """Only what occurs in this picture."""
+    line = importlib.import_module("matplotlib.lines").Line2D
+    rows = [one.row for one in comparison.contenders]
+    entries: list[tuple[str, dict[str, Any]]] = [
+        (method, {"color": color, "marker": marker, "linewidth": 0.8})
+        for method, (color, marker) in _looks(comparison).items()
+    ]
+    entries.append(("R = 0", {"color": PLAIN, "marker": "*", "linestyle": "none", "markersize": 10}))
+    if any(chosen != "r000" for method, chosen in comparison.chosen.items() if method != UNREDUCED):
+        ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none"}
+        entries.append(("chosen by its own selection", {"color": HELP, "linestyle": "none", **ring}))
+    if not all(map(stable, rows)):
+        entries.append(("timing not stable", {"color": HELP, "linestyle": "none", "marker": "o", "mfc": "white"}))
+    entries.append(("Pareto set of all methods", {"color": "#BBBBBB", "linewidth": 5}))
+    handles = [line([], [], label=label, **style) for label, style in entries]
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.005), "ncols": min(6, (len(handles) + 1) // 2)}
+    picture.legend(handles=handles, frameon=False, fontsize=8.5, labelcolor=PLAIN, **place)

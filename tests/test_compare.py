@@ -1,0 +1,85 @@
+"""pomt-trt compare on a tiny model: methods tied to one R = 0, eager beside the engines, bad input, and again."""
+
+import json
+import os
+
+import pytest
+
+pytest.importorskip("torch", reason="compiles models, which belongs to the workstation")
+
+from pomt_trt.core import store  # noqa: E402
+from pomt_trt.core.records import Comparison  # noqa: E402
+from tests.compiled import TIMING, TOKENS, call, experiment, files  # noqa: E402
+
+MODEL = [argument for argument in experiment() if argument not in ("--layer", "1")]
+
+
+def command(work, methods, *more):
+    return ["compare", *MODEL, *TOKENS, *TIMING, "--work", str(work), "--methods", methods, *more]
+
+
+def read(path):
+    with open(path) as file:
+        return json.load(file)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A folder in which two methods were compared, a third could not be, and eager was timed."""
+    from pomt_trt import comparing
+    from pomt_trt.cli import main
+
+    work = tmp_path_factory.mktemp("compare")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparing, "EAGER_S", 0.3)
+        patch.setattr(comparing, "EAGER_COUNTS", 2)
+        assert main(command(work, "topk,foo,random")) == 0
+    return work
+
+
+def latest(work):
+    name = next(name for name in os.listdir(str(work)) if name.startswith("comparison-") and name.endswith(".json"))
+    return store.read_record(os.path.join(str(work), name), Comparison).record
+
+
+def test_methods_are_compiled_side_by_side_and_drawn(compared):
+    found = latest(compared)
+    assert {one.method for one in found.contenders} == {"topk", "random"}
+    assert "there is no method 'foo'" in found.not_compared["foo"]
+    assert os.path.isfile(os.path.join(str(compared), "comparison-{}.png".format(found.device_id)))
+    for method in ("topk", "random"):
+        assert [name for name in os.listdir(os.path.join(str(compared), method)) if name.startswith("bundle-")]
+
+
+def test_all_methods_are_tied_to_one_profile_of_r_0(compared):
+    device = latest(compared).device_id
+    paths = [os.path.join(str(compared), method, "latency", device, "r000.json") for method in ("topk", "random")]
+    assert read(paths[0]) == read(paths[1]) and os.path.samefile(*paths)
+
+
+def test_eager_is_timed_reduced_as_the_engines_are(compared):
+    found = latest(compared)
+    assert found.eager_torch and found.unreduced.eager_ms > 0
+    timed = {one.name for one in found.contenders if one.eager_ms is not None}
+    assert timed == {"topk r001", "topk r009", "random r001", "random r009"}
+
+
+def test_the_same_command_again_measures_nothing_and_prints_the_record(compared, capsys, monkeypatch):
+    from pomt_trt import comparing
+
+    monkeypatch.setattr(comparing, "EAGER_COUNTS", 2)
+    before = {method: files(os.path.join(str(compared), method)) for method in ("topk", "random")}
+    code, out, _ = call(capsys, *command(compared, "topk,foo,random", "--json"))
+    printed = json.loads(out)
+    assert code == 0 and printed["pareto"] and set(printed) == set(Comparison._fields)
+    assert {method: files(os.path.join(str(compared), method)) for method in before} == before
+
+
+def test_where_no_method_can_be_compiled_the_reason_is_the_error(tmp_path, capsys):
+    code, _, err = call(capsys, *command(tmp_path, "foo"))
+    assert code == 2 and "there is no method 'foo'" in err
+
+
+def test_an_unknown_baseline_is_refused_before_any_work(tmp_path, capsys):
+    code, _, err = call(capsys, *command(tmp_path / "w", "topk", "--against", "tflite"))
+    assert code == 2 and "no baseline 'tflite'" in err and not (tmp_path / "w").exists()

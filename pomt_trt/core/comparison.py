@@ -47,8 +47,9 @@ def compared(
         pareto=pareto(everyone, lambda one: one.row.latency_ms),
         eager_pareto=pareto(everyone, lambda one: one.eager_ms),
         not_compared=dict(not_compared),
-        notes=tuple(_notes(selections, eager)),
+        notes=tuple(_notes(selections)),
         eager_torch=next((found.torch for found in eager.values()), None),
+        eager_doubt={method: found.doubt for method, found in eager.items() if found.doubt},
     )
 
 
@@ -78,6 +79,7 @@ def table(found: Comparison) -> str:
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
     text += ["", "->  what the method's own selection chose    *  Pareto set of all methods    e  likewise in eager"]
     text += ["{}: not compared: {}".format(method, why) for method, why in found.not_compared.items()]
+    text += ["eager latencies of {}: not to be quoted: {}".format(*doubted) for doubted in found.eager_doubt.items()]
     text += list(found.notes) + ["Device: {}.".format(found.device_id)]
     return "\n".join(text)
 
@@ -127,7 +129,7 @@ def _interval0(eager: Dict[str, EagerLatencies]) -> Optional[Interval]:
     return next((found.latency_ci_ms["r000"] for found in eager.values()), None)
 
 
-def _notes(selections: Dict[str, Selection], eager: Dict[str, EagerLatencies]) -> List[str]:
+def _notes(selections: Dict[str, Selection]) -> List[str]:
     """Where methods do not stand on the same ground."""
     base: Row = next(iter(selections.values())).unreduced
     notes = []
@@ -141,7 +143,4 @@ def _notes(selections: Dict[str, Selection], eager: Dict[str, EagerLatencies]) -
             )
         if row.accuracy != base.accuracy:
             notes.append("{} has weights of its own: its R = 0 has accuracy {:.4f}.".format(method, row.accuracy or 0))
-    notes += [
-        "Eager latencies of {}: {}.".format(method, found.doubt) for method, found in eager.items() if found.doubt
-    ]
     return notes

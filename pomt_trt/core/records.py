@@ -331,6 +331,7 @@ class Comparison(NamedTuple):
     not_compared: Dict[str, str]  # method -> why
     notes: Tuple[str, ...]
     eager_torch: Optional[str] = None  # version; None: eager was not timed
+    eager_doubt: Dict[str, str] = {}  # method -> why its eager latencies are not to be quoted
 
 
 class Bundle(NamedTuple):

@@ -6,7 +6,7 @@ Makes a PNG from a Comparison, on the workstation, with matplotlib. Leaves out h
 import importlib
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from pomt_trt.core.comparison import UNREDUCED
 from pomt_trt.core.records import Comparison, Contender
@@ -26,7 +26,15 @@ LOOKS = [
     ("#8C6D1F", "<"),
 ]
 PANEL_INCHES, SIDE_INCHES, HEIGHT_INCHES = 4.6, 1.0, 5.0
-Latency = Callable[[Contender], float | None]
+
+
+class Panel(NamedTuple):
+    """One way to run the candidates."""
+
+    name: str
+    latency: Callable[[Contender], float | None]
+    front: tuple[str, ...]  # names on its Pareto set
+    trusted: Callable[[Contender], bool]  # whether its latency may be quoted
 
 
 def draw(comparison: Comparison, path: str, *, title: str) -> None:
@@ -47,21 +55,16 @@ def figure(comparison: Comparison, *, title: str) -> Any:
     Raises: MissingDependency where matplotlib is not installed.
     """
     matplotlib = matplotlib_or_advice()
-    panels: list[tuple[str, Latency, tuple[str, ...]]] = [
-        (f"engine, {comparison.device_id}", lambda one: one.row.latency_ms, comparison.pareto)
-    ]
-    if comparison.eager_torch is not None:
-        words = f"PyTorch {comparison.eager_torch} eager"
-        panels.append((words, lambda one: one.eager_ms, comparison.eager_pareto))
+    panels = _panels(comparison)
     with matplotlib.rc_context(STYLE):
         canvas = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg
         size = (SIDE_INCHES + PANEL_INCHES * len(panels), HEIGHT_INCHES)
         picture = importlib.import_module("matplotlib.figure").Figure(figsize=size)
         canvas(picture)
         all_axes = picture.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for axes, (name, latency, front) in zip(all_axes, panels):
-            _draw_panel(axes, comparison, latency, front)
-            axes.set_title(name, fontsize=9, color=HELP, loc="left")
+        for axes, panel in zip(all_axes, panels):
+            _draw_panel(axes, comparison, panel)
+            axes.set_title(panel.name, fontsize=9, color=HELP, loc="left")
             axes.set_xlabel("latency (ms)")
         all_axes[0].set_ylabel(accuracy_name(comparison.accuracy_kind) + " (%)")
         picture.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=PLAIN, parse_math=False)
@@ -70,10 +73,22 @@ def figure(comparison: Comparison, *, title: str) -> Any:
     return picture
 
 
-def _draw_panel(axes: Any, comparison: Comparison, latency: Latency, front: tuple[str, ...]) -> None:
+def _panels(comparison: Comparison) -> list[Panel]:
+    name = f"engine, {comparison.device_id}"
+    panels = [Panel(name, lambda one: one.row.latency_ms, comparison.pareto, lambda one: stable(one.row))]
+    if comparison.eager_torch is not None:
+        name, doubt = f"PyTorch {comparison.eager_torch} eager", comparison.eager_doubt
+        panels.append(
+            Panel(name, lambda one: one.eager_ms, comparison.eager_pareto, lambda one: one.method not in doubt)
+        )
+    return panels
+
+
+def _draw_panel(axes: Any, comparison: Comparison, panel: Panel) -> None:
     """Every method's points in its look, R = 0, and the Pareto set of all as a line of steps behind them."""
+    latency = panel.latency
     by_name = {one.name: one for one in [comparison.unreduced, *comparison.contenders]}
-    ends = [(latency(by_name[name]) or 0.0, _percent(by_name[name])) for name in front]
+    ends = [(latency(by_name[name]) or 0.0, _percent(by_name[name])) for name in panel.front]
     axes.step([x for x, _ in ends], [y for _, y in ends], where="post", color="#BBBBBB", linewidth=5, zorder=1)
     for method, (color, marker) in _looks(comparison).items():
         shown = [one for one in comparison.contenders if one.method == method and latency(one) is not None]
@@ -81,7 +96,7 @@ def _draw_panel(axes: Any, comparison: Comparison, latency: Latency, front: tupl
         xs, ys = [latency(one) for one in shown], [_percent(one) for one in shown]
         axes.plot(xs, ys, color=color, linewidth=0.8, alpha=0.5, zorder=2)
         for one, x, y in zip(shown, xs, ys):
-            fill = color if stable(one.row) else "white"
+            fill = color if panel.trusted(one) else "white"
             axes.plot([x], [y], marker, color=color, markersize=4.5, markerfacecolor=fill, zorder=3)
             if comparison.chosen.get(method) == one.row.id:
                 axes.plot([x], [y], marker, color=color, markersize=10, markerfacecolor="none", zorder=4)
@@ -104,7 +119,6 @@ def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:
 def _legend(picture: Any, comparison: Comparison) -> None:
     """Only what occurs in this picture."""
     line = importlib.import_module("matplotlib.lines").Line2D
-    rows = [one.row for one in comparison.contenders]
     entries: list[tuple[str, dict[str, Any]]] = [
         (method, {"color": color, "marker": marker, "linewidth": 0.8})
         for method, (color, marker) in _looks(comparison).items()
@@ -113,7 +127,8 @@ def _legend(picture: Any, comparison: Comparison) -> None:
     if any(chosen != "r000" for method, chosen in comparison.chosen.items() if method != UNREDUCED):
         ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none"}
         entries.append(("chosen by its own selection", {"color": HELP, "linestyle": "none", **ring}))
-    if not all(map(stable, rows)):
+    trusted = [panel.trusted(one) for panel in _panels(comparison) for one in comparison.contenders]
+    if not all(trusted):
         entries.append(("timing not stable", {"color": HELP, "linestyle": "none", "marker": "o", "mfc": "white"}))
     entries.append(("Pareto set of all methods", {"color": "#BBBBBB", "linewidth": 5}))
     handles = [line([], [], label=label, **style) for label, style in entries]

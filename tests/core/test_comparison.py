@@ -71,7 +71,8 @@ def test_weights_of_its_own_are_told():
 
 def test_a_doubtful_eager_run_is_told():
     found = compared({"pomt": POMT}, {"pomt": eager("interval of r000 is 9 %", r000=40.0)}, {}, 1)
-    assert found.notes == ("Eager latencies of pomt: interval of r000 is 9 %.",)
+    assert found.eager_doubt == {"pomt": "interval of r000 is 9 %"}
+    assert "eager latencies of pomt: not to be quoted: interval of r000 is 9 %" in table(found).splitlines()
 
 
 def test_the_table_shows_choices_fronts_and_what_is_missing():

@@ -78,7 +78,7 @@ class Board:
     def run(self, script, *arguments):
         process = self.start(script, *arguments)
         try:
-            output, errors = process.communicate(timeout=20)
+            output, errors = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise

@@ -123,8 +123,15 @@ def test_clocks_are_given_back_after_a_signal(board, eventually, tmp_path, numbe
     eventually(lambda: (orin.log, orin.stored.exists()), ([STORE, LOCK, RESTORE], False))
     if not all_of_them:
         os.killpg(process.pid, signal.SIGTERM)  # the command is on its own now
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
+
+
+@pytest.mark.parametrize("answer, code", [("", 130), ('trap "exit 7" INT;', 7)])
+def test_ctrl_c_is_the_commands_to_answer_from_its_first_moment_on(board, answer, code):
+    orin = board()
+    done = orin.run("with_clocks", "sh", "-c", answer + "kill -INT 0; sleep 60")
+    assert done.returncode == code and orin.log == [STORE, LOCK, RESTORE]
 
 
 def test_a_command_does_not_run_where_clocks_cannot_be_locked(board):

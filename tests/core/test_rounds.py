@@ -65,7 +65,7 @@ def test_asks_a_real_process_and_ends_it():
     with child(run="import time; time.sleep(0.02)") as asked:
         assert asked.about == {"what": "nothing much"}  # the line on stdout went elsewhere
         samples = asked.ask(2) + asked.ask(1)
-        assert len(samples) == 3 and all(20 <= sample < 2000 for sample in samples)
+        assert len(samples) == 3 and all(20 <= sample < 20000 for sample in samples)
     with pytest.raises(OSError):
         os.kill(asked.pid, 0)
 
@@ -88,7 +88,7 @@ def test_a_child_that_is_killed_names_the_signal():
             asked.ask(1)
     with child() as asked:
         os.kill(asked.pid, 9)
-        time.sleep(0.1)  # so that the request itself meets a closed pipe
+        asked._process.wait()  # so that the request itself meets a closed pipe
         with pytest.raises(PomtError, match="ended with signal 9"):
             asked.ask(1)
 
@@ -96,11 +96,11 @@ def test_a_child_that_is_killed_names_the_signal():
 def test_a_child_that_hangs_is_stopped():
     began = time.monotonic()
     with pytest.raises(PomtError, match="has not answered for 1 s and was stopped. Free memory"):
-        child(prepare="import time; time.sleep(60)", ready_s=1)
-    with child(run="import time; time.sleep(60)", answer_s=0.5) as asked:
+        child(prepare="import time; time.sleep(600)", ready_s=1)
+    with child(run="import time; time.sleep(600)", answer_s=0.5) as asked:
         with pytest.raises(PomtError, match="and was stopped"):
             asked.ask(1)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("said", ["hello\n", "[]\n", "null\n", '"error"\n', '{"ready": 3}\n', "{}\n", "\xff\xfe\n"])

@@ -3,6 +3,7 @@
 import ctypes
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -117,10 +118,11 @@ def test_what_is_copied_in_comes_out_again(session, passive):
 
 def test_events_tell_the_time_between_them(session):
     with session.current():
+        began_s = time.perf_counter()
         before = session.event()
         after = session.event()
         session.wait(False)
-        assert 0 <= cuda.elapsed_ms(before, after) < 1000
+        assert 0 <= cuda.elapsed_ms(before, after) < (time.perf_counter() - began_s) * 1e3
 
 
 def test_any_thread_may_use_a_session_and_none_is_left_with_its_context(session):

@@ -103,7 +103,7 @@ def board(tmp_path):
 def eventually():
     """Waits until something has a value."""
 
-    def wait(value, wanted, seconds=30.0):
+    def wait(value, wanted, seconds=60.0):
         until = time.monotonic() + seconds
         while value() != wanted and time.monotonic() < until:
             time.sleep(0.02)

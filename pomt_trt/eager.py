@@ -124,9 +124,12 @@ def model_of(spec: ModelSpec, plain: PlainModel, weights: str) -> Any:
 
 def _values(data: np.ndarray, stored: StoredTensor) -> np.ndarray:
     """A parameter as float32, C-contiguous."""
-    dtype = np.dtype(stored.dtype)
+    is_bf16 = stored.dtype == "bfloat16"  # the upper half of a float32, which numpy has no name for
+    dtype = np.dtype(np.uint16 if is_bf16 else stored.dtype)
     raw = data[stored.offset : stored.offset + dtype.itemsize * int(np.prod(stored.shape))]
     values = raw.view(dtype).reshape(stored.shape)
+    if is_bf16:
+        values = (values.astype(np.uint32) << 16).view(np.float32)
     return np.array(values.T if stored.transposed else values, np.float32, order="C")
 
 

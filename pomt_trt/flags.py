@@ -7,9 +7,8 @@ import argparse
 
 from pomt_trt.core.comparison import METHODS
 from pomt_trt.core.rules import RULES
-from pomt_trt.core.targets import TARGETS
+from pomt_trt.core.targets import PRECISIONS, TARGETS
 
-PRECISIONS = ["fp32", "fp16"]
 ENGINES = ["auto", "onnxruntime", "tensorrt"]
 WAITINGS = ["default", "passive"]
 SEARCHES = ["adaptive", "exhaustive"]

@@ -11,10 +11,10 @@ from pomt_trt.core import schedule, store
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Request
 from pomt_trt.core.rules import MIN_GAIN, RULES
+from pomt_trt.core.targets import PRECISIONS, named
 from pomt_trt.device.profiling import Settings
 
 SEARCHES = ("adaptive", "exhaustive")
-PRECISIONS = ("fp32", "fp16")
 ENGINES = ("auto", "onnxruntime", "tensorrt")
 
 
@@ -111,6 +111,7 @@ def make(
         precision in (None,) + PRECISIONS,
         "--precision is '{}'; give {}.".format(precision, " or ".join(PRECISIONS)),
     )
+    named(target).check(precision or "fp32")
     _check(engine in ENGINES, "engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(ENGINES)))
     if tokens is not None:
         schedule.parse_range(tokens)

@@ -15,12 +15,12 @@ from pomt_trt.core import store
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Family, Row, Selection
-from pomt_trt.core.targets import named, of_engine
+from pomt_trt.core.targets import PRECISIONS, named, of_engine
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import board, libraries
 from pomt_trt.device.profiling import Settings
 from pomt_trt.measuring import measure
-from pomt_trt.options import PRECISIONS, Budget, Choice, Options
+from pomt_trt.options import Budget, Choice, Options
 from pomt_trt.stages import Stage
 
 
@@ -79,7 +79,7 @@ def build(
     """Engines of the grid, or of the candidates named in `only`, without timing them.
 
     Args:
-        precision: fp32 or fp16; None: what the folder holds.
+        precision: fp32, fp16 or bf16; None: what the folder holds.
         engine: onnxruntime, tensorrt, or auto: what is here, see device/libraries.chosen.
     Raises: UsageError for a name that the experiment does not have.
     """
@@ -194,12 +194,15 @@ def form_for(forms: Sequence[str], device: DeviceSpec, precision: Optional[str] 
     """The form that a device runs best among those exported.
 
     Args:
-        precision: fp32 or fp16; None: the one there is.
-    Raises: UsageError where it reads none of them, or where it is not clear which is meant.
+        precision: fp32, fp16 or bf16; None: the one there is.
+    Raises: UsageError where it reads none of them, where it has no engines of that precision, or where it is not clear
+        which is meant.
     """
     target = of_engine(device.engine, device.engine_version)
-    asked = PRECISIONS if precision is None else (precision,)
-    read = [form for form in (target.form_among(forms, one) for one in asked) if form is not None]
+    target.check(precision or "fp32")
+    asked = [one for one in PRECISIONS if precision in (None, one) and not target.lacks(one)]
+    found = {one: target.form_among(forms, one) for one in asked}
+    read = [form for form in found.values() if form is not None]
     if not read:
         raise UsageError(
             "there are graphs of form {}, and {} reads {}. Export them: pomt-trt export MODEL --target {} --precision "
@@ -209,7 +212,9 @@ def form_for(forms: Sequence[str], device: DeviceSpec, precision: Optional[str] 
         )
     if len(read) > 1:
         raise UsageError(
-            "there are graphs of forms {}. Say which are meant: --precision fp32 or fp16.".format(" and ".join(read))
+            "there are graphs of forms {}. Say which are meant: --precision {}.".format(
+                " and ".join(read), " or ".join(one for one in asked if found[one] is not None)
+            )
         )
     return read[0]
 

@@ -64,17 +64,18 @@ def test_a_head_on_class_token_and_mean_is_that_of_dinov2(tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_weights_in_fp16_are_found_by_name_as_well(tmp_path):
+@pytest.mark.parametrize("precision, dtype, off", [("fp16", "float16", 1e-2), ("bf16", "bfloat16", 8e-2)])
+def test_narrow_weights_are_found_by_name_as_well(tmp_path, precision, dtype, off):
     model = tiny.vit()
-    made, spec, pictures = tiny.plan(model, method="none")
-    export.export(made._replace(precision="fp16"), tiny.grid(made, spec, [0]), pictures, tmp_path)
+    made, spec, pictures = tiny.plan(model, method="none", target="jetpack-6.2")
+    export.export(made._replace(precision=precision), tiny.grid(made, spec, [0]), pictures, tmp_path)
     graph = next(tmp_path.glob("onnx/*/r000.onnx"))
     found = plain.plain_model(made.module, graph)
-    assert {stored.dtype for stored in found.tensors.values()} == {"float16", "float32"}
+    assert {stored.dtype for stored in found.tensors.values()} >= {dtype, "float32"}
     with torch.inference_mode():
         expected = model(torch.from_numpy(images())).numpy()
     ours = plain_vit.logits(eager.model_of(spec, found, str(graph.with_name("weights.bin"))), images())
-    np.testing.assert_allclose(ours, expected, atol=1e-2 * np.abs(expected).max())
+    np.testing.assert_allclose(ours, expected, atol=off * np.abs(expected).max())
 
 
 def test_it_calls_as_many_modules_as_timm(tmp_path):

@@ -41,8 +41,8 @@ def run(release, *arguments, **options):
     return done.stdout + done.stderr
 
 
-def profile(release, work, **options):
-    return run(release, "pomt_trt", "profile", work, "--engine", "tensorrt", "--max-seconds", "0.05", **options)
+def profile(release, work, *more, **options):
+    return run(release, "pomt_trt", "profile", work, "--engine", "tensorrt", "--max-seconds", "0.05", *more, **options)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,25 @@ def test_every_release_builds_graphs_of_its_form_in_its_way(profiled):
     with open(os.path.join(os.path.dirname(engine), "r000.json")) as file:
         details = json.load(file)["value"]["details"]
     assert details["fused_attention"] == len(header["fused"]) == (0 if release in ("8.2", "8.5") else 4)
+
+
+def test_an_orin_builds_and_runs_graphs_in_bf16(exported, tmp_path):
+    work = str(tmp_path / "work")
+    shutil.copytree(exported, work)
+    flags = ["--work", work, "--target", "jetpack-6.2", "--precision", "bf16"] + compiled.TOKENS
+    assert cli.main(["export"] + compiled.experiment() + flags) == 0
+    profile("10.3.0", work, "--precision", "bf16")
+    (engine,) = glob.glob(os.path.join(work, "engines", "*-bf16", "r000.engine"))
+    with open(engine, "rb") as file:
+        header = simulator.plan_header(file.read())
+    assert header["path"].split(os.sep)[-2] == "op17-bf16" and header["strongly_typed"] and len(header["fused"]) == 4
+    assert {"FLOAT", "HALF", "BF16"} <= {layer["precision"] for layer in header["layers"]}
+    with open(os.path.join(os.path.dirname(engine), "r000.json")) as file:
+        told = json.load(file)["value"]
+    assert told["precision"] == "bf16" and told["details"]["gate"]["allowed"] == 8e-2
+    assert 1e-4 < told["details"]["gate"]["error"] < 8e-2
+    for release in ("8.5", "8.6.1"):
+        assert "has no bf16" in run(release, "pomt_trt", "profile", work, "--precision", "bf16", code=2)
 
 
 def test_how_much_builds_differ_is_found_by_building_r0_and_two_others_three_times(profiled):

@@ -355,7 +355,7 @@ class StoredTensor(NamedTuple):
 
     offset: int  # bytes
     shape: Tuple[int, ...]  # as it lies there
-    dtype: str  # numpy's name: float32, float16
+    dtype: str  # float32, float16 or bfloat16
     transposed: bool  # the parameter is its transpose
 
 

@@ -8,6 +8,8 @@ from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence
 
 from pomt_trt.core.errors import UsageError
 
+PRECISIONS = ("fp32", "fp16", "bf16")  # that engines may compute in
+
 
 class Target(NamedTuple):
     """A kind of machine that parses our graphs."""
@@ -28,6 +30,26 @@ class Target(NamedTuple):
         weak = not self.strongly_typed and self.opset > 13 and precision != "fp32"
         return "op{}-{}{}".format(self.opset, precision, "w" if weak else "")
 
+    def lacks(self, precision: str) -> str:
+        """Why this target has no engines of a precision; empty where it has.
+
+        Source: BuilderFlag.BF16, absent from TensorRT 8; what ONNX Runtime 1.32 says of such graphs, tried 2026-11-26.
+        """
+        if precision != "bf16" or (self.engine == "tensorrt" and self.strongly_typed):
+            return ""
+        if self.engine == "onnxruntime":
+            return "ONNX Runtime has no arithmetic in bf16 on a CPU (no MatMul, no Add, no Softmax)"
+        return "TensorRT {} has no bf16; nor have the GPUs of TX2 and Xavier".format(self.release)
+
+    def check(self, precision: str) -> None:
+        """Raises UsageError where this target has no engines of a precision."""
+        if self.lacks(precision):
+            raise UsageError(
+                "--precision {} is not for {}: {}. Use fp16, or for Orin and Thor --target jetpack-6.1 or up.".format(
+                    precision, self.name, self.lacks(precision)
+                )
+            )
+
     def written(self, precision: str) -> str:
         """The precision that is written into the graphs for engines of a precision; weak typing starts from fp32."""
         return precision if self.strongly_typed else "fp32"
@@ -37,6 +59,8 @@ class Target(NamedTuple):
 
         An fp32 graph of an older opset has more operators, but all parsers take it.
         """
+        if self.lacks(precision):
+            return None
         if precision != "fp32":
             return self.form(precision) if self.form(precision) in forms else None
         older = [self._replace(opset=opset).form(precision) for opset in range(self.opset, 0, -1)]

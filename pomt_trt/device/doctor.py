@@ -15,6 +15,7 @@ import time
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.errors import MissingDependency
+from pomt_trt.core.targets import PRECISIONS, of_engine
 from pomt_trt.core.verdict import Bounds
 from pomt_trt.device import board, libraries, sensors
 from pomt_trt.device.jetson import Identity, identity, text_of
@@ -182,7 +183,10 @@ def _onnxruntime(spare: bool) -> Finding:
 def _usable_tensorrt(jetson: bool) -> Finding:
     """TensorRT with pycuda, tried: whether it loads, is new enough, and there is a GPU."""
     try:
-        return Finding("tensorrt", "ok", "{}, engines can run on it".format(libraries.version("tensorrt")))
+        version = libraries.version("tensorrt")
+        target = of_engine("tensorrt", version)
+        precisions = ", ".join(one for one in PRECISIONS if not target.lacks(one))
+        return Finding("tensorrt", "ok", "{}, engines can run on it ({})".format(version, precisions))
     except ImportError as error:  # of numpy, about which there is a finding of its own
         return Finding("tensorrt", "ok", "not tried: {}".format(error))
     except MissingDependency as error:

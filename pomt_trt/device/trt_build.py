@@ -19,6 +19,7 @@ from pomt_trt.device.trt_library import log_of, monitor_of
 logger = logging.getLogger(__name__)
 WORKSPACE_SHARE = 4  # a quarter of the memory: on a Jetson the processor's too
 TIMING_ITERATIONS = 8  # averaged for each tactic; fewer choose by noise
+BF16_FROM = (8, 0)  # compute capability: NvInfer.h, BuilderFlag::kBF16, "Ampere and later"
 OPTIMISATION_LEVEL = 3  # TensorRT's own default, written down in the record
 
 # What TensorRT says -> the way out. The first that is found counts.
@@ -55,6 +56,7 @@ def build(trt: Any, onnx_path: str, device: DeviceSpec, options: BuildOptions) -
     log = log_of(trt)
     log.clear()
     builder = _made(trt.Builder, log, onnx_path)
+    _check_gpu(onnx_path, device, options)
     strong = _strongly_typed(trt, onnx_path, options)
     network = builder.create_network(_network_flags(trt, strong))
     _parse(trt, network, onnx_path)
@@ -95,6 +97,16 @@ def _failed(trt: Any, onnx_path: str, reason: str) -> BuildFailed:
     return BuildFailed(
         "TensorRT {} cannot build {}: {}. {}.".format(trt.__version__, onnx_path, reason.rstrip(". "), advice)
     )
+
+
+def _check_gpu(onnx_path: str, device: DeviceSpec, options: BuildOptions) -> None:
+    """Raises BuildFailed for bf16 on a GPU without it; TensorRT itself would say so of some layer, or emulate it."""
+    capability = tuple(int(part) for part in (device.compute_capability or "0").split("."))
+    if options.precision == "bf16" and capability < BF16_FROM:
+        raise BuildFailed(
+            "{} is of bf16, and this GPU's compute capability is {}: bf16 is there from {}.{} on (Orin is 8.7). Export "
+            "with --precision fp16.".format(onnx_path, device.compute_capability or "not known", *BF16_FROM)
+        )
 
 
 def _strongly_typed(trt: Any, onnx_path: str, options: BuildOptions) -> bool:

@@ -19,6 +19,7 @@ from pomt_trt.core.errors import InputError, MissingDependency, VerificationFail
 from pomt_trt.core.parity import Parity
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, Engine, Family
+from pomt_trt.core.targets import TARGETS
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import gate, ort
 from pomt_trt.device.engine import check_device, open_engine
@@ -106,7 +107,10 @@ def checked(subject: Subject, images: np.ndarray, not_compared: Dict[str, str]) 
     expected = {} if subject.expected is None else {HOST: subject.expected}
     if subject.expected is None:
         not_compared["{} with {}".format(engine.candidate_id, HOST)] = "its logits are not here: accuracy was not run"
+    lacking = TARGETS["onnxruntime"].lacks(engine.precision)
     try:
+        if lacking:
+            raise MissingDependency(lacking + ".")
         with ort.open_file(subject.graph, engine, engine.threads, "passive", False) as reference:
             expected["onnxruntime " + ort.version()] = gate.run(reference, images)
     except MissingDependency as error:

@@ -20,14 +20,14 @@ from pomt_trt.core import parity, store
 from pomt_trt.core.errors import UsageError, VerificationFailed
 from pomt_trt.core.records import Candidate, Family, Schedule
 from pomt_trt.core.targets import Target
-from pomt_trt.host import family, graph_checks, models, precision, reducers, surgery
+from pomt_trt.host import bf16, family, graph_checks, models, precision, reducers, surgery
 from pomt_trt.host.data import Images, normalised
 from pomt_trt.host.trace import Trace, trace
 
 GOLDEN_IMAGES = 64
 COMPARED_CANDIDATES = 8
 COMPARED_IMAGES = 4
-TOLERANCE = {"fp32": 1e-4, "fp16": parity.TOLERANCE["fp16"]}  # of logits, relative to an image's largest
+TOLERANCE = {**parity.TOLERANCE, "fp32": 1e-4}  # of logits, relative to an image's largest
 PROBES = 3  # two find a slope, the third confirms it
 MORE_PROBES = 3  # where many blocks share few tokens
 DRAWS = 300  # of probes, until no two counts move alike
@@ -152,7 +152,7 @@ def compare(
 ) -> float:
     """How far a graph's logits on ONNX Runtime are from PyTorch's, relative to an image's largest logit.
 
-    In fp32 the largest difference counts; in fp16 the median image's, since rounding further up swaps tokens now and
+    In fp32 the largest difference counts; in fp16 and bf16 the median image's, since rounding further up swaps tokens now and
     then. Images whose cut is closer than rounding are left out: there, either token is right.
 
     Args:
@@ -179,7 +179,8 @@ def run_onnx(path: Path, images: np.ndarray, batch_size: int) -> np.ndarray:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    with bf16.runnable(path) as file:
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch_size, axis=0)])
     parts = np.split(padded, len(padded) // batch_size)
     return np.concatenate([session.run(None, {"image": part})[0] for part in parts])[: len(images)]
@@ -268,7 +269,7 @@ def _in_precision(plan: Plan, traces: list[Trace]) -> tuple[list[Trace], tuple[s
     if plan.precision == "fp32":
         return traces, ()
     if plan.written == plan.precision:
-        return [precision.mixed(traced) for traced in traces], ()
+        return [precision.mixed(traced, plan.precision) for traced in traces], ()
     renamed = [precision.pinned(traced) for traced in traces]
     return [traced for traced, _ in renamed], renamed[0][1]
 

@@ -1,12 +1,13 @@
-"""Mixed precision, written into a graph: fp16 throughout, but for the islands where fp16 would overflow or blur.
+"""Mixed precision, written into a graph: fp16 or bf16 throughout, but for islands where it would overflow or blur.
 
 Makes, from an fp32 Trace, the Trace that strongly typed engines build as it stands, or the same fp32 graph with names
-for what weakly typed ones must pin. On the workstation. Leaves out bf16 and int8, and which target wants what.
+for what weakly typed ones must pin. On the workstation. Leaves out int8, and which target wants what.
 
 Islands are LayerNorm, whose squares pass fp16's 65504 where a residual passes 256, and large ViTs' reach 1500; means
 and sums over tokens, which pass it where a hundred such residuals meet; and what only a ranking reads, since ties are
-common in fp16. The residual stream itself is fp16. Casts stand at the shores of islands, so none is between the matmuls
-and the softmax of attention, where it would keep engines from fusing them.
+common in fp16 and more so in bf16. The residual stream itself is narrow. Casts stand at the shores of islands, so none is between the matmuls
+and the softmax of attention, where it would keep engines from fusing them. In bf16, which passes 65504 but has 8
+significant bits only, islands are the same, and the patch embedding stays fp16: ONNX has a Conv in bf16 from opset 22 on.
 
 Source: residuals of 1418 in a ViT-B, and 19 % instead of 85 % of ImageNet right where LayerNorm overflows, onnxsim's
 scripts/nvidia/README.md (2026); the conditions for fused attention, NVIDIA/TensorRT#2981 and #4167.
@@ -20,13 +21,14 @@ from pomt_trt.core.errors import InputError
 from pomt_trt.host.trace import Trace, declare_inputs
 
 LARGEST = 65504.0  # finite fp16
+NARROW = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 PINNED = "/fp32"  # starts the names of nodes that stay fp32 in a graph for weakly typed engines
 
 _SUMS = frozenset({"ReduceMean", "ReduceSum"})
 # A ranking may take these from fp16: they choose, move or widen values, and round none.
 _EXACT = frozenset({"Cast", "Gather", "ReduceMax", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 _NORM = ("ReduceMean", "Add", "Sqrt", "Div")  # from the squares of what is centred to what is normalised
-_SUFFIX = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
+_SUFFIX = {TensorProto.FLOAT: "fp32", **{kind: name for name, kind in NARROW.items()}}
 
 
 def fp32_nodes(traced: Trace) -> tuple[str, ...]:
@@ -50,17 +52,26 @@ def pinned(traced: Trace) -> tuple[Trace, tuple[str, ...]]:
     return Trace(model, traced.weights), tuple(names)
 
 
-def mixed(traced: Trace) -> Trace:
-    """The graph with everything but islands in fp16; image and logits stay fp32, and so do the islands' weights.
+def mixed(traced: Trace, narrow: str = "fp16") -> Trace:
+    """The graph with everything but islands in fp16 or bf16; image and logits stay fp32, as do the islands' weights.
 
     Raises: InputError for a weight that fp16 cannot hold.
     """
     model = _copy(traced.graph)
     islands = set(fp32_nodes(traced))
-    outside = {name for node in model.graph.node if node.name not in islands for name in node.input}
-    weights = {name: _narrowed(name, value) if name in outside else value for name, value in traced.weights.items()}
-    _Placing(model, traced.weights, weights, islands).place()
+    kinds = {node.name: TensorProto.FLOAT if node.name in islands else _kind(node, narrow) for node in model.graph.node}
+    outside = {name: node for node in model.graph.node if node.name not in islands for name in node.input}
+    weights = {
+        name: _narrowed(name, value, kinds[outside[name].name]) if name in outside else value
+        for name, value in traced.weights.items()
+    }
+    _Placing(model, traced.weights, weights, kinds).place()
     return Trace(model, weights)
+
+
+def _kind(node: onnx.NodeProto, narrow: str) -> int:
+    """The type in which a node outside all islands computes."""
+    return NARROW["fp16" if node.op_type == "Conv" else narrow]
 
 
 class _Placing:
@@ -71,9 +82,9 @@ class _Placing:
         model: onnx.ModelProto,
         traced: dict[str, np.ndarray],
         weights: dict[str, np.ndarray],
-        islands: set[str],
+        kinds: dict[str, int],
     ) -> None:
-        self._graph, self._islands = model.graph, islands
+        self._graph, self._kinds = model.graph, kinds
         self._floats = _float_tensors(model, traced)
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._types: dict[str, int] = {"image": TensorProto.FLOAT}
@@ -86,7 +97,7 @@ class _Placing:
             if node.op_type == "Cast":  # it takes any type, and says what it gives
                 kind = next(attribute.i for attribute in node.attribute if attribute.name == "to")
             else:
-                kind = TensorProto.FLOAT if node.name in self._islands else TensorProto.FLOAT16
+                kind = self._kinds[node.name]
                 self._convert_inputs(node, kind)
             self._types.update({name: kind for name in node.output if name in self._floats})
             self._nodes.append(node)
@@ -118,7 +129,7 @@ class _Placing:
         """A graph's output in fp32."""
         if self._types[output] == TensorProto.FLOAT:
             return
-        narrow = f"{output}.{_SUFFIX[TensorProto.FLOAT16]}"
+        narrow = f"{output}.{_SUFFIX[self._types[output]]}"
         for node in self._nodes:
             for names in (node.input, node.output):
                 for position, name in enumerate(names):
@@ -127,15 +138,16 @@ class _Placing:
         self._nodes.append(helper.make_node("Cast", [narrow], [output], name=f"{output}.cast", to=TensorProto.FLOAT))
 
 
-def _narrowed(name: str, value: np.ndarray) -> np.ndarray:
-    """A weight in fp16, if it is one of floats."""
+def _narrowed(name: str, value: np.ndarray, kind: int) -> np.ndarray:
+    """A weight in a narrow type, if it is one of floats."""
     if value.dtype != np.float32:
         return value
-    if np.abs(value).max(initial=0.0) > LARGEST:
+    if kind == TensorProto.FLOAT16 and np.abs(value).max(initial=0.0) > LARGEST:
         raise InputError(
             f"weight {name} holds {np.abs(value).max():.3g}, and fp16 ends at {LARGEST:.0f}. Use --precision fp32."
         )
-    return value.astype(np.float16)
+    narrow: np.ndarray = value.astype(helper.tensor_dtype_to_np_dtype(kind))
+    return narrow
 
 
 def _norms(graph: onnx.GraphProto, weights: set[str]) -> set[str]:

@@ -57,10 +57,37 @@ def test_a_target_names_the_forms_of_its_graphs(name, fp32, fp16):
     assert (named(name).form("fp32"), named(name).form("fp16")) == (fp32, fp16)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", ["jetpack-6.1", "jetpack-6.2", "jetpack-7.0", "jetpack-7.2", "jetpack-7.2.2"])
+def test_bf16_is_written_into_graphs_from_tensorrt_10_on(name):
+    target = named(name)
+    target.check("bf16")
+    assert (target.form("bf16"), target.written("bf16"), target.lacks("bf16")) == ("op17-bf16", "bf16", "")
+    assert target.form_among(["op17-fp16", "op17-bf16"], "bf16") == "op17-bf16"
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("jetpack-4.6.1", "TensorRT 8.2 has no bf16; nor have the GPUs of TX2 and Xavier"),
+        ("jetpack-5.1", "TensorRT 8.5 has no bf16; nor have the GPUs of TX2 and Xavier"),
+        ("jetpack-6.0", "TensorRT 8.6 has no bf16"),
+        ("onnxruntime", "ONNX Runtime has no arithmetic in bf16 on a CPU"),
+    ],
+)
+def test_bf16_is_refused_elsewhere_with_the_reason_and_the_way_out(name, reason):
+    target = named(name)
+    with pytest.raises(UsageError, match="bf16 is not for {}: {}.* --target jetpack-6.1 or up".format(name, reason)):
+        target.check("bf16")
+    assert target.form_among(["op17-bf16", "op17-bf16w", "op13-bf16"], "bf16") is None
+    target.check("fp16")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_targets_of_one_form_read_the_same_graphs(precision):
     by_form = {}
     for target in TARGETS.values():
+        if target.lacks(precision):
+            continue
         graphs = target.opset, target.ir_version, target.operators, target.written(precision)
         by_form.setdefault(target.form(precision), set()).add(graphs)
     assert all(len(graphs) == 1 for graphs in by_form.values())

@@ -59,7 +59,7 @@ def test_an_engine_that_computes_what_is_expected_passes(golden, expected, batch
     assert verdict.passed and verdict.told()["images"] == COUNT and verdict.told()["source"] == "r004.npz"
 
 
-@pytest.mark.parametrize("precision, allowed", [("fp32", 1e-3), ("fp16", 2e-2)])
+@pytest.mark.parametrize("precision, allowed", [("fp32", 1e-3), ("fp16", 2e-2), ("bf16", 8e-2)])
 def test_an_engine_passes_up_to_its_precisions_bound_and_fails_beyond_it(golden, expected, precision, allowed):
     within = gate.judge(Linear(spoil=off_by(0.9 * allowed)), golden, LOOK, precision, expected())
     beyond = gate.judge(Linear(spoil=off_by(1.1 * allowed)), golden, LOOK, precision, expected())

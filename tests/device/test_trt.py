@@ -169,6 +169,28 @@ def test_a_mixed_graph_is_built_strongly_typed_or_refused(source, folder, releas
     assert not {"FP16", "OBEY_PRECISION_CONSTRAINTS"} & set(header["flags"])
 
 
+@pytest.mark.parametrize("release", [release for release in RELEASES if release not in WEAK])
+def test_a_graph_of_bf16_is_built_strongly_typed_without_a_flag(source, folder, release):
+    with simulator.installed(release):
+        record = built(source, folder, precision="bf16")
+        header = plan_of(folder)
+    assert record.precision == "bf16" and header["strongly_typed"]
+    assert not {"BF16", "FP16", "OBEY_PRECISION_CONSTRAINTS"} & set(header["flags"])
+
+
+@pytest.mark.parametrize("release", WEAK)
+def test_a_graph_of_bf16_is_refused_where_tensorrt_has_none(source, folder, release):
+    with simulator.installed(release), pytest.raises(BuildFailed, match="bf16"):
+        built(source, folder, precision="bf16")
+
+
+def test_bf16_is_refused_on_a_gpu_without_it(source, folder):
+    turing = fakes.DEVICE._replace(engine="tensorrt", compute_capability="7.5")
+    told = "compute capability is 7.5: bf16 is there from 8.0 on .* --precision fp16"
+    with simulator.installed("10.3.0"), pytest.raises(BuildFailed, match=told):
+        trt_build.build(trt_library.tensorrt(), source, turing, engine.BuildOptions(precision="bf16"))
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_named_nodes_stay_fp32_where_the_builder_picks_types(source, folder, release):
     named_node(source)

@@ -4,11 +4,13 @@ An engine runs its graph as it was exported, whatever precision was asked of the
 about TensorRT. Results appear in device memory when the stream is waited for, never before.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
 import time
-from typing import Any, Dict, List, Optional
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 
@@ -262,11 +264,22 @@ def _session(opened: plan.Plan) -> Any:
                 file.write(content)
         options = onnxruntime.SessionOptions()
         options.log_severity_level, options.intra_op_num_threads = _QUIET, 1
-        return onnxruntime.InferenceSession(
-            os.path.join(folder, "model.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        with _runnable(os.path.join(folder, "model.onnx"), opened) as path:
+            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _runnable(path: str, opened: plan.Plan) -> Iterator[str]:
+    """The graph's file, or one in its place where it is in bf16, as the host checks such graphs."""
+    if "BF16" not in opened.header["tensors"].values():
+        yield path
+        return
+    from pomt_trt.host import bf16  # needs onnx, which a board has not
+
+    with bf16.runnable(Path(path)) as file:
+        yield str(file)
 
 
 def _spend(extra_ms: float) -> None:

@@ -17,7 +17,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Family, Row, Selection
 from pomt_trt.core.targets import PRECISIONS, named, of_engine
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import board, libraries
+from pomt_trt.device import board, libraries, sensors
 from pomt_trt.device.profiling import Settings
 from pomt_trt.measuring import measure
 from pomt_trt.options import Budget, Choice, Options
@@ -39,6 +39,7 @@ def compile_all(options: Options, module: Any = None) -> Selection:
         device = board.in_precision(_device(options.engine), options.precision)
         settings, choice = options.settings, options.choice
         stages.forget_damaged(stage, device)
+        stages.forget_unsettled(stage, device, sensors.read().clocks)
         notes = measure(stage, device, settings, choice, options.budget, workstation)
         chosen = delivery.select(stage, device, settings, choice, notes)
         delivery.make_bundle(stage, chosen, device, settings)
@@ -112,6 +113,7 @@ def profile(
         if only is not None or blind:
             budget = budget._replace(search="exhaustive")
         stages.forget_damaged(stage, device)
+        stages.forget_unsettled(stage, device, sensors.read().clocks)
         measure(stage, device, settings, choice, budget)
         return stages.rows(stage, device, settings)
 

@@ -7,7 +7,7 @@ due. Leaves out the order of stages (pipeline.py), the search (measuring.py) and
 import contextlib
 import os
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core import experiment as known
 from pomt_trt.core import store
@@ -20,6 +20,7 @@ from pomt_trt.core.records import (
     Engine,
     Experiment,
     Family,
+    LatencyProfile,
     Request,
     Row,
 )
@@ -28,7 +29,10 @@ from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import profiling
 from pomt_trt.device.process import Worker
 from pomt_trt.device.profiling import Settings
+from pomt_trt.device.sensors import Clock, floating
 from pomt_trt.options import Options
+
+UNSETTLED = ("floating", "throttled")  # verdicts of profiles that locked clocks would change
 
 
 class Stage(NamedTuple):
@@ -213,6 +217,32 @@ def forget_damaged(stage: Stage, device: DeviceSpec) -> None:
         if os.path.isfile(path) and os.path.isfile(record) and not _describes(record, path):
             os.unlink(record)
             os.unlink(path)
+
+
+def forget_unsettled(stage: Stage, device: DeviceSpec, clocks: Dict[str, Clock]) -> None:
+    """Deletes profiles that were taken under floating clocks or in throttling, where the clocks are locked by now.
+
+    All are tied to that of R = 0: where it goes, they go.
+
+    Args:
+        clocks: the board's, as they are now.
+    """
+    if floating(clocks) is not False:
+        return
+    paths = [stage.work.latency(device.id, candidate.id) for candidate in stage.candidates]
+    unsettled = [path for path in paths if os.path.isfile(path) and _is_unsettled(path)]
+    for path in paths if paths[0] in unsettled else unsettled:
+        for each in (path, path[: -len(".json")] + ".builds.json"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(each)
+
+
+def _is_unsettled(path: str) -> bool:
+    try:
+        profile: LatencyProfile = store.read_record(path, LatencyProfile).record
+    except PomtError:  # damaged: profiling says so
+        return False
+    return profile.verdict in UNSETTLED
 
 
 def _describes(record: str, path: str) -> bool:

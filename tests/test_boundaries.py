@@ -15,7 +15,7 @@ BLOCKED = ("torch", "timm", "onnx", "tensorrt", "pycuda", "matplotlib", "sklearn
 HOST_LIBRARIES = {"torch", "timm", "onnx", "onnxruntime", "numpy", "PIL", "sklearn"}
 ROOMS = {
     "core": ({"core"}, set()),
-    "device": ({"core", "device", "numpy", "PIL"}, {"onnxruntime", "tensorrt", "pycuda"}),
+    "device": ({"core", "device", "numpy", "PIL"}, {"onnxruntime", "tensorrt", "pycuda", "polygraphy"}),
     "host": ({"core", "host"} | HOST_LIBRARIES, set()),
     "report": ({"core", "report"}, {"matplotlib"}),
     "stages": ({"core", "device", "options"}, {"host", "report"}),

@@ -90,13 +90,15 @@ def judge(
 
 def run(runner: Runner, images: np.ndarray) -> np.ndarray:
     """Logits (n, classes) of normalised images (n, C, H, W); the last batch is filled up with its last image."""
-    size = runner.input_shape[0]
+    parts: List[np.ndarray] = [runner.run(batch) for batch in batches(images, runner.input_shape[0])]
+    return np.concatenate(parts)[: len(images)]
+
+
+def batches(images: np.ndarray, size: int) -> List[np.ndarray]:
+    """Images (n, C, H, W) in batches as engines take them; the last is filled up with the last image."""
     short = -len(images) % size
     padded = np.concatenate([images, np.repeat(images[-1:], short, axis=0)]) if short else images
-    parts: List[np.ndarray] = [
-        runner.run(np.ascontiguousarray(padded[start : start + size])) for start in range(0, len(padded), size)
-    ]
-    return np.concatenate(parts)[: len(images)]
+    return [np.ascontiguousarray(padded[start : start + size]) for start in range(0, len(padded), size)]
 
 
 def arrays(path: str, names: Any) -> Dict[str, np.ndarray]:

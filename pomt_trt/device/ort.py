@@ -77,16 +77,23 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
 
 def open_file(path: str, engine: Engine, threads: int, waiting: str, shared_pool: bool) -> Runner:
     """A Runner over an engine file that build() made; see device.engine.open_engine."""
+    return OrtRunner(session(path, threads, waiting, shared_pool), engine.input_shape)
+
+
+def session(path: str, threads: int, waiting: str, shared_pool: bool) -> Any:
+    """A session on a graph as it is, without optimising it.
+
+    Raises: CorruptArtifact where it cannot be loaded.
+    """
     runtime = _onnxruntime()
     options = _session_options(runtime, threads, waiting, shared_pool)
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is optimised already
     try:
-        session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no base class but Exception
         raise CorruptArtifact(
             "{} cannot be loaded: {}. Build it again: pomt-trt build WORK.".format(path, _first_line(error))
         ) from error
-    return OrtRunner(session, engine.input_shape)
 
 
 class OrtRunner(Runner):

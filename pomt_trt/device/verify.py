@@ -1,15 +1,15 @@
 """Engines beside ONNX Runtime and beside the host, on golden inputs -> a Verification and its table.
 
 Makes it from a bundle or a work folder, on the machine that runs engines. ONNX Runtime runs the source graph as it was
-exported, without optimising it. Leaves out accuracy on labels (evaluate.py) and what to do about a wrong engine: for
-TensorRT it prints the Polygraphy lines that find the layer.
+exported, without optimising it; Polygraphy runs and compares both where it is installed (comparator.py). Leaves out
+accuracy on labels (evaluate.py) and what to do about a wrong engine: for TensorRT it prints the Polygraphy lines that
+find the layer.
 """
 
 import glob
-import importlib.util
 import os
 import shlex
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -21,12 +21,11 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, Engine, Family
 from pomt_trt.core.targets import TARGETS
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import gate, ort
-from pomt_trt.device.engine import check_device, open_engine
+from pomt_trt.device import comparator, gate, ort
+from pomt_trt.device.engine import Runner, check_device, open_engine
 from pomt_trt.device.preprocess import normalise
 
 HOST = "host"  # PyTorch in fp32, when it was exported
-POLYGRAPHY_FROM = (8, 5)  # the first TensorRT that today's Polygraphy imports
 
 
 class Subject(NamedTuple):
@@ -45,6 +44,7 @@ class Check(NamedTuple):
     candidate_id: str
     device_id: str
     against: str  # host, or ONNX Runtime with its version
+    compared_by: str  # Polygraphy with its version, or pomt-trt
     parity: Parity
     passed: bool
 
@@ -102,24 +102,54 @@ def require(found: Verification) -> None:
 def checked(subject: Subject, images: np.ndarray, not_compared: Dict[str, str]) -> List[Check]:
     """An engine beside everything it can be compared with; what it cannot be goes into not_compared."""
     engine = subject.engine
-    with open_engine(engine, subject.folder, waiting="passive") as runner:
-        found = gate.run(runner, images)
-    expected = {} if subject.expected is None else {HOST: subject.expected}
+    known = {} if subject.expected is None else {HOST: subject.expected}
     if subject.expected is None:
         not_compared["{} with {}".format(engine.candidate_id, HOST)] = "its logits are not here: accuracy was not run"
-    lacking = TARGETS["onnxruntime"].lacks(engine.precision)
+    sessions = {}
     try:
-        if lacking:
-            raise MissingDependency(lacking + ".")
-        with ort.open_file(subject.graph, engine, engine.threads, "passive", False) as reference:
-            expected["onnxruntime " + ort.version()] = gate.run(reference, images)
+        sessions = _sessions(subject)
     except MissingDependency as error:
         not_compared["onnxruntime"] = str(error)
-    made = []
-    for against, logits in sorted(expected.items()):
-        compared = parity.compare(found, logits, subject.margins, engine.precision)
-        made.append(Check(engine.candidate_id, engine.device.id, against, compared, compared.passed))
-    return made
+
+    def judge(found: np.ndarray, expected: np.ndarray) -> Parity:
+        return parity.compare(found, expected, subject.margins, engine.precision)
+
+    with_polygraphy = comparator.is_installed() and comparator.takes(engine.device)
+    by = "polygraphy " + comparator.version() if with_polygraphy else "pomt-trt"
+    with open_engine(engine, subject.folder, waiting="passive") as runner:
+        compare = comparator.compare if with_polygraphy else _compare
+        found = compare(runner, images, known, sessions, judge)
+    return [
+        Check(engine.candidate_id, engine.device.id, against, by, seen, seen.passed)
+        for against, seen in sorted(found.items())
+    ]
+
+
+def _sessions(subject: Subject) -> Dict[str, Callable[[], Any]]:
+    """ONNX Runtime on the subject's graph, by its name.
+
+    Raises: MissingDependency where it is not here, or has not the graph's precision.
+    """
+    engine, lacking = subject.engine, TARGETS["onnxruntime"].lacks(subject.engine.precision)
+    if lacking:
+        raise MissingDependency(lacking + ".")
+    name = "onnxruntime " + ort.version()
+    return {name: lambda: ort.session(subject.graph, engine.threads, "passive", False)}
+
+
+def _compare(
+    runner: Runner,
+    images: np.ndarray,
+    known: Dict[str, np.ndarray],
+    sessions: Dict[str, Callable[[], Any]],
+    judge: Callable[[np.ndarray, np.ndarray], Parity],
+) -> Dict[str, Parity]:
+    """comparator.compare, without Polygraphy."""
+    found, expected = gate.run(runner, images), dict(known)
+    for name, opened in sessions.items():
+        with ort.OrtRunner(opened(), runner.input_shape) as reference:
+            expected[name] = gate.run(reference, images)
+    return {name: judge(found, logits) for name, logits in expected.items()}
 
 
 def subject_in(bundle: Bundle, folder: str, engine: Engine, engine_folder: str, unreduced: np.ndarray) -> Subject:
@@ -183,10 +213,9 @@ def _expected(path: str) -> Tuple[np.ndarray, np.ndarray]:
 
 def _polygraphy(subject: Subject, images: np.ndarray) -> List[str]:
     """Lines to paste that find the layer in which a TensorRT engine differs; or why there are none."""
-    release = tuple(int(part) for part in subject.engine.device.engine_version.split(".")[:2])
-    if release < POLYGRAPHY_FROM:
+    if not comparator.takes(subject.engine.device):
         return ["Polygraphy needs TensorRT 8.5 or later; this is {}.".format(subject.engine.device.engine_version)]
-    if importlib.util.find_spec("polygraphy") is None:
+    if not comparator.is_installed():
         return ["Polygraphy, which finds the layer that differs, is not installed here: pip install polygraphy"]
     graph, engine = shlex.quote(subject.graph), shlex.quote(os.path.join(subject.folder, subject.engine.file))
     inputs, outputs = (subject.engine.candidate_id + suffix for suffix in ("-inputs.json", "-onnxruntime.json"))
@@ -223,5 +252,6 @@ def table(found: Verification) -> str:
         verdict = "same" if check.passed else "DIFFERS"
         lines.append(row.format(check.candidate_id, check.against, seen.images, seen.compared, error, allowed, verdict))
     lines.append("error: the median over images, relative to an image's largest logit; compared: cuts that are clear")
+    lines.append("compared by " + ", ".join(sorted({check.compared_by for check in found.checks})))
     lines += ["{}: not compared: {}".format(what, why) for what, why in sorted(found.not_compared.items())]
     return "\n".join(lines + list(found.hints))

@@ -67,14 +67,10 @@ def test_without_the_hosts_logits_or_onnx_runtime_it_says_what_was_not_compared(
     assert list(found.not_compared) == ["r004 with host"] and len(found.checks) == 3
     assert "r004 with host: not compared: its logits are not here" in verify.table(found)
 
-    opened = ort.open_file
+    def absent(subject):
+        raise MissingDependency("onnxruntime is not installed here")
 
-    def absent(path, *more):
-        if path.endswith(".onnx"):
-            raise MissingDependency("onnxruntime is not installed here")
-        return opened(path, *more)
-
-    monkeypatch.setattr(ort, "open_file", absent)
+    monkeypatch.setattr(verify, "_sessions", absent)
     found = verify.verify(bundle)
     assert [check.against for check in found.checks] == ["host"] and "onnxruntime" in found.not_compared
 
@@ -101,7 +97,7 @@ def hints(*arguments, **details):
 
 
 def test_polygraphy_lines_are_ready_to_paste_and_fit_the_typing(monkeypatch):
-    monkeypatch.setattr(verify.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(verify.comparator, "is_installed", lambda: True)
     weak, strong = hints("8.5.2"), hints("10.3.0", strongly_typed=True)
     assert weak[0].startswith("polygraphy run '/a b/r056.onnx' --onnxrt ") and "image:[-2.00,2.50]" in weak[0]
     assert "--rtol 0.02 --atol 0.06" in weak[1] and "'/a b/r056.engine' --model-type engine" in weak[1]
@@ -111,7 +107,7 @@ def test_polygraphy_lines_are_ready_to_paste_and_fit_the_typing(monkeypatch):
 
 
 def test_where_there_is_no_polygraphy_it_says_so(monkeypatch):
-    monkeypatch.setattr(verify.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(verify.comparator, "is_installed", lambda: False)
     assert "pip install polygraphy" in hints("8.6.1")[0]
     assert "needs TensorRT 8.5 or later; this is 8.2.1" in hints("8.2.1")[0]
 

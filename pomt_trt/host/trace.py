@@ -51,6 +51,7 @@ def trace(
     _resolve_aliases(model.graph, state)
     weights = _fold_transposed_weights(model.graph, state)
     _fold_constants(model, weights)
+    _drop_idle_expands(model, weights)
     _drop_unused(model.graph)
     _name_by_place(model.graph)
     return Trace(model, weights)
@@ -155,6 +156,20 @@ def _fold_constants(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> N
     _replace_nodes(graph, kept)
     used = {name for node in kept for name in node.input}
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items() if name in used)
+
+
+def _drop_idle_expands(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
+    """Removes every Expand to the shape that its input has already, as the class token's at batch 1."""
+    shapes = {**_inferred_shapes(model, weights), **{name: value.shape for name, value in weights.items()}}
+    idle = {
+        node.output[0]: node.input[0]
+        for node in model.graph.node
+        if node.op_type == "Expand" and shapes.get(node.output[0], ()) == shapes.get(node.input[0])
+    }
+    for node in model.graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = idle.get(name, name)
+    _replace_nodes(model.graph, [node for node in model.graph.node if node.output[0] not in idle])
 
 
 def _computed(node: onnx.NodeProto, constants: dict[str, np.ndarray], opset_import: object) -> dict[str, np.ndarray]:

@@ -152,8 +152,8 @@ def compare(
 ) -> float:
     """How far a graph's logits on ONNX Runtime are from PyTorch's, relative to an image's largest logit.
 
-    In fp32 the largest difference counts; in fp16 and bf16 the median image's, since rounding further up swaps tokens now and
-    then. Images whose cut is closer than rounding are left out: there, either token is right.
+    In fp32 the largest difference counts; in fp16 and bf16 the median image's, since rounding further up swaps tokens
+    now and then. Images whose cut is closer than rounding are left out: there, either token is right.
 
     Args:
         written: the graph's precision; PyTorch's is fp32.

@@ -73,7 +73,7 @@ def mixed(traced: Trace, narrow: str = "fp16") -> Trace:
 
 def _kind(node: onnx.NodeProto, narrow: str) -> int:
     """The type in which a node outside all islands computes."""
-    return NARROW["fp16" if node.op_type == "Conv" else narrow]
+    return int(NARROW["fp16" if node.op_type == "Conv" else narrow])
 
 
 class _Placing:

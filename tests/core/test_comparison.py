@@ -81,7 +81,7 @@ def test_the_table_shows_choices_fronts_and_what_is_missing():
     lines = text.splitlines()
     assert lines[1].split()[:3] == ["*e", "none", "r000"]
     chosen = next(line for line in lines if line.startswith("->"))
-    assert chosen.split() == "->*e pomt r050 147 8.000 20.0% 0.7950 +0.50 36.000 10.0%".split()
+    assert chosen.split() == ["->*e", "pomt", "r050", "147", "8.000", "20.0%", "0.7950", "+0.50", "36.000", "10.0%"]
     assert "ltmp: not compared: needs learned thresholds" in lines
     assert not [line for line in lines if "pomt    r090" in line]  # neither chosen nor on a front
 

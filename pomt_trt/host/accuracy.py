@@ -18,7 +18,7 @@ from pomt_trt.core import agreement
 from pomt_trt.core.records import AccuracyEstimate, Candidate
 from pomt_trt.host import export, surgery
 from pomt_trt.host.data import Images, normalised
-from pomt_trt.host.reducers import Site, Tokens
+from pomt_trt.host.reducers import Tokens
 
 IMAGES_AT_ONCE = 16
 CANDIDATES_AT_ONCE = 4  # in a pass over the images, after which they are written: what a kill can lose
@@ -86,10 +86,9 @@ class Estimator:
             rows = slice(number * IMAGES_AT_ONCE, (number + 1) * IMAGES_AT_ONCE)
             with torch.inference_mode():  # each thread has a mode of its own
                 batch = normalised(self._images.stored[rows], self._images.preprocessing)
-                common = None if shared < 0 else self._entering(shared, number, batch)
+                common = self._entering(shared, number, batch)
                 for position, module in enumerate(modules):
-                    start = module.embed(batch) if common is None else common
-                    tokens = module.run(start, max(shared, 0), len(module.steps))
+                    tokens = module.run(common, shared, len(module.steps))
                     logits[position, rows] = module.finish(tokens).numpy()
                     if tokens.margin is not None:
                         margins[position, rows] = tokens.margin.numpy()
@@ -153,8 +152,5 @@ def _module(plan: export.Plan, candidate: Candidate) -> surgery.ReducedViT:
 
 
 def _first_acting(module: surgery.ReducedViT) -> int:
-    """The first block that is not timm's own; -1 where tokens are removed before block 0, all blocks where none are."""
-    for layer, step in enumerate(module.steps):
-        if step is not None:
-            return -1 if step.site is Site.INPUT else layer
-    return len(module.steps)
+    """The first block that is not timm's own; all blocks where none is."""
+    return next((layer for layer, step in enumerate(module.steps) if step is not None), len(module.steps))

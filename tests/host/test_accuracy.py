@@ -15,6 +15,7 @@ METHODS = {
     "pomt": {"layer": 2, "removed": [0, 3, 8]},
     "random": {"removed": [0, 3, 8]},
     "topk": {"removed": [0, 3, 8]},
+    "tome": {"removed": [0, 3, 8]},
 }
 
 

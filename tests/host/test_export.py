@@ -1,6 +1,7 @@
 """A family of graphs: each equals the one traced directly, holds the scheduled tokens, and agrees with PyTorch."""
 
 import dataclasses
+import itertools
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from onnx import numpy_helper
 
 from pomt_trt.core import store
 from pomt_trt.core.errors import UsageError, VerificationFailed
+from pomt_trt.core.targets import named
 from pomt_trt.host import export, family, graph_checks
 from pomt_trt.host.data import normalised
 from tests.host import tiny
@@ -20,6 +22,7 @@ METHODS = {
     "pomt": {"layer": 2, "removed": [0, 2, 3, 5, 12]},
     "random": {"removed": [0, 2, 3, 5, 8]},
     "topk": {"removed": [0, 2, 5, 6, 7, 8, 9, 12]},
+    "tome": {"removed": [0, 2, 5, 6, 7, 8, 9, 10, 11]},
 }
 
 
@@ -46,8 +49,9 @@ def direct(plan, candidate, images, folder):
     located = [tensor for tensor in beside.graph.initializer if tensor.external_data]
     traced = export._traced(plan, candidate.schedule, images)
     own = export._constants(plan, candidate.schedule)
-    base = family.template([traced], [candidate.schedule], located, set(own))
-    return family.instantiate(base, candidate.schedule, own)
+    counts = export._counts(plan, candidate.schedule)
+    base = family.template([traced], [counts], located, set(own))
+    return family.instantiate(base, counts, own)
 
 
 def test_every_graph_equals_the_one_traced_at_that_count(exported):
@@ -129,20 +133,25 @@ def test_topk_exports_where_few_tokens_are_left_for_many_blocks(tmp_path):
     assert set(made.graph_sha256) == {"r008", "r009", "r010", "r011"}
 
 
-@pytest.mark.parametrize(("blocks", "most"), [(2, 8), (12, 16), (24, 8), (12, 4), (32, 18)])
-def test_probes_tell_all_counts_apart(blocks, most):
-    drawn = np.array(export._in_general_position(blocks, most))
-    assert drawn.min() >= 1 and drawn.max() <= most and drawn.shape[1] == blocks
-    left = -np.cumsum(drawn, axis=1)  # tokens after each block, but for a constant
-    moves = [np.diff(column) for column in np.concatenate([drawn, left[:, 1:]], axis=1).T]
-    for i, one in enumerate(moves):
-        assert one.any()
-        for other in moves[:i]:
-            assert abs(np.dot(one, other)) < np.linalg.norm(one) * np.linalg.norm(other) * (1 - 1e-9)
+@pytest.mark.parametrize("method", ["topk", "tome"])
+@pytest.mark.parametrize(("tokens", "depth"), [(17, 4), (37, 12), (197, 12), (257, 24)])
+def test_counts_that_are_alike_between_probes_are_alike_in_the_whole_group(method, tokens, depth):
+    plan = export.Plan(torch.nn.Identity(), method, None, 1, 0, named("onnxruntime"))
+    grid = export.candidates(plan, tokens, depth, 1, range(tokens * 3 // 4))
+    for group in export._groups(plan, grid):
+        probes = export._probes(plan, group)
+        assert len(probes) <= 12
+        few, all_counts = (
+            np.array([export._counts(plan, schedule) for schedule in schedules])
+            for schedules in (probes, [candidate.schedule for candidate in group])
+        )
+        for one, other in itertools.combinations(range(few.shape[1]), 2):
+            assert alike(few[:, [one, other]]) == alike(all_counts[:, [one, other]])
 
 
-def test_too_few_tokens_for_probes_are_said_to_be_too_few():
-    assert export._in_general_position(12, 1) is None
+def alike(pairs):
+    """Whether both counts of each pair lie on one line, or one never moves."""
+    return np.linalg.matrix_rank(pairs - pairs[0]) < 2
 
 
 @pytest.fixture

@@ -28,16 +28,35 @@ def case(request):
     return about, arrays, vit, reduce_tokens(vit, about["method"], layer=params.get("layer"), removed=params["r"])
 
 
-def kept_rows(block, reduced, layer, tokens):
-    """Which rows of the whole block's output survive in the reduced block's: (B, rows matched).
+def members(reduced, layer, tokens):
+    """Which tokens entering a block are in each one that leaves it: a list of sets an image.
 
-    The MLP acts on each row alone, so a kept row leaves the reduced block with the value it has in the whole one.
+    The block's reducer is given rows that tell their position, with the signals that it had for the real ones.
     """
-    whole = block(tokens.x)  # (B, N, C)
-    left = reduced.run(tokens, layer, layer + 1).x  # (B, K, C)
-    distance = (left[:, :, None] - whole[:, None]).abs().amax(3)  # (B, K, N)
-    nearest = distance.min(2)
-    return [nearest.indices[image][nearest.values[image] < TOLERANCE].tolist() for image in range(len(left))]
+    reducer, seen = reduced.reducers[str(layer)], {}
+    reduce = type(reducer).reduce
+
+    def watch(tokens, signals):
+        seen.update(tokens=tokens, signals=signals)
+        return reduce(reducer, tokens, signals)
+
+    reducer.reduce = watch
+    reduced.run(tokens, layer, layer + 1)
+    del reducer.reduce
+    batch, count = seen["tokens"].x.shape[:2]
+    positions = torch.eye(count).expand(batch, -1, -1)  # (B, N, N)
+    shares = reducer.reduce(seen["tokens"]._replace(x=positions), seen["signals"]).x  # (B, K, N)
+    return [[set(row.nonzero()[:, 0].tolist()) for row in image] for image in shares]
+
+
+def recorded_members(arrays, layer, image):
+    """The same by the records: rows kept, in their order, and what was merged into them."""
+    into = {position: {position} for position in arrays[f"kept_indices/{layer}"][image].tolist()}
+    if f"merged_src/{layer}" in arrays:
+        pairs = zip(arrays[f"merged_src/{layer}"][image].tolist(), arrays[f"merged_dst/{layer}"][image].tolist())
+        for source, target in pairs:
+            into[target].add(source)
+    return list(into.values())
 
 
 @torch.no_grad()
@@ -53,14 +72,18 @@ def test_logits_and_class_rows_are_the_recorded_ones(case):
 
 
 @torch.no_grad()
-def test_the_recorded_tokens_are_kept_in_every_layer(case):
+def test_the_recorded_tokens_are_kept_and_merged_in_every_layer(case):
     _, arrays, vit, reduced = case
     tokens, checked = reduced.embed(arrays["input"]), 0
-    for layer, block in enumerate(vit.blocks):
+    for layer in range(len(vit.blocks)):
         if f"kept_indices/{layer}" in arrays:
-            assert kept_rows(block, reduced, layer, tokens) == arrays[f"kept_indices/{layer}"].tolist()
+            for image, rows in enumerate(members(reduced, layer, tokens)):
+                expected = recorded_members(arrays, layer, image)
+                assert rows[: len(expected)] == expected and len(rows) - len(expected) in (0, 1)  # pomt's mean token
             checked += 1
         tokens = reduced.run(tokens, layer, layer + 1)
+        if f"size_out/{layer}" in arrays:
+            assert torch.equal(tokens.size[..., 0], arrays[f"size_out/{layer}"])
     assert checked == sum(step is not None for step in reduced.steps)
 
 

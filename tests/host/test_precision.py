@@ -17,6 +17,7 @@ from tests.host import tiny
 
 WEAK = {target.form("fp16"): name for name, target in TARGETS.items() if not target.strongly_typed}
 METHODS = {"pomt": 2, "topk": None, "random": None}
+MERGING = ("tome",)
 RESIDUAL = 1500.0  # the largest that users report of ViTs; its square is far beyond fp16
 
 
@@ -96,6 +97,21 @@ def test_layer_norms_sums_and_what_only_a_ranking_reads_stay_fp32(method, opset)
     assert found.count("MatMul") == found.count("TopK") * (method == "topk")  # one row of attention, beside the matrix
 
 
+@pytest.mark.parametrize("opset", [13, 17])
+@pytest.mark.parametrize("method", MERGING)
+def test_who_is_merged_with_whom_is_found_in_fp32_and_merging_itself_is_fp16(method, opset):
+    trace, *_ = traced(tiny.vit(), method, None, opset=opset)
+    islands = set(precision.fp32_nodes(trace))
+    makers = {name: node for node in trace.graph.graph.node for name in node.output}
+    partners = [node for node in trace.graph.graph.node if node.op_type == "ArgMax"]
+    assert len(partners) == 4
+    for node in partners:
+        similarity = makers[node.input[0]]
+        assert {node.name, similarity.name} <= islands and similarity.op_type == "MatMul"
+    into = [node for node in trace.graph.graph.node if node.op_type == "Equal"]
+    assert len(into) == 4 and not islands & {node.name for node in into}
+
+
 @pytest.mark.parametrize("kind", [*tiny.KINDS, "DINOv2 with a head"])
 @pytest.mark.parametrize("opset", [13, 17])
 def test_all_other_nodes_compute_in_fp16_and_no_node_in_two_types(kind, opset, tmp_path):
@@ -156,9 +172,9 @@ def check_for_all_targets(graph, form):
         graph_checks.check_operators(graph.graph, target)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, *MERGING])
 def test_fp16_graphs_of_strongly_typed_targets_agree_with_pytorch(method, tmp_path):
-    plan, spec, images = tiny.plan(tiny.vit(), method, METHODS[method], target="jetpack-6.2", precision="fp16")
+    plan, spec, images = tiny.plan(tiny.vit(), method, METHODS.get(method), target="jetpack-6.2", precision="fp16")
     made = export.export(plan, tiny.grid(plan, spec, [0, 2, 6, 9]), images, tmp_path)
     assert (made.form, made.precision, made.fp32_nodes) == ("op17-fp16", "fp16", ())
     assert {candidate.precision for candidate in made.candidates} == {"fp16"}
@@ -181,11 +197,11 @@ def test_weights_take_half_the_space_in_fp16(tmp_path):
 
 
 @pytest.mark.parametrize("target", WEAK.values())
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, *MERGING])
 def test_weakly_typed_targets_read_fp32_graphs_and_the_names_of_what_to_pin(method, target, tmp_path):
     made = {}
     for asked in ("fp32", "fp16"):
-        plan, spec, images = tiny.plan(tiny.vit(), method, METHODS[method], target=target, precision=asked)
+        plan, spec, images = tiny.plan(tiny.vit(), method, METHODS.get(method), target=target, precision=asked)
         made[asked] = export.export(plan, tiny.grid(plan, spec, [0, 2, 6, 9]), images, tmp_path)
     assert made["fp32"].fp32_nodes == () and made["fp32"].precision == "fp32" and made["fp16"].precision == "fp16"
     assert made["fp16"].weights_sha256 == made["fp32"].weights_sha256
@@ -201,7 +217,8 @@ def test_weakly_typed_targets_read_fp32_graphs_and_the_names_of_what_to_pin(meth
         check_for_all_targets(graphs[1], made["fp16"].form)
         found = {node.name for node in graphs[1].graph.node} & set(names)
         assert found == {node.name for node in graphs[1].graph.node if node.name.startswith(precision.PINNED)}
-        assert len([name for name in found if "LayerNormalization" in name or "Sqrt" in name]) == 9
+        norms = [name for name in found if "norm" in name]  # a merge has square roots of its own
+        assert len([name for name in norms if "LayerNormalization" in name or "Sqrt" in name]) == 9
 
 
 @pytest.mark.parametrize("removed", [0, 6])

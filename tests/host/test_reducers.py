@@ -17,11 +17,13 @@ from pomt_trt.host.reducers import METHODS, Signals, Site, Tokens, pomt, ranking
 from pomt_trt.host.reducers.random import kept_indices
 
 PREFIXES = (0, 1, 2, 5)
-ACTING = ("random", "topk", "pomt")
+ACTING = ("random", "topk", "pomt", "tome")
 
 
 def most(method, tokens, prefix):
     """The valid range by methods.md, written down a second time."""
+    if method == "tome":
+        return (tokens - prefix) // 2
     return tokens - prefix - (2 if method == "pomt" else 1)
 
 
@@ -33,7 +35,8 @@ def signals(batch, tokens, prefix, heads=2, width=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
     attn = torch.rand(batch, heads, tokens, tokens, generator=generator).softmax(-1)
     values = torch.randn(batch, heads, tokens, width, generator=generator)
-    return Signals(values=values, attn=attn, attn_cls=attn[:, :, 0, prefix:].mean(1))
+    keys = torch.randn(batch, tokens, width, generator=generator)
+    return Signals(keys=keys, values=values, attn=attn, attn_cls=attn[:, :, 0, prefix:].mean(1))
 
 
 def rows(batch, tokens):
@@ -221,6 +224,88 @@ def test_topk_keeps_what_the_class_token_attends_to(tokens, prefix, seed, data):
         score = sig.attn_cls[image].tolist()
         best = [prefix + i for i in sorted(range(tokens - prefix), key=lambda i: (-score[i], i))]
         assert reduced[image, prefix:, 1].tolist() == best[: tokens - prefix - removed]
+
+
+# ToMe
+
+
+def merged_by_hand(keys, count, prefix):
+    """Members of each token that leaves, by the definition: methods.md section 3, steps 1 to 6; one image (N, dh)."""
+    unit = keys / np.linalg.norm(keys, axis=1, keepdims=True)
+    even, odd = ([i for i in range(prefix, len(keys)) if i % 2 == parity] for parity in (0, 1))
+    partner = {i: max(odd, key=lambda j, i=i: (unit[i] @ unit[j], -j)) for i in even}
+    merged = sorted(even, key=lambda i: (-(unit[i] @ unit[partner[i]]), i))[:count]
+    own = {j: {j, *(i for i in merged if partner[i] == j)} for j in odd}
+    return [{i} for i in range(prefix)] + [{i} for i in even if i not in merged] + list(own.values())
+
+
+def tome_on_positions(step, keys, size=None):
+    """(members, tokens) where each row that enters tells its position."""
+    positions = torch.eye(step.tokens_in).expand(len(keys), -1, -1)
+    tokens = METHODS["tome"](step).reduce(Tokens(positions, size), Signals(keys=keys))
+    return [[set(row.nonzero()[:, 0].tolist()) for row in image] for image in tokens.x], tokens
+
+
+def test_two_equal_keys_make_one_token_at_the_place_of_the_odd_one():
+    keys = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1], [-1, 0.5, 0]])[None]
+    members, tokens = tome_on_positions(plan("tome", 5, 1, 1), keys)
+    assert members == [[{0}, {4}, {1}, {2, 3}]] and tokens.size.flatten().tolist() == [1, 1, 1, 2]
+
+
+@settings(deadline=None)
+@given(tokens=st.integers(6, 24), prefix=st.sampled_from(PREFIXES), seed=st.integers(0, 99), data=st.data())
+def test_tome_merges_the_pairs_that_are_most_alike_by_their_sizes(tokens, prefix, seed, data):
+    if most("tome", tokens, prefix) < 1:
+        return
+    removed = data.draw(st.integers(1, most("tome", tokens, prefix)))
+    keys = signals(2, tokens, prefix, width=8, seed=seed).keys
+    size = torch.randint(1, 5, (2, tokens, 1), generator=torch.Generator().manual_seed(seed)).float()
+    members, left = tome_on_positions(plan("tome", tokens, prefix, removed)._replace(sized=True), keys, size)
+    for image in range(2):
+        assert members[image] == merged_by_hand(keys[image].double().numpy(), removed, prefix)
+        assert left.size[image].sum() == size[image].sum()
+    assert torch.allclose(left.x.sum(2), torch.ones(2, tokens - removed), atol=1e-6), "the weights of a mean"
+    assert torch.allclose((left.x * left.size).sum(1), size[..., 0], atol=1e-5), "each token counts by its size"
+
+
+def test_merging_by_matmul_is_adding_by_index():
+    step = plan("tome", 197, 1, 60)._replace(sized=True)
+    generator = torch.Generator().manual_seed(5)
+    x, keys = torch.randn(2, 197, 24, generator=generator), torch.randn(2, 197, 8, generator=generator)
+    size = torch.randint(1, 9, (2, 197, 1), generator=generator).float()
+    reducer = METHODS["tome"](step)
+    match = reducer.match(keys)
+    left = reducer.reduce(Tokens(x, size), Signals(keys=keys))
+    for image in range(2):
+        target, source = match.into[image].argmax(1), match.merged[image]
+        even, odd = x[image, 2::2], x[image, 1::2]
+        size_even, size_odd = size[image, 2::2], size[image, 1::2]
+        total = size_odd.index_add(0, target, size_even[source])
+        summed = (odd * size_odd).index_add(0, target, (even * size_even)[source])
+        assert (left.x[image, -98:] - summed / total).abs().max() < 1e-6
+        assert torch.equal(left.size[image, -98:], total)
+
+
+@pytest.mark.parametrize(
+    "removed, expected",
+    [
+        (16, [16] * 11 + [10]),
+        ((16, -1), [32, 29, 26, 23, 20, 17, 14, 11, 8, 5, 2, 0]),
+        ((8, 0), [8] * 12),
+        ([0, 98, 98] + [0] * 9, [0, 98, 49] + [0] * 9),
+    ],
+    ids=str,
+)
+def test_tome_clips_to_what_a_block_can_merge_and_says_so(removed, expected, caplog):
+    found = METHODS["tome"].as_asked(reducers.Asked(removed), 197, 12, 1, None)
+    assert [before - after for before, after in zip(found.tokens, found.tokens[1:])] == expected
+    clipped = sum(expected) < (192 if removed == 16 else 196 if isinstance(removed, list) else 0)
+    assert ("tome merges" in caplog.text) == clipped
+
+
+def test_a_slope_that_leads_below_zero_is_refused():
+    with pytest.raises(UsageError, match=r"removed is \(16, -2\): give a count of 0 or more, and -1 to 1"):
+        METHODS["tome"].as_asked(reducers.Asked((16, -2)), 197, 12, 1, None)
 
 
 # Random

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core import experiment as known
-from pomt_trt.core import store
+from pomt_trt.core import learned, store
 from pomt_trt.core.bounds import Point
-from pomt_trt.core.errors import MissingDependency, PomtError
+from pomt_trt.core.errors import MissingDependency, PomtError, StaleArtifact
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import (
     Candidate,
@@ -20,6 +20,7 @@ from pomt_trt.core.records import (
     Engine,
     Experiment,
     Family,
+    ModelSpec,
     Request,
     Row,
 )
@@ -86,6 +87,7 @@ class Workstation:
                 asked.seed,
                 self._target,
                 self._precision,
+                _learned(asked, loaded.spec),
             )
             images = data.load(asked.data, loaded.spec, asked.samples, asked.seed)
             self._loaded = plan, loaded.spec, images
@@ -100,6 +102,22 @@ class Workstation:
             plan, _, images = self.load()
             self._estimator = accuracy.Estimator(plan, unreduced, images, kind)
         return self._estimator
+
+
+def _learned(request: Request, spec: ModelSpec) -> Any:
+    """What the method learned for the model; None where it learns nothing.
+
+    Raises: StaleArtifact if the file is not the one that the experiment began with.
+    """
+    path = learned.file_of(request.model, request.method)
+    if path is None:
+        return None
+    if store.sha256_of(path) != request.learned_sha256:
+        raise StaleArtifact("{} is another file than the experiment began with. Use another --work.".format(path))
+    with on_workstation():
+        from pomt_trt.host.reducers.learned import read
+
+    return read(request.method, path, spec.depth, spec.width)
 
 
 def request_for(module: Any, request: Request) -> Request:

@@ -48,7 +48,7 @@ class Estimator:
 
     def __init__(self, plan: export.Plan, unreduced: Candidate, images: Images, kind: str) -> None:
         self._plan, self._images, self._kind = plan, images, kind
-        self._reference = _module(plan, unreduced)
+        self._reference = export.reduced(plan, unreduced.schedule)
         self._reference_logits: np.ndarray | None = None
         self._kept: dict[tuple[int, int], Tokens] = {}  # (block, batch number) -> what enters it
 
@@ -66,7 +66,8 @@ class Estimator:
         golden = slice(0, export.GOLDEN_IMAGES)
         for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
             chunk = candidates[start : start + CANDIDATES_AT_ONCE]
-            logits, margins = self._logits([_module(self._plan, candidate) for candidate in chunk], progress)
+            modules = [export.reduced(self._plan, candidate.schedule) for candidate in chunk]
+            logits, margins = self._logits(modules, progress)
             for candidate, found, margin in zip(chunk, logits, margins):
                 paired = agreement.paired(self._kind, self._reference_logits, found, labels, candidate.id, "host-fp32")
                 yield Estimated(candidate, paired, found[golden], margin[golden])
@@ -145,10 +146,6 @@ def verify(plan: export.Plan, done: Estimated, images: Images, folder: Path) -> 
     path = folder / f"{done.candidate.id}.onnx"
     logits, margins = done.golden_logits[:count], done.golden_margins[:count]
     return export.compare(path, batch, logits, margins, plan.batch_size, plan.written)
-
-
-def _module(plan: export.Plan, candidate: Candidate) -> surgery.ReducedViT:
-    return surgery.with_schedule(plan.module, plan.method, candidate.schedule, layer=plan.layer, seed=plan.seed)
 
 
 def _first_acting(module: surgery.ReducedViT) -> int:

@@ -40,6 +40,7 @@ class Plan(NamedTuple):
     seed: int
     target: Target
     precision: str = "fp32"  # that engines shall compute in
+    learned: reducers.Learned | None = None  # by ltmp or cropr for this model
 
     @property
     def written(self) -> str:
@@ -54,7 +55,7 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
     """
 
     def schedule(r: int) -> Schedule:
-        return reducers.schedule_for(plan.method, tokens, depth, prefix, r, plan.layer)
+        return reducers.schedule_for(plan.method, tokens, depth, prefix, r, plan.layer, plan.learned)
 
     for r in sorted(set(removed))[:2]:
         schedule(r)  # what is wrong with these is method or layer, not how far R goes
@@ -123,7 +124,7 @@ def tokens_by_block(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
 def write_golden(plan: Plan, tokens: Schedule, images: Images, path: Path) -> None:
     """golden.npz: `pixels` (n, H, W, C) uint8 of up to 64 real images, and `logits` (n, classes) of R = 0 on them."""
     pixels = images.pixels(GOLDEN_IMAGES)
-    logits, _ = logits_and_margins(_reduced(plan, tokens), normalised(pixels, images.preprocessing), plan.batch_size)
+    logits, _ = logits_and_margins(reduced(plan, tokens), normalised(pixels, images.preprocessing), plan.batch_size)
     save_arrays(path, pixels=pixels, logits=logits)
 
 
@@ -230,13 +231,15 @@ def _told_apart(counts: np.ndarray) -> int:
     return len(moving) + len(np.unique(lowest * np.sign(leading)[:, None], axis=0))
 
 
-def _reduced(plan: Plan, schedule: Schedule) -> surgery.ReducedViT:
-    return surgery.with_schedule(plan.module, plan.method, schedule, layer=plan.layer, seed=plan.seed)
+def reduced(plan: Plan, schedule: Schedule) -> surgery.ReducedViT:
+    return surgery.with_schedule(
+        plan.module, plan.method, schedule, layer=plan.layer, seed=plan.seed, learned=plan.learned
+    )
 
 
 def _constants(plan: Plan, schedule: Schedule) -> dict[str, np.ndarray]:
     """The tensors that a candidate brings itself, by their name in ReducedViT's state dict."""
-    acting = reducers.made(plan.method, reducers.plan(plan.method, schedule, plan.layer), plan.seed)
+    acting = reducers.made(plan.method, reducers.plan(plan.method, schedule, plan.layer), plan.seed, plan.learned)
     return {f"reducers.{name}": value.numpy() for name, value in acting.named_buffers()}
 
 
@@ -245,7 +248,7 @@ def _traced(plan: Plan, schedule: Schedule, images: Images) -> Trace:
     look = images.preprocessing
     shape = (plan.batch_size, look.channels, look.height, look.width)
     opset, ir_version = plan.target.opset, plan.target.ir_version
-    traced = trace(_reduced(plan, schedule), shape, opset=opset, ir_version=ir_version, prefix="vit.")
+    traced = trace(reduced(plan, schedule), shape, opset=opset, ir_version=ir_version, prefix="vit.")
     for name in _constants(plan, schedule):
         value = traced.weights.pop(name)
         traced.graph.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
@@ -267,5 +270,5 @@ def _compare_some(plan: Plan, grid: Sequence[Candidate], images: Images, folder:
     batch = normalised(images.pixels(COMPARED_IMAGES), images.preprocessing)
     chosen = sorted({round(i) for i in np.linspace(0, len(grid) - 1, COMPARED_CANDIDATES)})
     for candidate in (grid[i] for i in chosen):
-        logits, margins = logits_and_margins(_reduced(plan, candidate.schedule), batch, plan.batch_size)
+        logits, margins = logits_and_margins(reduced(plan, candidate.schedule), batch, plan.batch_size)
         compare(folder / f"{candidate.id}.onnx", batch, logits, margins, plan.batch_size, plan.written)

@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pomt_trt.core import learned
 from pomt_trt.core.errors import InputError, MissingDependency, UsageError
 from pomt_trt.core.records import ModelSpec, Preprocessing
 
@@ -31,7 +32,7 @@ except ImportError as error:
     ) from error
 
 LOGGER = logging.getLogger(__name__)
-DIGITS = Path(__file__).parent.parent / "zoo" / "digits"
+DIGITS = Path(learned.DIGITS)
 SOURCES = ("local-dir", "hf-hub")  # timm's formats that carry weights: local-dir:PATH, hf-hub:NAME
 POOLS = ("token", "avg", "avgmax", "max")
 NOT_PLAIN = {  # class of a model that is often asked for -> why constant token counts do not fit it

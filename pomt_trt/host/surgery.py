@@ -17,7 +17,8 @@ from pomt_trt.core.records import Schedule
 from pomt_trt.host import reducers
 from pomt_trt.host.attention import attend, check_block
 from pomt_trt.host.checkpoints import ClassAndMean
-from pomt_trt.host.reducers import Asked, Need, Signals, Site, Tokens
+from pomt_trt.host.reducers import Asked, Learned, Need, Scorers, Signals, Site, Tokens
+from pomt_trt.host.reducers.learned import checked_scorers
 
 
 def reduce_tokens(
@@ -26,6 +27,10 @@ def reduce_tokens(
     *,
     layer: int | None = None,
     removed: int | Sequence[float] | None = None,
+    merged: Sequence[int] | None = None,
+    pruned: Sequence[int] | None = None,
+    scorers: Tensor | None = None,
+    llf: bool = True,
     proportional_attention: bool = True,
     weighted_pooling: bool = True,
 ) -> "ReducedViT":
@@ -33,25 +38,37 @@ def reduce_tokens(
 
     Args:
         model: a timm VisionTransformer.
-        method: none, random, topk, pomt or tome.
-        layer: 0-based block in which pomt (default 3) or random (default: before block 0) acts; not for topk and tome.
-        removed: tokens removed, net. topk, tome: in each block, an int for all or a list with one entry a block; tome
-            also takes a tuple (r, inflect), and no more than half of the patches of a block, which is logged.
+        method: none, random, topk, pomt, pomt-shift, tome, ltmp or cropr.
+        layer: 0-based block in which pomt or pomt-shift (default 3) or random (default: before block 0) acts.
+        removed: tokens removed, net. topk, tome, cropr: in each block, an int for all or a list with one entry a block.
+            tome also takes a tuple (r, inflect), and no more than half of the patches of a block, which is logged.
+        merged, pruned: ltmp takes these, one entry a block each.
+        scorers: cropr's vectors (modules, C), one for each block but the last two (the last without llf).
+        llf: what cropr removed comes back before the last block.
         proportional_attention: merged tokens weigh in attention as what they are made of. Off for models that were
             trained by masking (MAE) and never saw it.
         weighted_pooling: and likewise where the head averages tokens.
     Raises: UsageError for counts or layers that cannot be; InputError for a model that cannot be reduced.
     """
     reducer, vit = reducers.find(method), _checked(model)
-    asked = Asked(removed)
-    schedule = reducer.as_asked(asked, _tokens(vit), len(vit.blocks), vit.num_prefix_tokens, layer)
-    reduced = with_schedule(vit, method, schedule, layer=layer)
+    depth, learned = len(vit.blocks), None
+    if scorers is not None:
+        learned = checked_scorers(Scorers(scorers.float(), llf), depth, vit.embed_dim, "scorers=...")
+    asked = Asked(removed, merged, pruned)
+    schedule = reducer.as_asked(asked, _tokens(vit), depth, vit.num_prefix_tokens, layer, learned)
+    reduced = with_schedule(vit, method, schedule, layer=layer, learned=learned)
     reduced.proportional_attention, reduced.weighted_pooling = proportional_attention, weighted_pooling
     return reduced
 
 
 def with_schedule(
-    model: nn.Module, method: str, schedule: Schedule, *, layer: int | None = None, seed: int = 0
+    model: nn.Module,
+    method: str,
+    schedule: Schedule,
+    *,
+    layer: int | None = None,
+    seed: int = 0,
+    learned: Learned | None = None,
 ) -> "ReducedViT":
     """The model with exactly schedule.tokens[l] tokens entering block l.
 
@@ -60,6 +77,7 @@ def with_schedule(
         schedule: its first count must be the model's own.
         layer: where the schedule acts, if in one block; random without it acts before block 0.
         seed: of random's lot.
+        learned: cropr's scorers.
     Raises: UsageError if method, schedule and model do not go together; InputError for a model that cannot be reduced.
     """
     vit = _checked(model)
@@ -72,7 +90,7 @@ def with_schedule(
         )
     if reducers.find(method).needs & Need.ATTN_CLS and not vit.has_class_token:
         raise UsageError(f"{method} ranks by the class token's attention, and the model has none. Use pomt or random.")
-    return ReducedViT(vit, method, schedule, layer, seed)
+    return ReducedViT(vit, method, schedule, layer, seed, learned)
 
 
 class ReducedViT(nn.Module):
@@ -86,13 +104,19 @@ class ReducedViT(nn.Module):
     """
 
     def __init__(
-        self, vit: VisionTransformer, method: str, schedule: Schedule, layer: int | None = None, seed: int = 0
+        self,
+        vit: VisionTransformer,
+        method: str,
+        schedule: Schedule,
+        layer: int | None = None,
+        seed: int = 0,
+        learned: Learned | None = None,
     ) -> None:
         super().__init__()
         self.vit = _sharing_copy(vit)
         self.schedule = schedule
         self.steps = reducers.plan(method, schedule, layer)
-        self.reducers = reducers.made(method, self.steps, seed)
+        self.reducers = reducers.made(method, self.steps, seed, learned)
         self.proportional_attention = self.weighted_pooling = True
         self._check_blocks()
         self.eval()
@@ -140,10 +164,11 @@ class ReducedViT(nn.Module):
             tokens = reducer.reduce(tokens, Signals())
         bias = tokens.key_bias() if self.proportional_attention else None
         if step is None or step.site is not Site.MID:
-            return tokens._replace(x=block(tokens.x) if bias is None else block(tokens.x, attn_mask=bias))
+            tokens = tokens._replace(x=block(tokens.x) if bias is None else block(tokens.x, attn_mask=bias))
+            return reducer.reduce(tokens, Signals()) if step is not None and step.site is Site.END else tokens
         attended, signals = attend(block.attn, block.norm1(tokens.x), reducer.needs, step.prefix_tokens, bias)
-        tokens = tokens._replace(x=tokens.x + block.drop_path1(block.ls1(attended)))  # (B, N, C)
-        tokens = reducer.reduce(tokens, signals)
+        change = block.drop_path1(block.ls1(attended))  # (B, N, C)
+        tokens = reducer.reduce(tokens._replace(x=tokens.x + change), signals._replace(change=change))
         x = tokens.x
         return tokens._replace(x=x + block.drop_path2(block.ls2(block.mlp(block.norm2(x)))))  # (B, N_out, C)
 

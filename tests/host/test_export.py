@@ -23,6 +23,10 @@ METHODS = {
     "random": {"removed": [0, 2, 3, 5, 8]},
     "topk": {"removed": [0, 2, 5, 6, 7, 8, 9, 12]},
     "tome": {"removed": [0, 2, 5, 6, 7, 8, 9, 10, 11]},
+    "pomt-shift": {"layer": 2, "removed": [0, 2, 3, 5, 12]},
+    "ltmp": {"removed": [0, 1, 4, 6, 7, 8, 9, 12]},
+    "cropr": {"removed": [0, 1, 4, 6, 7, 8, 12]},
+    "cropr without fusion": {"removed": [0, 4, 6, 7, 8], "llf": False},
 }
 
 
@@ -33,7 +37,7 @@ def exported(request, tmp_path_factory):
     work = tmp_path_factory.mktemp("export")
     kwargs = dict(METHODS[method])
     removed = kwargs.pop("removed")
-    plan, spec, images = tiny.plan(tiny.vit(), method, batch_size=batch, opset=opset, **kwargs)
+    plan, spec, images = tiny.plan(tiny.vit(), method.split()[0], batch_size=batch, opset=opset, **kwargs)
     grid = tiny.grid(plan, spec, removed)
     made = export.export(plan, grid, images, work)
     return plan, images, grid, work / "onnx" / made.form, made
@@ -73,7 +77,12 @@ def test_the_tokens_of_each_block_are_read_back(exported):
         graph = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True).graph
         found = graph_checks.tokens_by_block(graph, graph_checks.static_shapes(graph), candidate.schedule.depth)
         tokens = candidate.schedule.tokens
-        assert found == ((tokens[1],) + tokens[1:] if plan.method == "random" else tokens)
+        if plan.method == "random":
+            assert found == (tokens[1],) + tokens[1:]
+        elif plan.learned is not None and getattr(plan.learned, "llf", False):
+            assert found == tokens[:-2] + (17, 17), "all tokens enter the last block"
+        else:
+            assert found == tokens
         assert found == export.tokens_by_block(plan, candidate.schedule)
 
 
@@ -81,7 +90,7 @@ def test_every_graph_agrees_with_pytorch(exported):
     plan, images, grid, folder, _ = exported
     batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
     for candidate in grid:
-        module = export._reduced(plan, candidate.schedule)
+        module = export.reduced(plan, candidate.schedule)
         logits, margins = export.logits_and_margins(module, batch, plan.batch_size)
         assert export.compare(folder / f"{candidate.id}.onnx", batch, logits, margins, plan.batch_size) < 1e-4
 
@@ -116,7 +125,7 @@ def test_every_kind_of_model_exports_and_agrees_with_pytorch(kind, tmp_path):
     path = tmp_path / "onnx" / made.form / "r006.onnx"
     found = export.run_onnx(path, batch.numpy(), 1)
     with torch.no_grad():
-        expected = export._reduced(plan, grid[1].schedule)(batch).numpy()
+        expected = export.reduced(plan, grid[1].schedule)(batch).numpy()
     assert found.shape == (3, spec.classes)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
     with torch.no_grad():
@@ -133,10 +142,11 @@ def test_topk_exports_where_few_tokens_are_left_for_many_blocks(tmp_path):
     assert set(made.graph_sha256) == {"r008", "r009", "r010", "r011"}
 
 
-@pytest.mark.parametrize("method", ["topk", "tome"])
+@pytest.mark.parametrize("method", ["topk", "tome", "ltmp", "cropr"])
 @pytest.mark.parametrize(("tokens", "depth"), [(17, 4), (37, 12), (197, 12), (257, 24)])
 def test_counts_that_are_alike_between_probes_are_alike_in_the_whole_group(method, tokens, depth):
-    plan = export.Plan(torch.nn.Identity(), method, None, 1, 0, named("onnxruntime"))
+    known = tiny.learned(method, depth)
+    plan = export.Plan(torch.nn.Identity(), method, None, 1, 0, named("onnxruntime"), learned=known)
     grid = export.candidates(plan, tokens, depth, 1, range(tokens * 3 // 4))
     for group in export._groups(plan, grid):
         probes = export._probes(plan, group)
@@ -162,10 +172,24 @@ def pair(tmp_path):
     return plan, images, made.candidates, tmp_path / "onnx" / made.form
 
 
+@pytest.mark.parametrize("opset", [13, 17])
+def test_the_score_of_pomt_shift_leaves_attention_to_be_fused(opset, tmp_path):
+    """Nothing but the product with the values reads a block's attention weights; pomt's score does."""
+    readers = {}
+    for method in ("pomt", "pomt-shift"):
+        plan, spec, images = tiny.plan(tiny.vit(), method, layer=1, opset=opset)
+        made = export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path / method)
+        graph = onnx.load(str(tmp_path / method / "onnx" / made.form / "r006.onnx")).graph
+        weights = [node.output[0] for node in graph.node if node.op_type == "Softmax" and "attn" in node.name]
+        readers[method] = [[node.op_type for node in graph.node if name in node.input] for name in weights]
+    assert readers["pomt-shift"] == [["MatMul"]] * 4
+    assert readers["pomt"] != readers["pomt-shift"]
+
+
 def compare(pair, **changes):
     plan, images, candidates, folder = pair
     batch = normalised(images.pixels(4), images.preprocessing)
-    logits, margins = export.logits_and_margins(export._reduced(plan, candidates[1].schedule), batch, 1)
+    logits, margins = export.logits_and_margins(export.reduced(plan, candidates[1].schedule), batch, 1)
     given = {"expected": logits, "margins": margins, **{name: change(logits) for name, change in changes.items()}}
     return export.compare(folder / "r006.onnx", batch, given["expected"], given["margins"], 1)
 

@@ -1,5 +1,6 @@
 """Numbers recorded from the research code (tests/data/golden): same logits, same tokens kept, in the same order."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
+from pomt_trt.host.reducers import Site
 from pomt_trt.host.surgery import reduce_tokens
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
@@ -24,8 +26,31 @@ def case(request):
     vit = VisionTransformer(**about["model"]).eval()
     weights = {name[len("weights/") :]: value.float() for name, value in arrays.items() if name.startswith("weights/")}
     vit.load_state_dict(weights, strict=True)
-    params = about["params"]
-    return about, arrays, vit, reduce_tokens(vit, about["method"], layer=params.get("layer"), removed=params["r"])
+    return about, arrays, vit, REDUCED.get(about["method"], by_removed)(vit, about, arrays)
+
+
+def by_removed(vit, about, arrays):
+    return reduce_tokens(vit, about["method"], layer=about["params"].get("layer"), removed=about["params"]["r"])
+
+
+def by_ltmp(vit, about, arrays):
+    """Per-image counts of the dynamic function, as a static schedule."""
+    return reduce_tokens(vit, "ltmp", merged=about["merged"], pruned=about["pruned"])
+
+
+def by_cropr(vit, about, arrays):
+    """One more is removed by the first module; the research code averages the class token in."""
+    blocks = sorted(int(name.split(".")[1]) for name in arrays if name.endswith("cross_attn.queries"))
+    queries = [arrays[f"extra/cropr.{block}.cross_attn.queries"].float() for block in blocks]  # (1, M, C) each
+    model = copy.deepcopy(vit)
+    model.pool_include_prefix = vit.global_pool == "avg"
+    removed = [about["params"]["r"] if block in blocks else 0 for block in range(len(vit.blocks))]
+    removed[0] = about["params"]["first_module_rate"]
+    scorers = torch.stack([q.sum((0, 1)) for q in queries])
+    return reduce_tokens(model, "cropr", removed=removed, scorers=scorers, llf=about["params"]["llf"])
+
+
+REDUCED = {"ltmp": by_ltmp, "cropr": by_cropr}
 
 
 def members(reduced, layer, tokens):
@@ -73,10 +98,15 @@ def test_logits_and_class_rows_are_the_recorded_ones(case):
 
 @torch.no_grad()
 def test_the_recorded_tokens_are_kept_and_merged_in_every_layer(case):
-    _, arrays, vit, reduced = case
+    about, arrays, vit, reduced = case
     tokens, checked = reduced.embed(arrays["input"]), 0
     for layer in range(len(vit.blocks)):
-        if f"kept_indices/{layer}" in arrays:
+        if f"kept_indices/{layer}" in arrays and reduced.steps[layer] is not None and about["method"] == "cropr":
+            kept, origin = arrays[f"kept_indices/{layer}"].long(), tokens.origin
+            left = reduced.run(tokens, layer, layer + 1).origin
+            assert torch.equal(left, kept if origin is None else origin.gather(1, kept))
+            checked += 1
+        elif f"kept_indices/{layer}" in arrays:
             for image, rows in enumerate(members(reduced, layer, tokens)):
                 expected = recorded_members(arrays, layer, image)
                 assert rows[: len(expected)] == expected and len(rows) - len(expected) in (0, 1)  # pomt's mean token
@@ -84,12 +114,14 @@ def test_the_recorded_tokens_are_kept_and_merged_in_every_layer(case):
         tokens = reduced.run(tokens, layer, layer + 1)
         if f"size_out/{layer}" in arrays:
             assert torch.equal(tokens.size[..., 0], arrays[f"size_out/{layer}"])
-    assert checked == sum(step is not None for step in reduced.steps)
+    assert checked == sum(step is not None and step.site is not Site.INPUT for step in reduced.steps)
 
 
 @torch.no_grad()
 def test_the_margin_is_the_recorded_one(case):
     about, arrays, _, reduced = case
+    if about["method"] == "ltmp":
+        pytest.skip("recorded margins are distances from thresholds, which a static schedule does not have")
     margin = reduced.forward_with_margin(arrays["input"])[1]
     assert margin.min().item() == pytest.approx(about["margins"]["min"], rel=1e-2)
 

@@ -180,7 +180,7 @@ def test_fp16_graphs_of_strongly_typed_targets_agree_with_pytorch(method, tmp_pa
     assert {candidate.precision for candidate in made.candidates} == {"fp16"}
     batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
     for candidate in made.candidates:
-        logits, margins = export.logits_and_margins(export._reduced(plan, candidate.schedule), batch, 1)
+        logits, margins = export.logits_and_margins(export.reduced(plan, candidate.schedule), batch, 1)
         path = tmp_path / "onnx" / made.form / f"{candidate.id}.onnx"
         check_for_all_targets(onnx.load(str(path)), made.form)
         found = export.run_onnx(path, batch.numpy(), 1)
@@ -226,7 +226,7 @@ def test_weakly_typed_targets_read_fp32_graphs_and_the_names_of_what_to_pin(meth
 def test_residuals_as_large_vits_have_them_stay_right_in_our_fp16_and_overflow_in_a_naive_one(opset, removed):
     trace, plan, candidate, images = traced(with_large_residuals(), removed=removed, opset=opset)
     batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
-    expected, margins = export.logits_and_margins(export._reduced(plan, candidate.schedule), batch, 1)
+    expected, margins = export.logits_and_margins(export.reduced(plan, candidate.schedule), batch, 1)
     assert np.ptp(expected, axis=0).max() > 0.1 * np.abs(expected).max()  # pictures make a difference
     ours = parity.compare(in_fp16(precision.mixed(trace), batch), expected, margins, "fp16")
     assert ours.compared and ours.passed

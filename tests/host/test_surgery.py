@@ -15,7 +15,10 @@ from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.host.checkpoints import ClassAndMean
+from pomt_trt.host.reducers import Signals
+from pomt_trt.host.reducers.cropr import in_place
 from pomt_trt.host.surgery import reduce_tokens, with_schedule
+from tests.host import tiny
 
 PATCHES, DEPTH = 16, 4
 SMALL = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "num_classes": 5}
@@ -75,11 +78,15 @@ METHODS = {
     "random": {"removed": 5},
     "topk": {"removed": [2, 0, 3, 1]},
     "tome": {"removed": [2, 0, 3, 1]},
+    "pomt-shift": {"layer": 2, "removed": 5},
+    "ltmp": {"merged": [1, 0, 2, 0], "pruned": [1, 0, 0, 1]},
+    "cropr": {"removed": [3, 2, 0, 0], "scorers": tiny.learned("cropr").vectors},
+    "cropr without fusion": {"removed": [3, 0, 2, 0], "scorers": torch.eye(3, 24), "llf": False},
 }
 
 
 def applicable(model):
-    return [(m, kw) for m, kw in METHODS.items() if m != "topk" or model.has_class_token]
+    return [(m.split()[0], kw) for m, kw in METHODS.items() if m != "topk" or model.has_class_token]
 
 
 @torch.no_grad()
@@ -180,6 +187,37 @@ def test_constants_are_named_as_in_the_state_dict():
     assert reduce_tokens(vit(), "pomt", layer=2, removed=5).constants() == {}
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("method, matrices", [("pomt", 1), ("pomt-shift", 0), ("ltmp", 2), ("cropr", 0), ("tome", 0)])
+def test_attention_is_fused_wherever_its_weights_are_not_read(method, matrices, monkeypatch):
+    reduced, fused = reduce_tokens(vit(), method, **METHODS[method]), []
+    honest = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **kw: fused.append(1) or honest(*a, **kw)
+    )
+    reduced(images())
+    assert len(fused) == DEPTH - matrices
+
+
+@torch.no_grad()
+def test_what_cropr_set_aside_comes_back_as_it_was_and_finds_its_place():
+    model = vit()
+    reduced = reduce_tokens(model, "cropr", **METHODS["cropr"])
+    first = reduced.run(reduced.embed(images()), 0, 1)
+    whole = model.blocks[0](reduced.embed(images()).x)
+    before = reduced.run(first, 1, 3)
+    fused = reduced.reducers["3"].reduce(before, Signals())
+    assert (before.x.shape[1], fused.x.shape[1], fused.stash) == (12, 17, ())
+    assert torch.equal(fused.origin.sort(1).values, torch.arange(17).expand(8, -1))
+    gone = first.stash[0][1]  # (B, 3) places
+    placed = in_place(fused, 17)
+    assert torch.equal(placed.gather(1, gone[:, :, None].expand(-1, -1, 24)), first.stash[0][0])
+    assert torch.equal(first.stash[0][0], whole.gather(1, gone[:, :, None].expand(-1, -1, 24)))
+    for image in range(8):
+        for row, place in enumerate(before.origin[image].tolist()):
+            assert torch.equal(placed[image, place], before.x[image, row])
+
+
 # Sizes of merged tokens
 
 
@@ -264,11 +302,37 @@ def test_pomt_acts_in_the_fourth_block_unless_told_otherwise():
         ("tome", {"removed": [3, 3, 3]}, "3 entries, the model 4 blocks"),
         ("tome", {"removed": [3, -3, 3, 3]}, "block 1 cannot remove -3"),
         ("tome", {}, "tome takes removed"),
+        ("topk", {"removed": 1, "merged": [1] * 4}, "topk takes removed=..., and neither merged nor pruned"),
+        ("ltmp", {"removed": 2}, "ltmp takes merged"),
+        ("ltmp", {"merged": [1] * 3, "pruned": [0] * 4}, "merged has 3 entries, the model 4 blocks"),
+        ("ltmp", {"merged": [9, 0, 0, 0], "pruned": [0] * 4}, "cannot merge 9 .* in block 0. Merge 0 to 8 there"),
+        ("ltmp", {"merged": [8, 4, 0, 0], "pruned": [0, 4, 0, 0]}, "cannot merge 4 and prune 4 of 9 tokens"),
+        ("ltmp", {"merged": [0] * 4, "pruned": [0, -1, 0, 0]}, "prune -1"),
+        ("ltmp", {"merged": [0] * 4, "pruned": [1, 0, 0, 0], "layer": 1}, "ltmp acts in every block"),
+        ("cropr", {"removed": 2}, "cropr ranks patches by learned scorers. Give scorers"),
+        ("cropr", {**METHODS["cropr"], "removed": [1, 1, 1, 0]}, "removes nothing after the last block, nor before it"),
+        ("cropr", {**METHODS["cropr"], "removed": [1, 1]}, "2 entries, the model 4 blocks"),
+        ("cropr", {**METHODS["cropr"], "removed": 8}, "block 1 cannot remove 8 of 9"),
+        ("cropr", {**METHODS["cropr"], "layer": 1}, "cropr acts after every block but the last"),
+        ("pomt-shift", {"removed": 15}, "cannot remove 15 of 17.*Choose 0 to 14"),
     ],
 )
 def test_says_what_cannot_be_and_what_can(method, arguments, message):
     with pytest.raises(UsageError, match=message):
         reduce_tokens(vit(), method, **arguments)
+
+
+@pytest.mark.parametrize(
+    "vectors, message",
+    [
+        (torch.ones(3, 24), r"shape \(3, 24\), the model needs \(2, 24\): one for each block but the last 2"),
+        (torch.ones(2, 23), r"shape \(2, 23\)"),
+        (torch.full((2, 24), torch.nan), "scorers that are not finite"),
+    ],
+)
+def test_refuses_scorers_that_do_not_fit(vectors, message):
+    with pytest.raises(InputError, match=message):
+        reduce_tokens(vit(), "cropr", removed=2, scorers=vectors)
 
 
 @pytest.mark.parametrize("tokens, depth, prefix", [(18, 4, 1), (17, 3, 1), (17, 4, 2)])
@@ -302,6 +366,18 @@ def test_refuses_what_is_no_vision_transformer():
 # ONNX
 
 
+RANKINGS = {  # one a cut, two where order is kept
+    "pomt": 1,
+    "topk": 3,
+    "random": 0,
+    "tome": 6,
+    "pomt-shift": 1,
+    "ltmp": 8,
+    "cropr": 2,
+    "cropr without fusion": 2,
+}
+
+
 def exported(reduced, batch, opset):
     for block in reduced.vit.blocks:
         block.attn.fused_attn = False
@@ -323,14 +399,14 @@ def exported(reduced, batch, opset):
 @pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")  # timm checks image sizes
 @pytest.mark.parametrize("opset", [13, 17])
-@pytest.mark.parametrize("method, ranked", [("pomt", 1), ("topk", 3), ("random", 0), ("tome", 6)])
+@pytest.mark.parametrize("method, ranked", RANKINGS.items())
 def test_onnx_runtime_computes_the_same_logits(method, ranked, opset):
-    reduced = reduce_tokens(vit(reg_tokens=2), method, **METHODS[method])
+    reduced = reduce_tokens(vit(reg_tokens=2), method.split()[0], **METHODS[method])
     data = exported(reduced, 2, opset)
     graph = onnx.load_from_string(data).graph
     ops = collections.Counter(node.op_type for node in graph.node)
     assert not FORBIDDEN & set(ops)
-    assert ops["TopK"] == ranked, "one ranking a cut, two to merge: the margin is not part of forward()"
+    assert ops["TopK"] == ranked, "the margin is not part of forward()"
     assert all(
         d.HasField("dim_value") for value in (*graph.input, *graph.output) for d in value.type.tensor_type.shape.dim
     )

@@ -10,8 +10,12 @@ from torch import nn
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.host.reducers.contract import Asked, Need, Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.cropr import Cropr
+from pomt_trt.host.reducers.learned import Learned, Scorers, Thresholds
+from pomt_trt.host.reducers.ltmp import Ltmp
 from pomt_trt.host.reducers.none import NoReduction
 from pomt_trt.host.reducers.pomt import Pomt
+from pomt_trt.host.reducers.pomt_shift import PomtShift
 from pomt_trt.host.reducers.random import Random
 from pomt_trt.host.reducers.ranking import join
 from pomt_trt.host.reducers.tome import ToMe
@@ -20,11 +24,14 @@ from pomt_trt.host.reducers.topk import TopK
 __all__ = [
     "METHODS",
     "Asked",
+    "Learned",
     "Need",
     "Reducer",
+    "Scorers",
     "Signals",
     "Site",
     "Step",
+    "Thresholds",
     "Tokens",
     "find",
     "join",
@@ -33,7 +40,9 @@ __all__ = [
     "schedule_for",
 ]
 
-METHODS: dict[str, type[Reducer]] = {reducer.method: reducer for reducer in (NoReduction, Random, TopK, Pomt, ToMe)}
+METHODS: dict[str, type[Reducer]] = {
+    reducer.method: reducer for reducer in (NoReduction, Random, TopK, Pomt, PomtShift, ToMe, Ltmp, Cropr)
+}
 
 
 def find(method: str) -> type[Reducer]:
@@ -44,15 +53,24 @@ def find(method: str) -> type[Reducer]:
 
 
 def schedule_for(
-    method: str, tokens: int, depth: int, prefix_tokens: int, removed: int, layer: int | None = None
+    method: str,
+    tokens: int,
+    depth: int,
+    prefix_tokens: int,
+    removed: int,
+    layer: int | None = None,
+    learned: Learned | None = None,
 ) -> Schedule:
     """How the method turns one number R into counts per block.
 
-    Args: tokens: entering block 0, prefix included; removed: R, net, over the whole model.
+    Args:
+        tokens: entering block 0, prefix included.
+        removed: R, net, over the whole model.
+        learned: what ltmp or cropr learned for the model.
     Raises: UsageError if the layer does not exist or the method cannot remove that many.
     """
     reducer = find(method)
-    schedule = reducer.spread(tokens, depth, prefix_tokens, removed, layer)
+    schedule = reducer.spread(tokens, depth, prefix_tokens, removed, layer, learned)
     reducer.steps(schedule, layer)
     return schedule
 
@@ -65,7 +83,7 @@ def plan(method: str, schedule: Schedule, layer: int | None = None) -> list[Step
     return find(method).steps(schedule, layer)
 
 
-def made(method: str, steps: Sequence[Step | None], seed: int) -> nn.ModuleDict:
+def made(method: str, steps: Sequence[Step | None], seed: int, learned: Learned | None = None) -> nn.ModuleDict:
     """The reducers at work, by the number of their block; their buffers are a candidate's own constants."""
     reducer = find(method)
-    return nn.ModuleDict({str(step.layer): reducer(step, seed) for step in steps if step is not None})
+    return nn.ModuleDict({str(step.layer): reducer.at(step, seed, learned) for step in steps if step is not None})

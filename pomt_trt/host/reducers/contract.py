@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
+from pomt_trt.host.reducers.learned import Learned
 
 
 class Site(Enum):
@@ -21,6 +22,7 @@ class Site(Enum):
 
     INPUT = "input"  # the sequence that enters a block, before the block
     MID = "mid"  # in a block, between the attention's residual sum and the MLP
+    END = "end"  # the sequence that leaves a block
 
 
 class Need(Flag):
@@ -52,6 +54,12 @@ class Step(NamedTuple):
     kept_patches: int  # patch tokens that are left, summary tokens not counted
     merged: int = 0  # patch tokens that become part of others
     sized: bool = False  # an earlier block has merged tokens, so that they enter with sizes
+    fused: bool = False  # what is removed comes back before the last block
+
+    @property
+    def pruned(self) -> int:
+        """Tokens that are gone, but for those that were merged."""
+        return self.tokens_in - self.tokens_out - self.merged
 
     @property
     def even_patches(self) -> int:
@@ -72,8 +80,7 @@ class Step(NamedTuple):
     @property
     def structure(self) -> tuple[object, ...]:
         """What a graph's structure depends on: steps that are equal in this differ in integers alone."""
-        pruned = self.tokens_in - self.tokens_out - self.merged
-        return self.site, self.merged > 0, pruned > 0, self.merged == self.even_patches, self.sized
+        return self.site, self.merged > 0, self.pruned > 0, self.merged == self.even_patches, self.sized
 
 
 class Signals(NamedTuple):
@@ -83,6 +90,7 @@ class Signals(NamedTuple):
     values: Tensor | None = None  # v (B, H, N, dh)
     attn: Tensor | None = None  # A (B, H, N, N)
     attn_cls: Tensor | None = None  # A[:, :, 0], mean over heads, patches only (B, N - prefix)
+    change: Tensor | None = None  # what attention adds to each token (B, N, C); it costs nothing to give
 
 
 class Tokens(NamedTuple):
@@ -90,6 +98,8 @@ class Tokens(NamedTuple):
 
     x: Tensor  # (B, N, C), prefix tokens first
     size: Tensor | None = None  # (B, N, 1) fp32, tokens of the image in each; None: one in each
+    origin: Tensor | None = None  # (B, N) each one's place in the image's sequence; None: the first N, or not kept
+    stash: tuple[tuple[Tensor, Tensor], ...] = ()  # rows set aside, with their origin, to come back
     margin: Tensor | None = None  # (B,) smallest relative score margin at any cut; None: nothing was ranked
 
     def cut(self, x: Tensor, margin: Tensor) -> "Tokens":
@@ -116,9 +126,14 @@ class Reducer(nn.Module):
     default_layer: ClassVar[int | None] = None
     summary_tokens: ClassVar[int] = 0  # appended in place of what was removed
 
-    def __init__(self, step: Step, seed: int = 0) -> None:
+    def __init__(self, step: Step, seed: int = 0, learned: Learned | None = None) -> None:
         super().__init__()
         self.step = step
+
+    @classmethod
+    def at(cls, step: Step, seed: int, learned: Learned | None) -> "Reducer":
+        """The module that does the step."""
+        return cls(step, seed, learned)
 
     @classmethod
     def site(cls, layer: int | None) -> Site:
@@ -126,7 +141,15 @@ class Reducer(nn.Module):
         return Site.MID
 
     @classmethod
-    def spread(cls, tokens: int, depth: int, prefix_tokens: int, removed: int, layer: int | None) -> Schedule:
+    def spread(
+        cls,
+        tokens: int,
+        depth: int,
+        prefix_tokens: int,
+        removed: int,
+        layer: int | None,
+        learned: Learned | None = None,
+    ) -> Schedule:
         """How one number R becomes counts per block: evenly over all, or in one, `layer` or the method's own.
 
         What is removed before a block (Site.INPUT) reads as if the block had done it.
@@ -138,7 +161,15 @@ class Reducer(nn.Module):
         return schedules.single_layer(tokens, depth, prefix_tokens, place or 0, removed)
 
     @classmethod
-    def as_asked(cls, asked: Asked, tokens: int, depth: int, prefix_tokens: int, layer: int | None) -> Schedule:
+    def as_asked(
+        cls,
+        asked: Asked,
+        tokens: int,
+        depth: int,
+        prefix_tokens: int,
+        layer: int | None,
+        learned: Learned | None = None,
+    ) -> Schedule:
         """The schedule of counts that a user gives.
 
         Raises: UsageError for counts that the method does not take, or that cannot be.

@@ -34,10 +34,14 @@ class Pomt(Reducer):
     default_layer = 3
     summary_tokens = 1
 
-    def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
+    def scores(self, signals: Signals) -> Tensor:
+        """Of each patch (B, n)."""
         assert signals.attn is not None and signals.values is not None
+        return scores(signals.attn, signals.values, self.step.prefix_tokens)
+
+    def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
         prefix, kept, x = self.step.prefix_tokens, self.step.kept_patches, tokens.x
-        score = scores(signals.attn, signals.values, prefix)  # (B, n)
+        score = self.scores(signals)  # (B, n)
         order = rank(score, self.step.tokens_in - prefix)  # (B, n)
         ranked = gather_rows(x, order + prefix)  # (B, n, C)
         mean = ranked[:, kept:].mean(1, keepdim=True)  # (B, 1, C)

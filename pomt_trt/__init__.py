@@ -43,8 +43,8 @@ def reduce_tokens(model: Any, method: str, **arguments: Any) -> Any:
     Args:
         model: a timm VisionTransformer.
         method: pomt, pomt-shift, topk, tome, ltmp, cropr, random or none.
-        **arguments: removed=R, net tokens in one place or in each block; layer=L, where pomt, pomt-shift or random acts; and what
-            else methods take, see pomt_trt.host.surgery.reduce_tokens.
+        **arguments: removed=R, net tokens in one place or in each block; layer=L, where those in one place act; and
+            what else methods take, see pomt_trt.host.surgery.reduce_tokens.
     """
     from pomt_trt.stages import on_workstation
 

@@ -28,7 +28,8 @@ def model(command: argparse.ArgumentParser) -> None:
 def experiment(command: argparse.ArgumentParser) -> None:
     """What an experiment compares, on which images."""
     group = command.add_argument_group("what is compared")
-    group.add_argument("--method", default="pomt", metavar="M", help="pomt, pomt-shift, topk, tome, ltmp, cropr, random or none (default: pomt)")
+    methods = "pomt, pomt-shift, topk, tome, ltmp, cropr, random or none (default: pomt)"
+    group.add_argument("--method", default="pomt", metavar="M", help=methods)
     group.add_argument("--layer", type=int, metavar="L", help="block in which tokens are removed (default: pomt 3)")
     group.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in one call (default: 1)")
     group.add_argument("--data", metavar="DIR", help="images: class folders, a flat folder with a CSV, or unlabelled")

@@ -1,7 +1,6 @@
 """A family of graphs: each equals the one traced directly, holds the scheduled tokens, and agrees with PyTorch."""
 
 import dataclasses
-import itertools
 import shutil
 from pathlib import Path
 
@@ -22,11 +21,10 @@ METHODS = {
     "pomt": {"layer": 2, "removed": [0, 2, 3, 5, 12]},
     "random": {"removed": [0, 2, 3, 5, 8]},
     "topk": {"removed": [0, 2, 5, 6, 7, 8, 9, 12]},
-    "tome": {"removed": [0, 2, 5, 6, 7, 8, 9, 10, 11]},
-    "pomt-shift": {"layer": 2, "removed": [0, 2, 3, 5, 12]},
-    "ltmp": {"removed": [0, 1, 4, 6, 7, 8, 9, 12]},
-    "cropr": {"removed": [0, 1, 4, 6, 7, 8, 12]},
-    "cropr without fusion": {"removed": [0, 4, 6, 7, 8], "llf": False},
+    "tome": {"removed": [0, 6, 7, 8, 9]},
+    "ltmp": {"removed": [0, 9, 10, 11, 12]},
+    "cropr": {"removed": [0, 5, 6, 7, 8]},
+    "cropr without fusion": {"removed": [0, 6, 7, 8]},
 }
 
 
@@ -36,8 +34,8 @@ def exported(request, tmp_path_factory):
     method, opset, batch = request.param
     work = tmp_path_factory.mktemp("export")
     kwargs = dict(METHODS[method])
-    removed = kwargs.pop("removed")
-    plan, spec, images = tiny.plan(tiny.vit(), method.split()[0], batch_size=batch, opset=opset, **kwargs)
+    removed, llf = kwargs.pop("removed"), method == "cropr"
+    plan, spec, images = tiny.plan(tiny.vit(), method.split()[0], batch_size=batch, opset=opset, llf=llf, **kwargs)
     grid = tiny.grid(plan, spec, removed)
     made = export.export(plan, grid, images, work)
     return plan, images, grid, work / "onnx" / made.form, made
@@ -150,18 +148,19 @@ def test_counts_that_are_alike_between_probes_are_alike_in_the_whole_group(metho
     grid = export.candidates(plan, tokens, depth, 1, range(tokens * 3 // 4))
     for group in export._groups(plan, grid):
         probes = export._probes(plan, group)
-        assert len(probes) <= 12
+        assert len(probes) <= 16
         few, all_counts = (
             np.array([export._counts(plan, schedule) for schedule in schedules])
             for schedules in (probes, [candidate.schedule for candidate in group])
         )
-        for one, other in itertools.combinations(range(few.shape[1]), 2):
-            assert alike(few[:, [one, other]]) == alike(all_counts[:, [one, other]])
+        assert np.array_equal(alike(few), alike(all_counts))
 
 
-def alike(pairs):
-    """Whether both counts of each pair lie on one line, or one never moves."""
-    return np.linalg.matrix_rank(pairs - pairs[0]) < 2
+def alike(counts):
+    """(counts, counts): whether two move in proportion between schedules, or one never moves; exact in integers."""
+    moves = (counts - counts[0]).T  # (counts, schedules)
+    products = moves @ moves.T
+    return products**2 == np.outer(np.diag(products), np.diag(products))
 
 
 @pytest.fixture

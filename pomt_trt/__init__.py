@@ -37,18 +37,18 @@ def load(bundle: str, **flags: Any) -> Any:
     return classifier.load(bundle, **flags)
 
 
-def reduce_tokens(model: Any, method: str, *, layer: Any = None, removed: Any) -> Any:
+def reduce_tokens(model: Any, method: str, **arguments: Any) -> Any:
     """The model with fewer tokens, as an nn.Module with the same call; the model itself is left as it is.
 
     Args:
         model: a timm VisionTransformer.
-        method: pomt, topk, random or none.
-        layer: block in which pomt or random acts.
-        removed: net tokens removed; for topk in each block, an int or one entry a block.
+        method: pomt, pomt-shift, topk, tome, ltmp, cropr, random or none.
+        **arguments: removed=R, net tokens in one place or in each block; layer=L, where those in one place act; and
+            what else methods take, see pomt_trt.host.surgery.reduce_tokens.
     """
     from pomt_trt.stages import on_workstation
 
     with on_workstation():
         from pomt_trt.host import surgery
 
-    return surgery.reduce_tokens(model, method, layer=layer, removed=removed)
+    return surgery.reduce_tokens(model, method, **arguments)

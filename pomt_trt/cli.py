@@ -106,11 +106,11 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     given = dict(vars(arguments))
     methods, against, root = given.pop("methods").split(","), given.pop("against"), arguments.work
-    each = {
-        name: _options(argparse.Namespace(**dict(given, method=name, work=os.path.join(root, name))))
-        for name in methods
-    }
-    found = comparing.compare(root, each, [] if against == "none" else against.split(","))
+
+    def asked(method: str) -> Any:
+        return _options(argparse.Namespace(**dict(given, method=method, work=os.path.join(root, method))))
+
+    found = comparing.compare(root, methods, asked, [] if against == "none" else against.split(","))
     _print(found, comparison.table(found), arguments.json)
 
 

@@ -8,7 +8,7 @@ import contextlib
 import importlib.util
 import os
 import sys
-from typing import Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 from pomt_trt import pipeline
 from pomt_trt.core import comparison, store
@@ -26,37 +26,40 @@ EAGER_COUNTS = 4  # candidates of a method that are timed in eager: each is a pr
 EAGER_S = 30.0  # wall time for the eager candidates of one method, all together
 
 
-def compare(root: str, methods: Dict[str, Options], against: Sequence[str] = ("eager",)) -> Comparison:
+def compare(
+    root: str, methods: Sequence[str], asked: Callable[[str], Options], against: Sequence[str] = ("eager",)
+) -> Comparison:
     """Compiles a model by each method and puts them side by side.
 
     Args:
-        methods: name -> what compile takes, with WORK/NAME as its work folder.
+        asked: what compile takes for a method, with WORK/METHOD as its work folder; may raise what it lacks.
         against: ("eager",) times a few candidates of each method in PyTorch eager too; () does not.
     Raises: what the last method raised, where none could be compiled; UsageError for an unknown baseline.
     """
     for name in against:
         if name != "eager":
             raise UsageError("there is no baseline '{}'. Choose --against eager or none.".format(name))
+    options: Dict[str, Options] = {}
     selections: Dict[str, Selection] = {}
-    eager: Dict[str, EagerLatencies] = {}
     reasons: Dict[str, PomtError] = {}
     with store.locked(root):
-        for name, options in methods.items():
+        for name in methods:
             sys.stderr.write("{}:\n".format(name))
             try:
-                pipeline.export(options)
-                _share_unreduced([methods[done].work for done in selections], options.work)
-                selections[name] = pipeline.compile_all(options)
+                options[name] = asked(name)
+                pipeline.export(options[name])
+                _share_unreduced([options[done].work for done in selections], options[name].work)
+                selections[name] = pipeline.compile_all(options[name])
             except OF_ONE_METHOD as error:
                 reasons[name] = error
         if not selections:
             raise list(reasons.values())[-1]
-        for name in selections if against else ():
-            eager[name] = _eager(methods[name], selections[name])
+        eager = {name: _eager(options[name], selections[name]) for name in (selections if against else ())}
+        request = options[next(iter(selections))].request
         told = {name: str(error) for name, error in reasons.items()}
-        found = comparison.compared(selections, eager, told, next(iter(methods.values())).request.batch_size)
+        found = comparison.compared(selections, eager, told, request.batch_size)
         store.write_record(_path(root, found, "json"), found)
-        _draw(root, found, next(iter(methods.values())).request.model)
+        _draw(root, found, request.model)
     return found
 
 

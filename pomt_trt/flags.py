@@ -28,7 +28,8 @@ def model(command: argparse.ArgumentParser) -> None:
 def method(command: argparse.ArgumentParser) -> None:
     """What removes tokens, and where."""
     group = command.add_argument_group("method")
-    group.add_argument("--method", default="pomt", metavar="M", help="pomt, topk, random or none (default: pomt)")
+    methods = "pomt, pomt-shift, topk, tome, ltmp, cropr, random or none (default: pomt)"
+    group.add_argument("--method", default="pomt", metavar="M", help=methods)
     group.add_argument("--layer", type=int, metavar="L", help="block in which tokens are removed (default: pomt 3)")
 
 

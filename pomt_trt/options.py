@@ -7,7 +7,7 @@ import math
 import os
 from typing import List, NamedTuple, Optional
 
-from pomt_trt.core import schedule, store
+from pomt_trt.core import learned, schedule, store
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Request
 from pomt_trt.core.rules import MIN_GAIN, RULES
@@ -115,8 +115,10 @@ def make(
     _check(engine in ENGINES, "engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(ENGINES)))
     if tokens is not None:
         schedule.parse_range(tokens)
+    model = _absolute_local_dir(model)
+    learned_file = learned.file_of(model, method)
     request = Request(
-        model=_absolute_local_dir(model),
+        model=model,
         checkpoint=_existing(checkpoint, "--checkpoint"),
         checkpoint_sha256=store.sha256_of(checkpoint) if checkpoint else None,
         pretrained=pretrained,
@@ -129,6 +131,7 @@ def make(
         data=_existing(data, "--data", folder=True),
         samples=samples,
         seed=seed,
+        learned_sha256=store.sha256_of(learned_file) if learned_file else None,
     )
     return Options(
         request=request,

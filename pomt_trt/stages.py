@@ -71,17 +71,10 @@ class Workstation:
         if self._loaded is None:
             with on_workstation():
                 from pomt_trt.host import data, export, models
+                from pomt_trt.host.reducers import learned
 
             asked = self._request
-            loaded = models.load(
-                self._module if self._module is not None else asked.model,
-                checkpoint=asked.checkpoint,
-                pretrained=asked.pretrained,
-                head=asked.head,
-                image_size=asked.image_size,
-                labels=asked.labels,
-                seed=asked.seed,
-            )
+            loaded = models.asked_for(asked, self._module)
             plan = export.Plan(
                 loaded.module,
                 asked.method,
@@ -90,6 +83,7 @@ class Workstation:
                 asked.seed,
                 self._target,
                 self._precision,
+                learned.asked_for(asked, loaded.spec),
             )
             images = data.load(asked.data, loaded.spec, asked.samples, asked.seed)
             self._loaded = plan, loaded.spec, images

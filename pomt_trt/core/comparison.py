@@ -9,7 +9,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from pomt_trt.core.records import Comparison, Contender, EagerLatencies, Interval, Row, Selection
 
-METHODS = ("pomt", "topk", "random")  # compared unless others are named: they need no training
+METHODS = ("pomt", "topk", "tome", "random")  # compared unless others are named: they need no training
 UNREDUCED = "none"  # the method of R = 0, which no method changes
 SAME_LATENCY = 0.02  # by how much R = 0 may differ between methods that could not share one profile of it
 

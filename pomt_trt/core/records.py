@@ -57,6 +57,7 @@ class Schedule(NamedTuple):
 
     tokens: Tuple[int, ...]
     prefix_tokens: int
+    merged: Tuple[int, ...] = ()  # of what each block removes, how many become part of others; (): its method knows
 
     @property
     def tokens_before(self) -> int:
@@ -65,13 +66,13 @@ class Schedule(NamedTuple):
 
     @property
     def tokens_after(self) -> int:
-        """Tokens leaving the last block."""
-        return self.tokens[-1]
+        """Tokens where they are fewest: leaving the last block, but where a method brings all back for that one."""
+        return min(self.tokens)
 
     @property
     def removed(self) -> int:
         """R, the net reduction: tokens before minus tokens after."""
-        return self.tokens[0] - self.tokens[-1]
+        return self.tokens_before - self.tokens_after
 
     @property
     def depth(self) -> int:
@@ -109,6 +110,7 @@ class Request(NamedTuple):
     data: Optional[str]  # folder or CSV file; None: the bundled digits, or random pictures
     samples: int  # at most this many images
     seed: int
+    learned_sha256: Optional[str] = None  # of the file with what the method learned, see core/learned
 
 
 class Experiment(NamedTuple):

@@ -162,10 +162,11 @@ def _tuple_from_json(arguments: Any, value: Any) -> Tuple[Any, ...]:
 
 
 def _record_from_json(kind: Any, value: Any) -> Any:
-    if not isinstance(value, dict) or set(value) != set(kind._fields):
+    known, defaults = set(kind._fields), set(kind._field_defaults)  # a field with one may be younger than the file
+    if not isinstance(value, dict) or not known - defaults <= set(value) <= known:
         raise ValueError("the fields of {} do not match".format(kind.__name__))
     hints = get_type_hints(kind)
-    return kind(**{name: from_json(hints[name], value[name]) for name in kind._fields})
+    return kind(**{name: from_json(hints[name], item) for name, item in value.items()})
 
 
 def _scalar_from_json(hint: Any, value: Any) -> Any:

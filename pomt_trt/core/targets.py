@@ -71,9 +71,10 @@ class Target(NamedTuple):
 # list them: what makes shapes dynamic (NonZero, Loop, If), and the Scatter family, whose reduction attribute TensorRT 8
 # ignores without a word.
 _EVERYWHERE = frozenset(
-    {"Add", "Cast", "Concat", "Conv", "Div", "Erf", "Expand", "Flatten", "Gather", "GatherElements", "Gemm", "Identity"}
-    | {"MatMul", "Mul", "Neg", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Slice"}
-    | {"Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "TopK", "Transpose", "Unsqueeze"}
+    {"Add", "ArgMax", "Cast", "Concat", "Conv", "Div", "Equal", "Erf", "Expand", "Flatten", "Gather", "GatherElements"}
+    | {"Gemm", "Identity", "Log", "MatMul", "Mul", "Neg", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu"}
+    | {"Reshape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "TopK", "Transpose"}
+    | {"Unsqueeze"}
 )
 # LayerNormalization is one operator from opset 17 and TensorRT 8.6 on.
 _WITH_LAYER_NORM = _EVERYWHERE | {"LayerNormalization"}

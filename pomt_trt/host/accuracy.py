@@ -18,7 +18,7 @@ from pomt_trt.core import agreement
 from pomt_trt.core.records import AccuracyEstimate, Candidate
 from pomt_trt.host import export, surgery
 from pomt_trt.host.data import Images, normalised
-from pomt_trt.host.reducers import Site, Tokens
+from pomt_trt.host.reducers import Tokens
 
 IMAGES_AT_ONCE = 16
 CANDIDATES_AT_ONCE = 4  # in a pass over the images, after which they are written: what a kill can lose
@@ -48,7 +48,7 @@ class Estimator:
 
     def __init__(self, plan: export.Plan, unreduced: Candidate, images: Images, kind: str) -> None:
         self._plan, self._images, self._kind = plan, images, kind
-        self._reference = _module(plan, unreduced)
+        self._reference = export.reduced(plan, unreduced.schedule)
         self._reference_logits: np.ndarray | None = None
         self._kept: dict[tuple[int, int], Tokens] = {}  # (block, batch number) -> what enters it
 
@@ -66,7 +66,8 @@ class Estimator:
         golden = slice(0, export.GOLDEN_IMAGES)
         for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
             chunk = candidates[start : start + CANDIDATES_AT_ONCE]
-            logits, margins = self._logits([_module(self._plan, candidate) for candidate in chunk], progress)
+            modules = [export.reduced(self._plan, candidate.schedule) for candidate in chunk]
+            logits, margins = self._logits(modules, progress)
             for candidate, found, margin in zip(chunk, logits, margins):
                 paired = agreement.paired(self._kind, self._reference_logits, found, labels, candidate.id, "host-fp32")
                 yield Estimated(candidate, paired, found[golden], margin[golden])
@@ -86,10 +87,9 @@ class Estimator:
             rows = slice(number * IMAGES_AT_ONCE, (number + 1) * IMAGES_AT_ONCE)
             with torch.inference_mode():  # each thread has a mode of its own
                 batch = normalised(self._images.stored[rows], self._images.preprocessing)
-                common = None if shared < 0 else self._entering(shared, number, batch)
+                common = self._entering(shared, number, batch)
                 for position, module in enumerate(modules):
-                    start = module.embed(batch) if common is None else common
-                    tokens = module.run(start, max(shared, 0), len(module.steps))
+                    tokens = module.run(common, shared, len(module.steps))
                     logits[position, rows] = module.finish(tokens).numpy()
                     if tokens.margin is not None:
                         margins[position, rows] = tokens.margin.numpy()
@@ -148,13 +148,6 @@ def verify(plan: export.Plan, done: Estimated, images: Images, folder: Path) -> 
     return export.compare(path, batch, logits, margins, plan.batch_size, plan.written)
 
 
-def _module(plan: export.Plan, candidate: Candidate) -> surgery.ReducedViT:
-    return surgery.with_schedule(plan.module, plan.method, candidate.schedule, layer=plan.layer, seed=plan.seed)
-
-
 def _first_acting(module: surgery.ReducedViT) -> int:
-    """The first block that is not timm's own; -1 where tokens are removed before block 0, all blocks where none are."""
-    for layer, step in enumerate(module.steps):
-        if step is not None:
-            return -1 if step.site is Site.INPUT else layer
-    return len(module.steps)
+    """The first block that is not timm's own; all blocks where none is."""
+    return next((layer for layer, step in enumerate(module.steps) if step is not None), len(module.steps))

@@ -100,24 +100,20 @@ def _candidate(work: WorkFolder, candidate_id: str) -> tuple[Any, ModelSpec, int
     Raises: InputError where the folder has no such candidate.
     """
     from pomt_trt.host import models
+    from pomt_trt.host.reducers import learned
     from pomt_trt.host.surgery import with_schedule
 
     asked = known.experiment_of(work).request
     by_id = {candidate.id: candidate for family in known.families(work) for candidate in family.candidates}
     if candidate_id not in by_id:
         raise InputError(f"{work.root} has no candidate {candidate_id}. It has: {', '.join(sorted(by_id))}.")
-    loaded = models.load(
-        asked.model,
-        checkpoint=asked.checkpoint,
-        pretrained=asked.pretrained,
-        head=asked.head,
-        image_size=asked.image_size,
-        labels=asked.labels,
-        seed=asked.seed,
-    )
-    candidate, module = by_id[candidate_id], loaded.module
+    loaded, candidate = models.asked_for(asked), by_id[candidate_id]
+    module: Any = loaded.module
     if candidate.schedule.removed:
-        module = with_schedule(module, asked.method, candidate.schedule, layer=asked.layer, seed=asked.seed)
+        own = learned.asked_for(asked, loaded.spec)
+        module = with_schedule(
+            module, asked.method, candidate.schedule, layer=asked.layer, seed=asked.seed, learned=own
+        )
     return module, loaded.spec, candidate.batch_size
 
 

@@ -6,7 +6,6 @@ the workstation. Leaves out which machine will run them, but for the operators a
 
 import io
 import os
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,9 +27,7 @@ GOLDEN_IMAGES = 64
 COMPARED_CANDIDATES = 8
 COMPARED_IMAGES = 4
 TOLERANCE = {**parity.TOLERANCE, "fp32": 1e-4}  # of logits, relative to an image's largest
-PROBES = 3  # two find a slope, the third confirms it
-MORE_PROBES = 3  # where many blocks share few tokens
-DRAWS = 300  # of probes, until no two counts move alike
+PROBES = 3  # at least: two find a slope, the third confirms it
 
 
 class Plan(NamedTuple):
@@ -43,6 +40,7 @@ class Plan(NamedTuple):
     seed: int
     target: Target
     precision: str = "fp32"  # that engines shall compute in
+    learned: reducers.Learned | None = None  # by ltmp or cropr for this model
 
     @property
     def written(self) -> str:
@@ -57,7 +55,7 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
     """
 
     def schedule(r: int) -> Schedule:
-        return reducers.schedule_for(plan.method, tokens, depth, prefix, r, plan.layer)
+        return reducers.schedule_for(plan.method, tokens, depth, prefix, r, plan.layer, plan.learned)
 
     for r in sorted(set(removed))[:2]:
         schedule(r)  # what is wrong with these is method or layer, not how far R goes
@@ -88,9 +86,10 @@ def export(
         if not located:
             located = family.write_weights(folder / family.WEIGHTS_FILE, traces[0].weights)
         own = set(_constants(plan, probes[0]))
-        template = family.template(traces, probes, located, own)
+        template = family.template(traces, [_counts(plan, schedule) for schedule in probes], located, own)
         for candidate in group:
-            graph = family.instantiate(template, candidate.schedule, _constants(plan, candidate.schedule))
+            counts, constants = _counts(plan, candidate.schedule), _constants(plan, candidate.schedule)
+            graph = family.instantiate(template, counts, constants)
             path = folder / f"{candidate.id}.onnx"
             store.write_bytes(str(path), graph.SerializeToString(deterministic=True))
             graph_checks.check(str(path), plan.target, tokens_by_block(plan, candidate.schedule))
@@ -114,17 +113,18 @@ def export(
 
 
 def tokens_by_block(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
-    """Tokens entering each block, then leaving the last: the schedule's own, but for removal before block 0."""
-    first = reducers.plan(plan.method, schedule, plan.layer)[0]
-    if first is None or first.site is not reducers.Site.INPUT:
-        return schedule.tokens
-    return (schedule.tokens[1], *schedule.tokens[1:])
+    """Tokens entering each block, then leaving the last: the schedule's own, but for removal before a block."""
+    entering = list(schedule.tokens)
+    for step in reducers.plan(plan.method, schedule, plan.layer):
+        if step is not None and step.site is reducers.Site.INPUT:
+            entering[step.layer] = step.tokens_out
+    return tuple(entering)
 
 
 def write_golden(plan: Plan, tokens: Schedule, images: Images, path: Path) -> None:
     """golden.npz: `pixels` (n, H, W, C) uint8 of up to 64 real images, and `logits` (n, classes) of R = 0 on them."""
     pixels = images.pixels(GOLDEN_IMAGES)
-    logits, _ = logits_and_margins(_reduced(plan, tokens), normalised(pixels, images.preprocessing), plan.batch_size)
+    logits, _ = logits_and_margins(reduced(plan, tokens), normalised(pixels, images.preprocessing), plan.batch_size)
     save_arrays(path, pixels=pixels, logits=logits)
 
 
@@ -187,68 +187,60 @@ def run_onnx(path: Path, images: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def _groups(plan: Plan, grid: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Candidates whose graphs have one structure: the same blocks act."""
-    groups: dict[tuple[bool, ...], list[Candidate]] = {}
+    """Candidates whose graphs have one structure: the same blocks do the same."""
+    groups: dict[tuple[object, ...], list[Candidate]] = {}
     for candidate in grid:
         steps = reducers.plan(plan.method, candidate.schedule, plan.layer)
-        groups.setdefault(tuple(step is not None for step in steps), []).append(candidate)
+        groups.setdefault(tuple(step and step.structure for step in steps), []).append(candidate)
     return list(groups.values())
 
 
-def _probes(plan: Plan, group: Sequence[Candidate]) -> list[Schedule]:
-    """Schedules to trace: the group's own where they are few or act in one block, else in general position.
+def _counts(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
+    """Every integer that a candidate's graph may owe to its schedule, in the same order within a group."""
+    steps = reducers.plan(plan.method, schedule, plan.layer)
+    own = tuple(count for step in steps if step is not None for count in step.counts)
+    return family.counts(schedule) + own
 
-    Where there are too few tokens for that, every candidate is traced.
+
+def _probes(plan: Plan, group: Sequence[Candidate]) -> list[Schedule]:
+    """Schedules of the group to trace: few, but no two counts move alike between them that do not in all of it.
+
+    So each integer in the graphs shows which count it comes from, or which counts are the same to the whole group.
     """
     own = [candidate.schedule for candidate in group]
-    acting = [block for block in range(own[0].depth) if own[0].tokens[block] != own[0].tokens[block + 1]]
     if len(own) <= PROBES:
         return own
-    if len(acting) == 1:
-        return [own[0], own[len(own) // 2], own[-1]]
-    most = (own[0].tokens_before - own[0].prefix_tokens - 2) // len(acting)
-    drawn = _in_general_position(len(acting), most)
-    return own if drawn is None else [_removing(own[0], dict(zip(acting, removed, strict=True))) for removed in drawn]
+    counts = np.array([_counts(plan, schedule) for schedule in own])  # (candidates, counts)
+    chosen = [0, len(own) // 2, len(own) - 1]
+    while _told_apart(counts[chosen]) < _told_apart(counts):
+        chosen.append(max(range(len(own)), key=lambda more: _told_apart(counts[[*chosen, more]])))
+    return [own[position] for position in sorted(chosen)]
 
 
-def _in_general_position(blocks: int, most: int) -> list[list[int]] | None:
-    """Lists of removals, 1 to `most` in each block, between which no two counts of a schedule move alike.
+def _told_apart(counts: np.ndarray) -> int:
+    """How many of the counts move between schedules, plus how many ways of moving there are.
 
-    So each integer in the graphs shows which block's count it comes from. None where there are too few tokens.
+    Args:
+        counts: (schedules, counts). Two move alike if one is offset + slope x the other.
     """
-    counted = np.concatenate([np.eye(blocks, dtype=int), np.tri(blocks, dtype=int)[1:]])  # removed in one; up to one
-    generator = random.Random(0)
-    for attempt in range(DRAWS if most > 1 else 0):
-        probes = PROBES + attempt * MORE_PROBES // DRAWS
-        drawn = [[generator.randint(1, most) for _ in range(blocks)] for _ in range(probes)]
-        moves = np.diff(counted @ np.array(drawn).T, axis=1)  # (counts, probes - 1)
-        if moves.any(axis=1).all() and len(np.unique(_directions(moves), axis=0)) == len(counted):
-            return drawn
-    return None
+    moves = (counts[1:] - counts[0]).T  # (counts, schedules - 1)
+    moving = moves[moves.any(axis=1)]
+    if not len(moving):
+        return 0
+    lowest = moving // np.gcd.reduce(moving, axis=1, keepdims=True)
+    leading = lowest[np.arange(len(lowest)), (lowest != 0).argmax(axis=1)]
+    return len(moving) + len(np.unique(lowest * np.sign(leading)[:, None], axis=0))
 
 
-def _directions(moves: np.ndarray) -> np.ndarray:
-    """Rows without common factor and sign, so that parallel ones are equal."""
-    lowest = moves // np.gcd.reduce(moves, axis=1, keepdims=True)
-    leading = lowest[np.arange(len(moves)), (lowest != 0).argmax(axis=1)]
-    signed: np.ndarray = lowest * np.sign(leading)[:, None]
-    return signed
-
-
-def _removing(like: Schedule, removed: dict[int, int]) -> Schedule:
-    tokens = [like.tokens_before]
-    for block in range(like.depth):
-        tokens.append(tokens[-1] - removed.get(block, 0))
-    return Schedule(tuple(tokens), like.prefix_tokens)
-
-
-def _reduced(plan: Plan, schedule: Schedule) -> surgery.ReducedViT:
-    return surgery.with_schedule(plan.module, plan.method, schedule, layer=plan.layer, seed=plan.seed)
+def reduced(plan: Plan, schedule: Schedule) -> surgery.ReducedViT:
+    return surgery.with_schedule(
+        plan.module, plan.method, schedule, layer=plan.layer, seed=plan.seed, learned=plan.learned
+    )
 
 
 def _constants(plan: Plan, schedule: Schedule) -> dict[str, np.ndarray]:
     """The tensors that a candidate brings itself, by their name in ReducedViT's state dict."""
-    acting = reducers.made(plan.method, reducers.plan(plan.method, schedule, plan.layer), plan.seed)
+    acting = reducers.made(plan.method, reducers.plan(plan.method, schedule, plan.layer), plan.seed, plan.learned)
     return {f"reducers.{name}": value.numpy() for name, value in acting.named_buffers()}
 
 
@@ -257,7 +249,7 @@ def _traced(plan: Plan, schedule: Schedule, images: Images) -> Trace:
     look = images.preprocessing
     shape = (plan.batch_size, look.channels, look.height, look.width)
     opset, ir_version = plan.target.opset, plan.target.ir_version
-    traced = trace(_reduced(plan, schedule), shape, opset=opset, ir_version=ir_version, prefix="vit.")
+    traced = trace(reduced(plan, schedule), shape, opset=opset, ir_version=ir_version, prefix="vit.")
     for name in _constants(plan, schedule):
         value = traced.weights.pop(name)
         traced.graph.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
@@ -279,5 +271,5 @@ def _compare_some(plan: Plan, grid: Sequence[Candidate], images: Images, folder:
     batch = normalised(images.pixels(COMPARED_IMAGES), images.preprocessing)
     chosen = sorted({round(i) for i in np.linspace(0, len(grid) - 1, COMPARED_CANDIDATES)})
     for candidate in (grid[i] for i in chosen):
-        logits, margins = logits_and_margins(_reduced(plan, candidate.schedule), batch, plan.batch_size)
+        logits, margins = logits_and_margins(reduced(plan, candidate.schedule), batch, plan.batch_size)
         compare(folder / f"{candidate.id}.onnx", batch, logits, margins, plan.batch_size, plan.written)

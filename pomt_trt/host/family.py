@@ -1,11 +1,12 @@
 """All candidates of a method as one family: a template graph, its slots, and one weights file.
 
 Makes a Template from a few traces, and any candidate's graph from the template. On the workstation. Leaves out what the
-candidates are for; it knows schedules and graphs, not methods.
+candidates are for; it knows counts and graphs, not methods.
 
 Tracing takes seconds, so it is done for a few probe schedules only. Two probes' graphs differ in nothing but integers
-(slice ends, reshape sizes), and each of these is offset + slope x one count of the schedule: tokens entering a block,
-or tokens that a block removes. Which, is found from the probes; a difference that no count explains is an error.
+(slice ends, reshape sizes), and each of these is offset + slope x one count of the candidate: tokens entering a block,
+tokens that a block removes, or what its method counts besides. Which, is found from the probes; a difference that no
+count explains is an error.
 """
 
 from pathlib import Path
@@ -25,7 +26,7 @@ WEIGHTS_FILE = "weights.bin"
 
 
 class Slot(NamedTuple):
-    """One integer of the graph that depends on the schedule: offset + slope x counts(schedule)[source]."""
+    """One integer of the graph that depends on the candidate: offset + slope x its counts[source]."""
 
     initializer: str
     position: int  # in the flattened initializer
@@ -42,20 +43,21 @@ class Template(NamedTuple):
 
 
 def counts(schedule: Schedule) -> tuple[int, ...]:
-    """What slots may depend on: tokens entering each block and leaving the last, then what each block removes."""
+    """What slots of any method depend on: tokens entering each block and leaving the last, then what each removes."""
     tokens = schedule.tokens
     return tokens + tuple(before - after for before, after in zip(tokens, tokens[1:]))
 
 
-def template(traces: list[Trace], schedules: list[Schedule], located: list[TensorProto], own: set[str]) -> Template:
-    """The template of a family, from the traces of its probe schedules.
+def template(traces: list[Trace], probes: list[tuple[int, ...]], located: list[TensorProto], own: set[str]) -> Template:
+    """The template of a family, from the traces of its probes.
 
     Args:
-        traces: one for each schedule, of the same structure.
+        traces: one for each probe, of the same structure.
+        probes: the counts of each, in one order, see `counts`.
         located: the weights as external tensors (see `write_weights`).
         own: initializers whose values each candidate brings itself, such as random's kept indices.
     Raises:
-        VerificationFailed: if the graphs differ in more than counts of the schedule.
+        VerificationFailed: if the graphs differ in more than counts.
     """
     graphs = [trace.graph for trace in traces]
     if len({_structure(graph) for graph in graphs}) != 1:
@@ -64,25 +66,26 @@ def template(traces: list[Trace], schedules: list[Schedule], located: list[Tenso
     graph.CopyFrom(graphs[0])
     used = {name for node in graph.graph.node for name in node.input}
     graph.graph.initializer.extend(tensor for tensor in located if tensor.name in used)
-    return Template(graph.SerializeToString(), tuple(_slots(graphs, schedules, own)))
+    return Template(graph.SerializeToString(), tuple(_slots(graphs, probes, own)))
 
 
-def instantiate(base: Template, schedule: Schedule, own: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """The graph of one candidate: the template with its slots filled from the schedule.
+def instantiate(base: Template, values: tuple[int, ...], own: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """The graph of one candidate: the template with its slots filled from the candidate's counts.
 
     Args:
+        values: its counts, in the order of the probes'.
         own: values of the initializers that the candidate brings itself, by name.
     """
     model = onnx.ModelProto.FromString(base.graph)
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    values = counts(schedule)
     changed: dict[str, np.ndarray] = {}
     for slot in base.slots:
         if slot.initializer not in changed:
             changed[slot.initializer] = numpy_helper.to_array(initializers[slot.initializer]).copy()
         changed[slot.initializer].reshape(-1)[slot.position] = slot.offset + slot.slope * values[slot.source]
     for name, value in {**changed, **own}.items():
-        initializers[name].CopyFrom(numpy_helper.from_array(value, name))
+        kind = onnx.helper.tensor_dtype_to_np_dtype(initializers[name].data_type)  # of this graph's precision
+        initializers[name].CopyFrom(numpy_helper.from_array(value.astype(kind), name))
     return model
 
 
@@ -115,9 +118,9 @@ def _structure(model: onnx.ModelProto) -> bytes:
     return bytes(bare.SerializeToString(deterministic=True)) + "\n".join(names).encode()
 
 
-def _slots(graphs: list[onnx.ModelProto], schedules: list[Schedule], own: set[str]) -> list[Slot]:
+def _slots(graphs: list[onnx.ModelProto], probes: list[tuple[int, ...]], own: set[str]) -> list[Slot]:
     tables = [{t.name: numpy_helper.to_array(t) for t in graph.graph.initializer} for graph in graphs]
-    explained = np.array([counts(schedule) for schedule in schedules])  # (probes, counts)
+    explained = np.array(probes)  # (probes, counts)
     slots = []
     for name in tables[0]:
         values = [table[name] for table in tables]

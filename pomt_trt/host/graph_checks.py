@@ -8,6 +8,7 @@ from onnx import TensorProto
 
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.targets import MOST_RANKED_TOKENS, Target
+from pomt_trt.host.precision import RANKINGS
 
 FORBIDDEN = {"NonZero", "Loop", "If", "Scan", "ScatterND", "RandomUniform", "RandomNormal"}
 _WITHIN_ATTENTION = {("MatMul", "Softmax"), ("Softmax", "MatMul")}
@@ -74,7 +75,7 @@ def check_types(graph: onnx.GraphProto) -> None:
     """
     ends = [*graph.input, *graph.output]
     types = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *ends]}
-    ranked = [node.input[0] for node in graph.node if node.op_type == "TopK"]
+    ranked = [node.input[0] for node in graph.node if node.op_type in RANKINGS]
     for name in [*(value.name for value in ends), *ranked]:
         if types.get(name) != TensorProto.FLOAT:
             raise VerificationFailed(f"tensor {name} is not fp32, as image, logits and ranked scores are: report it.")

@@ -12,8 +12,9 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pomt_trt.core import learned
 from pomt_trt.core.errors import InputError, MissingDependency, UsageError
-from pomt_trt.core.records import ModelSpec, Preprocessing
+from pomt_trt.core.records import ModelSpec, Preprocessing, Request
 
 try:
     import timm
@@ -31,7 +32,7 @@ except ImportError as error:
     ) from error
 
 LOGGER = logging.getLogger(__name__)
-DIGITS = Path(__file__).parent.parent / "zoo" / "digits"
+DIGITS = Path(learned.DIGITS)
 SOURCES = ("local-dir", "hf-hub")  # timm's formats that carry weights: local-dir:PATH, hf-hub:NAME
 POOLS = ("token", "avg", "avgmax", "max")
 NOT_PLAIN = {  # class of a model that is often asked for -> why constant token counts do not fit it
@@ -49,6 +50,23 @@ class Loaded(NamedTuple):
 
     module: VisionTransformer
     spec: ModelSpec
+
+
+def asked_for(request: Request, module: nn.Module | None = None) -> Loaded:
+    """The model of an experiment; see load.
+
+    Args:
+        module: the model itself, where the request has only its name.
+    """
+    return load(
+        request.model if module is None else module,
+        checkpoint=request.checkpoint,
+        pretrained=request.pretrained,
+        head=request.head,
+        image_size=request.image_size,
+        labels=request.labels,
+        seed=request.seed,
+    )
 
 
 def load(

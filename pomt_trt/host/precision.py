@@ -30,6 +30,7 @@ _SUMS = frozenset({"ReduceMean", "ReduceSum"})
 # A ranking may take these from fp16: they choose, move or widen values, and round none.
 _EXACT = frozenset({"Cast", "Gather", "ReduceMax", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 _NORM = ("ReduceMean", "Add", "Sqrt", "Div")  # from the squares of what is centred to what is normalised
+RANKINGS = frozenset({"ArgMax", "TopK"})
 _SUFFIX = {TensorProto.FLOAT: "fp32", **{kind: name for name, kind in NARROW.items()}}
 
 
@@ -180,7 +181,7 @@ def _scores(graph: onnx.GraphProto) -> set[str]:
     wanted = {value.name for value in graph.output}
     ranked: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
-        through = node.op_type == "TopK"
+        through = node.op_type in RANKINGS
         if through or not wanted.intersection(node.output):
             ranked.append(node)
         else:

@@ -9,46 +9,66 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.layers.attention import Attention
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.host import reducers
-from pomt_trt.host.reducers import Need, Reducer, Signals, Site, Tokens
+from pomt_trt.host.attention import attend, check_block
+from pomt_trt.host.checkpoints import ClassAndMean
+from pomt_trt.host.reducers import Asked, Learned, Need, Scorers, Signals, Site, Tokens
+from pomt_trt.host.reducers.learned import checked_scorers
 
 
 def reduce_tokens(
-    model: nn.Module, method: str, *, layer: int | None = None, removed: int | Sequence[int]
+    model: nn.Module,
+    method: str,
+    *,
+    layer: int | None = None,
+    removed: int | Sequence[float] | None = None,
+    merged: Sequence[int] | None = None,
+    pruned: Sequence[int] | None = None,
+    scorers: Tensor | None = None,
+    llf: bool = True,
+    proportional_attention: bool = True,
+    weighted_pooling: bool = True,
 ) -> "ReducedViT":
     """The model with fewer tokens: same call, same classes; the model itself stays as it is, its parameters are shared.
 
     Args:
         model: a timm VisionTransformer.
-        method: none, random, topk or pomt.
-        layer: 0-based block in which pomt (default 3) or random (default: before block 0) acts; not for topk.
-        removed: tokens removed, net. topk: in each block, an int for all or a list with one entry a block.
+        method: none, random, topk, pomt, pomt-shift, tome, ltmp or cropr.
+        layer: 0-based block in which pomt or pomt-shift (default 3) or random (default: before block 0) acts.
+        removed: tokens removed, net. topk, tome, cropr: in each block, an int for all or a list with one entry a block.
+            tome also takes a tuple (r, inflect), and no more than half of the patches of a block, which is logged.
+        merged, pruned: ltmp takes these, one entry a block each.
+        scorers: cropr's vectors (modules, C), one for each block but the last two (the last without llf).
+        llf: what cropr removed comes back before the last block.
+        proportional_attention: merged tokens weigh in attention as what they are made of. Off for models that were
+            trained by masking (MAE) and never saw it.
+        weighted_pooling: and likewise where the head averages tokens.
     Raises: UsageError for counts or layers that cannot be; InputError for a model that cannot be reduced.
     """
     reducer, vit = reducers.find(method), _checked(model)
-    depth, tokens, prefix = len(vit.blocks), _tokens(vit), vit.num_prefix_tokens
-    if not reducer.every_block:
-        if not isinstance(removed, int):
-            raise UsageError(f"{method} acts in one place, but removed is {removed}. Give one number.")
-        schedule = reducers.schedule_for(method, tokens, depth, prefix, removed, layer)
-    else:
-        each = [removed] * depth if isinstance(removed, int) else list(removed)
-        if len(each) != depth:
-            raise UsageError(f"removed has {len(each)} entries, the model {depth} blocks. Give one entry a block.")
-        schedule = schedules.per_block(tokens, prefix, each)
-    return with_schedule(vit, method, schedule, layer=layer)
+    depth, learned = len(vit.blocks), None
+    if scorers is not None:
+        learned = checked_scorers(Scorers(scorers.float(), llf), depth, vit.embed_dim, "scorers=...")
+    asked = Asked(removed, merged, pruned)
+    schedule = reducer.as_asked(asked, _tokens(vit), depth, vit.num_prefix_tokens, layer, learned)
+    reduced = with_schedule(vit, method, schedule, layer=layer, learned=learned)
+    reduced.proportional_attention, reduced.weighted_pooling = proportional_attention, weighted_pooling
+    return reduced
 
 
 def with_schedule(
-    model: nn.Module, method: str, schedule: Schedule, *, layer: int | None = None, seed: int = 0
+    model: nn.Module,
+    method: str,
+    schedule: Schedule,
+    *,
+    layer: int | None = None,
+    seed: int = 0,
+    learned: Learned | None = None,
 ) -> "ReducedViT":
     """The model with exactly schedule.tokens[l] tokens entering block l.
 
@@ -57,6 +77,7 @@ def with_schedule(
         schedule: its first count must be the model's own.
         layer: where the schedule acts, if in one block; random without it acts before block 0.
         seed: of random's lot.
+        learned: cropr's scorers.
     Raises: UsageError if method, schedule and model do not go together; InputError for a model that cannot be reduced.
     """
     vit = _checked(model)
@@ -69,7 +90,7 @@ def with_schedule(
         )
     if reducers.find(method).needs & Need.ATTN_CLS and not vit.has_class_token:
         raise UsageError(f"{method} ranks by the class token's attention, and the model has none. Use pomt or random.")
-    return ReducedViT(vit, method, schedule, layer, seed)
+    return ReducedViT(vit, method, schedule, layer, seed, learned)
 
 
 class ReducedViT(nn.Module):
@@ -79,19 +100,25 @@ class ReducedViT(nn.Module):
         vit: the timm model, a copy of its structure around the same parameters; in eval mode.
         steps: one a block, None where the block is timm's own.
         reducers: the acting ones by block; their buffers (`reducers.3.kept_indices`) are the candidate's constants.
+        proportional_attention, weighted_pooling: whether sizes of merged tokens count there, see reduce_tokens.
     """
 
     def __init__(
-        self, vit: VisionTransformer, method: str, schedule: Schedule, layer: int | None = None, seed: int = 0
+        self,
+        vit: VisionTransformer,
+        method: str,
+        schedule: Schedule,
+        layer: int | None = None,
+        seed: int = 0,
+        learned: Learned | None = None,
     ) -> None:
         super().__init__()
         self.vit = _sharing_copy(vit)
         self.schedule = schedule
         self.steps = reducers.plan(method, schedule, layer)
-        self.reducers = reducers.made(method, self.steps, seed)
-        for step in self.steps:
-            if step is not None and step.site is Site.MID:
-                _check_block(self.vit.blocks[step.layer], step.layer)
+        self.reducers = reducers.made(method, self.steps, seed, learned)
+        self.proportional_attention = self.weighted_pooling = True
+        self._check_blocks()
         self.eval()
 
     def constants(self) -> dict[str, Tensor]:
@@ -109,62 +136,57 @@ class ReducedViT(nn.Module):
         return self.finish(tokens), none_ranked if tokens.margin is None else tokens.margin
 
     def embed(self, image: Tensor) -> Tokens:
-        """The sequence entering block 0."""
+        """The sequence entering block 0, with all its tokens."""
         x = self.vit._pos_embed(self.vit.patch_embed(image))  # (B, N, C)
-        tokens = Tokens(self.vit.norm_pre(self.vit.patch_drop(x)))
-        first = self.steps[0]
-        if first is not None and first.site is Site.INPUT:
-            return self._reducer(0).reduce(tokens, Signals())
-        return tokens
+        return Tokens(self.vit.norm_pre(self.vit.patch_drop(x)))
 
     def run(self, tokens: Tokens, start: int, stop: int) -> Tokens:
         """Blocks start, ..., stop - 1."""
         for layer in range(start, stop):
-            block, step = self.vit.blocks[layer], self.steps[layer]
-            if step is not None and step.site is Site.MID:
-                tokens = _reduced_block(block, self._reducer(layer), tokens)
-            else:
-                tokens = tokens._replace(x=block(tokens.x))
+            tokens = self._run_block(layer, tokens)
         return tokens
 
     def finish(self, tokens: Tokens) -> Tensor:
         """Logits (B, classes) of the sequence that leaves the last block."""
-        logits: Tensor = self.vit.forward_head(self.vit.norm(tokens.x))
+        x = self.vit.norm(tokens.x)
+        if tokens.size is not None and self.weighted_pooling and _averages(self.vit):
+            first = 0 if self.vit.pool_include_prefix and self.vit.attn_pool is None else self.vit.num_prefix_tokens
+            size = tokens.size[:, first:]
+            x = reducers.join(x[:, :first], x[:, first:] * (size / size.mean(1, keepdim=True)))
+        logits: Tensor = self.vit.forward_head(x)
         return logits
 
-    def _reducer(self, layer: int) -> Reducer:
-        reducer = self.reducers[str(layer)]
-        assert isinstance(reducer, Reducer)
-        return reducer
+    def _run_block(self, layer: int, tokens: Tokens) -> Tokens:
+        """timm's Block.forward (see check_block), with the reduction where its method acts."""
+        block: Any = self.vit.blocks[layer]
+        step, reducer = self.steps[layer], self._reducer(layer)
+        if step is not None and step.site is Site.INPUT:
+            tokens = reducer.reduce(tokens, Signals())
+        bias = tokens.key_bias() if self.proportional_attention else None
+        if step is None or step.site is not Site.MID:
+            tokens = tokens._replace(x=block(tokens.x) if bias is None else block(tokens.x, attn_mask=bias))
+            return reducer.reduce(tokens, Signals()) if step is not None and step.site is Site.END else tokens
+        attended, signals = attend(block.attn, block.norm1(tokens.x), reducer.needs, step.prefix_tokens, bias)
+        change = block.drop_path1(block.ls1(attended))  # (B, N, C)
+        tokens = reducer.reduce(tokens._replace(x=tokens.x + change), signals._replace(change=change))
+        x = tokens.x
+        return tokens._replace(x=x + block.drop_path2(block.ls2(block.mlp(block.norm2(x)))))  # (B, N_out, C)
+
+    def _reducer(self, layer: int) -> Any:
+        return self.reducers[str(layer)] if self.steps[layer] is not None else None
+
+    def _check_blocks(self) -> None:
+        """Blocks that are spelled out, or take the sizes of merged tokens, must be timm's own."""
+        merged = False
+        for layer, step in enumerate(self.steps):
+            if merged or (step is not None and step.site is Site.MID):
+                check_block(self.vit.blocks[layer], layer)
+            merged = merged or (step is not None and step.merged > 0)
 
 
-def _reduced_block(block: Any, reducer: Reducer, tokens: Tokens) -> Tokens:
-    """timm's Block.forward (see _check_block), with the reduction between its attention and its MLP."""
-    attended, signals = _attend(block.attn, block.norm1(tokens.x), reducer)
-    tokens = tokens._replace(x=tokens.x + block.drop_path1(block.ls1(attended)))  # (B, N, C)
-    tokens = reducer.reduce(tokens, signals)
-    x = tokens.x
-    return tokens._replace(x=x + block.drop_path2(block.ls2(block.mlp(block.norm2(x)))))  # (B, N_out, C)
-
-
-def _attend(attn: Attention, x: Tensor, reducer: Reducer) -> tuple[Tensor, Signals]:
-    """timm's Attention.forward on x (B, N, C), and the signals the reducer needs."""
-    needs, n, prefix = reducer.needs, reducer.step.tokens_in, reducer.step.prefix_tokens
-    qkv = attn.qkv(x).reshape(x.shape[0], n, 3, attn.num_heads, attn.head_dim)
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, dh) each
-    q, k = attn.q_norm(q), attn.k_norm(k)
-    a = row = None
-    if Need.ATTN_FULL in needs or not attn.fused_attn:
-        a = ((q * attn.scale) @ k.transpose(-2, -1)).softmax(-1)  # (B, H, N, N)
-        y = attn.attn_drop(a) @ v
-    else:
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=attn.attn_drop.p if attn.training else 0.0)
-    if Need.ATTN_CLS in needs:  # beside the matrix even where that exists, so that an engine can still fuse it
-        row = ((q[:, :, :1] * attn.scale) @ k.transpose(-2, -1)).softmax(-1).mean(1)[:, 0, prefix:]  # (B, N - prefix)
-    y = attn.norm(y.transpose(1, 2).reshape(x.shape[0], n, attn.attn_dim))  # (B, N, H dh)
-    if attn.gate is not None:
-        y = y * attn.gate(x).sigmoid()
-    return attn.proj_drop(attn.proj(y)), Signals(values=v, attn=a, attn_cls=row)
+def _averages(vit: VisionTransformer) -> bool:
+    """Whether the head takes the mean of tokens; where it takes half of a mean and half of a maximum, sizes are out."""
+    return isinstance(vit.attn_pool, ClassAndMean) or (vit.attn_pool is None and vit.global_pool == "avg")
 
 
 def _sharing_copy(vit: VisionTransformer) -> VisionTransformer:
@@ -187,16 +209,6 @@ def _checked(model: nn.Module) -> VisionTransformer:
         f"{type(model).__name__} is not a plain timm VisionTransformer, whose blocks are run one by one here. "
         "Use a vit, deit, deit3, dinov2 or similar model."
     )
-
-
-def _check_block(block: nn.Module, layer: int) -> None:
-    """Raises InputError unless block and attention are timm's standard ones, which _reduced_block spells out."""
-    for module, standard in ((block, Block), (getattr(block, "attn", None), Attention)):
-        if not isinstance(module, standard) or not _same(module, standard, "forward"):
-            raise InputError(
-                f"block {layer} is built of {type(module).__name__}, and tokens can be removed only in timm's "
-                f"{standard.__name__}. Choose another model or, where this block is the exception, another layer."
-            )
 
 
 def _same(module: nn.Module, standard: type, name: str) -> bool:

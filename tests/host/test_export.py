@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 from pomt_trt.core import store
 from pomt_trt.core.errors import UsageError, VerificationFailed
+from pomt_trt.core.targets import named
 from pomt_trt.host import export, family, graph_checks
 from pomt_trt.host.data import normalised
 from tests.host import tiny
@@ -20,6 +21,10 @@ METHODS = {
     "pomt": {"layer": 2, "removed": [0, 2, 3, 5, 12]},
     "random": {"removed": [0, 2, 3, 5, 8]},
     "topk": {"removed": [0, 2, 5, 6, 7, 8, 9, 12]},
+    "tome": {"removed": [0, 6, 7, 8, 9]},
+    "ltmp": {"removed": [0, 9, 10, 11, 12]},
+    "cropr": {"removed": [0, 5, 6, 7, 8]},
+    "cropr without fusion": {"removed": [0, 6, 7, 8]},
 }
 
 
@@ -29,8 +34,8 @@ def exported(request, tmp_path_factory):
     method, opset, batch = request.param
     work = tmp_path_factory.mktemp("export")
     kwargs = dict(METHODS[method])
-    removed = kwargs.pop("removed")
-    plan, spec, images = tiny.plan(tiny.vit(), method, batch_size=batch, opset=opset, **kwargs)
+    removed, llf = kwargs.pop("removed"), method == "cropr"
+    plan, spec, images = tiny.plan(tiny.vit(), method.split()[0], batch_size=batch, opset=opset, llf=llf, **kwargs)
     grid = tiny.grid(plan, spec, removed)
     made = export.export(plan, grid, images, work)
     return plan, images, grid, work / "onnx" / made.form, made
@@ -46,8 +51,9 @@ def direct(plan, candidate, images, folder):
     located = [tensor for tensor in beside.graph.initializer if tensor.external_data]
     traced = export._traced(plan, candidate.schedule, images)
     own = export._constants(plan, candidate.schedule)
-    base = family.template([traced], [candidate.schedule], located, set(own))
-    return family.instantiate(base, candidate.schedule, own)
+    counts = export._counts(plan, candidate.schedule)
+    base = family.template([traced], [counts], located, set(own))
+    return family.instantiate(base, counts, own)
 
 
 def test_every_graph_equals_the_one_traced_at_that_count(exported):
@@ -69,7 +75,12 @@ def test_the_tokens_of_each_block_are_read_back(exported):
         graph = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True).graph
         found = graph_checks.tokens_by_block(graph, graph_checks.static_shapes(graph), candidate.schedule.depth)
         tokens = candidate.schedule.tokens
-        assert found == ((tokens[1],) + tokens[1:] if plan.method == "random" else tokens)
+        if plan.method == "random":
+            assert found == (tokens[1],) + tokens[1:]
+        elif plan.learned is not None and getattr(plan.learned, "llf", False):
+            assert found == tokens[:-2] + (17, 17), "all tokens enter the last block"
+        else:
+            assert found == tokens
         assert found == export.tokens_by_block(plan, candidate.schedule)
 
 
@@ -77,7 +88,7 @@ def test_every_graph_agrees_with_pytorch(exported):
     plan, images, grid, folder, _ = exported
     batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
     for candidate in grid:
-        module = export._reduced(plan, candidate.schedule)
+        module = export.reduced(plan, candidate.schedule)
         logits, margins = export.logits_and_margins(module, batch, plan.batch_size)
         assert export.compare(folder / f"{candidate.id}.onnx", batch, logits, margins, plan.batch_size) < 1e-4
 
@@ -112,7 +123,7 @@ def test_every_kind_of_model_exports_and_agrees_with_pytorch(kind, tmp_path):
     path = tmp_path / "onnx" / made.form / "r006.onnx"
     found = export.run_onnx(path, batch.numpy(), 1)
     with torch.no_grad():
-        expected = export._reduced(plan, grid[1].schedule)(batch).numpy()
+        expected = export.reduced(plan, grid[1].schedule)(batch).numpy()
     assert found.shape == (3, spec.classes)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
     with torch.no_grad():
@@ -129,20 +140,27 @@ def test_topk_exports_where_few_tokens_are_left_for_many_blocks(tmp_path):
     assert set(made.graph_sha256) == {"r008", "r009", "r010", "r011"}
 
 
-@pytest.mark.parametrize(("blocks", "most"), [(2, 8), (12, 16), (24, 8), (12, 4), (32, 18)])
-def test_probes_tell_all_counts_apart(blocks, most):
-    drawn = np.array(export._in_general_position(blocks, most))
-    assert drawn.min() >= 1 and drawn.max() <= most and drawn.shape[1] == blocks
-    left = -np.cumsum(drawn, axis=1)  # tokens after each block, but for a constant
-    moves = [np.diff(column) for column in np.concatenate([drawn, left[:, 1:]], axis=1).T]
-    for i, one in enumerate(moves):
-        assert one.any()
-        for other in moves[:i]:
-            assert abs(np.dot(one, other)) < np.linalg.norm(one) * np.linalg.norm(other) * (1 - 1e-9)
+@pytest.mark.parametrize("method", ["topk", "tome", "ltmp", "cropr"])
+@pytest.mark.parametrize(("tokens", "depth"), [(17, 4), (37, 12), (197, 12), (257, 24)])
+def test_counts_that_are_alike_between_probes_are_alike_in_the_whole_group(method, tokens, depth):
+    known = tiny.learned(method, depth)
+    plan = export.Plan(torch.nn.Identity(), method, None, 1, 0, named("onnxruntime"), learned=known)
+    grid = export.candidates(plan, tokens, depth, 1, range(tokens * 3 // 4))
+    for group in export._groups(plan, grid):
+        probes = export._probes(plan, group)
+        assert len(probes) <= 16
+        few, all_counts = (
+            np.array([export._counts(plan, schedule) for schedule in schedules])
+            for schedules in (probes, [candidate.schedule for candidate in group])
+        )
+        assert np.array_equal(alike(few), alike(all_counts))
 
 
-def test_too_few_tokens_for_probes_are_said_to_be_too_few():
-    assert export._in_general_position(12, 1) is None
+def alike(counts):
+    """(counts, counts): whether two move in proportion between schedules, or one never moves; exact in integers."""
+    moves = (counts - counts[0]).T  # (counts, schedules)
+    products = moves @ moves.T
+    return products**2 == np.outer(np.diag(products), np.diag(products))
 
 
 @pytest.fixture
@@ -153,10 +171,24 @@ def pair(tmp_path):
     return plan, images, made.candidates, tmp_path / "onnx" / made.form
 
 
+@pytest.mark.parametrize("opset", [13, 17])
+def test_the_score_of_pomt_shift_leaves_attention_to_be_fused(opset, tmp_path):
+    """Nothing but the product with the values reads a block's attention weights; pomt's score does."""
+    readers = {}
+    for method in ("pomt", "pomt-shift"):
+        plan, spec, images = tiny.plan(tiny.vit(), method, layer=1, opset=opset)
+        made = export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path / method)
+        graph = onnx.load(str(tmp_path / method / "onnx" / made.form / "r006.onnx")).graph
+        weights = [node.output[0] for node in graph.node if node.op_type == "Softmax" and "attn" in node.name]
+        readers[method] = [[node.op_type for node in graph.node if name in node.input] for name in weights]
+    assert readers["pomt-shift"] == [["MatMul"]] * 4
+    assert readers["pomt"] != readers["pomt-shift"]
+
+
 def compare(pair, **changes):
     plan, images, candidates, folder = pair
     batch = normalised(images.pixels(4), images.preprocessing)
-    logits, margins = export.logits_and_margins(export._reduced(plan, candidates[1].schedule), batch, 1)
+    logits, margins = export.logits_and_margins(export.reduced(plan, candidates[1].schedule), batch, 1)
     given = {"expected": logits, "margins": margins, **{name: change(logits) for name, change in changes.items()}}
     return export.compare(folder / "r006.onnx", batch, given["expected"], given["margins"], 1)
 

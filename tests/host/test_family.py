@@ -18,6 +18,9 @@ OTHERS = st.lists(st.integers(0, 5), min_size=3, max_size=3).map(
 )
 
 
+COUNTS = [family.counts(probe) for probe in PROBES]
+
+
 def traced(constants, weights=None):
     """A graph that adds its constants up; only their names and values matter here."""
     names = [*constants, *(weights or {})]
@@ -49,8 +52,8 @@ def test_counts_are_the_tokens_then_what_each_block_removes():
 
 @given(OTHERS)
 def test_an_instance_is_what_tracing_that_schedule_would_have_given(schedule):
-    base = family.template([traced(ends(probe)) for probe in PROBES], PROBES, [], set())
-    found = family.instantiate(base, schedule, {})
+    base = family.template([traced(ends(probe)) for probe in PROBES], COUNTS, [], set())
+    found = family.instantiate(base, family.counts(schedule), {})
     assert constants_of(found) == constants_of(traced(ends(schedule)).graph)
     assert found.graph.node == traced(ends(schedule)).graph.graph.node
     kept = {tensor.name: tensor.data_type for tensor in found.graph.initializer}
@@ -59,23 +62,23 @@ def test_an_instance_is_what_tracing_that_schedule_would_have_given(schedule):
 
 def test_probes_give_back_themselves():
     traces = [traced(ends(probe)) for probe in PROBES]
-    base = family.template(traces, PROBES, [], set())
+    base = family.template(traces, COUNTS, [], set())
     for probe, trace in zip(PROBES, traces, strict=True):
-        assert constants_of(family.instantiate(base, probe, {})) == constants_of(trace.graph)
+        assert constants_of(family.instantiate(base, family.counts(probe), {})) == constants_of(trace.graph)
 
 
 def test_a_candidate_brings_its_own_constants():
     traces = [traced({**ends(probe), "kept": np.arange(probe.tokens_after)}) for probe in PROBES]
-    base = family.template(traces, PROBES, [], {"kept"})
-    found = family.instantiate(base, PROBES[1], {"kept": np.array([3, 1, 4])})
+    base = family.template(traces, COUNTS, [], {"kept"})
+    found = family.instantiate(base, COUNTS[1], {"kept": np.array([3, 1, 4])})
     assert constants_of(found)["kept"] == [3, 1, 4] and constants_of(found)["end"] == 11
     assert all(slot.initializer != "kept" for slot in base.slots)
 
 
 def test_the_template_itself_is_never_changed():
-    base = family.template([traced(ends(probe)) for probe in PROBES], PROBES, [], set())
+    base = family.template([traced(ends(probe)) for probe in PROBES], COUNTS, [], set())
     before = bytes(base.graph)
-    family.instantiate(base, PROBES[2], {})
+    family.instantiate(base, COUNTS[2], {})
     assert base.graph == before
 
 
@@ -90,17 +93,17 @@ def test_the_template_itself_is_never_changed():
 def test_a_difference_that_no_count_explains_is_an_error(values, reason):
     traces = [traced({"constant": np.array(value)}) for value in values]
     with pytest.raises(VerificationFailed, match=f"constant constant .*{reason}.*: report it"):
-        family.template(traces, PROBES, [], set())
+        family.template(traces, COUNTS, [], set())
 
 
 def test_graphs_of_another_structure_are_no_family():
     traces = [traced(ends(probe)) for probe in PROBES]
     traces[1].graph.graph.node[0].op_type = "Max"
     with pytest.raises(VerificationFailed, match="differ in structure"):
-        family.template(traces, PROBES, [], set())
+        family.template(traces, COUNTS, [], set())
     more = [*[traced(ends(probe)) for probe in PROBES[:2]], traced({**ends(PROBES[2]), "another": np.int64(1)})]
     with pytest.raises(VerificationFailed, match="differ in structure"):
-        family.template(more, PROBES, [], set())
+        family.template(more, COUNTS, [], set())
 
 
 def test_weights_are_aligned_and_read_back_from_one_file(tmp_path):
@@ -121,14 +124,15 @@ def test_a_template_points_to_the_weights_that_it_reads_and_no_others(tmp_path):
     weights = {"weight": np.ones(4, np.float32), "other": np.zeros(4, np.float32)}
     located = family.write_weights(tmp_path / "weights.bin", weights)
     trace = traced({"end": np.int64(1)}, {"weight": weights["weight"]})
-    base = family.template([trace], [PROBES[0]], located, set())
+    base = family.template([trace], [COUNTS[0]], located, set())
     path = tmp_path / "r000.onnx"
-    path.write_bytes(family.instantiate(base, PROBES[0], {}).SerializeToString())
+    path.write_bytes(family.instantiate(base, COUNTS[0], {}).SerializeToString())
     loaded = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer}
     assert set(loaded) == {"end", "weight"} and np.array_equal(loaded["weight"], weights["weight"])
 
 
 def test_the_simplest_slope_wins():
     schedules = [Schedule((17, 15, 13), 1), Schedule((17, 14, 11), 1)]  # block 1 removes what block 0 does
-    base = family.template([traced({"end": np.int64(s.tokens[1])}) for s in schedules], schedules, [], set())
+    counts = [family.counts(schedule) for schedule in schedules]
+    base = family.template([traced({"end": np.int64(s.tokens[1])}) for s in schedules], counts, [], set())
     assert [abs(slot.slope) for slot in base.slots] == [1]

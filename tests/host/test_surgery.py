@@ -14,7 +14,11 @@ from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 
 from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.host.checkpoints import ClassAndMean
+from pomt_trt.host.reducers import Signals
+from pomt_trt.host.reducers.cropr import in_place
 from pomt_trt.host.surgery import reduce_tokens, with_schedule
+from tests.host import tiny
 
 PATCHES, DEPTH = 16, 4
 SMALL = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "num_classes": 5}
@@ -69,11 +73,20 @@ def model(request):
     return gated_vit() if request.param == "gated" else vit(**KINDS[request.param])
 
 
-METHODS = {"pomt": {"layer": 2, "removed": 5}, "random": {"removed": 5}, "topk": {"removed": [2, 0, 3, 1]}}
+METHODS = {
+    "pomt": {"layer": 2, "removed": 5},
+    "random": {"removed": 5},
+    "topk": {"removed": [2, 0, 3, 1]},
+    "tome": {"removed": [2, 0, 3, 1]},
+    "pomt-shift": {"layer": 2, "removed": 5},
+    "ltmp": {"merged": [1, 0, 2, 0], "pruned": [1, 0, 0, 1]},
+    "cropr": {"removed": [3, 2, 0, 0], "scorers": tiny.learned("cropr").vectors},
+    "cropr without fusion": {"removed": [3, 0, 2, 0], "scorers": torch.eye(3, 24), "llf": False},
+}
 
 
 def applicable(model):
-    return [(m, kw) for m, kw in METHODS.items() if m != "topk" or model.has_class_token]
+    return [(m.split()[0], kw) for m, kw in METHODS.items() if m != "topk" or model.has_class_token]
 
 
 @torch.no_grad()
@@ -101,7 +114,7 @@ def test_an_image_alone_has_the_logits_that_it_has_in_a_batch(model):
 @torch.no_grad()
 def test_removing_nothing_is_the_model_bit_for_bit(model):
     expected = unfused(model)(images(2))
-    for method, arguments in {"none": {}, "random": {}, "pomt": {"layer": 2}}.items():
+    for method, arguments in {"none": {}, "random": {}, "pomt": {"layer": 2}, "tome": {}}.items():
         assert torch.equal(reduce_tokens(model, method, removed=0, **arguments)(images(2)), expected)
 
 
@@ -109,7 +122,8 @@ def test_removing_nothing_is_the_model_bit_for_bit(model):
 def test_an_acting_block_computes_what_timm_does(model):
     """Keeping every token in its order leaves only the surgery to differ."""
     block, x = unfused(model).blocks[1], torch.randn(2, PATCHES + model.num_prefix_tokens, 24)
-    for method, arguments in {"pomt": {"layer": 1, "removed": 5}, "topk": {"removed": [0, 5, 0, 0]}}.items():
+    elsewhere = {"removed": [0, 5, 0, 0]}
+    for method, arguments in {"pomt": {"layer": 1, "removed": 5}, "topk": elsewhere, "tome": elsewhere}.items():
         if method == "topk" and not model.has_class_token:
             continue
         reduced = reduce_tokens(model, method, **arguments)
@@ -158,9 +172,12 @@ def test_random_acts_before_block_0_or_in_the_block_asked_for():
     model = vit()
     at_input, in_block = (reduce_tokens(model, "random", layer=layer, removed=5) for layer in (None, 0))
     assert at_input.schedule == in_block.schedule
-    assert at_input.embed(images()).x.shape[1] == 12 and in_block.embed(images()).x.shape[1] == 17
-    kept = at_input.constants()["reducers.0.kept_indices"]
-    assert torch.equal(at_input.embed(images()).x, in_block.embed(images()).x[:, kept])
+    tokens, kept = at_input.embed(images()).x, at_input.constants()["reducers.0.kept_indices"]
+    seen = []
+    for reduced in (at_input, in_block):
+        reduced.vit.blocks[0].norm1.register_forward_hook(lambda _, arguments, output: seen.append(arguments[0]))
+        reduced(images())
+    assert torch.equal(seen[0], tokens[:, kept]) and torch.equal(seen[1], tokens)
 
 
 def test_constants_are_named_as_in_the_state_dict():
@@ -168,6 +185,100 @@ def test_constants_are_named_as_in_the_state_dict():
     assert list(reduced.constants()) == ["reducers.2.kept_indices"]
     assert torch.equal(reduced.state_dict()["reducers.2.kept_indices"], reduced.constants()["reducers.2.kept_indices"])
     assert reduce_tokens(vit(), "pomt", layer=2, removed=5).constants() == {}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method, matrices", [("pomt", 1), ("pomt-shift", 0), ("ltmp", 2), ("cropr", 0), ("tome", 0)])
+def test_attention_is_fused_wherever_its_weights_are_not_read(method, matrices, monkeypatch):
+    reduced, fused = reduce_tokens(vit(), method, **METHODS[method]), []
+    honest = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **kw: fused.append(1) or honest(*a, **kw)
+    )
+    reduced(images())
+    assert len(fused) == DEPTH - matrices
+
+
+@torch.no_grad()
+def test_what_cropr_set_aside_comes_back_as_it_was_and_finds_its_place():
+    model = vit()
+    reduced = reduce_tokens(model, "cropr", **METHODS["cropr"])
+    first = reduced.run(reduced.embed(images()), 0, 1)
+    whole = model.blocks[0](reduced.embed(images()).x)
+    before = reduced.run(first, 1, 3)
+    fused = reduced.reducers["3"].reduce(before, Signals())
+    assert (before.x.shape[1], fused.x.shape[1], fused.stash) == (12, 17, ())
+    assert torch.equal(fused.origin.sort(1).values, torch.arange(17).expand(8, -1))
+    gone = first.stash[0][1]  # (B, 3) places
+    placed = in_place(fused, 17)
+    assert torch.equal(placed.gather(1, gone[:, :, None].expand(-1, -1, 24)), first.stash[0][0])
+    assert torch.equal(first.stash[0][0], whole.gather(1, gone[:, :, None].expand(-1, -1, 24)))
+    for image in range(8):
+        for row, place in enumerate(before.origin[image].tolist()):
+            assert torch.equal(placed[image, place], before.x[image, row])
+
+
+# Sizes of merged tokens
+
+
+class Recorded(torch.nn.Module):
+    """Stands in a block's attention and keeps the bias it was given."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.attention, self.masks = attention, []
+
+    def forward(self, x, attn_mask=None, is_causal=False):
+        self.masks.append(attn_mask)
+        return self.attention(x, attn_mask=attn_mask)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("proportional", [True, False])
+def test_blocks_after_a_merge_weigh_keys_by_size(proportional):
+    reduced = reduce_tokens(vit(), "tome", removed=[0, 4, 0, 0], proportional_attention=proportional)
+    recorded = [Recorded(reduced.vit.blocks[layer].attn) for layer in (0, 2)]
+    reduced.vit.blocks[0].attn, reduced.vit.blocks[2].attn = recorded
+    size = reduced.run(reduced.embed(images()), 0, 2).size
+    reduced(images())
+    assert recorded[0].masks[-1] is None and size.shape == (8, 13, 1)
+    if proportional:
+        assert torch.equal(recorded[1].masks[-1], size.log()[:, None, None, :, 0])
+    else:
+        assert recorded[1].masks[-1] is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "kind, weighted",
+    [
+        ({"global_pool": "avg"}, True),
+        ({"global_pool": "avg", "class_token": False}, True),
+        ({"global_pool": "avg", "pool_include_prefix": True}, True),
+        ({"global_pool": "avg"}, False),
+    ],
+)
+def test_averages_over_tokens_are_weighted_by_size(kind, weighted):
+    model = vit(**kind)
+    reduced = reduce_tokens(model, "tome", removed=3, weighted_pooling=weighted)
+    tokens = reduced.run(reduced.embed(images()), 0, DEPTH)
+    first = 0 if model.pool_include_prefix else model.num_prefix_tokens
+    x, size = model.norm(tokens.x)[:, first:], tokens.size[:, first:]
+    mean = (x * size).sum(1) / size.sum(1) if weighted else x.mean(1)
+    assert torch.allclose(reduced(images()), model.head(model.fc_norm(mean)), atol=1e-5)
+    assert tokens.size.sum(1).eq(PATCHES + model.num_prefix_tokens).all()
+
+
+@torch.no_grad()
+def test_the_mean_beside_the_class_token_of_a_linear_head_is_weighted_too():
+    model = vit()
+    model.head = torch.nn.Identity()
+    model.attn_pool, model.pool_include_prefix = ClassAndMean(1), True
+    reduced = reduce_tokens(model, "tome", removed=3)
+    tokens = reduced.run(reduced.embed(images()), 0, DEPTH)
+    x, size = model.norm(tokens.x), tokens.size
+    mean = (x * size)[:, 1:].sum(1) / size[:, 1:].sum(1)
+    assert torch.allclose(reduced(images()), torch.cat([x[:, 0], mean], 1), atol=1e-5)
 
 
 # Refusals
@@ -188,11 +299,40 @@ def test_pomt_acts_in_the_fourth_block_unless_told_otherwise():
         ("topk", {"removed": 5}, "block 3 cannot remove 5 of 2"),
         ("topk", {"removed": 2, "layer": 1}, "none to a method that acts in every block"),
         ("none", {"removed": 2}, "none cannot remove 2"),
+        ("tome", {"removed": [3, 3, 3]}, "3 entries, the model 4 blocks"),
+        ("tome", {"removed": [3, -3, 3, 3]}, "block 1 cannot remove -3"),
+        ("tome", {}, "tome takes removed"),
+        ("topk", {"removed": 1, "merged": [1] * 4}, "topk takes removed=..., and neither merged nor pruned"),
+        ("ltmp", {"removed": 2}, "ltmp takes merged"),
+        ("ltmp", {"merged": [1] * 3, "pruned": [0] * 4}, "merged has 3 entries, the model 4 blocks"),
+        ("ltmp", {"merged": [9, 0, 0, 0], "pruned": [0] * 4}, "cannot merge 9 .* in block 0. Merge 0 to 8 there"),
+        ("ltmp", {"merged": [8, 4, 0, 0], "pruned": [0, 4, 0, 0]}, "cannot merge 4 and prune 4 of 9 tokens"),
+        ("ltmp", {"merged": [0] * 4, "pruned": [0, -1, 0, 0]}, "prune -1"),
+        ("ltmp", {"merged": [0] * 4, "pruned": [1, 0, 0, 0], "layer": 1}, "ltmp acts in every block"),
+        ("cropr", {"removed": 2}, "cropr ranks patches by learned scorers. Give scorers"),
+        ("cropr", {**METHODS["cropr"], "removed": [1, 1, 1, 0]}, "removes nothing after the last block, nor before it"),
+        ("cropr", {**METHODS["cropr"], "removed": [1, 1]}, "2 entries, the model 4 blocks"),
+        ("cropr", {**METHODS["cropr"], "removed": 8}, "block 1 cannot remove 8 of 9"),
+        ("cropr", {**METHODS["cropr"], "layer": 1}, "cropr acts after every block but the last"),
+        ("pomt-shift", {"removed": 15}, "cannot remove 15 of 17.*Choose 0 to 14"),
     ],
 )
 def test_says_what_cannot_be_and_what_can(method, arguments, message):
     with pytest.raises(UsageError, match=message):
         reduce_tokens(vit(), method, **arguments)
+
+
+@pytest.mark.parametrize(
+    "vectors, message",
+    [
+        (torch.ones(3, 24), r"shape \(3, 24\), the model needs \(2, 24\): one for each block but the last 2"),
+        (torch.ones(2, 23), r"shape \(2, 23\)"),
+        (torch.full((2, 24), torch.nan), "scorers that are not finite"),
+    ],
+)
+def test_refuses_scorers_that_do_not_fit(vectors, message):
+    with pytest.raises(InputError, match=message):
+        reduce_tokens(vit(), "cropr", removed=2, scorers=vectors)
 
 
 @pytest.mark.parametrize("tokens, depth, prefix", [(18, 4, 1), (17, 3, 1), (17, 4, 2)])
@@ -226,6 +366,18 @@ def test_refuses_what_is_no_vision_transformer():
 # ONNX
 
 
+RANKINGS = {  # one a cut, two where order is kept
+    "pomt": 1,
+    "topk": 3,
+    "random": 0,
+    "tome": 6,
+    "pomt-shift": 1,
+    "ltmp": 8,
+    "cropr": 2,
+    "cropr without fusion": 2,
+}
+
+
 def exported(reduced, batch, opset):
     for block in reduced.vit.blocks:
         block.attn.fused_attn = False
@@ -247,14 +399,14 @@ def exported(reduced, batch, opset):
 @pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")  # timm checks image sizes
 @pytest.mark.parametrize("opset", [13, 17])
-@pytest.mark.parametrize("method, ranked", [("pomt", 1), ("topk", 3), ("random", 0)])
+@pytest.mark.parametrize("method, ranked", RANKINGS.items())
 def test_onnx_runtime_computes_the_same_logits(method, ranked, opset):
-    reduced = reduce_tokens(vit(reg_tokens=2), method, **METHODS[method])
+    reduced = reduce_tokens(vit(reg_tokens=2), method.split()[0], **METHODS[method])
     data = exported(reduced, 2, opset)
     graph = onnx.load_from_string(data).graph
     ops = collections.Counter(node.op_type for node in graph.node)
     assert not FORBIDDEN & set(ops)
-    assert ops["TopK"] == ranked, "one ranking a cut: the margin is not part of forward()"
+    assert ops["TopK"] == ranked, "the margin is not part of forward()"
     assert all(
         d.HasField("dim_value") for value in (*graph.input, *graph.output) for d in value.type.tensor_type.shape.dim
     )

@@ -6,6 +6,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from pomt_trt.core.targets import named
 from pomt_trt.host import data, export, models
+from pomt_trt.host.reducers import Scorers, Thresholds
 
 SMALL = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "num_classes": 5, "depth": 4}
 KINDS = {
@@ -39,10 +40,23 @@ def dinov2(folder):
     return models.load(vit(init_values=0.1, num_classes=0), head=path).module
 
 
-def plan(model, method="pomt", layer=None, batch_size=1, opset=17, seed=0, target=None, precision="fp32"):
+def learned(method, depth=4, width=24, llf=True):
+    """Made-up parameters of a method that learns some: blocks differ, and the last merges and prunes nothing."""
+    if method == "ltmp":
+        zeros = (0.0,) * depth
+        means = [tuple(base * (depth - 1 - block) for block in range(depth)) for base in (0.5, 0.9)]
+        return Thresholds((0.9,) * depth, (0.01,) * depth, *means, zeros, zeros)
+    if method == "cropr":
+        generator = torch.Generator().manual_seed(3)
+        return Scorers(torch.randn(depth - (2 if llf else 1), width, generator=generator), llf)
+    return None
+
+
+def plan(model, method="pomt", layer=None, batch_size=1, opset=17, seed=0, target=None, precision="fp32", llf=True):
     """(plan, spec, images) of a model; without `target`, of one that reads the opset."""
     module, spec = models.load(model)
-    made = export.Plan(module, method, layer, batch_size, seed, named(target or TARGETS[opset]), precision)
+    known = learned(method, spec.depth, spec.width, llf)
+    made = export.Plan(module, method, layer, batch_size, seed, named(target or TARGETS[opset]), precision, known)
     return made, spec, data.load(None, spec, IMAGES, seed)
 
 

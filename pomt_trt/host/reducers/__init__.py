@@ -7,18 +7,42 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host.reducers.contract import Need, Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.contract import Asked, Need, Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.cropr import Cropr
+from pomt_trt.host.reducers.learned import Learned, Scorers, Thresholds
+from pomt_trt.host.reducers.ltmp import Ltmp
 from pomt_trt.host.reducers.none import NoReduction
 from pomt_trt.host.reducers.pomt import Pomt
+from pomt_trt.host.reducers.pomt_shift import PomtShift
 from pomt_trt.host.reducers.random import Random
+from pomt_trt.host.reducers.ranking import join
+from pomt_trt.host.reducers.tome import ToMe
 from pomt_trt.host.reducers.topk import TopK
 
-__all__ = ["METHODS", "Need", "Reducer", "Signals", "Site", "Step", "Tokens", "find", "made", "plan", "schedule_for"]
+__all__ = [
+    "METHODS",
+    "Asked",
+    "Learned",
+    "Need",
+    "Reducer",
+    "Scorers",
+    "Signals",
+    "Site",
+    "Step",
+    "Thresholds",
+    "Tokens",
+    "find",
+    "join",
+    "made",
+    "plan",
+    "schedule_for",
+]
 
-METHODS: dict[str, type[Reducer]] = {reducer.method: reducer for reducer in (NoReduction, Random, TopK, Pomt)}
+METHODS: dict[str, type[Reducer]] = {
+    reducer.method: reducer for reducer in (NoReduction, Random, TopK, Pomt, PomtShift, ToMe, Ltmp, Cropr)
+}
 
 
 def find(method: str) -> type[Reducer]:
@@ -29,23 +53,25 @@ def find(method: str) -> type[Reducer]:
 
 
 def schedule_for(
-    method: str, tokens: int, depth: int, prefix_tokens: int, removed: int, layer: int | None = None
+    method: str,
+    tokens: int,
+    depth: int,
+    prefix_tokens: int,
+    removed: int,
+    layer: int | None = None,
+    learned: Learned | None = None,
 ) -> Schedule:
     """How the method turns one number R into counts per block.
 
-    In every block: spread evenly. In one place: all at `layer`, or the method's default layer. What is removed from the
-    embedded sequence (random without a layer) reads as if block 0 had done it: a schedule has no entry before block 0.
-
-    Args: tokens: entering block 0, prefix included; removed: R, net, over the whole model.
+    Args:
+        tokens: entering block 0, prefix included.
+        removed: R, net, over the whole model.
+        learned: what ltmp or cropr learned for the model.
     Raises: UsageError if the layer does not exist or the method cannot remove that many.
     """
     reducer = find(method)
-    if reducer.every_block:
-        schedule = schedules.even(tokens, depth, prefix_tokens, removed)
-    else:
-        place = reducer.default_layer if layer is None else layer
-        schedule = schedules.single_layer(tokens, depth, prefix_tokens, place or 0, removed)
-    plan(method, schedule, layer)
+    schedule = reducer.spread(tokens, depth, prefix_tokens, removed, layer, learned)
+    reducer.steps(schedule, layer)
     return schedule
 
 
@@ -54,22 +80,10 @@ def plan(method: str, schedule: Schedule, layer: int | None = None) -> list[Step
 
     Raises: UsageError if the method cannot follow the schedule, or the schedule acts elsewhere than at `layer`.
     """
-    reducer, counts = find(method), schedule.tokens
-    site = reducer.site(layer)
-    acting = [block for block in range(schedule.depth) if counts[block] != counts[block + 1]]
-    place = 0 if site is Site.INPUT else layer
-    if place is not None and acting not in ([], [place]):
-        raise UsageError(
-            f"the schedule of {method} removes tokens in blocks {acting}, but the layer asked for is {layer}. "
-            "Give the layer where the schedule acts, and none to a method that acts in every block."
-        )
-    return [
-        reducer.plan(site, block, counts[block], counts[block + 1], schedule.prefix_tokens)
-        for block in range(schedule.depth)
-    ]
+    return find(method).steps(schedule, layer)
 
 
-def made(method: str, steps: Sequence[Step | None], seed: int) -> nn.ModuleDict:
+def made(method: str, steps: Sequence[Step | None], seed: int, learned: Learned | None = None) -> nn.ModuleDict:
     """The reducers at work, by the number of their block; their buffers are a candidate's own constants."""
     reducer = find(method)
-    return nn.ModuleDict({str(step.layer): reducer(step, seed) for step in steps if step is not None})
+    return nn.ModuleDict({str(step.layer): reducer.at(step, seed, learned) for step in steps if step is not None})

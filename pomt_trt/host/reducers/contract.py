@@ -4,59 +4,114 @@ A method plans in plain integers (Step), names the signals it needs (Need), and 
 no timm and no ONNX; surgery, which computes the signals, knows no scores. Everything has a static shape.
 """
 
+from collections.abc import Sequence
 from enum import Enum, Flag, auto
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import UsageError
+from pomt_trt.core.records import Schedule
+from pomt_trt.host.reducers.learned import Learned
 
 
 class Site(Enum):
     """Where in the model tokens are removed."""
 
-    INPUT = "input"  # the embedded sequence, before block 0
+    INPUT = "input"  # the sequence that enters a block, before the block
     MID = "mid"  # in a block, between the attention's residual sum and the MLP
+    END = "end"  # the sequence that leaves a block
 
 
 class Need(Flag):
     """The signals a method asks of its block; what is not asked for is not computed."""
 
     NONE = 0
+    KEYS = auto()
     VALUES = auto()
     ATTN_FULL = auto()  # the block loses fused attention
     ATTN_CLS = auto()  # one row, computed beside the fused attention
+
+
+class Asked(NamedTuple):
+    """Counts as a user gives them; each method says which it takes."""
+
+    removed: int | Sequence[float] | None = None
+    merged: Sequence[int] | None = None
+    pruned: Sequence[int] | None = None
 
 
 class Step(NamedTuple):
     """What one block removes, fixed before any tensor exists."""
 
     site: Site
-    layer: int  # 0-based; 0 for Site.INPUT
+    layer: int  # 0-based
     tokens_in: int  # prefix included
     tokens_out: int  # prefix and summary tokens included
     prefix_tokens: int
-    kept_patches: int  # patch tokens that survive as they are
+    kept_patches: int  # patch tokens that are left, summary tokens not counted
+    merged: int = 0  # patch tokens that become part of others
+    sized: bool = False  # an earlier block has merged tokens, so that they enter with sizes
+    fused: bool = False  # what is removed comes back before the last block
+
+    @property
+    def pruned(self) -> int:
+        """Tokens that are gone, but for those that were merged."""
+        return self.tokens_in - self.tokens_out - self.merged
+
+    @property
+    def even_patches(self) -> int:
+        """Patch tokens at even positions: in bipartite matching, those that may be merged into others."""
+        return (self.tokens_in + 1) // 2 - (self.prefix_tokens + 1) // 2
+
+    @property
+    def odd_patches(self) -> int:
+        """Patch tokens at odd positions: those that others may be merged into."""
+        return self.tokens_in // 2 - self.prefix_tokens // 2
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """All integers that a graph of this step may hold, but for factors and offsets that do not vary."""
+        stay = self.even_patches - self.merged
+        return self.tokens_in, self.tokens_out, self.merged, self.even_patches, self.odd_patches, stay
+
+    @property
+    def structure(self) -> tuple[object, ...]:
+        """What a graph's structure depends on: steps that are equal in this differ in integers alone."""
+        return self.site, self.merged > 0, self.pruned > 0, self.merged == self.even_patches, self.sized
 
 
 class Signals(NamedTuple):
     """What a block's attention shows, filled as its method needs; A = softmax(q k^T / sqrt(dh)), rows are queries."""
 
+    keys: Tensor | None = None  # k, mean over heads (B, N, dh)
     values: Tensor | None = None  # v (B, H, N, dh)
     attn: Tensor | None = None  # A (B, H, N, N)
     attn_cls: Tensor | None = None  # A[:, :, 0], mean over heads, patches only (B, N - prefix)
+    change: Tensor | None = None  # what attention adds to each token (B, N, C); it costs nothing to give
 
 
 class Tokens(NamedTuple):
     """The sequence, and all state that travels with it between blocks."""
 
     x: Tensor  # (B, N, C), prefix tokens first
+    size: Tensor | None = None  # (B, N, 1) fp32, tokens of the image in each; None: one in each
+    origin: Tensor | None = None  # (B, N) each one's place in the image's sequence; None: the first N, or not kept
+    stash: tuple[tuple[Tensor, Tensor], ...] = ()  # rows set aside, with their origin, to come back
     margin: Tensor | None = None  # (B,) smallest relative score margin at any cut; None: nothing was ranked
 
     def cut(self, x: Tensor, margin: Tensor) -> "Tokens":
         """These tokens after a ranked cut: the new sequence, and the smaller of the old and new margin (B,)."""
         return self._replace(x=x, margin=margin if self.margin is None else torch.minimum(self.margin, margin))
+
+    def key_bias(self) -> Tensor | None:
+        """log(size) for attention's logits, (B, 1, 1, N): a merged token weighs as much as what it is made of.
+
+        Source: proportional attention, Bolya et al., "Token Merging", ICLR 2023, equation 1.
+        """
+        return None if self.size is None else self.size.log().transpose(1, 2).unsqueeze(1)
 
 
 class Reducer(nn.Module):
@@ -66,19 +121,96 @@ class Reducer(nn.Module):
     """
 
     method: ClassVar[str]
-    needs: ClassVar[Need] = Need.NONE
+    needs: Need = Need.NONE
     every_block: ClassVar[bool] = False  # R is spread over all blocks
     default_layer: ClassVar[int | None] = None
     summary_tokens: ClassVar[int] = 0  # appended in place of what was removed
 
-    def __init__(self, step: Step, seed: int = 0) -> None:
+    def __init__(self, step: Step, seed: int = 0, learned: Learned | None = None) -> None:
         super().__init__()
         self.step = step
+
+    @classmethod
+    def at(cls, step: Step, seed: int, learned: Learned | None) -> "Reducer":
+        """The module that does the step."""
+        return cls(step, seed, learned)
 
     @classmethod
     def site(cls, layer: int | None) -> Site:
         """Where the method acts when asked for `layer`."""
         return Site.MID
+
+    @classmethod
+    def spread(
+        cls,
+        tokens: int,
+        depth: int,
+        prefix_tokens: int,
+        removed: int,
+        layer: int | None,
+        learned: Learned | None = None,
+    ) -> Schedule:
+        """How one number R becomes counts per block: evenly over all, or in one, `layer` or the method's own.
+
+        What is removed before a block (Site.INPUT) reads as if the block had done it.
+        Raises: UsageError if the layer does not exist or no patch token would be left.
+        """
+        if cls.every_block:
+            return schedules.even(tokens, depth, prefix_tokens, removed)
+        place = cls.default_layer if layer is None else layer
+        return schedules.single_layer(tokens, depth, prefix_tokens, place or 0, removed)
+
+    @classmethod
+    def as_asked(
+        cls,
+        asked: Asked,
+        tokens: int,
+        depth: int,
+        prefix_tokens: int,
+        layer: int | None,
+        learned: Learned | None = None,
+    ) -> Schedule:
+        """The schedule of counts that a user gives.
+
+        Raises: UsageError for counts that the method does not take, or that cannot be.
+        """
+        if asked.removed is None or asked.merged is not None or asked.pruned is not None:
+            raise UsageError(f"{cls.method} takes removed=..., and neither merged nor pruned.")
+        if cls.every_block:
+            each = cls.in_each_block(asked.removed, tokens, depth, prefix_tokens)
+            return schedules.per_block(tokens, prefix_tokens, each)
+        if not isinstance(asked.removed, int):
+            raise UsageError(f"{cls.method} acts in one place, but removed is {asked.removed}. Give one number.")
+        return cls.spread(tokens, depth, prefix_tokens, asked.removed, layer)
+
+    @classmethod
+    def in_each_block(
+        cls, removed: int | Sequence[float], tokens: int, depth: int, prefix_tokens: int
+    ) -> Sequence[int]:
+        """One count a block, from an int for all or a list."""
+        each = [removed] * depth if isinstance(removed, int) else [int(r) for r in removed]
+        if len(each) != depth:
+            raise UsageError(f"removed has {len(each)} entries, the model {depth} blocks. Give one entry a block.")
+        return each
+
+    @classmethod
+    def steps(cls, schedule: Schedule, layer: int | None) -> list[Step | None]:
+        """One step a block, None where the block stays as it is.
+
+        Raises: UsageError if the method cannot follow the schedule, or the schedule acts elsewhere than at `layer`.
+        """
+        counts, site = schedule.tokens, cls.site(layer)
+        acting = [block for block in range(schedule.depth) if counts[block] != counts[block + 1]]
+        place = 0 if site is Site.INPUT else layer
+        if place is not None and acting not in ([], [place]):
+            raise UsageError(
+                f"the schedule of {cls.method} removes tokens in blocks {acting}, but the layer asked for is {layer}. "
+                "Give the layer where the schedule acts, and none to a method that acts in every block."
+            )
+        return [
+            cls.plan(site, block, counts[block], counts[block + 1], schedule.prefix_tokens)
+            for block in range(schedule.depth)
+        ]
 
     @classmethod
     def most_removable(cls, patch_tokens: int) -> int:

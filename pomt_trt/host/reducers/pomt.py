@@ -5,11 +5,10 @@ the paper's code: the attention score is normalised per image, not per batch, so
 on its neighbours; and counts hold for any number of prefix tokens.
 """
 
-import torch
 from torch import Tensor
 
 from pomt_trt.host.reducers.contract import Need, Reducer, Signals, Tokens
-from pomt_trt.host.reducers.ranking import gather_rows, margin, rank
+from pomt_trt.host.reducers.ranking import gather_rows, join, margin, rank
 
 
 def scores(attn: Tensor, values: Tensor, prefix_tokens: int) -> Tensor:
@@ -35,12 +34,16 @@ class Pomt(Reducer):
     default_layer = 3
     summary_tokens = 1
 
-    def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
+    def scores(self, signals: Signals) -> Tensor:
+        """Of each patch (B, n)."""
         assert signals.attn is not None and signals.values is not None
+        return scores(signals.attn, signals.values, self.step.prefix_tokens)
+
+    def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
         prefix, kept, x = self.step.prefix_tokens, self.step.kept_patches, tokens.x
-        score = scores(signals.attn, signals.values, prefix)  # (B, n)
+        score = self.scores(signals)  # (B, n)
         order = rank(score, self.step.tokens_in - prefix)  # (B, n)
         ranked = gather_rows(x, order + prefix)  # (B, n, C)
         mean = ranked[:, kept:].mean(1, keepdim=True)  # (B, 1, C)
-        x = torch.cat([x[:, :prefix], ranked[:, :kept], mean], 1)  # (B, prefix + kept + 1, C)
+        x = join(x[:, :prefix], ranked[:, :kept], mean)  # (B, prefix + kept + 1, C)
         return tokens.cut(x, margin(score, kept))

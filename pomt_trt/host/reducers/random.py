@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pomt_trt.host.reducers.contract import Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.learned import Learned
 
 
 def kept_indices(step: Step, seed: int) -> Tensor:
@@ -25,8 +26,8 @@ class Random(Reducer):
     method = "random"
     kept_indices: Tensor
 
-    def __init__(self, step: Step, seed: int = 0) -> None:
-        super().__init__(step, seed)
+    def __init__(self, step: Step, seed: int = 0, learned: Learned | None = None) -> None:
+        super().__init__(step, seed, learned)
         self.register_buffer("kept_indices", kept_indices(step, seed))  # (tokens_out,)
 
     @classmethod

@@ -44,6 +44,16 @@ def margin(scores: Tensor, k: int) -> Tensor:
     return (last - first) / last.abs()
 
 
+def ascending(indices: Tensor, k: int) -> Tensor:
+    """Indices (B, k) of each image in ascending order; below 2^24, where fp32 is exact."""
+    return indices.gather(1, rank(-indices.float(), k))
+
+
+def join(*parts: Tensor) -> Tensor:
+    """Sequences (B, n_i, C) one after the other; those without a row leave no trace in a graph."""
+    return torch.cat([part for part in parts if part.shape[1]], 1)
+
+
 def gather_rows(x: Tensor, indices: Tensor) -> Tensor:
     """Rows of x (B, N, C) at `indices` (B, K), each image its own -> (B, K, C)."""
     return x.gather(1, indices.unsqueeze(2).expand(-1, -1, x.shape[2]))

@@ -4,11 +4,9 @@ Source: the Top-K baseline of Eliopoulos et al., "Pruning One More Token is Enou
 that of EViT (Liang et al., ICLR 2022) without its fused token. Needs one attention row only.
 """
 
-import torch
-
 from pomt_trt.core.errors import UsageError
 from pomt_trt.host.reducers.contract import Need, Reducer, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.ranking import gather_rows, margin, rank
+from pomt_trt.host.reducers.ranking import gather_rows, join, margin, rank
 
 
 class TopK(Reducer):
@@ -32,5 +30,5 @@ class TopK(Reducer):
         assert signals.attn_cls is not None
         prefix, kept, x = self.step.prefix_tokens, self.step.kept_patches, tokens.x
         best = rank(signals.attn_cls, kept)  # (B, kept)
-        x = torch.cat([x[:, :prefix], gather_rows(x, best + prefix)], 1)  # (B, prefix + kept, C)
+        x = join(x[:, :prefix], gather_rows(x, best + prefix))  # (B, prefix + kept, C)
         return tokens.cut(x, margin(signals.attn_cls, kept))

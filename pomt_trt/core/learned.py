@@ -1,0 +1,29 @@
+"""Where the learned parameters of a method lie: in a file of its own beside the model, in the same folder.
+
+Makes paths from a model's name, on any machine. Leaves out what the files hold (host/reducers/learned).
+"""
+
+import os
+from typing import Optional
+
+from pomt_trt.core.errors import InputError
+
+DIGITS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "zoo", "digits")
+LEARNED = {"ltmp": "thresholds", "cropr": "scorers"}  # by method
+
+
+def file_of(model: str, method: str) -> Optional[str]:
+    """The file that holds what the method learned for a model (digits, local-dir:PATH); None if it learns nothing.
+
+    Raises: InputError, with the command that makes it, where there is none.
+    """
+    if method not in LEARNED:
+        return None
+    folder = DIGITS if model == "digits" else model.partition("local-dir:")[2]
+    path = os.path.join(folder, method + ".safetensors")
+    if not folder or not os.path.isfile(path):
+        raise InputError(
+            "{0} needs learned {1}, and {2} has none. Train them: pomt-trt train {0} {3} --data DIR --work T; then "
+            "compile local-dir:T".format(method, LEARNED[method], folder or model, model)
+        )
+    return path

@@ -1,0 +1,58 @@
+"""timm's attention, spelled out so that a method sees what it needs of it.
+
+Makes a block's attention output and Signals. Leaves out what is done with them: see surgery and reducers.
+"""
+
+from typing import Any
+
+from timm.layers.attention import Attention
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pomt_trt.core.errors import InputError
+from pomt_trt.host.reducers import Need, Signals
+
+
+def attend(attn: Any, x: Tensor, needs: Need, prefix_tokens: int, bias: Tensor | None = None) -> tuple[Tensor, Signals]:
+    """timm's Attention.forward on x (B, N, C), and the signals needed.
+
+    Args:
+        attn: an Attention that `check_block` let pass.
+        bias: added to the logits of each key, (B, 1, 1, N); fused attention takes it.
+    """
+    batch, n, _ = x.shape
+    qkv = attn.qkv(x).reshape(batch, n, 3, attn.num_heads, attn.head_dim)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, dh) each
+    q, k = attn.q_norm(q), attn.k_norm(k)
+    a = row = None
+    if Need.ATTN_FULL in needs or not attn.fused_attn:
+        a = _weights(attn, q, k, bias)  # (B, H, N, N)
+        y = attn.attn_drop(a) @ v
+    else:
+        dropout = attn.attn_drop.p if attn.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+    if Need.ATTN_CLS in needs:  # beside the matrix even where that exists, so that an engine can still fuse it
+        row = _weights(attn, q[:, :, :1], k, bias).mean(1)[:, 0, prefix_tokens:]  # (B, N - prefix)
+    keys = k.mean(1) if Need.KEYS in needs else None  # (B, N, dh)
+    y = attn.norm(y.transpose(1, 2).reshape(batch, n, attn.attn_dim))  # (B, N, H dh)
+    if attn.gate is not None:
+        y = y * attn.gate(x).sigmoid()
+    return attn.proj_drop(attn.proj(y)), Signals(keys=keys, values=v, attn=a, attn_cls=row)
+
+
+def _weights(attn: Any, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(dh) + bias): rows are queries (B, H, queries, N)."""
+    logits = (q * attn.scale) @ k.transpose(-2, -1)
+    weights: Tensor = (logits if bias is None else logits + bias).softmax(-1)
+    return weights
+
+
+def check_block(block: nn.Module, layer: int) -> None:
+    """Raises InputError unless block and attention are timm's standard ones, which are spelled out here."""
+    for module, standard in ((block, Block), (getattr(block, "attn", None), Attention)):
+        if not isinstance(module, standard) or type(module).forward is not standard.forward:
+            raise InputError(
+                f"block {layer} is built of {type(module).__name__}, and tokens can be removed only in timm's "
+                f"{standard.__name__}. Choose another model or, where this block is the exception, another layer."
+            )

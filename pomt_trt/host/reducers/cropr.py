@@ -1,0 +1,132 @@
+"""Cropr: after each of the first blocks, the patches that a learned vector scores lowest are set aside.
+
+Source: Bergner et al., "Token Cropr: Faster ViTs for Quite a Few Tasks", CVPR 2025. The queries of a module, and the
+projection of its keys where there is one, fold into one vector, since a token's score sums over queries and heads. With
+last layer fusion, what was set aside comes back for the last block, as it was.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomt_trt.core import schedule as schedules
+from pomt_trt.core.errors import UsageError
+from pomt_trt.core.records import Schedule
+from pomt_trt.host.reducers.contract import Asked, Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.learned import Learned, Scorers, modules
+from pomt_trt.host.reducers.ranking import gather_rows, join, margin, rank
+
+
+class Cropr(Reducer):
+    """Keeps the patches with the highest x . scorer: prefix, kept by descending score."""
+
+    method = "cropr"
+    every_block = True
+    scorer: Tensor
+
+    def __init__(self, step: Step, seed: int = 0, learned: Learned | None = None) -> None:
+        super().__init__(step, seed, learned)
+        self.register_buffer("scorer", _needed(learned).vectors[step.layer])  # (C,)
+
+    @classmethod
+    def at(cls, step: Step, seed: int, learned: Learned | None) -> Reducer:
+        return LastLayerFusion(step) if step.site is Site.INPUT else cls(step, seed, learned)
+
+    @classmethod
+    def spread(
+        cls,
+        tokens: int,
+        depth: int,
+        prefix_tokens: int,
+        removed: int,
+        layer: int | None,
+        learned: Learned | None = None,
+    ) -> Schedule:
+        """Evenly over all modules; with last layer fusion R is what the blocks before the last do without."""
+        llf = _needed(learned).llf
+        first = schedules.even(tokens, modules(depth, llf), prefix_tokens, removed).tokens
+        return _fused(first + first[-1:] * (depth + 1 - len(first)), prefix_tokens, llf)
+
+    @classmethod
+    def as_asked(
+        cls,
+        asked: Asked,
+        tokens: int,
+        depth: int,
+        prefix_tokens: int,
+        layer: int | None,
+        learned: Learned | None = None,
+    ) -> Schedule:
+        """From removed: an int for every module, or a list with one entry a block, 0 where there is no module."""
+        scorers = _needed(learned)
+        last = depth - modules(depth, scorers.llf)
+        if isinstance(asked.removed, int):
+            asked = asked._replace(removed=[asked.removed] * (depth - last) + [0] * last)
+        schedule = super().as_asked(asked, tokens, depth, prefix_tokens, layer, learned)
+        return _fused(schedule.tokens, prefix_tokens, scorers.llf)
+
+    @classmethod
+    def steps(cls, schedule: Schedule, layer: int | None) -> list[Step | None]:
+        if layer is not None:
+            raise UsageError(f"cropr acts after every block but the last, but layer {layer} is asked for. Give none.")
+        counts, prefix, depth = schedule.tokens, schedule.prefix_tokens, schedule.depth
+        fused = counts[-1] > counts[-2]
+        free = 2 if fused else 1
+        if any(before != after for before, after in zip(counts[-free - 1 : depth], counts[depth - free + 1 : depth])):
+            raise UsageError("cropr removes nothing after the last block, nor before it where tokens come back there.")
+        steps = [cls.plan(Site.END, block, counts[block], counts[block + 1], prefix) for block in range(depth - free)]
+        ends: list[Step | None] = [None] * free
+        if fused:
+            steps = [None if step is None else step._replace(fused=True) for step in steps]
+            patches = counts[-1] - prefix
+            ends[-1] = Step(Site.INPUT, depth - 1, counts[-2], counts[-1], prefix, patches, fused=True)
+        return steps + ends
+
+    def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
+        prefix, kept, x = self.step.prefix_tokens, self.step.kept_patches, tokens.x
+        score = x[:, prefix:] @ self.scorer  # (B, n)
+        order = rank(score, self.step.tokens_in - prefix if self.step.fused else kept)  # (B, n) or (B, kept)
+        ranked = gather_rows(x[:, prefix:], order)
+        origin = _origin(tokens, self.step.tokens_in)  # (B, N)
+        places = origin[:, prefix:].gather(1, order)
+        left = tokens.cut(join(x[:, :prefix], ranked[:, :kept]), margin(score, kept))
+        left = left._replace(origin=join(origin[:, :prefix], places[:, :kept]))
+        if not self.step.fused:
+            return left
+        return left._replace(stash=(*tokens.stash, (ranked[:, kept:], places[:, kept:])))
+
+
+class LastLayerFusion(Reducer):
+    """Puts back what was set aside: the sequence, then the parts in the order in which they left."""
+
+    method = "cropr"
+
+    def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
+        assert tokens.origin is not None
+        x = join(tokens.x, *(rows for rows, _ in tokens.stash))  # (B, tokens_out, C)
+        return tokens._replace(x=x, origin=join(tokens.origin, *(places for _, places in tokens.stash)), stash=())
+
+
+def in_place(tokens: Tokens, count: int) -> Tensor:
+    """The `count` rows (B, N, C) of fused tokens where they were in the image, for one output a patch."""
+    return tokens.x if tokens.origin is None else gather_rows(tokens.x, rank(-tokens.origin.float(), count))
+
+
+def _origin(tokens: Tokens, count: int) -> Tensor:
+    if tokens.origin is not None:
+        return tokens.origin
+    return torch.arange(count).expand(tokens.x.shape[0], -1)
+
+
+def _fused(counts: Sequence[int], prefix_tokens: int, llf: bool) -> Schedule:
+    """With last layer fusion, all tokens leave the last block."""
+    last = counts[0] if llf else counts[-1]
+    return Schedule((*counts[:-1], last), prefix_tokens)
+
+
+def _needed(learned: Any) -> Scorers:
+    if not isinstance(learned, Scorers):
+        raise UsageError("cropr ranks patches by learned scorers. Give scorers=..., or train: pomt-trt train cropr.")
+    return learned

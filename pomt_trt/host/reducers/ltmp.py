@@ -1,0 +1,171 @@
+"""Learned thresholds merging and pruning, with the counts that its thresholds have on average as a static schedule.
+
+Source: Bonnaerens and Dambre, "Learned Thresholds Token Merging and Pruning for Vision Transformers", TMLR 2023. In
+every block the most similar patches are merged as in ToMe, then those that receive the least attention are dropped.
+Given an image's own counts, this is the dynamic function of the paper on that image. Protects all prefix tokens, where
+the paper protects the class token.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from pomt_trt.core.errors import UsageError
+from pomt_trt.core.records import Schedule
+from pomt_trt.host.reducers.contract import Asked, Need, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.learned import Learned, Thresholds
+from pomt_trt.host.reducers.matching import Match, Merging, merge, sized, split
+from pomt_trt.host.reducers.ranking import ascending, gather_rows, join, margin, rank
+
+FASTER = 1.05  # a multiplier that leaves tokens over grows by this, until earlier blocks have taken them
+LARGEST = 1e4  # times the calibrated counts: with more, no block would be left with a choice
+
+
+class Ltmp(Merging):
+    """Merges, then prunes: prefix, patches at even positions, patches at odd positions, each in their order."""
+
+    method = "ltmp"
+    needs = Need.KEYS | Need.ATTN_FULL
+    every_block = True
+
+    def __init__(self, step: Step, *arguments: Any) -> None:
+        super().__init__(step, *arguments)
+        merges = Need.KEYS if step.merged else Need.NONE
+        self.needs = merges | (Need.ATTN_FULL if step.pruned else Need.NONE)
+
+    @classmethod
+    def spread(
+        cls,
+        tokens: int,
+        depth: int,
+        prefix_tokens: int,
+        removed: int,
+        layer: int | None,
+        learned: Learned | None = None,
+    ) -> Schedule:
+        """The mean counts of the learned thresholds, times one multiplier that makes them R in all.
+
+        Sums are rounded, not counts; what a block cannot take goes to the next.
+        Raises: UsageError where there are no thresholds, they remove nothing, or R is too large.
+        """
+        if not isinstance(learned, Thresholds):
+            raise UsageError("ltmp turns a number of tokens into a schedule by learned thresholds. Train them.")
+        means = [(m, p) for m, p in zip(learned.merged_mean, learned.pruned_mean)]
+        total = sum(m + p for m, p in means)
+        multiplier = removed / total if total > 0 else LARGEST
+        while multiplier < LARGEST:
+            counts = _taken(means, multiplier, tokens - prefix_tokens, removed)
+            if sum(m + p for m, p in counts) == removed:
+                return _schedule(counts, tokens, prefix_tokens)
+            multiplier *= FASTER
+        raise UsageError(f"the learned thresholds of ltmp cannot remove {removed} of {tokens} tokens. Choose less.")
+
+    @classmethod
+    def as_asked(
+        cls,
+        asked: Asked,
+        tokens: int,
+        depth: int,
+        prefix_tokens: int,
+        layer: int | None,
+        learned: Learned | None = None,
+    ) -> Schedule:
+        """From merged and pruned, one entry a block each."""
+        if asked.removed is not None or asked.merged is None or asked.pruned is None:
+            raise UsageError("ltmp takes merged=[...] and pruned=[...], one entry a block each, and not removed.")
+        for name, counts in (("merged", asked.merged), ("pruned", asked.pruned)):
+            if len(counts) != depth:
+                raise UsageError(f"{name} has {len(counts)} entries, the model {depth} blocks. Give one entry a block.")
+        return _schedule(list(zip(asked.merged, asked.pruned)), tokens, prefix_tokens)
+
+    @classmethod
+    def steps(cls, schedule: Schedule, layer: int | None) -> list[Step | None]:
+        """As Reducer.steps; up to the last block that removes, all others bring patches into the order of the paper."""
+        if layer is not None:
+            raise UsageError(f"ltmp acts in every block, but layer {layer} is asked for. Give none.")
+        merged, tokens = schedule.merged or (0,) * schedule.depth, schedule.tokens
+        last = max((block for block in range(schedule.depth) if tokens[block] > tokens[block + 1]), default=-1)
+        return sized(
+            _step(block, tokens[block], tokens[block + 1], schedule.prefix_tokens, merged[block])
+            if block <= last
+            else None
+            for block in range(schedule.depth)
+        )
+
+    def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
+        importance = None
+        if self.step.pruned:
+            assert signals.attn is not None
+            importance = signals.attn.float().mean((1, 2)).unsqueeze(2)  # (B, N, 1)
+        merged, importance = self._merged(tokens, signals, importance)
+        return merged if importance is None else self._pruned(merged, importance)
+
+    def _merged(self, tokens: Tokens, signals: Signals, importance: Tensor | None) -> tuple[Tokens, Tensor | None]:
+        """Tokens and importance (B, N - m, 1), if there is one, in the order even, odd."""
+        prefix = self.step.prefix_tokens
+        if not self.step.merged:
+            x, size, importance = (
+                None if rows is None else join(*split(rows, prefix)) for rows in (tokens.x, tokens.size, importance)
+            )
+            assert x is not None
+            return tokens._replace(x=x, size=size), importance
+        assert signals.keys is not None
+        match = self.match(signals.keys)
+        x, size = merge(tokens.x, self.sizes(tokens), match, prefix)
+        importance = None if importance is None else _largest(importance, match, prefix)
+        return tokens.cut(x, match.margin)._replace(size=size), importance
+
+    def _pruned(self, tokens: Tokens, importance: Tensor) -> Tokens:
+        """The most important patches, in their order."""
+        prefix, kept = self.step.prefix_tokens, self.step.kept_patches
+        score = importance[:, prefix:, 0]  # (B, patches)
+        stay = ascending(rank(score, kept), kept)
+        size = None if tokens.size is None else _kept(tokens.size, stay, prefix)
+        return tokens.cut(_kept(tokens.x, stay, prefix), margin(score, kept))._replace(size=size)
+
+
+def _largest(importance: Tensor, match: Match, prefix_tokens: int) -> Tensor:
+    """Importance (B, N - r, 1) after a merge, in its order: of the most important token that is part of each."""
+    first, even, odd = split(importance, prefix_tokens)
+    joining = (match.into * gather_rows(even, match.merged)).transpose(1, 2)  # (B, odd, r)
+    odd = join(odd.transpose(1, 2), joining.transpose(1, 2)).amax(1).unsqueeze(2)  # (B, odd, 1)
+    staying = [] if match.staying is None else [gather_rows(even, match.staying)]
+    return join(first, *staying, odd)
+
+
+def _kept(rows: Tensor, stay: Tensor, prefix_tokens: int) -> Tensor:
+    return join(rows[:, :prefix_tokens], gather_rows(rows[:, prefix_tokens:], stay))
+
+
+def _step(block: int, tokens_in: int, tokens_out: int, prefix_tokens: int, merged: int) -> Step:
+    """Raises UsageError, with the possible range, for counts that cannot be."""
+    most, pruned = (tokens_in - prefix_tokens) // 2, tokens_in - tokens_out - merged
+    patches = tokens_out - prefix_tokens
+    if not 0 <= merged <= most or pruned < 0 or patches < 1:
+        raise UsageError(
+            f"ltmp cannot merge {merged} and prune {pruned} of {tokens_in} tokens ({prefix_tokens} prefix) in block "
+            f"{block}. Merge 0 to {most} there, and let one patch stay."
+        )
+    return Step(Site.MID, block, tokens_in, tokens_out, prefix_tokens, patches, merged)
+
+
+def _schedule(counts: list[tuple[int, int]], tokens: int, prefix_tokens: int) -> Schedule:
+    """From (merged, pruned) in each block."""
+    left = [tokens]
+    for block, (merged, pruned) in enumerate(counts):
+        left.append(_step(block, left[-1], left[-1] - merged - pruned, prefix_tokens, merged).tokens_out)
+    return Schedule(tuple(left), prefix_tokens, tuple(merged for merged, _ in counts))
+
+
+def _taken(means: list[tuple[float, float]], multiplier: float, patches: int, most: int) -> list[tuple[int, int]]:
+    """(merged, pruned) in each block: sums are rounded, blocks take what they can, and no more than `most` in all."""
+    wanted, taken = 0.0, 0
+    counts = []
+    for mean_merged, mean_pruned in means:
+        wanted += multiplier * mean_merged
+        merged = max(0, min(round(wanted) - taken, patches // 2, most - taken))
+        wanted, taken, patches = wanted + multiplier * mean_pruned, taken + merged, patches - merged
+        pruned = max(0, min(round(wanted) - taken, patches - 1, most - taken))
+        taken, patches = taken + pruned, patches - pruned
+        counts.append((merged, pruned))
+    return counts

@@ -1,0 +1,108 @@
+"""Bipartite matching of tokens by their keys, and merging of the most alike: what ToMe and LTMP have in common.
+
+Makes pairs from keys and merged rows from pairs; merging is one matmul with a one-hot matrix, since scattering is not
+safe in all engines. Patch tokens at even positions may be merged into those at odd ones; prefix tokens take no part.
+Leaves out how many are merged where.
+
+Source: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023, section 3 and appendix D.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pomt_trt.host.reducers.contract import Reducer, Step, Tokens
+from pomt_trt.host.reducers.ranking import ascending, gather_rows, join, margin, rank
+
+NEVER_ZERO = 1e-12  # in the norm of a key, so that one of zeros is like none instead of NaN
+
+
+class Match(NamedTuple):
+    """Which even patches are merged into which odd ones; numbers count within the even or odd patches."""
+
+    merged: Tensor  # (B, r), the most alike first
+    into: Tensor  # (B, r, odd) one-hot
+    staying: Tensor | None  # (B, even - r), ascending; None where all are merged
+    margin: Tensor  # (B,) smallest relative distance from another cut or another partner
+
+
+def split(x: Tensor, prefix_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of x (B, N, C): prefix, patches at even positions, patches at odd positions."""
+    first_even, first_odd = prefix_tokens + prefix_tokens % 2, prefix_tokens + 1 - prefix_tokens % 2
+    return x[:, :prefix_tokens], x[:, first_even::2], x[:, first_odd::2]
+
+
+class Merging(Reducer):
+    """A method that merges tokens, and so gives them sizes."""
+
+    numbers: Tensor
+    ones: Tensor
+
+    def __init__(self, step: Step, *arguments: Any) -> None:
+        super().__init__(step, *arguments)
+        if step.merged:
+            self.register_buffer("numbers", torch.arange(step.odd_patches))  # (odd,)
+            if not step.sized:  # integers, which keep their type in graphs of every precision
+                self.register_buffer("ones", torch.ones(1, step.tokens_in, 1, dtype=torch.long))
+
+    def sizes(self, tokens: Tokens) -> Tensor:
+        """(B, N, 1) fp32; where no block has merged before, all are one."""
+        if tokens.size is not None:
+            return tokens.size
+        return self.ones.float().expand(tokens.x.shape[0], -1, -1)
+
+    def match(self, keys: Tensor) -> Match:
+        """The step.merged best pairs by cosine of keys (B, N, dh), each even patch with its most similar odd one."""
+        even_patches, count = self.step.even_patches, self.step.merged
+        _, even, odd = split(keys.float(), self.step.prefix_tokens)
+        similarity = _unit(even) @ _unit(odd).transpose(1, 2)  # (B, even, odd)
+        best, partner = similarity.max(2)  # (B, even) each; of equals the first
+        order = rank(best, even_patches)
+        merged = order[:, :count]
+        into = (partner.gather(1, merged).unsqueeze(2) == self.numbers).float()  # (B, r, odd)
+        staying = ascending(order[:, count:], even_patches - count) if count < even_patches else None
+        return Match(merged, into, staying, _margin(similarity, best, merged))
+
+
+def merge(x: Tensor, size: Tensor, match: Match, prefix_tokens: int) -> tuple[Tensor, Tensor]:
+    """Rows (B, N - r, C) and sizes (B, N - r, 1): prefix, staying even patches, odd patches with what joined them.
+
+    Each odd row becomes the mean of what it is made of, weighted by size. The weights are divided, not the sum: large
+    activations times large sizes would pass fp16.
+    """
+    (first, even, odd), (size_first, size_even, size_odd) = split(x, prefix_tokens), split(size, prefix_tokens)
+    joining = gather_rows(size_even, match.merged)  # (B, r, 1)
+    total = size_odd + match.into.transpose(1, 2) @ joining  # (B, odd, 1)
+    shares = (match.into * joining).transpose(1, 2) / total  # (B, odd, r)
+    odd = odd * (size_odd / total) + shares @ gather_rows(even, match.merged)  # (B, odd, C)
+    x = join(first, *_staying(even, match), odd)
+    return x, join(size_first, *_staying(size_even, match), total)
+
+
+def sized(steps: Iterable[Step | None]) -> list[Step | None]:
+    """The steps, of which each knows whether one before it merges."""
+    marked: list[Step | None] = []
+    merged = False
+    for step in steps:
+        marked.append(None if step is None else step._replace(sized=merged))
+        merged = merged or (step is not None and step.merged > 0)
+    return marked
+
+
+def _unit(keys: Tensor) -> Tensor:
+    return keys / ((keys * keys).sum(2, keepdim=True) + NEVER_ZERO).sqrt()
+
+
+def _staying(rows: Tensor, match: Match) -> list[Tensor]:
+    return [] if match.staying is None else [gather_rows(rows, match.staying)]
+
+
+def _margin(similarity: Tensor, best: Tensor, merged: Tensor) -> Tensor:
+    """Relative distance (B,) of the last merged pair from the next, and of each one's partner from the second best."""
+    gaps = [margin(best, merged.shape[1])] if merged.shape[1] < best.shape[1] else []
+    if similarity.shape[2] > 1:
+        first, second = similarity.topk(2, 2).values.unbind(2)  # (B, even) each
+        gaps.append(((first - second) / first.abs()).gather(1, merged).amin(1))
+    return torch.stack(gaps).amin(0) if gaps else torch.full_like(best[:, 0], torch.inf)

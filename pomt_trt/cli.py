@@ -180,9 +180,7 @@ def _settings(arguments: argparse.Namespace) -> Any:
     from pomt_trt import options
 
     a = arguments
-    return options.settings(
-        a.threads, a.waiting, a.max_seconds, a.pace, a.cuda_graph, a.plugin, a.plugin_library
-    )
+    return options.settings(a.threads, a.waiting, a.max_seconds, a.pace, a.cuda_graph, a.plugin, a.plugin_library)
 
 
 def _choice(arguments: argparse.Namespace) -> Any:

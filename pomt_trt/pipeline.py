@@ -222,9 +222,7 @@ def form_for(
         wanted, flag = [target.form(one, plugins[0]) for one in asked], " --plugin on" if plugins == (True,) else ""
         raise UsageError(
             "there are graphs of form {}, and {} reads {}. Export them: pomt-trt export MODEL --target {} --precision "
-            "{}{}.".format(
-                ", ".join(forms), target.name, " or ".join(wanted), target.name, " or ".join(asked), flag
-            )
+            "{}{}.".format(", ".join(forms), target.name, " or ".join(wanted), target.name, " or ".join(asked), flag)
         )
     if len(read) > 1:
         raise UsageError(

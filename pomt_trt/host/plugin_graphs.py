@@ -102,7 +102,9 @@ def check(method: str, precision: str) -> None:
     if method not in METHODS:
         raise UsageError(f"no plugin does what {method} does. Use --plugin off, or --method {' or '.join(METHODS)}.")
     if precision not in PRECISIONS:
-        raise UsageError(f"plugins take {' and '.join(PRECISIONS)}, not {precision}. Use --plugin off, or one of these.")
+        raise UsageError(
+            f"plugins take {' and '.join(PRECISIONS)}, not {precision}. Use --plugin off, or one of these."
+        )
 
 
 class _Removal(NamedTuple):
@@ -148,7 +150,7 @@ def functions(model: onnx.ModelProto, scores: set[str]) -> list[onnx.FunctionPro
 
 @contextlib.contextmanager
 def runnable(path: Path) -> Iterator[Path]:
-    """A file that ONNX Runtime runs: the graph's own, unless nodes lack functions; that other one is gone afterwards."""
+    """A file that ONNX Runtime runs: the graph's own, unless nodes lack functions; that other is gone afterwards."""
     model = onnx.load(str(path), load_external_data=False)
     operators = {node.op_type for node in model.graph.node if node.domain == PLUGIN_DOMAIN}
     missing = operators - {function.name for function in model.functions}
@@ -203,9 +205,7 @@ def _next(graph: onnx.GraphProto, start: onnx.NodeProto, kind: str) -> onnx.Node
     return None
 
 
-def _replace(
-    graph: onnx.GraphProto, removal: _Removal, shapes: dict[str, tuple[int, ...]], prefix_tokens: int
-) -> None:
+def _replace(graph: onnx.GraphProto, removal: _Removal, shapes: dict[str, tuple[int, ...]], prefix_tokens: int) -> None:
     """Puts the plugin's node where the new sequence was put together, with everything that parsers ask for."""
     x, y = removal.inputs[-1], removal.concat.output[0]
     operator = PLUGIN_OPERATORS[removal.score]

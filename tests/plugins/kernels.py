@@ -1,6 +1,6 @@
 """libpomt_kernels' C functions on numpy arrays, and the same computed in double precision from the paper's words.
 
-Runs with any build of the functions whose pointers are the processor's. Leaves out what a GPU does.
+Runs with a build for processors; test_gpu.py places arrays elsewhere.
 """
 
 import ctypes
@@ -8,7 +8,6 @@ import ctypes
 import numpy as np
 
 TYPES = {np.dtype(np.float32): 0, np.dtype(np.float16): 1}
-INVALID = 1  # cudaErrorInvalidValue
 
 
 class Shape(ctypes.Structure):
@@ -43,23 +42,32 @@ class Kernels:
     def prune(self, attention, values, x, prefix, removed):
         """Tokens after pomtPrune (B, N - removed, C); inputs as in its contract."""
         shape = Shape(*attention.shape[:3], values.shape[3], x.shape[2], prefix, removed)
-        out = _unwritten(x, removed)
         workspace = np.full(self.library.pomtPruneWorkspaceBytes(ctypes.byref(shape)) // 4, np.nan, np.float32)
-        arrays = [np.ascontiguousarray(array) for array in (attention, values, x)]
-        pointers = [array.ctypes.data for array in (*arrays, out, workspace)]
-        call = PruneCall(*pointers, *(TYPES[array.dtype] for array in arrays))
+        out = _unwritten(x, removed)
+        placed = [self.placed(array) for array in (attention, values, x, out, workspace)]
+        call = PruneCall(*map(self.pointer, placed), *(TYPES[array.dtype] for array in (attention, values, x)))
         self._check(self.library.pomtPrune(ctypes.byref(shape), ctypes.byref(call), None), shape)
-        return out
+        return self.fetched(placed[3])
 
     def topk(self, row, x, prefix, removed):
         """Tokens after pomtTopK (B, N - removed, C)."""
         shape = Shape(row.shape[0], row.shape[1], row.shape[3], 0, x.shape[2], prefix, removed)
-        out = _unwritten(x, removed)
-        arrays = [np.ascontiguousarray(array) for array in (row, x)]
-        pointers = [array.ctypes.data for array in (*arrays, out)]
-        call = TopKCall(*pointers, *(TYPES[array.dtype] for array in arrays))
+        placed = [self.placed(array) for array in (row, x, _unwritten(x, removed))]
+        call = TopKCall(*map(self.pointer, placed), *(TYPES[array.dtype] for array in (row, x)))
         self._check(self.library.pomtTopK(ctypes.byref(shape), ctypes.byref(call), None), shape)
-        return out
+        return self.fetched(placed[2])
+
+    def placed(self, array):
+        """The array where the functions can read it."""
+        return np.ascontiguousarray(array)
+
+    def pointer(self, placed):
+        """The address of a placed array."""
+        return placed.ctypes.data
+
+    def fetched(self, placed):
+        """A placed array that was written to, as numpy's."""
+        return placed
 
     @staticmethod
     def _check(status, shape):

@@ -180,7 +180,7 @@ def _settings(arguments: argparse.Namespace) -> Any:
     from pomt_trt import options
 
     a = arguments
-    return options.settings(a.threads, a.waiting, a.max_seconds, a.pace, a.cuda_graph)
+    return options.settings(a.threads, a.waiting, a.max_seconds, a.pace, a.cuda_graph, a.plugin, a.plugin_library)
 
 
 def _choice(arguments: argparse.Namespace) -> Any:
@@ -246,10 +246,11 @@ def _doctor(arguments: argparse.Namespace) -> None:
     doctor.check(findings)
 
 
-_STAGE = [flags.work_folder, flags.tokens, flags.precision, flags.engine, flags.as_json]
+_STAGE = [flags.work_folder, flags.tokens, flags.precision, flags.plugin, flags.engine, flags.as_json]
 _COMPILED = [
     flags.experiment,
     flags.precision,
+    flags.plugin,
     flags.tokens,
     flags.engine,
     flags.choice,
@@ -279,7 +280,16 @@ _COMMANDS = [
         "export",
         _export,
         "model -> one graph a candidate",
-        [flags.model, flags.work, flags.method, flags.experiment, flags.precision, flags.tokens, flags.as_json],
+        [
+            flags.model,
+            flags.work,
+            flags.method,
+            flags.experiment,
+            flags.precision,
+            flags.plugin,
+            flags.tokens,
+            flags.as_json,
+        ],
     ),
     Command(
         "accuracy",
@@ -295,7 +305,12 @@ _COMMANDS = [
         [*_STAGE, flags.only, flags.choice, flags.search],
     ),
     Command("select", _select, "latencies and accuracies -> the choice, by any rule", [*_STAGE, flags.choice]),
-    Command("bundle", _bundle, "the choice -> a deployment folder", [flags.work_folder, flags.precision, flags.engine]),
+    Command(
+        "bundle",
+        _bundle,
+        "the choice -> a deployment folder",
+        [flags.work_folder, flags.precision, flags.plugin, flags.engine],
+    ),
     Command("report", _report, "selections -> figures, and the measured curves for replay", [flags.work_folder]),
     Command(
         "replay",

@@ -19,6 +19,7 @@ from pomt_trt.device import profiling
 from pomt_trt.device.engine import layers_of
 from pomt_trt.device.profiling import Settings
 from pomt_trt.device.trt_layers import shortfall
+from pomt_trt.device.trt_plugins import beside
 from pomt_trt.options import Choice
 from pomt_trt.stages import Stage, point, rows
 
@@ -145,6 +146,9 @@ def make_bundle(stage: Stage, chosen: Selection, device: DeviceSpec, settings: S
         sources[os.path.basename(graph)] = graph
         path = os.path.join(work.engines(device.id), engine.file)
         sources.update({os.path.basename(one): one for one in (path, layers_of(path)) if os.path.isfile(one)})
+        plugins = beside(engine, work.engines(device.id))
+        if plugins is not None:
+            sources[os.path.basename(plugins.path)] = plugins.path
     sources.update(_evidence(stage, winner))
     if not _is_packed(work.bundle(device.id), manifest, sources):
         pack(work.bundle(device.id), manifest, sources)

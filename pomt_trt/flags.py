@@ -10,6 +10,7 @@ from pomt_trt.core.rules import RULES
 from pomt_trt.core.targets import PRECISIONS, TARGETS
 
 ENGINES = ["auto", "onnxruntime", "tensorrt"]
+PLUGIN = ["auto", "on", "off"]
 WAITINGS = ["default", "passive"]
 SEARCHES = ["adaptive", "exhaustive"]
 
@@ -60,6 +61,17 @@ def precision(command: argparse.ArgumentParser) -> None:
     )
 
 
+def plugin(command: argparse.ArgumentParser) -> None:
+    """Whether TensorRT plugins remove tokens."""
+    command.add_argument(
+        "--plugin",
+        default="auto",
+        choices=PLUGIN,
+        help="remove tokens by TensorRT plugins (default auto: export no; engines if such graphs and the library are "
+        "there)",
+    )
+
+
 def tokens(command: argparse.ArgumentParser) -> None:
     """The grid of candidates."""
     command.add_argument(
@@ -95,6 +107,9 @@ def engine(command: argparse.ArgumentParser) -> None:
         default="on",
         choices=["on", "off"],
         help="TensorRT: launch a run as one, where it can (default: on)",
+    )
+    group.add_argument(
+        "--plugin-library", metavar="FILE", help="libpomt_plugins.so (default: plugins/build, where make puts it)"
     )
     group.add_argument(
         "--pace", type=float, metavar="FPS", help="runs begin as a camera's images come (default: back to back)"

@@ -12,10 +12,12 @@ from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Request
 from pomt_trt.core.rules import MIN_GAIN, RULES
 from pomt_trt.core.targets import PRECISIONS, named
+from pomt_trt.device import trt_plugins
 from pomt_trt.device.profiling import Settings
 
 SEARCHES = ("adaptive", "exhaustive")
 ENGINES = ("auto", "onnxruntime", "tensorrt")
+PLUGIN = ("auto", "on", "off")
 
 
 WAITING = ("default", "passive")
@@ -48,6 +50,7 @@ class Options(NamedTuple):
     tokens: Optional[str]  # START:STOP:STEP; None: every count down to a quarter
     target: str
     precision: str  # that engines compute in
+    plugin: bool  # whether plugins' nodes remove tokens in the graphs
     engine: str  # auto: what is here, see device/libraries.chosen
     settings: Settings
     choice: Choice
@@ -79,6 +82,8 @@ def make(
     max_seconds: float = 0.75,
     pace: Optional[float] = None,
     cuda_graph: str = "on",
+    plugin: str = "auto",
+    plugin_library: Optional[str] = None,
     rule: str = "step",
     alpha: float = 0.5,
     max_accuracy_drop: float = 1.0,
@@ -98,6 +103,9 @@ def make(
         threads: None: one for each core.
         max_seconds: timing of one candidate at most.
         cuda_graph: on (where TensorRT can be captured) or off.
+        plugin: on: graphs in which plugins' nodes remove tokens, and TensorRT engines with the plugin; off: neither;
+            auto: graphs without them, and engines of whatever graphs are there (see device/trt_plugins.forms).
+        plugin_library: libpomt_plugins.so; None: the one in plugins/build, if it is there.
         pace: frames per second at which runs begin, as a camera makes them, idle in between; None: back to back.
         search: exhaustive (all engines, which is quick where they build in a moment) or adaptive (few).
         max_builds: engines at most.
@@ -139,8 +147,9 @@ def make(
         tokens=tokens,
         target=target,
         precision=precision or "fp32",
+        plugin=plugin == "on",
         engine=engine,
-        settings=settings(threads, waiting, max_seconds, pace, cuda_graph),
+        settings=settings(threads, waiting, max_seconds, pace, cuda_graph, plugin, plugin_library),
         choice=choice(rule, alpha, max_accuracy_drop, max_latency, min_gain),
         budget=budget(search, max_builds, max_time),
         keep_engines=keep_engines,
@@ -148,7 +157,13 @@ def make(
 
 
 def settings(
-    threads: Optional[int], waiting: str, max_seconds: float, pace: Optional[float] = None, cuda_graph: str = "on"
+    threads: Optional[int],
+    waiting: str,
+    max_seconds: float,
+    pace: Optional[float] = None,
+    cuda_graph: str = "on",
+    plugin: str = "auto",
+    plugin_library: Optional[str] = None,
 ) -> Settings:
     """How to build and time; see make. Raises: UsageError."""
     _check(threads is None or threads >= 1, "--threads is {}; it must be 1 or more.".format(threads))
@@ -157,7 +172,9 @@ def settings(
     if pace is not None:
         _check_pace(pace, max_seconds)
     _check(cuda_graph in ("on", "off"), "--cuda-graph is '{}'; give on or off.".format(cuda_graph))
-    return Settings(threads or os.cpu_count() or 1, waiting, max_seconds, pace, cuda_graph == "on")
+    _check(plugin in PLUGIN, "--plugin is '{}'; give {}.".format(plugin, ", ".join(PLUGIN)))
+    library = trt_plugins.found(_existing(plugin_library, "--plugin-library"))
+    return Settings(threads or os.cpu_count() or 1, waiting, max_seconds, pace, cuda_graph == "on", plugin, library)
 
 
 def _check_pace(pace: float, max_seconds: float) -> None:

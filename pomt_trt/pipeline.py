@@ -15,9 +15,9 @@ from pomt_trt.core import store
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Family, Row, Selection
-from pomt_trt.core.targets import PRECISIONS, named, of_engine
+from pomt_trt.core.targets import PRECISIONS, has_plugin, named, of_engine
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import board, libraries, sensors
+from pomt_trt.device import board, libraries, sensors, trt_plugins
 from pomt_trt.device.profiling import Settings
 from pomt_trt.measuring import measure
 from pomt_trt.options import Budget, Choice, Options
@@ -33,11 +33,13 @@ def compile_all(options: Options, module: Any = None) -> Selection:
     if module is not None:
         options = options._replace(request=stages.request_for(module, options.request))
     work = WorkFolder(options.work)
-    workstation = stages.Workstation(options.request, named(options.target), options.precision, module)
+    workstation = stages.workstation(options, module)
     with store.locked(work.root):
         stage = stages.export(work, options, workstation)
-        device = board.in_precision(_device(options.engine), options.precision)
         settings, choice = options.settings, options.choice
+        device = _device(options.engine)
+        trt_plugins.needed(stage.family.form, device, settings.plugin_library)
+        device = board.in_form(device, stage.family.form, options.precision)
         stages.forget_damaged(stage, device)
         stages.forget_unsettled(stage, device, sensors.read().clocks)
         notes = measure(stage, device, settings, choice, options.budget, workstation)
@@ -54,15 +56,16 @@ def export(options: Options) -> Family:
     """The experiment and its graphs; see stages.export."""
     work = WorkFolder(options.work)
     with store.locked(work.root):
-        workstation = stages.Workstation(options.request, named(options.target), options.precision)
-        return stages.export(work, options, workstation).family
+        return stages.export(work, options, stages.workstation(options)).family
 
 
 def accuracy(root: str, tokens: Optional[str]) -> List[AccuracyEstimate]:
     """Accuracy of every candidate of the grid."""
     with _opened(root, tokens, _largest) as stage:
         family = stage.family
-        workstation = stages.Workstation(stage.experiment.request, named(family.target), family.precision)
+        workstation = stages.Workstation(
+            stage.experiment.request, named(family.target), family.precision, has_plugin(family.form)
+        )
         with Progress("accuracy", len(stage.candidates)) as progress:
             stages.estimate(stage, workstation, progress)
         found = [known.accuracy_of(stage.work, stage.family, c.id) for c in stage.candidates]
@@ -84,7 +87,7 @@ def build(
         engine: onnxruntime, tensorrt, or auto: what is here, see device/libraries.chosen.
     Raises: UsageError for a name that the experiment does not have.
     """
-    with _on_device(root, tokens, precision, engine) as (stage, device):
+    with _on_device(root, tokens, precision, engine, settings) as (stage, device):
         stage = _narrowed(stage, only)
         stages.forget_damaged(stage, device)
         with Progress("build", len(stage.candidates)) as progress:
@@ -107,7 +110,7 @@ def profile(
     The search asks by rule and accuracy, so it needs all accuracies beforehand; without them it measures everything.
     Raises: UsageError for a name that the experiment does not have.
     """
-    with _on_device(root, tokens, precision, engine) as (stage, device):
+    with _on_device(root, tokens, precision, engine, settings) as (stage, device):
         stage = _narrowed(stage, only)
         blind = any(known.accuracy_of(stage.work, stage.family, c.id) is None for c in stage.candidates)
         if only is not None or blind:
@@ -127,7 +130,7 @@ def select(
     engine: str = "auto",
 ) -> Selection:
     """The choice among what is known on this device."""
-    with _on_device(root, tokens, precision, engine) as (stage, device):
+    with _on_device(root, tokens, precision, engine, settings) as (stage, device):
         return delivery.select(stage, device, settings, choice)
 
 
@@ -136,7 +139,7 @@ def bundle(root: str, settings: Settings, precision: Optional[str] = None, engin
 
     Raises: InputError if nothing was selected yet.
     """
-    with _on_device(root, None, precision, engine) as (stage, device):
+    with _on_device(root, None, precision, engine, settings) as (stage, device):
         chosen = store.read_record(stage.work.selection(device.id), Selection).record
         return delivery.make_bundle(stage, chosen, device, settings)
 
@@ -162,16 +165,19 @@ def _device(engine: str) -> DeviceSpec:
 
 @contextlib.contextmanager
 def _on_device(
-    root: str, tokens: Optional[str], precision: Optional[str], engine: str
+    root: str, tokens: Optional[str], precision: Optional[str], engine: str, settings: Settings
 ) -> Iterator[Tuple[Stage, DeviceSpec]]:
-    """The candidates in the form that this device runs best, and the device in their precision."""
+    """The candidates in the form that this device runs best, and the device as its engines of that form are named."""
     device = _device(engine)
+    kinds = trt_plugins.forms(settings.plugin, device, settings.plugin_library)
 
     def choose(work: WorkFolder) -> Family:
-        return known.family_of(work, form_for(work.forms(), device, precision))
+        form = form_for(work.forms(), device, precision, kinds)
+        trt_plugins.needed(form, device, settings.plugin_library)
+        return known.family_of(work, form)
 
     with _opened(root, tokens, choose) as stage:
-        yield stage, board.in_precision(device, stage.family.precision)
+        yield stage, board.in_form(device, stage.family.form, stage.family.precision)
 
 
 @contextlib.contextmanager
@@ -192,25 +198,31 @@ def _largest(work: WorkFolder) -> Family:
     return max(usable, key=lambda family: len(family.candidates))
 
 
-def form_for(forms: Sequence[str], device: DeviceSpec, precision: Optional[str] = None) -> str:
+def form_for(
+    forms: Sequence[str],
+    device: DeviceSpec,
+    precision: Optional[str] = None,
+    plugins: Sequence[bool] = (False,),
+) -> str:
     """The form that a device runs best among those exported.
 
     Args:
         precision: fp32, fp16 or bf16; None: the one there is.
+        plugins: whether with plugins' nodes, the preferred kind first.
     Raises: UsageError where it reads none of them, where it has no engines of that precision, or where it is not clear
         which is meant.
     """
     target = of_engine(device.engine, device.engine_version)
     target.check(precision or "fp32")
     asked = [one for one in PRECISIONS if precision in (None, one) and not target.lacks(one)]
-    found = {one: target.form_among(forms, one) for one in asked}
+    kinds = {one: [target.form_among(forms, one, kind) for kind in plugins] for one in asked}
+    found = {one: next(filter(None, there), None) for one, there in kinds.items()}
     read = [form for form in found.values() if form is not None]
     if not read:
+        wanted, flag = [target.form(one, plugins[0]) for one in asked], " --plugin on" if plugins == (True,) else ""
         raise UsageError(
             "there are graphs of form {}, and {} reads {}. Export them: pomt-trt export MODEL --target {} --precision "
-            "{}.".format(
-                ", ".join(forms), target.name, " or ".join(map(target.form, asked)), target.name, " or ".join(asked)
-            )
+            "{}{}.".format(", ".join(forms), target.name, " or ".join(wanted), target.name, " or ".join(asked), flag)
         )
     if len(read) > 1:
         raise UsageError(

@@ -8,7 +8,7 @@ stays the one that was chosen, and where that was on another device the bundle s
 import datetime
 import os
 import tempfile
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from pomt_trt.core import bundle as bundles
 from pomt_trt.core import store
@@ -16,7 +16,7 @@ from pomt_trt.core.errors import BuildFailed, InputError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, DeviceSpec, Engine, Experiment, Family, LatencyProfile, Request
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import board, gate, profiling, verify
+from pomt_trt.device import board, gate, profiling, trt_plugins, verify
 from pomt_trt.device.engine import layers_of
 from pomt_trt.device.preprocess import normalise
 from pomt_trt.device.profiling import Settings
@@ -42,8 +42,9 @@ def rebuild(folder: str, threads: Optional[int] = None, waiting: str = "default"
     """
     folder = os.path.abspath(folder)
     there = bundles.open_bundle(folder)
-    device = board.in_precision(board.device_spec(there.engine.device.engine), there.candidate.precision)
-    settings = Settings(threads or there.engine.threads, waiting, TIMED_S)
+    device = board.in_form(board.device_spec(there.engine.device.engine), there.form, there.candidate.precision)
+    library = trt_plugins.found(None) or trt_plugins.beside(there.engine, folder)  # built here, if it is
+    settings = Settings(threads or there.engine.threads, waiting, TIMED_S, plugin_library=library)
     with store.explained(folder), tempfile.TemporaryDirectory(prefix=".rebuild-", dir=os.path.dirname(folder)) as root:
         work = WorkFolder(root)
         family = _unpacked(there, folder, work)
@@ -170,8 +171,15 @@ def _manifest(there: Bundle, engines: Dict[str, Engine], notes: Tuple[str, ...])
 
 
 def _sources(there: Bundle, folder: str, engines: Dict[str, Engine], built: str) -> Dict[str, str]:
-    """The bundle's files, with the new engines and their layers in place of the old ones."""
+    """The bundle's files, with the new engines, their layers and plugins in place of the old ones."""
     made = [name for engine in engines.values() for name in (engine.file, layers_of(engine.file))]
+    made += _plugins([*engines.values(), there.engine, there.unreduced_engine])
     sources = {name: os.path.join(folder, name) for name in there.files if name not in made}
     sources.update({name: os.path.join(built, name) for name in made if os.path.isfile(os.path.join(built, name))})
     return sources
+
+
+def _plugins(engines: Iterable[Engine]) -> List[str]:
+    """Names of the plugin libraries of engines."""
+    told = [(engine.details or {}).get("plugin") for engine in engines]
+    return sorted({plugin["file"] for plugin in told if plugin is not None})

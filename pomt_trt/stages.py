@@ -61,8 +61,11 @@ def on_workstation() -> Iterator[None]:
 class Workstation:
     """The model and its images, loaded when a stage first needs them: a resumed run may need neither."""
 
-    def __init__(self, request: Request, target: Target, precision: str, module: Any = None) -> None:
+    def __init__(
+        self, request: Request, target: Target, precision: str, plugin: bool = False, module: Any = None
+    ) -> None:
         self._request, self._target, self._precision, self._module = request, target, precision, module
+        self._plugin = plugin
         self._loaded: Any = None
         self._estimator: Any = None
 
@@ -84,6 +87,7 @@ class Workstation:
                 self._target,
                 self._precision,
                 learned.asked_for(asked, loaded.spec),
+                self._plugin,
             )
             images = data.load(asked.data, loaded.spec, asked.samples, asked.seed)
             self._loaded = plan, loaded.spec, images
@@ -100,6 +104,11 @@ class Workstation:
         return self._estimator
 
 
+def workstation(options: Options, module: Any = None) -> Workstation:
+    """The workstation's part of a compile; `module`: the model itself, where the request has only its name."""
+    return Workstation(options.request, named(options.target), options.precision, options.plugin, module)
+
+
 def request_for(module: Any, request: Request) -> Request:
     """The request with the weights of a module that the user made: another module is another experiment."""
     with on_workstation():
@@ -111,7 +120,7 @@ def request_for(module: Any, request: Request) -> Request:
 def export(work: WorkFolder, options: Options, workstation: Workstation) -> Stage:
     """The graphs of the asked candidates; made unless they are there and whole."""
     experiment = known.checked_experiment(work, options.request)
-    form = named(options.target).form(options.precision)
+    form = named(options.target).form(options.precision, options.plugin)
     family = None
     if experiment is not None:
         spec = experiment.model
@@ -129,7 +138,7 @@ def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Fam
 
     plan, spec, images = workstation.load()
     asked = known.counts(spec.tokens, spec.prefix_tokens, options.tokens)
-    form = named(options.target).form(options.precision)
+    form = named(options.target).form(options.precision, options.plugin)
     counts = sorted({*asked, *_counts_there(work, form)}, reverse=True)
     removed = [spec.tokens - count for count in counts]
     candidates = exporting.candidates(plan, spec.tokens, spec.depth, spec.prefix_tokens, removed)

@@ -10,13 +10,13 @@ import pytest
 from pomt_trt import __version__, cli, infer
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "CHANGELOG.md", "pomt_trt/zoo/digits/README.md"]
+DOCUMENTS = ["README.md", "CHANGELOG.md", "jetson/README.md", "plugins/README.md", "pomt_trt/zoo/digits/README.md"]
 PLACEHOLDERS = {"MODEL": "digits", "BUNDLE": "bundle", "DATA": "data", "W": "work", "CURVE.json": "curve.json"}
 
 
 def commands():
-    """Every command line in the README: in code blocks, tables and running text."""
-    text = (ROOT / "README.md").read_text()
+    """Every command line in the README and the plugins': in code blocks, tables and running text."""
+    text = (ROOT / "README.md").read_text() + (ROOT / "plugins" / "README.md").read_text()
     blocks = re.findall(r"```(?:\w*)\n(.*?)```", text, flags=re.S)
     lines = [line for block in blocks for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", text)

@@ -16,6 +16,8 @@ Format
   where R = 0 won. Engine files are called `r056.engine`, their graphs `r056.onnx`.
 - An engine with `weights_sha256` reads `weights.bin` beside it, which MUST be listed with that hash. The ONNX files
   share the same `weights.bin`.
+- An engine whose `details` have a `plugin` runs with that library of TensorRT plugins, native code, which MUST be
+  listed with the file name and sha256 given there.
 - `golden.npz` holds real inputs and the logits expected of R = 0 on them; `r056.npz`, where present, those of the
   chosen candidate and its score margins. `plain.json`, where present, is a record (core/store) PlainModel: where
   weights.bin holds which parameter. `labels.txt`, where present, holds one class name a line.
@@ -169,6 +171,9 @@ def _check_engine(bundle: Bundle, engine: Engine, candidate: Candidate) -> None:
     hashes = {engine.file: engine.sha256}
     if engine.weights_sha256 is not None:
         hashes[WEIGHTS] = engine.weights_sha256
+    plugin = (engine.details or {}).get("plugin")
+    if plugin is not None:
+        hashes[plugin["file"]] = plugin["sha256"]
     for name, digest in hashes.items():
         if name not in bundle.files:
             raise CorruptArtifact("{!r}, which an engine needs, is not listed".format(name))

@@ -21,14 +21,19 @@ class Target(NamedTuple):
     ir_version: int
     operators: FrozenSet[str]
     strongly_typed: bool  # it computes in the types that a graph names; else the builder chooses them, as it is told
+    plugin_body: bool  # graphs for its plugin carry what the plugin's node means as a function, see PLUGIN
 
-    def form(self, precision: str) -> str:
+    def form(self, precision: str, plugin: bool = False) -> str:
         """Name of the graphs this target reads for engines of a precision, such as op17-fp32.
 
         At opset 17 there are two kinds for fp16: mixed ones, and fp32 ones for weakly typed builders (op17-fp16w).
+
+        Args:
+            plugin: graphs in which plugins' nodes remove tokens (op17-fp32-plugin; without function bodies: -bare).
         """
         weak = not self.strongly_typed and self.opset > 13 and precision != "fp32"
-        return "op{}-{}{}".format(self.opset, precision, "w" if weak else "")
+        kind = PLUGIN + ("" if self.plugin_body else BARE) if plugin else ""
+        return "op{}-{}{}{}".format(self.opset, precision, "w" if weak else "", kind)
 
     def lacks(self, precision: str) -> str:
         """Why this target has no engines of a precision; empty where it has.
@@ -54,18 +59,25 @@ class Target(NamedTuple):
         """The precision that is written into the graphs for engines of a precision; weak typing starts from fp32."""
         return precision if self.strongly_typed else "fp32"
 
-    def form_among(self, forms: Sequence[str], precision: str) -> Optional[str]:
+    def form_among(self, forms: Sequence[str], precision: str, plugin: bool = False) -> Optional[str]:
         """Which of these forms this target runs best in a precision; None where it reads none of them.
 
         An fp32 graph of an older opset has more operators, but all parsers take it.
         """
         if self.lacks(precision):
             return None
-        if precision != "fp32":
-            return self.form(precision) if self.form(precision) in forms else None
+        if precision != "fp32" or plugin:
+            return self.form(precision, plugin) if self.form(precision, plugin) in forms else None
         older = [self._replace(opset=opset).form(precision) for opset in range(self.opset, 0, -1)]
         return next((form for form in older if form in forms), None)
 
+
+# Nodes that plugins/ implements, by the score that they rank by. ONNX's local functions tell others what they mean:
+# ONNX Runtime runs those; TensorRT 8 does not read them; from 9.0 to 10.6 they beat the plugin, and are left out; from
+# 10.7 on the plugin is taken where it is registered (from 10.15: for a node with a plugin_namespace). IR 7 has none.
+PLUGIN, BARE = "-plugin", "-bare"  # in the names of forms; BARE: without functions
+PLUGIN_DOMAIN = "pomt_trt"
+PLUGIN_OPERATORS = {"pomt": "PomtTokenPrune", "class": "PomtTokenTopK"}
 
 # Every operator that our graphs may hold; all parsers since TensorRT 8.2 take them. Not among them, though some parsers
 # list them: what makes shapes dynamic (NonZero, Loop, If), and the Scatter family, whose reduction attribute TensorRT 8
@@ -78,19 +90,21 @@ _EVERYWHERE = frozenset(
 )
 # LayerNormalization is one operator from opset 17 and TensorRT 8.6 on.
 _WITH_LAYER_NORM = _EVERYWHERE | {"LayerNormalization"}
+# What functions of plugins' nodes may hold besides: all parsers that read functions take it, and so does ONNX Runtime.
+IN_FUNCTIONS = frozenset({"CastLike", "Constant", "Shape"})
 
 TARGETS: Dict[str, Target] = {
     target.name: target
     for target in (
-        Target("onnxruntime", "onnxruntime", "", 17, 8, _WITH_LAYER_NORM, True),
-        Target("jetpack-4.6.1", "tensorrt", "8.2", 13, 7, _EVERYWHERE, False),
-        Target("jetpack-5.1", "tensorrt", "8.5", 13, 7, _EVERYWHERE, False),
-        Target("jetpack-6.0", "tensorrt", "8.6", 17, 8, _WITH_LAYER_NORM, False),
-        Target("jetpack-6.1", "tensorrt", "10.3", 17, 8, _WITH_LAYER_NORM, True),
-        Target("jetpack-6.2", "tensorrt", "10.3", 17, 8, _WITH_LAYER_NORM, True),
-        Target("jetpack-7.0", "tensorrt", "10.13", 17, 8, _WITH_LAYER_NORM, True),
-        Target("jetpack-7.2", "tensorrt", "10.16", 17, 8, _WITH_LAYER_NORM, True),
-        Target("jetpack-7.2.2", "tensorrt", "11.4", 17, 8, _WITH_LAYER_NORM, True),
+        Target("onnxruntime", "onnxruntime", "", 17, 8, _WITH_LAYER_NORM, True, True),
+        Target("jetpack-4.6.1", "tensorrt", "8.2", 13, 7, _EVERYWHERE, False, False),
+        Target("jetpack-5.1", "tensorrt", "8.5", 13, 7, _EVERYWHERE, False, False),
+        Target("jetpack-6.0", "tensorrt", "8.6", 17, 8, _WITH_LAYER_NORM, False, True),
+        Target("jetpack-6.1", "tensorrt", "10.3", 17, 8, _WITH_LAYER_NORM, True, False),
+        Target("jetpack-6.2", "tensorrt", "10.3", 17, 8, _WITH_LAYER_NORM, True, False),
+        Target("jetpack-7.0", "tensorrt", "10.13", 17, 8, _WITH_LAYER_NORM, True, True),
+        Target("jetpack-7.2", "tensorrt", "10.16", 17, 8, _WITH_LAYER_NORM, True, True),
+        Target("jetpack-7.2.2", "tensorrt", "11.4", 17, 8, _WITH_LAYER_NORM, True, True),
     )
 }
 
@@ -120,6 +134,16 @@ def of_engine(engine: str, version: str) -> Target:
 def _numbers(release: str) -> List[int]:
     """'10.3.0' -> [10, 3, 0]; '' -> []."""
     return [int(part) for part in release.split(".") if part.isdigit()]
+
+
+def has_plugin(form: str) -> bool:
+    """Whether plugins' nodes remove tokens in the graphs of a form."""
+    return PLUGIN in form
+
+
+def is_bare(form: str) -> bool:
+    """Whether the graphs of a form have nodes of plugins that they do not explain, so that only TensorRT runs them."""
+    return form.endswith(PLUGIN + BARE)
 
 
 def named(name: str) -> Target:

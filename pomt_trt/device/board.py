@@ -10,6 +10,7 @@ import re
 from typing import Any, Dict, NamedTuple, Optional
 
 from pomt_trt.core.records import DeviceSpec
+from pomt_trt.core.targets import PLUGIN, has_plugin
 from pomt_trt.device import libraries
 from pomt_trt.device.jetson import identity, text_of
 
@@ -38,9 +39,13 @@ def device_spec(engine: str) -> DeviceSpec:
     return made._replace(id=_device_id(made, found.module if found else None))
 
 
-def in_precision(device: DeviceSpec, precision: str) -> DeviceSpec:
-    """The device as folders of engines of a precision are named: what is measured in one says nothing of another."""
-    return device if precision == "fp32" else device._replace(id="{}-{}".format(device.id, precision))
+def in_form(device: DeviceSpec, form: str, precision: str) -> DeviceSpec:
+    """The device as folders of engines are named that differ in precision, or in whether plugins remove tokens.
+
+    What is measured in one says nothing of another.
+    """
+    kind = ("" if precision == "fp32" else "-" + precision) + (PLUGIN if has_plugin(form) else "")
+    return device._replace(id=device.id + kind)
 
 
 def _with_gpu(device: DeviceSpec) -> DeviceSpec:

@@ -11,6 +11,7 @@ from pomt_trt.core.errors import CorruptArtifact, WrongDevice
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.store import sha256_of
 from pomt_trt.device import board, libraries
+from pomt_trt.device.trt_plugins import Library, beside
 
 WEIGHTS_FILE = "weights.bin"
 
@@ -24,6 +25,7 @@ class BuildOptions(NamedTuple):
     workspace_bytes: Optional[int] = None  # None: by the device's memory
     timing_cache: Optional[str] = None  # file that builds share; None: nothing is remembered, so tactics are timed anew
     cuda_graph: bool = True  # whether running may capture one
+    plugin: Optional[Library] = None  # that the graph needs
     progress: Optional[Callable[[str], None]] = None  # hears how far a build is, where the library tells it
 
 
@@ -100,7 +102,7 @@ def layers_of(engine_path: str) -> str:
 
 
 def check_files(engine: Engine, folder: str) -> None:
-    """Raises CorruptArtifact unless an engine and its weights in `folder` are the files that the record names."""
+    """Raises CorruptArtifact unless an engine, its weights and plugins in `folder` are those that the record names."""
     path = os.path.join(folder, engine.file)
     if not os.path.isfile(path):
         raise CorruptArtifact("{} is missing. Build it again: pomt-trt build WORK.".format(path))
@@ -109,6 +111,7 @@ def check_files(engine: Engine, folder: str) -> None:
             "{} is not the file that its record describes ({} bytes, sha256 {}...). Delete it and build it again: "
             "pomt-trt build WORK.".format(path, engine.bytes, engine.sha256[:12])
         )
+    beside(engine, folder)
     weights = os.path.join(folder, WEIGHTS_FILE)
     if engine.weights_sha256 and (not os.path.isfile(weights) or sha256_of(weights) != engine.weights_sha256):
         raise CorruptArtifact(

@@ -19,6 +19,7 @@ from pomt_trt.device.engine import WEIGHTS_FILE
 from pomt_trt.device.libraries import varies
 from pomt_trt.device.process import Outcome, Worker
 from pomt_trt.device.request import Gate, Job, Request, engine_inputs, inputs_of, latency_inputs
+from pomt_trt.device.trt_plugins import Library, needed
 
 GROUP_MEMORY_BYTES = 700 << 20  # of engines alive at a time
 BYTES_PER_WEIGHT_BYTE = 2.5  # an engine maps its weights and keeps them repacked for the processor
@@ -33,6 +34,8 @@ class Settings(NamedTuple):
     max_s: float = 0.75  # of timing, for one candidate
     pace_fps: Optional[float] = None  # runs begin at this rate; None: back to back
     cuda_graph: bool = True  # where the engine library can capture one
+    plugin: str = "auto"  # whether to take graphs whose tokens plugins remove: auto, on, off; see trt_plugins.forms
+    plugin_library: Optional[Library] = None  # for those
 
 
 def profile(
@@ -122,7 +125,8 @@ def failure_of(
 
 
 def _engine_inputs(family: Family, candidate_id: str, device: DeviceSpec, settings: Settings) -> Dict[str, str]:
-    how = (device, settings.threads, family.precision, settings.cuda_graph)
+    plugin = needed(family.form, device, settings.plugin_library)
+    how = (device, settings.threads, family.precision, settings.cuda_graph, plugin)
     return engine_inputs(family.graph_sha256[candidate_id], family.weights_sha256, *how)
 
 
@@ -168,6 +172,7 @@ def _request(
         precision=family.precision,
         fp32_nodes=family.fp32_nodes,
         cuda_graph=settings.cuda_graph,
+        plugin=needed(family.form, device, settings.plugin_library),
         gate=_gate(work) if varies(device.engine) else None,
     )
 

@@ -8,6 +8,7 @@ import os
 from typing import Dict, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.records import DeviceSpec, Engine, Preprocessing
+from pomt_trt.device.trt_plugins import Library
 
 TIMING_CACHE = "timing.cache"  # in the folder of a device's engines, whose name holds the power mode
 
@@ -44,6 +45,7 @@ class Request(NamedTuple):
     precision: str = "fp32"
     fp32_nodes: Tuple[str, ...] = ()
     cuda_graph: bool = True
+    plugin: Optional[Library] = None
     gate: Optional[Gate] = None  # None: engines of this library compute what their graphs say
     rebuild: bool = False  # build each job anew beside its engine, without timing cache, and keep the better one
 
@@ -55,15 +57,17 @@ def engine_inputs(
     threads: int,
     precision: str = "fp32",
     cuda_graph: bool = True,
+    plugin: Optional[Library] = None,
 ) -> Dict[str, str]:
     """What an engine is made from; where it changes, the engine is built anew."""
     inputs = {"onnx": onnx_sha256, "weights": weights_sha256, "device": device.id, "threads": str(threads)}
-    return dict(inputs, precision=precision, cuda_graph="on" if cuda_graph else "off")
+    inputs.update(precision=precision, cuda_graph="on" if cuda_graph else "off")
+    return inputs if plugin is None else dict(inputs, plugin=plugin.sha256)
 
 
 def inputs_of(job: Job, request: Request) -> Dict[str, str]:
     """engine_inputs of a job."""
-    how = (request.device, request.threads, request.precision, request.cuda_graph)
+    how = (request.device, request.threads, request.precision, request.cuda_graph, request.plugin)
     return engine_inputs(job.onnx_sha256, job.weights_sha256, *how)
 
 

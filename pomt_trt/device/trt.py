@@ -11,7 +11,7 @@ from typing import Any, Dict
 
 from pomt_trt.core import store
 from pomt_trt.core.records import DeviceSpec, Engine
-from pomt_trt.device import cuda, sensors, trt_build
+from pomt_trt.device import cuda, sensors, trt_build, trt_plugins
 from pomt_trt.device.engine import BuildOptions, Runner, layers_of
 from pomt_trt.device.trt_library import tensorrt
 from pomt_trt.device.trt_runner import TrtRunner
@@ -43,8 +43,12 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
     trt, started = tensorrt(), time.perf_counter()
     with store.explained(os.path.dirname(engine_path)):
         os.makedirs(os.path.dirname(engine_path), exist_ok=True)
+    if options.plugin is not None:
+        trt_plugins.load(trt, options.plugin)
     plan = trt_build.build(trt, onnx_path, device, options)
     details: Dict[str, Any] = dict(plan.details, cuda_graph=options.cuda_graph)
+    if options.plugin is not None:
+        details["plugin"] = trt_plugins.keep(options.plugin, os.path.dirname(engine_path))
     details["clocks"] = _CLOCKS[sensors.floating(sensors.read().clocks)]
     details["layers"] = os.path.basename(layers_of(engine_path))
     store.write_bytes(layers_of(engine_path), plan.layers.encode())
@@ -66,4 +70,7 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
 
 def open_file(path: str, engine: Engine, threads: int, waiting: str, shared_pool: bool) -> Runner:
     """A Runner over an engine file that build() made; see device.engine.open_engine. Threads mean nothing here."""
-    return TrtRunner(tensorrt(), path, waiting, (engine.details or {}).get("cuda_graph", True))
+    trt, plugins = tensorrt(), trt_plugins.beside(engine, os.path.dirname(path))
+    if plugins is not None:
+        trt_plugins.load(trt, plugins)
+    return TrtRunner(trt, path, waiting, (engine.details or {}).get("cuda_graph", True))

@@ -19,7 +19,7 @@ from pomt_trt.core.errors import InputError, MissingDependency, VerificationFail
 from pomt_trt.core.parity import Parity
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, Engine, Family
-from pomt_trt.core.targets import TARGETS
+from pomt_trt.core.targets import TARGETS, has_plugin, is_bare
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import comparator, gate, ort
 from pomt_trt.device.engine import Runner, check_device, open_engine
@@ -34,6 +34,7 @@ class Subject(NamedTuple):
     engine: Engine
     folder: str  # of the engine
     graph: str  # that it was built from
+    form: str  # of that
     expected: Optional[np.ndarray]  # the host's logits on the golden inputs
     margins: Optional[np.ndarray]  # relative, of the scores at its cuts; None: unknown, or nothing was ranked
 
@@ -128,11 +129,13 @@ def checked(subject: Subject, images: np.ndarray, not_compared: Dict[str, str]) 
 def _sessions(subject: Subject) -> Dict[str, Callable[[], Any]]:
     """ONNX Runtime on the subject's graph, by its name.
 
-    Raises: MissingDependency where it is not here, or has not the graph's precision.
+    Raises: MissingDependency where it is not here, or cannot run the graph.
     """
     engine, lacking = subject.engine, TARGETS["onnxruntime"].lacks(subject.engine.precision)
     if lacking:
         raise MissingDependency(lacking + ".")
+    if is_bare(subject.form):
+        raise MissingDependency("graphs of form {} are for TensorRT with its plugins".format(subject.form))
     name = "onnxruntime " + ort.version()
     return {name: lambda: ort.session(subject.graph, engine.threads, "passive", False)}
 
@@ -159,7 +162,7 @@ def subject_in(bundle: Bundle, folder: str, engine: Engine, engine_folder: str, 
         unreduced: the host's logits of R = 0.
     """
     name = engine.candidate_id
-    found = Subject(engine, engine_folder, os.path.join(folder, name + ".onnx"), None, None)
+    found = Subject(engine, engine_folder, os.path.join(folder, name + ".onnx"), bundle.form, None, None)
     if name == bundle.unreduced.id:
         return found._replace(expected=unreduced)
     if name + ".npz" not in bundle.files:
@@ -201,7 +204,8 @@ def _subjects(work: WorkFolder, families: List[Family], stored: store.Stored, re
         if family.graph_sha256.get(name) == stored.inputs.get("onnx"):
             known = experiment.accuracy_of(work, family, name) is not None
             logits, margins = _expected(work.accuracy_arrays(name)) if known else (None, None)
-            return [Subject(engine, os.path.dirname(record), work.graph(family.form, name), logits, margins)]
+            graph, folder = work.graph(family.form, name), os.path.dirname(record)
+            return [Subject(engine, folder, graph, family.form, logits, margins)]
     return []
 
 
@@ -213,6 +217,8 @@ def _expected(path: str) -> Tuple[np.ndarray, np.ndarray]:
 
 def _polygraphy(subject: Subject, images: np.ndarray) -> List[str]:
     """Lines to paste that find the layer in which a TensorRT engine differs; or why there are none."""
+    if has_plugin(subject.form):
+        return ["To find the layer that differs, build engines without plugins: pomt-trt build WORK --plugin off"]
     if not comparator.takes(subject.engine.device):
         return ["Polygraphy needs TensorRT 8.5 or later; this is {}.".format(subject.engine.device.engine_version)]
     if not comparator.is_installed():

@@ -94,6 +94,7 @@ def _made(job: Job, request: Request, path: str, timing_cache: Optional[str]) ->
         fp32_nodes=request.fp32_nodes,
         timing_cache=timing_cache,
         cuda_graph=request.cuda_graph,
+        plugin=request.plugin,
         progress=Seldom(time.monotonic, lambda text: _told("{}: {}".format(job.candidate_id, text))),
     )
     stage = "build"

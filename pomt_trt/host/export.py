@@ -19,7 +19,7 @@ from pomt_trt.core import parity, store
 from pomt_trt.core.errors import UsageError, VerificationFailed
 from pomt_trt.core.records import Candidate, Family, Schedule
 from pomt_trt.core.targets import Target
-from pomt_trt.host import bf16, family, graph_checks, models, precision, reducers, surgery
+from pomt_trt.host import bf16, family, graph_checks, models, plugin_graphs, precision, reducers, surgery
 from pomt_trt.host.data import Images, normalised
 from pomt_trt.host.trace import Trace, trace
 
@@ -41,6 +41,12 @@ class Plan(NamedTuple):
     target: Target
     precision: str = "fp32"  # that engines shall compute in
     learned: reducers.Learned | None = None  # by ltmp or cropr for this model
+    plugin: bool = False  # whether plugins' nodes remove tokens
+
+    @property
+    def form(self) -> str:
+        """Name of the graphs."""
+        return self.target.form(self.precision, self.plugin)
 
     @property
     def written(self) -> str:
@@ -51,8 +57,10 @@ class Plan(NamedTuple):
 def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequence[int]) -> list[Candidate]:
     """The grid: one candidate for each R, in the order given.
 
-    Raises: UsageError if the method cannot remove that many.
+    Raises: UsageError if the method cannot remove that many, or no plugin does what it does.
     """
+    if plan.plugin:
+        plugin_graphs.check(plan.method, plan.precision)
 
     def schedule(r: int) -> Schedule:
         return reducers.schedule_for(plan.method, tokens, depth, prefix, r, plan.layer, plan.learned)
@@ -74,8 +82,7 @@ def export(
 
     Raises: VerificationFailed if a graph fails its checks or disagrees with PyTorch.
     """
-    form = plan.target.form(plan.precision)
-    folder = work / "onnx" / form
+    folder = work / "onnx" / plan.form
     hashes: dict[str, str] = {}
     pinned: dict[str, None] = {}  # a set that keeps its order
     located: list[onnx.TensorProto] = []
@@ -90,6 +97,8 @@ def export(
         for candidate in group:
             counts, constants = _counts(plan, candidate.schedule), _constants(plan, candidate.schedule)
             graph = family.instantiate(template, counts, constants)
+            if plan.plugin:
+                graph = plugin_graphs.with_plugin(graph, candidate.schedule.prefix_tokens, plan.target.plugin_body)
             path = folder / f"{candidate.id}.onnx"
             store.write_bytes(str(path), graph.SerializeToString(deterministic=True))
             graph_checks.check(str(path), plan.target, tokens_by_block(plan, candidate.schedule))
@@ -98,7 +107,7 @@ def export(
     _compare_some(plan, grid, images, folder)
     weights = folder / family.WEIGHTS_FILE
     return Family(
-        form=form,
+        form=plan.form,
         target=plan.target.name,
         opset=plan.target.opset,
         ir_version=plan.target.ir_version,
@@ -179,7 +188,7 @@ def run_onnx(path: Path, images: np.ndarray, batch_size: int) -> np.ndarray:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    with bf16.runnable(path) as file:
+    with bf16.runnable(path) as spelled, plugin_graphs.runnable(spelled) as file:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch_size, axis=0)])
     parts = np.split(padded, len(padded) // batch_size)

@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto
 
 from pomt_trt.core.errors import VerificationFailed
-from pomt_trt.core.targets import MOST_RANKED_TOKENS, Target
+from pomt_trt.core.targets import IN_FUNCTIONS, MOST_RANKED_TOKENS, PLUGIN_DOMAIN, PLUGIN_OPERATORS, Target
 from pomt_trt.host.precision import RANKINGS
 
 FORBIDDEN = {"NonZero", "Loop", "If", "Scan", "ScatterND", "RandomUniform", "RandomNormal"}
@@ -29,6 +29,7 @@ def check(path: str, target: Target, tokens: tuple[int, ...]) -> None:
     model = onnx.load(path, load_external_data=False)
     check_version(model, target)
     check_operators(model.graph, target)
+    check_functions(model, target)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     check_types(inferred.graph)
     shapes = static_shapes(inferred.graph)
@@ -38,8 +39,8 @@ def check(path: str, target: Target, tokens: tuple[int, ...]) -> None:
 
 
 def check_version(model: onnx.ModelProto, target: Target) -> None:
-    """Opset and IR version are exactly the target's."""
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    """Opset and IR version are exactly the target's; beside ONNX's own operators there are those of plugins alone."""
+    opsets = {entry.domain: entry.version for entry in model.opset_import if entry.domain != PLUGIN_DOMAIN}
     if opsets != {"": target.opset} or model.ir_version != target.ir_version:
         raise VerificationFailed(
             f"the graph has opset {opsets} and IR {model.ir_version}; {target.name} takes opset {target.opset} and "
@@ -51,6 +52,8 @@ def check_operators(graph: onnx.GraphProto, target: Target) -> None:
     """Only operators of the target's table; every TopK has a constant K within bounds."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
+        if node.domain == PLUGIN_DOMAIN and node.op_type in PLUGIN_OPERATORS.values():
+            continue
         if node.op_type in FORBIDDEN or node.op_type not in target.operators or node.domain:
             raise VerificationFailed(
                 f"node {node.name} is a {node.op_type}, which {target.name} does not take or which makes shapes vary."
@@ -65,6 +68,21 @@ def check_operators(graph: onnx.GraphProto, target: Target) -> None:
                     f"TopK {node.name} ranks {k} tokens; TensorRT ranks at most {MOST_RANKED_TOKENS}. "
                     "Use a smaller --img-size."
                 )
+
+
+def check_functions(model: onnx.ModelProto, target: Target) -> None:
+    """Plugins' nodes have functions just where the target's parser prefers the plugin, and these hold what it takes."""
+    nodes = {node.op_type for node in model.graph.node if node.domain == PLUGIN_DOMAIN}
+    written = {function.name for function in model.functions}
+    if written != (nodes if target.plugin_body else set()):
+        raise VerificationFailed(
+            f"the graph has functions {sorted(written)} for plugins' nodes {sorted(nodes)}, and {target.name} wants "
+            f"{'them all' if target.plugin_body else 'none'}: report it."
+        )
+    for function in model.functions:
+        wrong = {node.op_type for node in function.node} - target.operators - IN_FUNCTIONS
+        if wrong:
+            raise VerificationFailed(f"function {function.name} holds {sorted(wrong)}, not in the table: report it.")
 
 
 def check_types(graph: onnx.GraphProto) -> None:

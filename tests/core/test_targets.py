@@ -6,7 +6,7 @@ import os
 import pytest
 
 from pomt_trt.core.errors import UsageError
-from pomt_trt.core.targets import TARGETS, named, of_engine
+from pomt_trt.core.targets import TARGETS, has_plugin, is_bare, named, of_engine
 
 with open(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "onnx_ops.json")) as file:
     PARSERS = json.load(file)
@@ -82,14 +82,38 @@ def test_bf16_is_refused_elsewhere_with_the_reason_and_the_way_out(name, reason)
     target.check("fp16")
 
 
+@pytest.mark.parametrize(
+    "name, fp32, fp16",
+    [
+        ("onnxruntime", "op17-fp32-plugin", "op17-fp16-plugin"),
+        ("jetpack-4.6.1", "op13-fp32-plugin-bare", "op13-fp16-plugin-bare"),
+        ("jetpack-6.0", "op17-fp32-plugin", "op17-fp16w-plugin"),
+        ("jetpack-6.2", "op17-fp32-plugin-bare", "op17-fp16-plugin-bare"),
+        ("jetpack-7.2.2", "op17-fp32-plugin", "op17-fp16-plugin"),
+    ],
+)
+def test_a_target_names_the_forms_of_its_graphs_with_plugins(name, fp32, fp16):
+    assert (named(name).form("fp32", True), named(name).form("fp16", True)) == (fp32, fp16)
+    assert has_plugin(fp32) and not has_plugin(named(name).form("fp32"))
+    assert is_bare(fp32) == (not named(name).plugin_body)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
+def test_functions_are_written_just_where_the_plugin_wins_over_them_and_the_file_can_hold_them(target):
+    numbers = tuple(int(part) for part in target.release.split(".") if part)
+    beaten = (9, 0) <= numbers < (10, 7)
+    assert target.plugin_body == (target.ir_version >= 8 and not beaten)
+
+
+@pytest.mark.parametrize("plugin", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-def test_targets_of_one_form_read_the_same_graphs(precision):
+def test_targets_of_one_form_read_the_same_graphs(precision, plugin):
     by_form = {}
     for target in TARGETS.values():
         if target.lacks(precision):
             continue
-        graphs = target.opset, target.ir_version, target.operators, target.written(precision)
-        by_form.setdefault(target.form(precision), set()).add(graphs)
+        graphs = target.opset, target.ir_version, target.operators, target.written(precision), plugin
+        by_form.setdefault(target.form(precision, plugin), set()).add(graphs)
     assert all(len(graphs) == 1 for graphs in by_form.values())
 
 
@@ -133,12 +157,25 @@ def test_a_library_older_than_all_targets_is_refused():
         ("jetpack-6.0", ["op13-fp16", "op17-fp16", "op17-fp16w"], "fp16", "op17-fp16w"),
         ("jetpack-4.6.1", ["op17-fp32", "op17-fp16"], "fp32", None),
         ("jetpack-4.6.1", ["op17-fp16w", "op13-fp16"], "fp16", "op13-fp16"),
+        ("jetpack-6.2", ["op17-fp16-plugin-bare", "op17-fp16-plugin"], "fp16", None),
     ],
 )
 def test_a_target_runs_the_newest_fp32_graphs_that_it_reads_and_fp16_graphs_of_its_own_kind(
     name, forms, precision, chosen
 ):
     assert named(name).form_among(forms, precision) == chosen
+
+
+@pytest.mark.parametrize(
+    "name, forms, chosen",
+    [
+        ("jetpack-6.2", ["op17-fp32", "op17-fp32-plugin", "op17-fp32-plugin-bare"], "op17-fp32-plugin-bare"),
+        ("jetpack-7.2", ["op17-fp32", "op17-fp32-plugin", "op17-fp32-plugin-bare"], "op17-fp32-plugin"),
+        ("jetpack-7.2", ["op17-fp32", "op13-fp32-plugin-bare", "op17-fp32-plugin-bare"], None),
+    ],
+)
+def test_a_target_takes_graphs_with_plugins_of_its_own_form_alone(name, forms, chosen):
+    assert named(name).form_among(forms, "fp32", plugin=True) == chosen
 
 
 def test_an_unknown_target_is_refused_with_those_there_are():

@@ -12,7 +12,7 @@ from tests.jetson.conftest import REPOSITORY, SCRIPTS, TREES
 
 TEXT = (SCRIPTS / "README.md").read_text()
 OURS = ("pomt-trt", ".venv/bin/pomt-trt")
-SYSTEM = {"pip", "cd", "rsync", "sudo", "docker", "/usr/src/tensorrt/bin/trtexec"}
+SYSTEM = {"pip", "cd", "rsync", "sudo", "docker", "make", "/usr/src/tensorrt/bin/trtexec"}
 TRTEXEC_FLAGS = {"--onnx", "--stronglyTyped", "--useSpinWait", "--useCudaGraph", "--noDataTransfers"}
 
 
@@ -34,6 +34,8 @@ def check(words):
             check(words[1:])
     else:
         assert words[0] in SYSTEM, words
+    if words[0] == "make":
+        assert words[1:3] == ["-C", "plugins"] and f"\n{words[3]}: " in (REPOSITORY / "plugins/Makefile").read_text()
     if words[0].endswith("/bin/trtexec"):
         assert {word.split("=")[0] for word in words[1:]} == TRTEXEC_FLAGS
 

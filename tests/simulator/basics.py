@@ -8,6 +8,8 @@ from typing import Any, List
 
 import numpy as np
 
+from . import plugins
+
 ITEMSIZE = {"FLOAT": 4, "HALF": 2, "BF16": 2, "INT8": 1, "UINT8": 1, "INT32": 4, "INT64": 8, "BOOL": 1, "FP8": 1}
 _NUMPY = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool_"}
 
@@ -113,6 +115,7 @@ def init_libnvinfer_plugins(trt: Any, logger: Any, namespace: str) -> bool:
 
 
 FUNCTIONS = {"volume": volume, "nptype": nptype, "init_libnvinfer_plugins": init_libnvinfer_plugins}
+FUNCTIONS["get_plugin_registry"] = plugins.registry
 FUNCTIONS["get_nv_onnx_parser_version"] = lambda trt: int("".join(trt.__version__.split(".")[:2]))
 FUNCTIONS["common_enter"] = lambda trt, this: this
 FUNCTIONS["common_exit"] = lambda trt, this, kind, error, trace: None

@@ -10,7 +10,7 @@ import signal
 import time
 from typing import Any, Dict, List
 
-from . import layers, plan
+from . import layers, plan, plugins
 from .basics import say
 from .config import ConfigCore, device_header
 from .network import NetworkCore
@@ -132,6 +132,7 @@ class BuilderCore:
             fused=self._fused(net, by_tensor),
             extra_ms=random.SystemRandom().uniform(0, float(board.fault("build-noise") or 0)),
             path=net.source.path,
+            **self._ways(model),
         )
         folder = os.path.dirname(net.source.path)
         files = {}
@@ -139,6 +140,15 @@ class BuilderCore:
             with open(os.path.join(folder, name), "rb") as file:
                 files[name] = file.read()
         return plan.Plan(header, net.source.blob, files)
+
+    def _ways(self, model: Any) -> Dict[str, List[str]]:
+        """Operators of the nodes that plugins compute, and of those that functions do."""
+        found: Dict[str, List[str]] = {"by_plugin": [], "by_function": []}
+        for node in model.nodes:
+            if node.domain:
+                way = plugins.way(node, model, self._trt._board.table.release)
+                found["by_" + way.by].append(node.operator)
+        return found
 
     def _precisions(self, net: NetworkCore, config: ConfigCore) -> Dict[str, str]:
         """Name of the type that each layer computes in."""

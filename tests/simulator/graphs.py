@@ -17,19 +17,30 @@ class Op(NamedTuple):
     inputs: Sequence[str]
     outputs: Sequence[str]
     attributes: Dict[str, Any] = {}
+    domain: str = ""
 
 
 def model(
-    nodes: List[Op], shape: Sequence[int], integers: Dict[str, List[int]], opset: int = 13, kind: int = FLOAT
+    nodes: List[Op],
+    shape: Sequence[int],
+    integers: Dict[str, List[int]],
+    opset: int = 13,
+    kind: int = FLOAT,
+    functions: Sequence[str] = (),
 ) -> bytes:
-    """A graph from `x` of this shape to `y` of whatever shape; `integers` are one-dimensional INT64 constants."""
+    """A graph from `x` of this shape to `y` of whatever shape; `integers` are one-dimensional INT64 constants.
+
+    Args:
+        functions: names of functions that the file holds; they are empty.
+    """
     graph = b"".join(_field(1, _node(node)) for node in nodes) + _field(2, b"graph")
     for name, values in integers.items():
         raw = struct.pack("<{}q".format(len(values)), *values)
         tensor = _number(1, len(values)) + _number(2, INT64) + _field(8, name.encode()) + _field(9, raw)
         graph += _field(5, tensor)
     graph += _field(11, _value("x", kind, shape)) + _field(12, _value("y", kind, None))
-    return _number(1, 7) + _field(8, _number(2, opset)) + _field(7, graph)
+    held = b"".join(_field(25, _field(1, name.encode())) for name in functions)
+    return _number(1, 7) + _field(8, _number(2, opset)) + _field(7, graph) + held
 
 
 def _varint(value: int) -> bytes:
@@ -54,9 +65,12 @@ def _node(node: Op) -> bytes:
     encoded = b"".join(_field(1, name.encode()) for name in node.inputs)
     encoded += b"".join(_field(2, name.encode()) for name in node.outputs)
     encoded += _field(3, node.outputs[0].encode()) + _field(4, node.operator.encode())
+    encoded += _field(7, node.domain.encode()) if node.domain else b""
     for name, value in node.attributes.items():
         if isinstance(value, int):
             content = _number(3, value) + _number(20, 2)
+        elif isinstance(value, str):
+            content = _field(4, value.encode()) + _number(20, 3)
         else:
             content = b"".join(_number(8, each) for each in value) + _number(20, 7)
         encoded += _field(5, _field(1, name.encode()) + content)

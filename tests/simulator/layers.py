@@ -93,6 +93,8 @@ def _output_type(node: Node, number: int, types: Dict[str, str]) -> str:
     if node.operator in _COMPARING:
         return "BOOL"
     source = 1 if node.operator == "Where" else 0
+    if node.domain:  # a plugin of ours, whose output is as its last input
+        source = len(node.inputs) - 1
     return types.get(node.inputs[source], "FLOAT") if len(node.inputs) > source else "FLOAT"
 
 

@@ -1,4 +1,4 @@
-"""Reads what a parser needs of an ONNX file: opset, nodes, initialisers, inputs, outputs, files of external data.
+"""Reads what a parser needs of an ONNX file: opset, nodes, initialisers, inputs, outputs, functions, external files.
 
 Reads the protobuf wire format itself, since there is no onnx package for every Python 3.6. Field numbers are those of
 onnx.proto. Leaves out weights: ONNX Runtime reads those when the graph runs.
@@ -45,6 +45,7 @@ class Model(NamedTuple):
     initialisers: Dict[str, Tensor]
     inputs: List[Tensor]
     outputs: List[Tensor]
+    functions: List[str] = []
 
     @property
     def external_files(self) -> List[str]:
@@ -65,6 +66,7 @@ def read(blob: bytes) -> Model:
 
 def _model(blob: bytes) -> Model:
     ir_version, opset, graph = 0, 0, None
+    functions = []
     for field, value in _fields(blob):
         if field == 1:
             ir_version = value
@@ -74,6 +76,8 @@ def _model(blob: bytes) -> Model:
                 opset = imported.get(2, 0)
         elif field == 7:
             graph = value
+        elif field == 25:
+            functions.append(dict(_fields(value))[1].decode())
     if graph is None or not opset:
         raise BadModel("no graph, or no opset")
     parts: Dict[int, List[Any]] = {}
@@ -82,7 +86,7 @@ def _model(blob: bytes) -> Model:
     initialisers = {tensor.name: tensor for tensor in map(_tensor, parts.get(5, []))}
     inputs = [value for value in map(_value_info, parts.get(11, [])) if value.name not in initialisers]
     outputs = list(map(_value_info, parts.get(12, [])))
-    return Model(ir_version, opset, list(map(_node, parts.get(1, []))), initialisers, inputs, outputs)
+    return Model(ir_version, opset, list(map(_node, parts.get(1, []))), initialisers, inputs, outputs, functions)
 
 
 def _fields(blob: bytes) -> Iterator[Tuple[int, Any]]:

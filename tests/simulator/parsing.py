@@ -7,7 +7,7 @@ exception. A limit that is not in that table but known: TopK keeps 3840 at most 
 import os
 from typing import Any, List, NamedTuple, Optional
 
-from . import onnx_file
+from . import onnx_file, plugins
 from .basics import say
 from .network import Source
 from .tables import MISSING
@@ -157,8 +157,10 @@ class ParserCore:
 
     def _node_errors(self, model: onnx_file.Model, number: int, node: onnx_file.Node) -> List[_Error]:
         text = ""
-        if node.domain not in ("", "ai.onnx") or node.operator not in self._limits["ops"]:
-            text = "Plugin not found, are the plugin name, version, and namespace correct?"
+        if node.domain not in ("", "ai.onnx"):
+            text = plugins.way(node, model, self._trt._board.table.release).reason
+        elif node.operator not in self._limits["ops"]:
+            text = plugins.NOT_FOUND
         elif node.operator == "TopK" and _kept(model, node) > MOST_RANKED:
             text = "TopK: K is {}, more than {}".format(_kept(model, node), MOST_RANKED)
         return [_Error("UNSUPPORTED_NODE", text, number, node.name, node.operator)] if text else []

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 
-from . import plan
+from . import plan, plugins
 from .basics import dims, nptype, say
 from .config import device_header
 from .inspecting import InspectorCore
@@ -53,6 +53,10 @@ class RuntimeCore:
             text = "The engine plan file is generated on an incompatible device, expecting compute {} got compute {}, "
             text = text.format(here["compute_capability"], made["compute_capability"])
             say(self.logger, "ERROR", "Error Code 6: API Usage Error ({}please rebuild.)".format(text))
+            return None
+        if made["by_plugin"] and not plugins.loaded():
+            text = "Cannot find plugin: {}, version: 1, namespace:."
+            say(self.logger, "ERROR", "Error Code 4: Internal Error ({})".format(text.format(made["by_plugin"][0])))
             return None
         if made["device"] != here["device"]:
             text = "Using an engine plan file across different models of devices is not recommended"
@@ -259,26 +263,27 @@ def _session(opened: plan.Plan) -> Any:
 
     folder = tempfile.mkdtemp(prefix="simulated-plan-")
     try:
+        path = os.path.join(folder, "model.onnx")
         for name, content in dict(opened.files, **{"model.onnx": opened.model}).items():
             with open(os.path.join(folder, name), "wb") as file:
                 file.write(content)
         options = onnxruntime.SessionOptions()
         options.log_severity_level, options.intra_op_num_threads = _QUIET, 1
-        with _runnable(os.path.join(folder, "model.onnx"), opened) as path:
-            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        with _runnable(path, opened) as file:
+            return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _runnable(path: str, opened: plan.Plan) -> Iterator[str]:
-    """The graph's file, or one in its place where it is in bf16, as the host checks such graphs."""
-    if "BF16" not in opened.header["tensors"].values():
+    """The graph's file, or one in its place where it is in bf16 or has plugins' nodes, as the host checks those."""
+    if "BF16" not in opened.header["tensors"].values() and not opened.header["by_plugin"]:
         yield path
         return
-    from pomt_trt.host import bf16  # needs onnx, which a board has not
+    from pomt_trt.host import bf16, plugin_graphs  # needs onnx, which a board has not
 
-    with bf16.runnable(Path(path)) as file:
+    with bf16.runnable(Path(path)) as spelled, plugin_graphs.runnable(spelled) as file:
         yield str(file)
 
 

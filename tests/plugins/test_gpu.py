@@ -1,0 +1,62 @@
+"""The kernels on a GPU, where there is one: the same cases as on a processor, through the same C functions."""
+
+import itertools
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.plugins import cases, compilers
+from tests.plugins.kernels import Kernels
+
+torch = pytest.importorskip("torch", reason="brings arrays to the GPU")
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+    pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not here"),
+]
+
+
+class GpuKernels(Kernels):
+    """The library that nvcc builds, on arrays in the GPU's memory."""
+
+    def placed(self, array):
+        return torch.from_numpy(np.ascontiguousarray(array)).cuda()
+
+    def pointer(self, placed):
+        return placed.data_ptr()
+
+    def fetched(self, placed):
+        return placed.cpu().numpy()
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kernels")
+    capability = "{}{}".format(*torch.cuda.get_device_capability())
+    compilers.command(["make", "-C", compilers.PLUGINS, "kernels", f"BUILD={folder}", f"SM={capability}"])
+    return GpuKernels(os.path.join(folder, "libpomt_kernels.so"))
+
+
+@pytest.mark.parametrize("shape", cases.SHAPES + cases.WIDE, ids=str)
+def test_both_operators_give_what_the_reference_gives(kernels, shape):
+    cases.check_prune(kernels, shape, least=1e-7 if shape in cases.WIDE else 1e-5)
+    cases.check_topk(kernels, shape)
+
+
+@pytest.mark.parametrize("kinds", list(itertools.product(cases.KINDS, repeat=3)), ids=str)
+def test_any_types_are_taken(kernels, kinds):
+    cases.check_prune(kernels, (2, 2, 33, 8, 24, 1, 12), kinds)
+    cases.check_topk(kernels, (2, 2, 33, 8, 24, 1, 12), kinds[:2])
+
+
+@pytest.mark.parametrize("name", cases.hard())
+def test_ties_nans_and_extremes_still_give_each_row_once(kernels, name):
+    cases.check_hard(kernels, name)
+
+
+def test_the_same_call_gives_the_same_bits(kernels):
+    arrays = cases.inputs((2, 6, 197, 64, 384, 1, 56), (np.float16,) * 3)
+    np.testing.assert_array_equal(*(kernels.prune(*arrays, 1, 56) for _ in range(2)))

@@ -12,7 +12,7 @@ PACKAGE = os.path.join(ROOT, "pomt_trt")
 BLOCKED = ("torch", "timm", "onnx", "tensorrt", "pycuda", "matplotlib", "sklearn", "safetensors")
 
 # room -> what its files may import besides the standard library and themselves, at the top or inside functions ("lazy")
-HOST_LIBRARIES = {"torch", "timm", "onnx", "onnxruntime", "numpy", "PIL", "sklearn"}
+HOST_LIBRARIES = {"torch", "timm", "onnx", "onnxruntime", "numpy", "PIL", "safetensors", "sklearn"}
 ROOMS = {
     "core": ({"core"}, set()),
     "device": ({"core", "device", "numpy", "PIL"}, {"onnxruntime", "tensorrt", "pycuda", "polygraphy"}),

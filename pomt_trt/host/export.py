@@ -54,6 +54,16 @@ class Plan(NamedTuple):
         return self.target.written(self.precision)
 
 
+Make = Callable[[Plan, Schedule], surgery.ReducedViT]
+
+
+class Written(NamedTuple):
+    """What `write` has done."""
+
+    graph_sha256: dict[str, str]  # by candidate
+    fp32_nodes: tuple[str, ...]  # that a weakly typed build pins
+
+
 def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequence[int]) -> list[Candidate]:
     """The grid: one candidate for each R, in the order given.
 
@@ -83,15 +93,72 @@ def export(
     Raises: VerificationFailed if a graph fails its checks or disagrees with PyTorch.
     """
     folder = work / "onnx" / plan.form
+    written = write(plan, grid, images, folder, progress)
+    weights = folder / family.WEIGHTS_FILE
+    return Family(
+        form=plan.form,
+        target=plan.target.name,
+        opset=plan.target.opset,
+        ir_version=plan.target.ir_version,
+        weights_sha256=store.sha256_of(str(weights)),
+        weights_bytes=os.path.getsize(weights),
+        candidates=tuple(grid),
+        graph_sha256=written.graph_sha256,
+        precision=plan.precision,
+        fp32_nodes=written.fp32_nodes,
+        model_sha256=models.fingerprint(plan.module),
+    )
+
+
+def extend(
+    plan: Plan,
+    there: Family,
+    more: Sequence[Candidate],
+    images: Images,
+    work: Path,
+    progress: Callable[[str], None] = lambda id: None,
+    make: Make | None = None,
+) -> Family:
+    """The family with the graphs of more candidates, written beside those that are there; weights.bin stays.
+
+    Args:
+        make: see `write`.
+    Raises: as `export`.
+    """
+    folder = work / "onnx" / there.form
+    family.unlink_others(folder / family.WEIGHTS_FILE)
+    located = family.located_in(folder / f"{there.candidates[0].id}.onnx")
+    written = write(plan, more, images, folder, progress, located, make)
+    return there._replace(
+        candidates=there.candidates + tuple(more),
+        graph_sha256={**there.graph_sha256, **written.graph_sha256},
+        fp32_nodes=tuple(dict.fromkeys(there.fp32_nodes + written.fp32_nodes)),
+    )
+
+
+def write(
+    plan: Plan,
+    grid: Sequence[Candidate],
+    images: Images,
+    folder: Path,
+    progress: Callable[[str], None] = lambda id: None,
+    located: Sequence[onnx.TensorProto] = (),
+    make: Make | None = None,
+) -> Written:
+    """Writes the graphs of `grid`, each checked, and some compared with PyTorch.
+
+    Args:
+        located: where weights.bin, which is there, holds the weights; (): it is written too.
+        make: the module of a schedule; None: the model with that schedule.
+    """
+    make = make or reduced
     hashes: dict[str, str] = {}
     pinned: dict[str, None] = {}  # a set that keeps its order
-    located: list[onnx.TensorProto] = []
     for group in _groups(plan, grid):
         probes = _probes(plan, group)
-        traces, names = _in_precision(plan, [_traced(plan, schedule, images) for schedule in probes])
+        traces, names = _in_precision(plan, [_traced(plan, schedule, images, make) for schedule in probes])
         pinned.update(dict.fromkeys(names))
-        if not located:
-            located = family.write_weights(folder / family.WEIGHTS_FILE, traces[0].weights)
+        located = located or family.write_weights(folder / family.WEIGHTS_FILE, traces[0].weights)
         own = set(_constants(plan, probes[0]))
         template = family.template(traces, [_counts(plan, schedule) for schedule in probes], located, own)
         for candidate in group:
@@ -104,21 +171,8 @@ def export(
             graph_checks.check(str(path), plan.target, tokens_by_block(plan, candidate.schedule))
             hashes[candidate.id] = store.sha256_of(str(path))
             progress(candidate.id)
-    _compare_some(plan, grid, images, folder)
-    weights = folder / family.WEIGHTS_FILE
-    return Family(
-        form=plan.form,
-        target=plan.target.name,
-        opset=plan.target.opset,
-        ir_version=plan.target.ir_version,
-        weights_sha256=store.sha256_of(str(weights)),
-        weights_bytes=os.path.getsize(weights),
-        candidates=tuple(grid),
-        graph_sha256=hashes,
-        precision=plan.precision,
-        fp32_nodes=tuple(pinned),
-        model_sha256=models.fingerprint(plan.module),
-    )
+    _compare_some(plan, grid, images, folder, make)
+    return Written(hashes, tuple(pinned))
 
 
 def tokens_by_block(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
@@ -253,12 +307,12 @@ def _constants(plan: Plan, schedule: Schedule) -> dict[str, np.ndarray]:
     return {f"reducers.{name}": value.numpy() for name, value in acting.named_buffers()}
 
 
-def _traced(plan: Plan, schedule: Schedule, images: Images) -> Trace:
+def _traced(plan: Plan, schedule: Schedule, images: Images, make: Make = reduced) -> Trace:
     """One trace; the candidate's own constants become initializers of the graph instead of shared weights."""
     look = images.preprocessing
     shape = (plan.batch_size, look.channels, look.height, look.width)
     opset, ir_version = plan.target.opset, plan.target.ir_version
-    traced = trace(reduced(plan, schedule), shape, opset=opset, ir_version=ir_version, prefix="vit.")
+    traced = trace(make(plan, schedule), shape, opset=opset, ir_version=ir_version, prefix="vit.")
     for name in _constants(plan, schedule):
         value = traced.weights.pop(name)
         traced.graph.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
@@ -275,10 +329,10 @@ def _in_precision(plan: Plan, traces: list[Trace]) -> tuple[list[Trace], tuple[s
     return [traced for traced, _ in renamed], renamed[0][1]
 
 
-def _compare_some(plan: Plan, grid: Sequence[Candidate], images: Images, folder: Path) -> None:
-    """Compares candidates spread over the grid, R = 0 among them, with PyTorch on real images."""
+def _compare_some(plan: Plan, grid: Sequence[Candidate], images: Images, folder: Path, make: Make) -> None:
+    """Compares candidates spread over the grid, its ends among them, with PyTorch on real images."""
     batch = normalised(images.pixels(COMPARED_IMAGES), images.preprocessing)
     chosen = sorted({round(i) for i in np.linspace(0, len(grid) - 1, COMPARED_CANDIDATES)})
     for candidate in (grid[i] for i in chosen):
-        logits, margins = logits_and_margins(reduced(plan, candidate.schedule), batch, plan.batch_size)
+        logits, margins = logits_and_margins(make(plan, candidate.schedule), batch, plan.batch_size)
         compare(folder / f"{candidate.id}.onnx", batch, logits, margins, plan.batch_size, plan.written)

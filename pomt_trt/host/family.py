@@ -9,6 +9,8 @@ tokens that a block removes, or what its method counts besides. Which, is found 
 count explains is an error.
 """
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +20,7 @@ from onnx import TensorProto, numpy_helper
 
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.records import Schedule
-from pomt_trt.core.store import write_bytes
+from pomt_trt.core.store import replacing, write_bytes
 from pomt_trt.host.trace import Trace
 
 ALIGNMENT_BYTES = 64  # a cache line, so that a mapped tensor can be read in place
@@ -48,7 +50,7 @@ def counts(schedule: Schedule) -> tuple[int, ...]:
     return tokens + tuple(before - after for before, after in zip(tokens, tokens[1:]))
 
 
-def template(traces: list[Trace], probes: list[tuple[int, ...]], located: list[TensorProto], own: set[str]) -> Template:
+def template(traces: list[Trace], probes: list[tuple[int, ...]], located: Sequence[TensorProto], own: set[str]) -> Template:
     """The template of a family, from the traces of its probes.
 
     Args:
@@ -99,6 +101,19 @@ def write_weights(path: Path, weights: dict[str, np.ndarray]) -> list[TensorProt
         data.extend(raw)
     write_bytes(str(path), bytes(data))
     return located
+
+
+def unlink_others(path: Path) -> None:
+    """Makes a file that has other names too (engines link to weights.bin) one of its own: onnx's checker refuses it."""
+    if path.stat().st_nlink > 1:
+        with replacing(str(path)) as copy:
+            shutil.copyfile(path, copy)
+
+
+def located_in(graph: Path) -> list[TensorProto]:
+    """The weights as external tensors, as a graph that is there points to them."""
+    model = onnx.load(str(graph), load_external_data=False)
+    return [tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
 
 
 def _external(name: str, value: np.ndarray, offset: int, length: int) -> TensorProto:

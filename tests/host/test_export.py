@@ -286,7 +286,7 @@ def test_nothing_unfinished_is_left_where_the_disk_is_full(tmp_path, monkeypatch
         ("pomt", 2, [0, 1, 15], r"--tokens goes down to 2 of 17: pomt cannot .* Let it end higher"),
         ("pomt", 4, [0, 1], r"layer 4 is out of range: the model has 4 blocks. Choose --layer 0 to 3"),
         ("nosuch", None, [0], "there is no method 'nosuch'"),
-        ("topk", 1, [0, 4], "the layer asked for is 1. Give the layer where the schedule acts, and none to"),
+        ("topk", 1, [0, 4], "the layer asked for topk is 1. Give none to"),
         ("none", None, [0, 1], "none cannot remove 1 of 17 tokens"),
     ],
 )

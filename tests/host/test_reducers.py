@@ -117,10 +117,16 @@ def test_a_schedule_that_the_method_cannot_follow_is_refused_at_once():
         reducers.schedule_for("pomt", 197, 12, 1, 56, layer=12)
 
 
-@pytest.mark.parametrize("method, layer", [("pomt", 4), ("random", 4), ("random", None)])
-def test_a_schedule_that_acts_elsewhere_is_refused(method, layer):
-    with pytest.raises(UsageError, match=r"removes tokens in blocks \[3\], but the layer asked for is"):
-        reducers.plan(method, schedules.single_layer(197, 12, 1, 3, 56), layer)
+@pytest.mark.parametrize("method, layer", [("pomt", 4), ("pomt", None), ("random", 4), ("topk", None)])
+def test_a_schedule_says_itself_in_which_blocks_it_acts(method, layer):
+    steps = reducers.plan(method, schedules.per_block(197, 1, [0, 0, 0, 56, 0, 8, 8, 0, 0, 0, 0, 0]), layer)
+    assert [(s.layer, s.tokens_in, s.tokens_out) for s in steps if s] == [(3, 197, 141), (5, 141, 133), (6, 133, 125)]
+    assert {s.site for s in steps if s} == {Site.MID}
+
+
+def test_what_acts_before_the_first_block_acts_nowhere_else():
+    with pytest.raises(UsageError, match=r"removes tokens in blocks \[3\], but without a layer .* Give a layer"):
+        reducers.plan("random", schedules.single_layer(197, 12, 1, 3, 56))
 
 
 def test_topk_takes_no_layer():

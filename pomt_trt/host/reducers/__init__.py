@@ -78,7 +78,7 @@ def schedule_for(
 def plan(method: str, schedule: Schedule, layer: int | None = None) -> list[Step | None]:
     """One step a block, None where the block stays as it is.
 
-    Raises: UsageError if the method cannot follow the schedule, or the schedule acts elsewhere than at `layer`.
+    Raises: UsageError if the method cannot follow the schedule.
     """
     return find(method).steps(schedule, layer)
 

@@ -197,15 +197,19 @@ class Reducer(nn.Module):
     def steps(cls, schedule: Schedule, layer: int | None) -> list[Step | None]:
         """One step a block, None where the block stays as it is.
 
-        Raises: UsageError if the method cannot follow the schedule, or the schedule acts elsewhere than at `layer`.
+        A schedule says itself in which blocks it acts, one or many; `layer` only tells random whether that is in them.
+        Raises: UsageError if the method cannot follow the schedule.
         """
         counts, site = schedule.tokens, cls.site(layer)
         acting = [block for block in range(schedule.depth) if counts[block] != counts[block + 1]]
-        place = 0 if site is Site.INPUT else layer
-        if place is not None and acting not in ([], [place]):
+        if cls.every_block and layer is not None:
             raise UsageError(
-                f"the schedule of {cls.method} removes tokens in blocks {acting}, but the layer asked for is {layer}. "
-                "Give the layer where the schedule acts, and none to a method that acts in every block."
+                f"the layer asked for {cls.method} is {layer}. Give none to a method that acts in every block."
+            )
+        if site is Site.INPUT and acting not in ([], [0]):
+            raise UsageError(
+                f"the schedule of {cls.method} removes tokens in blocks {acting}, but without a layer it acts before "
+                "block 0. Give a layer, or a schedule that acts in block 0."
             )
         return [
             cls.plan(site, block, counts[block], counts[block + 1], schedule.prefix_tokens)

@@ -12,7 +12,7 @@ MOST_ROWS = 40  # a longer table keeps the rows that matter and says how many it
 
 def selection(chosen: Selection) -> str:
     """A page for a person: what was measured, which steps there are, what won and why the others did not."""
-    parts = [_table(chosen), _steps(chosen), _verdict(chosen)]
+    parts = [_table(chosen), _schedules(chosen), _steps(chosen), _verdict(chosen)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -78,7 +78,11 @@ def _shown(chosen: Selection) -> Sequence[Row]:
         return chosen.rows
     edges = {step.edge_tokens for step in chosen.steps}
     matter = {chosen.chosen.id, chosen.unreduced.id, *chosen.pareto}
-    return [row for row in chosen.rows if row.id in matter or row.tokens_after in edges or row.status == "failed"]
+    return [
+        row
+        for row in chosen.rows
+        if row.id in matter or row.tokens_after in edges or row.status == "failed" or row.schedule is not None
+    ]
 
 
 def _cells(row: Row, chosen: Selection) -> List[str]:
@@ -88,7 +92,7 @@ def _cells(row: Row, chosen: Selection) -> List[str]:
     unstable = "" if row.verdict in (None, "stable") else " ({})".format(row.verdict)
     return [
         mark,
-        str(row.tokens_after),
+        str(row.tokens_after) + ("" if row.schedule is None else " " + row.id),
         str(row.removed),
         _number(row.latency_ms, "{:.3f}"),
         _interval(row.latency_ci_ms) + unstable,
@@ -98,6 +102,15 @@ def _cells(row: Row, chosen: Selection) -> List[str]:
         _number(row.utility, "{:.4f}"),
         row.why,
     ]
+
+
+def _schedules(chosen: Selection) -> str:
+    """Tokens by block of the searched candidates."""
+    searched = [(row.id, row.schedule) for row in chosen.rows if row.schedule is not None]
+    if not searched:
+        return ""
+    lines = ["{}  {}".format(name, " ".join(str(count) for count in tokens)) for name, tokens in searched]
+    return "\n  ".join(["Searched schedules, tokens entering each block and leaving the last:"] + lines)
 
 
 def _steps(chosen: Selection) -> str:
@@ -118,8 +131,8 @@ def _verdict(chosen: Selection) -> str:
     row, base = chosen.chosen, chosen.unreduced
     name = "R = 0, the unreduced model" if row.removed == 0 else "R = {}".format(row.removed)
     lines = [
-        "Chosen by the rule {}: {}, {} tokens after the cut ({}).".format(
-            chosen.rule_used, name, row.tokens_after, row.id
+        "Chosen by the rule {}: {}, {} tokens after the {} ({}).".format(
+            chosen.rule_used, name, row.tokens_after, "cut" if row.schedule is None else "last block", row.id
         )
     ]
     if row.latency_ms and base.latency_ms and row.removed:

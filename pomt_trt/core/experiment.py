@@ -9,7 +9,7 @@ from typing import Dict, List, Optional, Tuple
 
 from pomt_trt.core import schedule, store
 from pomt_trt.core.errors import InputError, StaleArtifact, UsageError
-from pomt_trt.core.records import AccuracyEstimate, Candidate, Experiment, Family, Request
+from pomt_trt.core.records import GRID, SEARCHED, AccuracyEstimate, Candidate, Experiment, Family, Request
 from pomt_trt.core.workfolder import WorkFolder
 
 
@@ -69,12 +69,35 @@ def families(work: WorkFolder) -> List[Family]:
 def whole_family(work: WorkFolder, form: str, counts: Tuple[int, ...]) -> Optional[Family]:
     """The graphs of one form if all candidates of these token counts are there and every file is what was written."""
     family = store.read_matching(work.family(form), Family, family_inputs(work))
-    if family is None or not set(counts) <= {candidate.schedule.tokens_after for candidate in family.candidates}:
+    if family is None or not set(counts) <= {candidate.schedule.tokens_after for candidate in of_grid(family)}:
         return None
     files = {work.graph(form, name): digest for name, digest in family.graph_sha256.items()}
     files[work.weights(form)] = family.weights_sha256
-    intact = all(os.path.isfile(path) and store.sha256_of(path) == digest for path, digest in files.items())
+    intact = all(is_file(path, digest) for path, digest in files.items())
     return family if intact and os.path.isfile(work.golden()) else None
+
+
+def is_file(path: str, sha256: str) -> bool:
+    """True where a file is there and is the one that was written."""
+    return os.path.isfile(path) and store.sha256_of(path) == sha256
+
+
+def of_grid(family: Family) -> List[Candidate]:
+    """The candidates that R tells apart, R = 0 first; the others are searched."""
+    return [candidate for candidate in family.candidates if candidate.kind == GRID]
+
+
+def with_searched(work: WorkFolder, family: Family) -> Family:
+    """A family that was made anew, and the searched candidates that the folder has of it, as far as they are whole."""
+    there = store.read_matching(work.family(family.form), Family, family_inputs(work))
+    if there is None or there.weights_sha256 != family.weights_sha256:
+        return family
+    hashes = {one: there.graph_sha256[one.id] for one in there.candidates if one.kind == SEARCHED}
+    kept = {one: digest for one, digest in hashes.items() if is_file(work.graph(family.form, one.id), digest)}
+    return family._replace(
+        candidates=family.candidates + tuple(kept),
+        graph_sha256=dict(family.graph_sha256, **{one.id: digest for one, digest in kept.items()}),
+    )
 
 
 def accuracy_inputs(family: Family, candidate_id: str) -> Dict[str, str]:
@@ -104,14 +127,15 @@ def counts(tokens: int, prefix_tokens: int, asked: Optional[str]) -> Tuple[int, 
 
 
 def grid(experiment: Experiment, family: Family, asked: Optional[str]) -> List[Candidate]:
-    """The family's candidates of the counts asked for, R = 0 first; all of them where none are asked for.
+    """The family's candidates of the counts asked for, R = 0 first; all of them where none are asked for, and then also
+    those that a search of schedules has found.
 
     Raises: UsageError for a count that was not exported.
     """
     if asked is None:
         return list(family.candidates)
     wanted = set(counts(experiment.model.tokens, experiment.model.prefix_tokens, asked))
-    missing = wanted - {candidate.schedule.tokens_after for candidate in family.candidates}
+    missing = wanted - {candidate.schedule.tokens_after for candidate in of_grid(family)}
     if missing:
         raise UsageError(
             "--tokens {} asks for {} tokens, but no such graph was exported as {}. Choose from {}, or export them "
@@ -119,9 +143,9 @@ def grid(experiment: Experiment, family: Family, asked: Optional[str]) -> List[C
                 asked, max(missing), family.form, _exported(family), asked
             )
         )
-    return [candidate for candidate in family.candidates if candidate.schedule.tokens_after in wanted]
+    return [candidate for candidate in of_grid(family) if candidate.schedule.tokens_after in wanted]
 
 
 def _exported(family: Family) -> str:
-    exported = [candidate.schedule.tokens_after for candidate in family.candidates]
+    exported = [candidate.schedule.tokens_after for candidate in of_grid(family)]
     return "{} to {}".format(max(exported), min(exported))

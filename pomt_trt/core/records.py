@@ -4,9 +4,11 @@ A record is what a stage writes and the next one reads (core/store). Units are i
 a count called tokens includes the prefix; accuracies are fractions; intervals are (low, high).
 """
 
+import hashlib
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 Interval = Tuple[float, float]
+GRID, SEARCHED, CHAIN = "grid", "searched", "chain"  # kinds of candidates
 
 
 class Preprocessing(NamedTuple):
@@ -87,11 +89,15 @@ class Candidate(NamedTuple):
     schedule: Schedule
     batch_size: int
     precision: str = "fp32"
+    kind: str = GRID  # SEARCHED: no R tells its schedule; CHAIN: made to time blocks (core/blocks), never deployed
 
     @property
     def id(self) -> str:
-        """r056 for R = 56: the name of every file about this candidate."""
-        return "r{:03d}".format(self.schedule.removed)
+        """r056 for R = 56, s3fa9c1 by the hash of a searched schedule: the name of every file about this candidate."""
+        if self.kind == GRID:
+            return "r{:03d}".format(self.schedule.removed)
+        counts = " ".join(str(count) for count in self.schedule.tokens)
+        return self.kind[0] + hashlib.sha256(counts.encode()).hexdigest()[:6]
 
 
 class Request(NamedTuple):
@@ -204,6 +210,49 @@ class LatencyProfile(NamedTuple):
     modes: Optional[Dict[str, Any]] = None  # how the engine ran: memory, waiting, CUDA graph or why none
 
 
+class BlockLatency(NamedTuple):
+    """What one block costs that removes nothing, as its share of a whole model with this count in every block."""
+
+    tokens: int
+    ms: float
+    ci_ms: Interval
+
+
+class ReductionLatency(NamedTuple):
+    """What it costs a block to remove tokens, beyond the mean of what its counts before and after cost without."""
+
+    tokens: float  # entering the blocks of its chain that remove, on average
+    ms: float
+    chain: Tuple[int, ...]  # tokens by block of the engine that it was measured in
+
+
+class BlockLatencies(NamedTuple):
+    """What the blocks of a model cost on one device: from it, the latency of any schedule is predicted (core/blocks).
+
+    Embedding and head are in it, in equal shares.
+    """
+
+    device_id: str
+    engine: str  # onnxruntime or tensorrt
+    engine_version: str
+    form: str
+    method: str
+    batch_size: int
+    depth: int
+    plain: Tuple[BlockLatency, ...]  # by descending tokens
+    reducing: Tuple[ReductionLatency, ...]  # by descending tokens
+
+
+class Sensitivity(NamedTuple):
+    """What it costs to keep fewer tokens from one block on: mean KL(unreduced || reduced) over a few images, nats."""
+
+    method: str
+    images: int
+    counts: Tuple[int, ...]  # kept, descending
+    removable: Tuple[int, ...]  # what the method can remove in one block at most, by tokens entering it, from 0 on
+    kl: Tuple[Tuple[float, ...], ...]  # a row a block, a value a count; NaN: the method cannot get there from here
+
+
 class AccuracyEstimate(NamedTuple):
     """Accuracy of one candidate, paired with the unreduced model on the same images."""
 
@@ -262,6 +311,7 @@ class Row(NamedTuple):
     status: str = "not-built"  # measured, not-built, failed, over-budget
     verdict: Optional[str] = None  # of its latency profile
     why: str = ""  # why it was chosen, or why not
+    schedule: Optional[Tuple[int, ...]] = None  # of a searched candidate: tokens entering each block, leaving the last
 
 
 class Eager(NamedTuple):

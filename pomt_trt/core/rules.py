@@ -32,6 +32,7 @@ class Entry(NamedTuple):
     drop_ci: Interval  # paired
     utility: float
     utility_ci: Interval
+    searched: bool = False  # a schedule over many blocks, on counts at which single blocks are cheap
 
 
 class Problem(NamedTuple):
@@ -43,6 +44,10 @@ class Problem(NamedTuple):
     max_accuracy_drop: Optional[float]
     max_latency_ms: Optional[float]
     min_gain: float = MIN_GAIN
+
+    def on_edge(self, entry: Entry) -> bool:
+        """Whether it stands on a step: a searched one does wherever there are steps, since it is made so."""
+        return bool(self.edges) if entry.searched else entry.tokens in self.edges
 
     def gain_ms(self, entry: Entry) -> float:
         """L0 - L."""
@@ -113,7 +118,7 @@ def _step(allowed: Sequence[Entry], problem: Problem) -> Choice:
     constraints must not decide, since whether they are found is a matter of how far one looked.
     """
     least_ms = problem.min_gain * problem.unreduced.latency_ms
-    edges = [e for e in allowed if e.tokens in problem.edges and e.removed and problem.gain_ms(e) >= least_ms]
+    edges = [e for e in allowed if problem.on_edge(e) and e.removed and problem.gain_ms(e) >= least_ms]
     if not edges:
         text = "edge of a significant step is both within the constraints and {:.0f} % faster"
         found = text.format(100 * problem.min_gain) if problem.edges else "step is significant"
@@ -139,7 +144,7 @@ def _step(allowed: Sequence[Entry], problem: Problem) -> Choice:
 def _not_eligible(entry: Entry, problem: Problem) -> str:
     if entry.removed == 0:
         return "an edge beats the unreduced model"
-    if entry.tokens not in problem.edges:
+    if not problem.on_edge(entry):
         return "not the edge of a significant step"
     return "edge of a step, but not {:.0f} % faster than R = 0".format(100 * problem.min_gain)
 

@@ -155,6 +155,7 @@ def _entry(row: Row, anchor: Anchor, alpha: float) -> Optional[Entry]:
         drop_ci=drop_ci,
         utility=value,
         utility_ci=(worst, best),
+        searched=row.schedule is not None,
     )
 
 

@@ -29,6 +29,10 @@ class WorkFolder:
         """The record of one form's graphs."""
         return self._at("onnx", form, "family.json")
 
+    def chains(self, form: str) -> str:
+        """The record of the graphs that block latencies are measured with."""
+        return self._at("onnx", form, "chains.json")
+
     def graph(self, form: str, candidate_id: str) -> str:
         """One candidate's graph."""
         return self._at("onnx", form, candidate_id + ".onnx")
@@ -48,6 +52,10 @@ class WorkFolder:
     def accuracy_arrays(self, candidate_id: str) -> str:
         """One candidate's logits and score margins on the golden inputs."""
         return self._at("accuracy", candidate_id + ".npz")
+
+    def sensitivity(self) -> str:
+        """What it costs in accuracy to cut tokens at each block."""
+        return self._at("accuracy", "sensitivity.json")
 
     def engines(self, device_id: str) -> str:
         """The folder of one device's engines and their records."""
@@ -76,6 +84,10 @@ class WorkFolder:
     def eager(self, device_id: str) -> str:
         """Some candidates in PyTorch eager, timed beside this device's engines."""
         return self._at("eager-{}.json".format(device_id))
+
+    def blocks(self, device_id: str) -> str:
+        """What single blocks cost on one device."""
+        return self._at("latency", device_id, "blocks.json")
 
     def selection(self, device_id: str) -> str:
         """The choice for one device."""

@@ -104,3 +104,13 @@ def test_an_evaluation_stands_beside_what_the_host_expected():
     assert "16 images, top-1" in text and "engine r004  75.00%" in text and "engine r000  100.00%" in text
     assert "+25.00 points" in text and "the host estimated 95.00%: NOT as expected" in text
     assert "the host" not in describe.evaluation(engine, unreduced, CHOSEN, None)
+
+
+def test_a_searched_schedule_is_named_in_the_table_and_shown_block_by_block():
+    row = CHOSEN._replace(id="s3fa9c1", schedule=(17, 15, 15, 13), why="won")
+    text = describe.selection(selected(rows=(UNREDUCED, CHOSEN._replace(why="lost"), row), chosen=row))
+    assert line_of(text, "won").split()[:3] == ["->", "13", "s3fa9c1"]
+    assert "Searched schedules, tokens entering each block and leaving the last:" in text
+    assert "  s3fa9c1  17 15 15 13" in text.splitlines()
+    assert "13 tokens after the last block (s3fa9c1)" in text
+    assert "Searched" not in describe.selection(selected())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pomt_trt.core import experiment as known
 from pomt_trt.core import schedule, store
 from pomt_trt.core.errors import CorruptArtifact, InputError, StaleArtifact, UsageError
-from pomt_trt.core.records import AccuracyEstimate, Candidate, Experiment, Family, Request
+from pomt_trt.core.records import SEARCHED, AccuracyEstimate, Candidate, Experiment, Family, Request
 from pomt_trt.core.workfolder import WorkFolder
 from tests import fakes
 
@@ -154,3 +154,34 @@ def test_a_range_chooses_among_the_familys_candidates_with_r0_first(work):
 def test_a_count_that_was_not_exported_is_refused_with_what_was(work):
     with pytest.raises(UsageError, match="asks for 12 tokens.* exported as op13-fp32.*17 to 13, or export them first"):
         known.grid(EXPERIMENT, known.family_of(work, FORM), "13:11:1")
+
+
+def add_searched(work, tokens=(17, 15, 11)):
+    """Puts a searched candidate with a made-up graph into the family; returns it."""
+    family = known.family_of(work, FORM)
+    one = Candidate("topk", schedule.Schedule(tokens, 1), 1, kind=SEARCHED)
+    hashes = dict(family.graph_sha256, **{one.id: written(work.graph(FORM, one.id), b"searched")})
+    family = family._replace(candidates=family.candidates + (one,), graph_sha256=hashes)
+    store.write_record(work.family(FORM), family, known.family_inputs(work))
+    return one
+
+
+def test_a_searched_candidate_is_named_by_its_schedule_and_is_no_count_of_the_grid(work):
+    one, family = add_searched(work), known.family_of(work, FORM)
+    assert one.id == Candidate("pomt", one.schedule, 4, kind=SEARCHED).id and one.id[0] == "s" and len(one.id) == 7
+    assert one.id != Candidate("topk", schedule.Schedule((17, 15, 10), 1), 1, kind=SEARCHED).id
+    assert [c.id for c in known.grid(EXPERIMENT, family, None)] == ["r000", "r004", one.id]
+    assert [c.id for c in known.grid(EXPERIMENT, family, "13:13:1")] == ["r000", "r004"]
+    assert known.whole_family(work, FORM, (17, 11)) is None and known.whole_family(work, FORM, (17, 13)) == family
+    with pytest.raises(UsageError, match="asks for 11 tokens, but no such graph"):
+        known.grid(EXPERIMENT, family, "11:11:1")
+
+
+def test_a_family_made_anew_keeps_the_searched_candidates_that_are_whole(work):
+    kept, damaged = add_searched(work), add_searched(work, (17, 14, 9))
+    written(work.graph(FORM, damaged.id), b"something else")
+    whole = known.family_of(work, FORM)
+    anew = whole._replace(candidates=whole.candidates[:2], graph_sha256={})
+    found = known.with_searched(work, anew)
+    assert found.candidates == whole.candidates[:2] + (kept,) and set(found.graph_sha256) == {kept.id}
+    assert known.with_searched(work, anew._replace(weights_sha256="others")).candidates == anew.candidates

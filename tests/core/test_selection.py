@@ -12,9 +12,8 @@ from pomt_trt.core.selection import select, utility
 
 def row(removed, latency_ms, accuracy, **others):
     """A measured candidate of a 197-token model."""
-    return Row(
-        "r{:03d}".format(removed), 197, 197 - removed, removed, latency_ms, accuracy=accuracy, **others
-    )._replace(status=others.get("status", "measured"))
+    known = Row("r{:03d}".format(removed), 197, 197 - removed, removed, latency_ms, accuracy=accuracy)
+    return known._replace(**dict({"status": "measured"}, **others))
 
 
 def step(removed):
@@ -200,3 +199,33 @@ def test_a_latency_that_is_not_stable_comes_with_what_mends_it(verdict, remedy):
 
 def test_a_stable_latency_is_not_remarked_on():
     assert not [note for note in choose([one._replace(verdict="stable") for one in ROWS]).notes if "profile" in note]
+
+
+def searched(removed, latency_ms, accuracy):
+    tokens = (197, 197 - removed // 2, 197 - removed)
+    return row(removed, latency_ms, accuracy, id="s{:06d}".format(removed), schedule=tokens)
+
+
+def test_a_searched_schedule_competes_under_every_rule():
+    rows = ROWS + [searched(60, 5.0, 0.795)]
+    assert chosen(rows, "fastest-within") == chosen(rows, "utility") == "s000060"
+    assert chosen(rows, "best-within", max_latency_ms=6.0) == "s000060"
+    assert chosen(rows, "step", steps=[step(40)]) == "s000060"  # .005 / 5 against .005 / 3
+    assert [r.schedule for r in choose(rows, "step", steps=[step(40)]).rows if r.schedule] == [(197, 167, 137)]
+
+
+def test_without_steps_a_searched_schedule_stands_on_none():
+    selection = choose(ROWS + [searched(60, 5.0, 0.795)])
+    assert (selection.rule_used, selection.chosen.id) == ("fastest-within", "s000060")
+
+
+def test_a_searched_schedule_with_the_count_of_an_edge_leaves_the_edge_where_it_is():
+    rows = ROWS + [searched(40, 9.9, 0.799)]
+    selection = choose(rows, steps=[step(40)])
+    assert selection.chosen.id == "r040"
+    assert "not 5 % faster" in next(r for r in selection.rows if r.schedule).why
+
+
+@given(st.permutations(ROWS + [searched(40, 6.0, 0.795), searched(60, 5.0, 0.793)]), st.sampled_from(RULES))
+def test_searched_schedules_leave_the_order_of_rows_without_meaning(rows, rule):
+    assert choose(rows, rule, steps=[step(40)]) == choose(sorted(rows), rule, steps=[step(40)])

@@ -1,0 +1,145 @@
+"""Block latencies: which counts to time blocks at, and what any schedule then costs.
+
+Makes schedules of chains, whose engines a device times, from counts; predictions from the BlockLatencies that come of
+them. Any machine. Leaves out how chains are timed, and which schedule is worth it (core/frontier).
+
+A plain chain is the model with the same count in every block. A block's latency at that count is the chain's divided by
+the number of blocks: weights stream through the caches as they do in the model, and embedding, head, copies and the
+call itself are in it. A schedule takes one block from each of so many chains, so it contains each of these once.
+A walk is a chain by the method that goes from one timed count to the next lower one in block after block. What it takes
+beyond its plain blocks, divided by the number of cuts, is what a cut costs at its mean count; between and beyond the
+means of the walks, that cost lies on a line.
+"""
+
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from pomt_trt.core.records import (
+    CHAIN,
+    BlockLatencies,
+    BlockLatency,
+    Candidate,
+    Interval,
+    ReductionLatency,
+    Schedule,
+)
+from pomt_trt.core.steps import find_steps
+
+FIRST_COUNTS = 24  # timed in any case, apart from the model's own
+MOST_COUNTS = 48  # timed at most; the rest goes into finding where steps lie
+WALKS = 3
+PLAIN = "none"  # the method of chains in which no block removes anything
+WORTH = 0.002  # a count that is not cheaper than a higher one by this share is not worth its tokens
+
+
+def first_counts(tokens: int, lowest: int) -> Tuple[int, ...]:
+    """Counts to begin with, descending: the model's own, multiples of a power of two, and `lowest`.
+
+    Kernels work in tiles of powers of two, so this is where single cheap counts and most edges lie.
+    """
+    stride = 1
+    while (tokens - lowest) / stride > FIRST_COUNTS:
+        stride *= 2
+    multiples = range(tokens - tokens % stride, lowest, -stride)
+    return tuple(sorted({tokens, *multiples, lowest}, reverse=True))
+
+
+def next_count(plain: Sequence[BlockLatency]) -> Optional[int]:
+    """The count that would narrow the widest gap with a step in it; None where every edge is known, or enough is timed.
+
+    Edges are what a schedule should stand on: the count above costs a step more, the one below saves next to nothing.
+    """
+    if len(plain) >= MOST_COUNTS:
+        return None
+    steps = find_steps([p.tokens for p in plain], [p.ms for p in plain], [p.ci_ms for p in plain])
+    gaps = [(step.from_tokens - step.edge_tokens, step.edge_tokens) for step in steps if not step.valley]
+    width, edge = max(gaps, default=(0, 0))
+    return edge + width // 2 if width > 1 else None
+
+
+def chain(schedule: Schedule, unreduced: Candidate) -> Candidate:
+    """The candidate that is timed for a schedule, of the method, batch and precision of R = 0."""
+    method = unreduced.method if schedule.removed else PLAIN
+    return Candidate(method, schedule, unreduced.batch_size, unreduced.precision, CHAIN)
+
+
+def plain_chain(tokens: int, depth: int, prefix_tokens: int) -> Schedule:
+    """The same count in every block."""
+    return Schedule((tokens,) * (depth + 1), prefix_tokens)
+
+
+def walks(counts: Sequence[int], depth: int, prefix_tokens: int) -> Tuple[Schedule, ...]:
+    """Chains that go down the timed counts, one a cut, from the top, the middle and to the bottom; cuts evenly spread.
+
+    Each takes up to half of the counts, so that several fit in.
+    """
+    cuts = min(depth, max(1, len(counts) // 2))
+    last = len(counts) - 1 - cuts
+    starts = sorted({round(last * number / (WALKS - 1)) for number in range(WALKS)})
+    return tuple(_walk(counts[start : start + cuts + 1], depth, prefix_tokens) for start in starts)
+
+
+def _walk(counts: Sequence[int], depth: int, prefix_tokens: int) -> Schedule:
+    cuts = len(counts) - 1
+    return Schedule(tuple(counts[block * cuts // depth] for block in range(depth + 1)), prefix_tokens)
+
+
+def plain_latency(tokens: int, depth: int, chain_ms: float, chain_ci_ms: Interval) -> BlockLatency:
+    """A block's share of a plain chain."""
+    return BlockLatency(tokens, chain_ms / depth, (chain_ci_ms[0] / depth, chain_ci_ms[1] / depth))
+
+
+def reduction_latency(walk: Schedule, walk_ms: float, plain: Sequence[BlockLatency]) -> ReductionLatency:
+    """What one cut of a walk costs, from what the walk takes."""
+    cut_at = [before for before, after in zip(walk.tokens, walk.tokens[1:]) if after < before]
+    beyond = walk_ms - float(_uncut_ms(walk.tokens, plain))
+    return ReductionLatency(sum(cut_at) / len(cut_at), beyond / len(cut_at), walk.tokens)
+
+
+def predicted_ms(schedule: Schedule, table: BlockLatencies) -> float:
+    """What the whole model takes by this schedule; a count that was not timed lies between those that were."""
+    before, after = np.array(schedule.tokens[:-1]), np.array(schedule.tokens[1:])
+    cuts = before[after < before]
+    return float(_uncut_ms(schedule.tokens, table.plain) + _cut_ms(cuts, table.reducing).sum())
+
+
+def block_ms(counts: Sequence[int], table: BlockLatencies) -> np.ndarray:
+    """ms (counts, counts) of a block that the row's count enters and the column's leaves; only the upper triangle
+    means something for descending counts."""
+    plain, cut = _plain_ms(counts, table.plain), _cut_ms(np.array(counts), table.reducing)
+    both: np.ndarray = (plain[:, None] + plain[None, :]) / 2 + cut[:, None]
+    np.fill_diagonal(both, plain)
+    return both
+
+
+def worthwhile(table: BlockLatencies) -> Tuple[int, ...]:
+    """The timed counts that a schedule may stand on, descending: each cheaper than all higher ones."""
+    kept: List[BlockLatency] = []
+    for one in table.plain:
+        if not kept or one.ms < (1 - WORTH) * kept[-1].ms:
+            kept.append(one)
+    return tuple(one.tokens for one in kept)
+
+
+def _uncut_ms(tokens: Sequence[int], plain: Sequence[BlockLatency]) -> float:
+    """All blocks, each at the mean of what its counts before and after cost: attention sees one, the MLP the other."""
+    each = _plain_ms(tokens, plain)
+    return float((each[:-1] + each[1:]).sum() / 2)
+
+
+def _plain_ms(counts: Sequence[int], plain: Sequence[BlockLatency]) -> np.ndarray:
+    ascending = plain[::-1]
+    return np.interp(counts, [p.tokens for p in ascending], [p.ms for p in ascending])
+
+
+def _cut_ms(counts: np.ndarray, reducing: Sequence[ReductionLatency]) -> np.ndarray:
+    """Along the lines through neighbouring means, the outer ones prolonged; a cut never gains time by itself."""
+    known = np.array([(r.tokens, r.ms) for r in reducing[::-1]])  # ascending
+    if len(known) == 1:
+        return np.full(np.shape(counts), max(0.0, known[0, 1]))
+    right = np.clip(np.searchsorted(known[:, 0], counts), 1, len(known) - 1)
+    low, high = known[right - 1], known[right]
+    share = (counts - low[..., 0]) / (high[..., 0] - low[..., 0])
+    found: np.ndarray = np.maximum(0.0, low[..., 1] + share * (high[..., 1] - low[..., 1]))
+    return found

@@ -20,6 +20,7 @@ from pomt_trt.core.workfolder import WorkFolder
 EXAMPLES = """examples:
   pomt-trt compile digits --work work/digits                     the bundled model, every candidate
   pomt-trt compile deit_small_patch16_224 --pretrained --data val/ --work work/deit
+  pomt-trt compile digits --schedule search --work work/many     tokens may go in many blocks
   pomt-trt compile vit_small_patch14_dinov2 --checkpoint dinov2_vits14.pth --head linear.pth --img-size 224 \\
       --data val/ --work work/dino --max-accuracy-drop 0.5
   python -m pomt_trt.infer work/digits/bundle-*/ picture.png     classify with the result
@@ -262,13 +263,7 @@ _COMMANDS = [
         "compile",
         _compile,
         "model -> graphs, accuracies, engines, latencies, choice and bundle, on one machine",
-        [
-            flags.model,
-            flags.work,
-            flags.method,
-            *_COMPILED,
-            flags.as_json,
-        ],
+        [flags.model, flags.work, flags.method, *_COMPILED, flags.schedule, flags.as_json],
     ),
     Command(
         "compare",

@@ -32,11 +32,25 @@ def select(
     Args:
         notes: on how it was measured; they stand in the selection.
     """
+    chosen = choose(stage, device, settings, choice)
+    told = [*_pace_notes(stage, chosen, device, settings), *_removed_notes(stage, chosen, settings)]
+    told += _fusion_notes(stage, chosen, device, settings)
+    chosen = chosen._replace(notes=chosen.notes + tuple(told) + tuple(notes))
+    if not _is_written(stage.work.selection(device.id), chosen):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(stage.work.figure(device.id))  # of another choice; first, so that none is left if we are killed
+        store.write_record(stage.work.selection(device.id), chosen)
+    return chosen
+
+
+def choose(stage: Stage, device: DeviceSpec, settings: Settings, choice: Choice) -> Selection:
+    """The winner among what is known. Steps are those of the grid's curve; searched candidates are no points of it."""
     found = rows(stage, device, settings)
     _check_timed_so(stage, found[0], device, settings)
-    points = {row.tokens_after: point(stage, row, device, settings) for row in found if row.status == "measured"}
+    curve = [row for row in found if row.status == "measured" and row.schedule is None]
+    points = {row.tokens_after: point(stage, row, device, settings) for row in curve}
     steps = significant_steps(points, found[0].tokens_after)
-    chosen = selection.select(
+    return selection.select(
         found,
         rule=choice.rule,
         alpha=choice.alpha,
@@ -48,14 +62,6 @@ def select(
         accuracy_kind=stage.experiment.accuracy_kind,
         accuracy_source="host-fp32",
     )
-    told = [*_pace_notes(stage, chosen, device, settings), *_removed_notes(stage, chosen, settings)]
-    told += _fusion_notes(stage, chosen, device, settings)
-    chosen = chosen._replace(notes=chosen.notes + tuple(told) + tuple(notes))
-    if not _is_written(stage.work.selection(device.id), chosen):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(stage.work.figure(device.id))  # of another choice; first, so that none is left if we are killed
-        store.write_record(stage.work.selection(device.id), chosen)
-    return chosen
 
 
 def _fusion_notes(stage: Stage, chosen: Selection, device: DeviceSpec, settings: Settings) -> List[str]:
@@ -195,10 +201,10 @@ def _engine(stage: Stage, candidate: Candidate, device: DeviceSpec, settings: Se
 
 
 def remove_losers(work: WorkFolder, chosen: Selection) -> None:
-    """Deletes the engine files that no rule would name: all but R = 0, step edges, the Pareto set and the winner."""
+    """Deletes the engine files that no rule would name: all but R = 0, edges, searched ones, Pareto set and winner."""
     edges = {step.edge_tokens for step in chosen.steps}
     kept = {chosen.unreduced.id, chosen.chosen.id, *chosen.pareto}
-    kept.update(row.id for row in chosen.rows if row.tokens_after in edges)
+    kept.update(row.id for row in chosen.rows if row.tokens_after in edges or row.schedule is not None)
     for row in chosen.rows:
         path = os.path.join(work.engines(chosen.device_id), row.id + ".engine")
         if row.id not in kept and os.path.exists(path):
@@ -228,7 +234,7 @@ def record_curve(stage: Stage, chosen: Selection) -> str:
     """
     work, points, paces = stage.work, [], set()
     for row in chosen.rows:
-        if row.status == "measured":
+        if row.status == "measured" and row.schedule is None:
             found: LatencyProfile = store.read_record(work.latency(chosen.device_id, row.id), LatencyProfile).record
             samples = [round(s * found.tie, 6) for s in stats.undrifted(found.rounds_ms, found.drift)]
             points.append({"tokens": row.tokens_after, "latency_ms": samples, "accuracy": row.accuracy})

@@ -13,6 +13,7 @@ ENGINES = ["auto", "onnxruntime", "tensorrt"]
 PLUGIN = ["auto", "on", "off"]
 WAITINGS = ["default", "passive"]
 SEARCHES = ["adaptive", "exhaustive"]
+SCHEDULES = ["even", "search"]
 
 
 def model(command: argparse.ArgumentParser) -> None:
@@ -141,6 +142,19 @@ def search(command: argparse.ArgumentParser) -> None:
     group.add_argument("--search", default="exhaustive", choices=SEARCHES, help="all, or few (default: exhaustive)")
     max_builds(group)
     group.add_argument("--max-time", type=float, metavar="MIN", help="minutes of searching at most (default: any)")
+
+
+def schedule(command: argparse.ArgumentParser) -> None:
+    """Whether tokens may go in many blocks."""
+    group = command.add_argument_group(
+        "schedule",
+        "even: the method's own, in one block (pomt) or evenly over all. search: besides, schedules over many blocks. "
+        "Chains of blocks are timed once on this device (some 30 engines), the loss of cuts is measured block by "
+        "block, and the best schedules that both promise are built, timed and judged with the others. Needs "
+        "workstation and device in one; what it finds can be profiled and selected on other devices like any "
+        "candidate.",
+    )
+    group.add_argument("--schedule", default="even", choices=SCHEDULES, help="where tokens go (default: even)")
 
 
 def max_builds(command: argparse._ActionsContainer) -> None:

@@ -12,7 +12,7 @@ from pomt_trt import stages
 from pomt_trt.core import search
 from pomt_trt.core.bounds import Goal, Point, State
 from pomt_trt.core.progress import Progress, Silent
-from pomt_trt.core.records import Candidate, DeviceSpec, Row
+from pomt_trt.core.records import GRID, Candidate, DeviceSpec, Row
 from pomt_trt.device import profiling
 from pomt_trt.device.libraries import varies
 from pomt_trt.device.process import Worker
@@ -32,16 +32,19 @@ def measure(
     budget: Budget,
     workstation: Optional[Workstation] = None,
 ) -> Tuple[str, ...]:
-    """Measures candidates until the choice is known or the budget is spent.
+    """Measures candidates until the choice is known or the budget is spent; searched ones that are there, all.
 
     Args:
         workstation: where accuracies can be asked for; None where they are all there.
     Returns: how the search ended and what it does not know, as sentences for the selection.
     """
-    loop = _Loop(stage, device, settings, choice, budget, workstation)
-    if budget.search == "exhaustive":
-        return loop.exhaustive()
-    return loop.adaptive()
+    grid = stage._replace(candidates=[candidate for candidate in stage.candidates if candidate.kind == GRID])
+    loop = _Loop(grid, device, settings, choice, budget, workstation)
+    told = loop.exhaustive() if budget.search == "exhaustive" else loop.adaptive()
+    searched = stage._replace(candidates=[candidate for candidate in stage.candidates if candidate.kind != GRID])
+    with Progress("profile", len(searched.candidates)) as progress:
+        stages.profile(searched, device, settings, progress)
+    return told
 
 
 class _Loop:

@@ -7,15 +7,17 @@ import math
 import os
 from typing import List, NamedTuple, Optional
 
-from pomt_trt.core import learned, schedule, store
+from pomt_trt.core import learned, store
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Request
 from pomt_trt.core.rules import MIN_GAIN, RULES
+from pomt_trt.core.schedule import parse_range
 from pomt_trt.core.targets import PRECISIONS, named
 from pomt_trt.device import trt_plugins
 from pomt_trt.device.profiling import Settings
 
 SEARCHES = ("adaptive", "exhaustive")
+SCHEDULES = ("even", "search")
 ENGINES = ("auto", "onnxruntime", "tensorrt")
 PLUGIN = ("auto", "on", "off")
 
@@ -56,6 +58,7 @@ class Options(NamedTuple):
     choice: Choice
     budget: Budget
     keep_engines: bool
+    schedule: str = "even"  # or search: over many layers, besides
 
 
 def make(
@@ -93,6 +96,7 @@ def make(
     max_builds: Optional[int] = None,
     max_time: Optional[float] = None,
     keep_engines: bool = False,
+    schedule: str = "even",
 ) -> Options:
     """Checked Options from the flags of `pomt-trt compile`.
 
@@ -108,7 +112,9 @@ def make(
         plugin_library: libpomt_plugins.so; None: the one in plugins/build, if it is there.
         pace: frames per second at which runs begin, as a camera makes them, idle in between; None: back to back.
         search: exhaustive (all engines, which is quick where they build in a moment) or adaptive (few).
-        max_builds: engines at most.
+        schedule: even (the method's own: in one block, or evenly over all) or search (also schedules over many blocks,
+            from this device's block latencies; on one machine that is workstation and device).
+        max_builds: engines of the method's own schedules at most.
         max_time: minutes of searching at most.
     Raises: UsageError or InputError for what cannot be, before any work is done.
     """
@@ -121,8 +127,9 @@ def make(
     )
     named(target).check(precision or "fp32")
     _check(engine in ENGINES, "engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(ENGINES)))
+    _check(schedule in SCHEDULES, "--schedule is '{}'; give {}.".format(schedule, " or ".join(SCHEDULES)))
     if tokens is not None:
-        schedule.parse_range(tokens)
+        parse_range(tokens)
     model = _absolute_local_dir(model)
     learned_file = learned.file_of(model, method)
     request = Request(
@@ -153,6 +160,7 @@ def make(
         choice=choice(rule, alpha, max_accuracy_drop, max_latency, min_gain),
         budget=budget(search, max_builds, max_time),
         keep_engines=keep_engines,
+        schedule=schedule,
     )
 
 

@@ -9,7 +9,7 @@ import importlib.util
 import os
 from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
-from pomt_trt import delivery, stages
+from pomt_trt import delivery, scheduling, stages
 from pomt_trt.core import experiment as known
 from pomt_trt.core import store
 from pomt_trt.core.errors import InputError, UsageError
@@ -35,6 +35,8 @@ def compile_all(options: Options, module: Any = None) -> Selection:
     work = WorkFolder(options.work)
     workstation = stages.workstation(options, module)
     with store.locked(work.root):
+        if options.schedule == "search":
+            scheduling.check(work, options.request)
         stage = stages.export(work, options, workstation)
         settings, choice = options.settings, options.choice
         device = _device(options.engine)
@@ -43,6 +45,9 @@ def compile_all(options: Options, module: Any = None) -> Selection:
         stages.forget_damaged(stage, device)
         stages.forget_unsettled(stage, device, sensors.read().clocks)
         notes = measure(stage, device, settings, choice, options.budget, workstation)
+        if options.schedule == "search":
+            searched = scheduling.search(stage, device, settings, choice, workstation)
+            stage, notes = searched.stage, notes + searched.notes
         chosen = delivery.select(stage, device, settings, choice, notes)
         delivery.make_bundle(stage, chosen, device, settings)
         if not options.keep_engines:

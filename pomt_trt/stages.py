@@ -15,6 +15,8 @@ from pomt_trt.core.bounds import Point
 from pomt_trt.core.errors import MissingDependency, PomtError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import (
+    GRID,
+    SEARCHED,
     Candidate,
     DeviceSpec,
     Engine,
@@ -128,7 +130,8 @@ def export(work: WorkFolder, options: Options, workstation: Workstation) -> Stag
     if family is None:
         family = _export(work, options, workstation)
     experiment = known.experiment_of(work)
-    return Stage(work, experiment, family, known.grid(experiment, family, options.tokens))
+    grid = known.grid(experiment, family, options.tokens)
+    return Stage(work, experiment, family, [candidate for candidate in grid if candidate.kind == GRID])
 
 
 def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Family:
@@ -139,7 +142,7 @@ def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Fam
     plan, spec, images = workstation.load()
     asked = known.counts(spec.tokens, spec.prefix_tokens, options.tokens)
     form = named(options.target).form(options.precision, options.plugin)
-    counts = sorted({*asked, *_counts_there(work, form)}, reverse=True)
+    counts = sorted({*asked, *known.counts_there(work, form)}, reverse=True)  # what was made of those stays
     removed = [spec.tokens - count for count in counts]
     candidates = exporting.candidates(plan, spec.tokens, spec.depth, spec.prefix_tokens, removed)
     with Progress("export", len(candidates)) as progress:
@@ -149,16 +152,9 @@ def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Fam
     # Only now is the folder about something: what cannot be exported must not stand in the way of the next attempt.
     kind = accuracy.kind_of(images, spec.random_weights)
     store.write_record(work.experiment(), Experiment(options.request, spec, images.kind, kind, len(images)))
+    family = known.with_searched(work, family)
     store.write_record(work.family(family.form), family, known.family_inputs(work))
     return family
-
-
-def _counts_there(work: WorkFolder, form: str) -> List[int]:
-    """Token counts of an earlier, smaller grid: they stay in the family, with all that was made of them."""
-    if not os.path.isfile(work.experiment()):
-        return []
-    there = store.read_matching(work.family(form), Family, known.family_inputs(work))
-    return [candidate.schedule.tokens_after for candidate in there.candidates] if there else []
 
 
 def estimate(stage: Stage, workstation: Workstation, progress: Progress) -> None:
@@ -265,6 +261,8 @@ def _row(stage: Stage, candidate: Candidate, device: DeviceSpec, settings: Setti
     """Everything that is known of one candidate."""
     work, family, tokens = stage.work, stage.family, candidate.schedule
     row = Row(candidate.id, tokens.tokens_before, tokens.tokens_after, tokens.removed)
+    if candidate.kind == SEARCHED:
+        row = row._replace(schedule=tokens.tokens)
     accuracy = known.accuracy_of(work, family, candidate.id)
     if accuracy is not None:
         row = row._replace(

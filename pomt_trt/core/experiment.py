@@ -87,6 +87,14 @@ def of_grid(family: Family) -> List[Candidate]:
     return [candidate for candidate in family.candidates if candidate.kind == GRID]
 
 
+def counts_there(work: WorkFolder, form: str) -> List[int]:
+    """Token counts of a grid that the folder holds, which may be another than is asked for now."""
+    if not os.path.isfile(work.experiment()):
+        return []
+    there = store.read_matching(work.family(form), Family, family_inputs(work))
+    return [candidate.schedule.tokens_after for candidate in of_grid(there)] if there else []
+
+
 def with_searched(work: WorkFolder, family: Family) -> Family:
     """A family that was made anew, and the searched candidates that the folder has of it, as far as they are whole."""
     there = store.read_matching(work.family(family.form), Family, family_inputs(work))

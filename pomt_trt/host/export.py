@@ -21,6 +21,7 @@ from pomt_trt.core.records import Candidate, Family, Schedule
 from pomt_trt.core.targets import Target
 from pomt_trt.host import bf16, family, graph_checks, models, plugin_graphs, precision, reducers, surgery
 from pomt_trt.host.data import Images, normalised
+from pomt_trt.host.probes import telling
 from pomt_trt.host.trace import Trace, trace
 
 GOLDEN_IMAGES = 64
@@ -107,32 +108,6 @@ def export(
         precision=plan.precision,
         fp32_nodes=written.fp32_nodes,
         model_sha256=models.fingerprint(plan.module),
-    )
-
-
-def extend(
-    plan: Plan,
-    there: Family,
-    more: Sequence[Candidate],
-    images: Images,
-    work: Path,
-    progress: Callable[[str], None] = lambda id: None,
-    make: Make | None = None,
-) -> Family:
-    """The family with the graphs of more candidates, written beside those that are there; weights.bin stays.
-
-    Args:
-        make: see `write`.
-    Raises: as `export`.
-    """
-    folder = work / "onnx" / there.form
-    family.unlink_others(folder / family.WEIGHTS_FILE)
-    located = family.located_in(folder / f"{there.candidates[0].id}.onnx")
-    written = write(plan, more, images, folder, progress, located, make)
-    return there._replace(
-        candidates=there.candidates + tuple(more),
-        graph_sha256={**there.graph_sha256, **written.graph_sha256},
-        fp32_nodes=tuple(dict.fromkeys(there.fp32_nodes + written.fp32_nodes)),
     )
 
 
@@ -273,26 +248,8 @@ def _probes(plan: Plan, group: Sequence[Candidate]) -> list[Schedule]:
     own = [candidate.schedule for candidate in group]
     if len(own) <= PROBES:
         return own
-    counts = np.array([_counts(plan, schedule) for schedule in own])  # (candidates, counts)
-    chosen = [0, len(own) // 2, len(own) - 1]
-    while _told_apart(counts[chosen]) < _told_apart(counts):
-        chosen.append(max(range(len(own)), key=lambda more: _told_apart(counts[[*chosen, more]])))
-    return [own[position] for position in sorted(chosen)]
-
-
-def _told_apart(counts: np.ndarray) -> int:
-    """How many of the counts move between schedules, plus how many ways of moving there are.
-
-    Args:
-        counts: (schedules, counts). Two move alike if one is offset + slope x the other.
-    """
-    moves = (counts[1:] - counts[0]).T  # (counts, schedules - 1)
-    moving = moves[moves.any(axis=1)]
-    if not len(moving):
-        return 0
-    lowest = moving // np.gcd.reduce(moving, axis=1, keepdims=True)
-    leading = lowest[np.arange(len(lowest)), (lowest != 0).argmax(axis=1)]
-    return len(moving) + len(np.unique(lowest * np.sign(leading)[:, None], axis=0))
+    chosen = telling(np.array([_counts(plan, schedule) for schedule in own]))
+    return [own[position] for position in chosen]
 
 
 def reduced(plan: Plan, schedule: Schedule) -> surgery.ReducedViT:

@@ -171,6 +171,7 @@ def _legend_entries(selection: Selection) -> list[tuple[bool, str, dict[str, Any
         (True, "chosen", {"marker": "o", "color": CHOSEN, "markersize": 7.5}),
         (bool(front), "Pareto set", {"marker": "o", "color": FRONT}),
         (len(known) > len(front), "other candidate", {"marker": "o", "color": OTHER}),
+        (any(row.schedule for row in known), "searched schedule", {"marker": "D", "color": OTHER}),
         (selection.chosen.removed > 0, "R = 0", {"marker": "s", "color": PLAIN}),
         (not all(map(stable, selection.rows)), "timing not stable", hollow),
         (any(row.status == "failed" for row in rows), "failed", {"marker": "x", "color": PLAIN}),

@@ -148,10 +148,10 @@ def _margin_text(axes: Any, level: float, text: str, color: str, vertical: str) 
 
 
 def _draw_candidates(axes: Any, panel: Panel, selection: Selection, low: float, high: float) -> None:
-    """Points with intervals, joined by a line; R = 0 stands apart, being another graph."""
+    """Points with intervals, those of the grid joined by a line; R = 0 stands apart, being another graph."""
     known = _known(panel, selection)
     size = next((size for most, size in ((40, 5.5), (90, 4.0), (200, 3.0)) if len(known) <= most), 2.2)
-    line = [(row.tokens_after, value) for row, value in known if row.removed and stable(row)]
+    line = [(row.tokens_after, y) for row, y in known if row.removed and row.schedule is None and stable(row)]
     axes.plot([x for x, _ in line], [y for _, y in line], color=OTHER, linewidth=0.9, zorder=2)
     for row, y in known:
         interval, x = panel.interval(row), row.tokens_after
@@ -160,7 +160,8 @@ def _draw_candidates(axes: Any, panel: Panel, selection: Selection, low: float, 
             ends = [min(max(end, low), high) for end in interval]
             axes.plot([x, x], ends, color=color, linewidth=0.9, alpha=0.6, zorder=3, solid_capstyle="butt")
         if low <= y <= high:
-            shape, grown = ("s", 1.0) if not row.removed else ("o", 1.3 if color == FRONT else 1.0)
+            shape = "s" if not row.removed else "o" if row.schedule is None else "D"
+            grown = 1.3 if color == FRONT and row.removed else 1.0
             axes.plot([x], [y], shape, markersize=grown * size, color=color, **_fill(row, color), zorder=4 + grown)
 
 
@@ -213,7 +214,7 @@ def add_removed_axis(axes: Any, selection: Selection) -> None:
 
 def label_steps(axes: Any, selection: Selection) -> None:
     """Count and drop above each edge, the chosen one and the largest drops first, as far as there is room."""
-    latency = {row.tokens_after: row.latency_ms for row in selection.rows}
+    latency = {row.tokens_after: row.latency_ms for row in selection.rows if row.schedule is None}
     placed: list[Any] = []
     for step in sorted(selection.steps, key=lambda s: (s.edge_tokens != selection.chosen.tokens_after, -s.drop_ms)):
         before = latency.get(step.from_tokens)

@@ -160,3 +160,17 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingDependency, match=r"pip install 'pomt-trt\[report\]'"):
         draw(selection(), tmp_path / "selection.png", title="t")
+
+
+def test_searched_schedules_are_diamonds_beside_the_curve():
+    tokens = (197, 180, 141)
+    searched = row(56, id="s3fa9c1", schedule=tokens, latency_ms=7.0, latency_ci_ms=(6.9, 7.1))
+    picture = figure(selection([*GRID, searched]), title="t")
+    latency = picture.axes[0]
+    marks = [line for line in latency.lines if line.get_marker() == "D"]
+    assert [(list(m.get_xdata()), list(m.get_ydata())) for m in marks] == [([141], [7.0])]
+    curve = next(line for line in latency.lines if len(line.get_xdata()) == len(GRID) - 1)
+    assert 7.0 not in list(curve.get_ydata())
+    assert "searched schedule" in [text.get_text() for text in picture.legends[0].get_texts()]
+    plain = figure(selection(), title="t")
+    assert "searched schedule" not in [text.get_text() for text in plain.legends[0].get_texts()]

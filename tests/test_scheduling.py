@@ -96,6 +96,9 @@ def test_other_commands_know_the_searched_candidates(searched, capsys):
     command, work, selection = searched
     code, out, _ = compiled.call(capsys, "select", work.root, "--threads", "1", "--rule", "utility", "--json")
     assert code == 0 and [row["id"] for row in json.loads(out)["rows"]] == [row["id"] for row in selection["rows"]]
+    code, out, err = compiled.call(capsys, "verify", work.root, "--json")
+    assert code == 0, err
+    assert selection["chosen"]["id"] in {check["candidate_id"] for check in json.loads(out)["checks"]}
     code, out, err = compiled.call(capsys, "report", work.root)
     assert code == 0, err
     with open(compiled.one(work.root, "curve-")) as file:

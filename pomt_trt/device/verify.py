@@ -184,7 +184,7 @@ def _of_work(work: WorkFolder, not_compared: Dict[str, str]) -> Tuple[List[Subje
     images = normalise(gate.golden(work.golden()).pixels, look)
     families = [experiment.family_of(work, form) for form in work.forms()]
     subjects: List[Subject] = []
-    for path in sorted(glob.glob(os.path.join(glob.escape(work.engines("")), "*", "r*.json"))):
+    for path in sorted(glob.glob(os.path.join(glob.escape(work.engines("")), "*", "[rs]*.json"))):
         if path.endswith(".failed.json") or not os.path.isfile(path[: -len(".json")] + ".engine"):
             continue
         stored = store.read_record(path, Engine)

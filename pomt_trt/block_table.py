@@ -55,6 +55,7 @@ class _Table:
         self._spec = stage.experiment.model
         self._family = _chains_there(stage)
         self._walks: List[Candidate] = []
+        self._plunge: Optional[Candidate] = None
         self._plain: Dict[int, Candidate] = {}
         self._timed = 0
 
@@ -69,16 +70,17 @@ class _Table:
         self._time(chains, progress)
 
     def time_walks(self, progress: Progress) -> None:
-        """Chains that go down the counts that were timed."""
+        """Chains that go down the counts that were timed, block by block or at once."""
         counts = [one.tokens for one in self.plain()]
         if len(counts) < 2:
             raise BuildFailed(
                 "blocks could be timed at {} count, but what a reduction costs shows between two at least. Give "
                 "--tokens a wider range, or leave --schedule search out.".format(len(counts))
             )
-        walks = blocks.walks(counts, self._spec.depth, self._spec.prefix_tokens)
-        self._walks = [self._chain(walk) for walk in walks]
-        self._time(self._walks, progress)
+        depth, prefix = self._spec.depth, self._spec.prefix_tokens
+        self._walks = [self._chain(walk) for walk in blocks.walks(counts, depth, prefix)]
+        self._plunge = self._chain(blocks.plunge(counts, depth, prefix))
+        self._time(list(dict.fromkeys([*self._walks, self._plunge])), progress)
 
     def plain(self) -> Sequence[BlockLatency]:
         """What is known of blocks that remove nothing, by descending tokens."""
@@ -91,15 +93,15 @@ class _Table:
 
     def written(self) -> BlockLatencies:
         """The table, in the work folder too; the chains' engines are no longer needed, and are deleted."""
-        plain, walks = tuple(self.plain()), [(walk, self._latency(walk)) for walk in self._walks]
-        timed = [(walk.schedule, found.latency_ms) for walk, found in walks if found is not None]
-        reducing = [blocks.reduction_latency(walk, ms, plain) for walk, ms in timed]
-        if not reducing:
+        plain, walked = tuple(self.plain()), [one for one in map(self._timing, self._walks) if one is not None]
+        if not walked:
             raise BuildFailed(
                 "no engine that removes tokens block by block could be built: {}. Leave --schedule search out.".format(
-                    "; ".join(self._reason(walk) for walk, _ in walks)
+                    "; ".join(self._reason(walk) for walk in self._walks)
                 )
             )
+        plunged = None if self._plunge is None else self._timing(self._plunge)
+        share, reducing = blocks.reductions(walked, plunged, plain)
         table = BlockLatencies(
             device_id=self._device.id,
             engine=self._device.engine,
@@ -109,9 +111,10 @@ class _Table:
             batch_size=self._stage.experiment.request.batch_size,
             depth=self._spec.depth,
             plain=plain,
-            reducing=tuple(reducing),
+            attention_share=share,
+            reducing=reducing,
         )
-        chains = [*self._plain.values(), *self._walks]
+        chains = [*self._plain.values(), *self._walks, *([self._plunge] if self._plunge else [])]
         inputs = {chain.id: found.engine_sha256 for chain in chains for found in [self._latency(chain)] if found}
         path = self._stage.work.blocks(self._device.id)
         if store.read_matching(path, BlockLatencies, inputs) != table:
@@ -142,6 +145,10 @@ class _Table:
         hashes = {one.id: self._family.graph_sha256[one.id] for one in made}
         record = self._family._replace(candidates=tuple(made), graph_sha256=hashes)
         store.write_record(work.chains(record.form), record, known.family_inputs(work))
+
+    def _timing(self, chain: Candidate) -> Optional[blocks.Timed]:
+        found = self._latency(chain)
+        return None if found is None else blocks.Timed(chain.schedule, found.latency_ms)
 
     def _latency(self, chain: Candidate) -> Optional[LatencyProfile]:
         return profiling.latency_of(self._stage.work, self._family, chain.id, self._device, self._settings)

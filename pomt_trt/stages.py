@@ -5,6 +5,7 @@ due. Leaves out the order of stages (pipeline.py), the search (measuring.py) and
 """
 
 import contextlib
+import glob
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -221,16 +222,16 @@ def forget_damaged(stage: Stage, device: DeviceSpec) -> None:
 def forget_unsettled(stage: Stage, device: DeviceSpec, clocks: Dict[str, Clock]) -> None:
     """Deletes profiles that were taken under floating clocks or in throttling, where the clocks are locked by now.
 
-    All are tied to that of R = 0: where it goes, they go.
+    All are tied to that of R = 0, those of searched candidates and chains too: where it goes, they go.
 
     Args:
         clocks: the board's, as they are now.
     """
     if floating(clocks) is not False:
         return
-    paths = [stage.work.latency(device.id, candidate.id) for candidate in stage.candidates]
-    unsettled = [path for path in paths if os.path.isfile(path) and _is_unsettled(path)]
-    for path in paths if paths[0] in unsettled else unsettled:
+    paths = glob.glob(os.path.join(glob.escape(stage.work.latencies(device.id)), "*.json"))
+    unsettled = [path for path in paths if _is_unsettled(path)]
+    for path in paths if stage.work.latency(device.id, stage.candidates[0].id) in unsettled else unsettled:
         for each in (path, path[: -len(".json")] + ".builds.json"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(each)
@@ -239,7 +240,7 @@ def forget_unsettled(stage: Stage, device: DeviceSpec, clocks: Dict[str, Clock])
 def _is_unsettled(path: str) -> bool:
     try:
         profile: LatencyProfile = store.read_record(path, LatencyProfile).record
-    except PomtError:  # damaged: profiling says so
+    except PomtError:  # damaged, which profiling says; or no profile
         return False
     return profile.verdict in UNSETTLED
 
@@ -260,9 +261,8 @@ def rows(stage: Stage, device: DeviceSpec, settings: Settings) -> Tuple[Row, ...
 def _row(stage: Stage, candidate: Candidate, device: DeviceSpec, settings: Settings) -> Row:
     """Everything that is known of one candidate."""
     work, family, tokens = stage.work, stage.family, candidate.schedule
-    row = Row(candidate.id, tokens.tokens_before, tokens.tokens_after, tokens.removed)
-    if candidate.kind == SEARCHED:
-        row = row._replace(schedule=tokens.tokens)
+    shown = tokens.tokens if candidate.kind == SEARCHED else None
+    row = Row(candidate.id, tokens.tokens_before, tokens.tokens_after, tokens.removed, schedule=shown)
     accuracy = known.accuracy_of(work, family, candidate.id)
     if accuracy is not None:
         row = row._replace(

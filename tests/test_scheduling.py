@@ -2,17 +2,22 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
 pytest.importorskip("torch", reason="compiles a model, which belongs to the workstation")
 
 import pomt_trt  # noqa: E402
+from pomt_trt import stages  # noqa: E402
 from pomt_trt.core import blocks, store  # noqa: E402
+from pomt_trt.core import experiment as known  # noqa: E402
 from pomt_trt.core.bundle import open_bundle  # noqa: E402
 from pomt_trt.core.errors import UsageError  # noqa: E402
-from pomt_trt.core.records import CHAIN, GRID, SEARCHED, BlockLatencies, Family, Selection, Sensitivity  # noqa: E402
+from pomt_trt.core.records import CHAIN, GRID, SEARCHED, BlockLatencies, Family, LatencyProfile, Selection, Sensitivity  # noqa: E402  # noqa: E402
 from pomt_trt.core.workfolder import WorkFolder  # noqa: E402
+from pomt_trt.device import board  # noqa: E402
+from pomt_trt.device.sensors import Clock  # noqa: E402
 from tests import compiled  # noqa: E402
 
 
@@ -43,7 +48,8 @@ def test_blocks_are_timed_at_every_count_asked_for_and_their_engines_are_gone(se
     assert {one.tokens for one in table.plain} == set(range(8, 18)) and all(one.ms > 0 for one in table.plain)
     assert 1 <= len(table.reducing) <= blocks.WALKS and table.depth == 4
     chains = store.read_record(work.chains(table.form), Family).record.candidates
-    assert {one.kind for one in chains} == {CHAIN} and len(chains) == len(table.plain) + len(table.reducing)
+    assert {one.kind for one in chains} == {CHAIN} and len(chains) == len(table.plain) + len(table.reducing) + 1
+    assert 0 <= table.attention_share <= 1
     left = os.listdir(work.engines(table.device_id))
     assert not [name for name in left if name.startswith("c") and name.endswith(".engine")]
 
@@ -103,6 +109,19 @@ def test_other_commands_know_the_searched_candidates(searched, capsys):
     assert code == 0, err
     with open(compiled.one(work.root, "curve-")) as file:
         assert [point["tokens"] for point in json.load(file)["points"]] == [17, 16, 12, 8]
+
+
+def test_profiles_of_chains_go_with_that_of_r0_to_which_they_are_tied(searched, tmp_path):
+    _, work, _ = searched
+    copy = WorkFolder(shutil.copytree(work.root, str(tmp_path / "w")))
+    device = os.path.basename(compiled.one(os.path.join(copy.root, "latency"), ""))
+    stored = store.read_record(copy.latency(device, "r000"), LatencyProfile)
+    store.write_record(copy.latency(device, "r000"), stored.record._replace(verdict="floating"), stored.inputs)
+    family = store.read_record(copy.family("op17-fp32"), Family).record
+    stage = stages.Stage(copy, known.experiment_of(copy), family, known.of_grid(family))
+    here, still = board.device_spec("onnxruntime"), Clock(1.0, 1.0, 1.0)
+    stages.forget_unsettled(stage, here, {"cpu": still, "gpu": still})
+    assert os.listdir(copy.latencies(here.id)) == []
 
 
 def test_without_the_search_they_do_not_compete(searched, capsys):

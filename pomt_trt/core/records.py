@@ -219,7 +219,7 @@ class BlockLatency(NamedTuple):
 
 
 class ReductionLatency(NamedTuple):
-    """What it costs a block to remove tokens, beyond the mean of what its counts before and after cost without."""
+    """What it costs a block to remove tokens, beyond its attention at the count before and its MLP at the one after."""
 
     tokens: float  # entering the blocks of its chain that remove, on average
     ms: float
@@ -240,6 +240,7 @@ class BlockLatencies(NamedTuple):
     batch_size: int
     depth: int
     plain: Tuple[BlockLatency, ...]  # by descending tokens
+    attention_share: float  # of a block: the part that sees the count before a cut in it
     reducing: Tuple[ReductionLatency, ...]  # by descending tokens
 
 

@@ -10,6 +10,7 @@ from pomt_trt.core import blocks, schedule
 from pomt_trt.core.records import BlockLatencies, Schedule
 
 DEPTH, TOKENS = 12, 197
+SHARE = 0.7  # of a block: its attention
 
 
 def smooth_ms(tokens):
@@ -30,7 +31,7 @@ def model_ms(tokens, block_ms, embedding_ms=0.3):
     """A whole model: embedding and head, its blocks, and what cuts cost; attention sees the count before a cut."""
     total = embedding_ms
     for before, after in zip(tokens, tokens[1:]):
-        total += (block_ms(before) + block_ms(after)) / 2 + (cut_ms(before) if after < before else 0.0)
+        total += SHARE * block_ms(before) + (1 - SHARE) * block_ms(after) + (cut_ms(before) if after < before else 0.0)
     return total
 
 
@@ -42,9 +43,10 @@ def table_of(counts, block_ms, depth=DEPTH, noise=0.0):
         return ms, ((1 - 1e-3) * ms, (1 + 1e-3) * ms)
 
     plain = tuple(blocks.plain_latency(n, depth, *timed(blocks.plain_chain(n, depth, 1))) for n in counts)
-    walks = blocks.walks(counts, depth, 1)
-    reducing = tuple(blocks.reduction_latency(walk, timed(walk)[0], plain) for walk in walks)
-    return BlockLatencies("d", "onnxruntime", "1", "op17-fp32", "pomt", 1, depth, plain, reducing)
+    walked = [blocks.Timed(walk, timed(walk)[0]) for walk in blocks.walks(counts, depth, 1)]
+    deep = blocks.plunge(counts, depth, 1)
+    found = blocks.reductions(walked, blocks.Timed(deep, timed(deep)[0]), plain)
+    return BlockLatencies("d", "onnxruntime", "1", "op17-fp32", "pomt", 1, depth, plain, *found)
 
 
 @given(st.integers(2, 1400), st.integers(1, 1400))
@@ -80,6 +82,34 @@ def test_a_schedule_on_timed_counts_is_predicted_exactly_where_costs_add_up(indi
     tokens = (TOKENS,) + tuple(counts[min(i, len(counts) - 1)] for i in sorted(indices))
     found = blocks.predicted_ms(Schedule(tokens, 1), table)
     assert found == pytest.approx(model_ms(tokens, smooth_ms), rel=1e-9)
+
+
+def test_the_share_of_attention_is_found():
+    table = table_of(blocks.first_counts(TOKENS, 49), smooth_ms)
+    assert table.attention_share == pytest.approx(SHARE) and table.reducing[0].ms == pytest.approx(
+        cut_ms(table.reducing[0].tokens)
+    )
+
+
+@pytest.mark.parametrize("plunge_ms, share", [(None, 0.5), (0.0, 0.0), (100.0, 1.0)])
+def test_without_a_plunge_half_of_a_block_is_its_attention_and_noise_makes_it_no_more_than_all(plunge_ms, share):
+    counts = blocks.first_counts(TOKENS, 49)
+    plain = table_of(counts, smooth_ms).plain
+    walked = [blocks.Timed(walk, model_ms(walk.tokens, smooth_ms)) for walk in blocks.walks(counts, DEPTH, 1)]
+    plunged = None if plunge_ms is None else blocks.Timed(blocks.plunge(counts, DEPTH, 1), plunge_ms)
+    assert blocks.reductions(walked, plunged, plain)[0] == share
+
+
+def test_where_the_walks_are_plunges_themselves_the_share_cannot_be_told():
+    assert table_of((TOKENS, 128, 64), smooth_ms).attention_share == 0.5
+
+
+@given(st.integers(1, 24), st.integers(2, 30))
+def test_a_plunge_cuts_once_and_leaves_half_of_the_patches(depth, size):
+    counts = tuple(range(200, 200 - 6 * size, -6))
+    tokens = blocks.plunge(counts, depth, 1).tokens
+    assert len(tokens) == depth + 1 and set(tokens) <= set(counts) and len(set(tokens)) == 2
+    assert tokens[0] == 200 and tokens[-1] - 1 >= (200 - 1) // 2 - 1
 
 
 def test_embedding_and_head_are_counted_once():
@@ -122,10 +152,11 @@ def test_without_steps_no_more_counts_are_timed_than_at_first():
 
 
 def test_a_cut_gains_no_time_by_itself():
-    table = table_of((TOKENS, 128, 64), smooth_ms)
+    table = table_of(blocks.first_counts(TOKENS, 49), smooth_ms)
     cheaper = table._replace(reducing=tuple(r._replace(ms=-1.0) for r in table.reducing))
-    asked = schedule.single_layer(TOKENS, DEPTH, 1, 3, 69)
+    asked = schedule.single_layer(TOKENS, DEPTH, 1, 3, 69 - 64)
     free = model_ms(asked.tokens, smooth_ms) - cut_ms(TOKENS)
+    assert blocks.predicted_ms(asked, table) > free
     assert blocks.predicted_ms(asked, cheaper) == pytest.approx(free)
 
 

@@ -8,7 +8,7 @@ import contextlib
 import glob
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core import experiment as known
 from pomt_trt.core import store

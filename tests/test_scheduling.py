@@ -21,7 +21,7 @@ from pomt_trt.device.sensors import Clock  # noqa: E402
 from tests import compiled  # noqa: E402
 
 
-@pytest.fixture(scope="module", params=["pomt", "topk"])
+@pytest.fixture(scope="module", params=["pomt", "tome"])
 def searched(request, tmp_path_factory):
     """(command, work folder) of a finished search; any loss is allowed, so that the fastest wins."""
     work = tmp_path_factory.mktemp("search") / "work"
@@ -137,7 +137,7 @@ def test_a_method_without_blocks_is_refused_before_anything_is_made(tmp_path, ca
     code, _, err = compiled.call(
         capsys, "compile", "digits", "--method", "random", "--schedule", "search", "--work", work
     )
-    assert code == 2 and "random removes nothing within them. Use --method pomt or topk" in err
+    assert code == 2 and "random removes nothing within them. Use --method pomt, topk or tome" in err
     assert not (work / "experiment.json").exists()
 
 

@@ -50,7 +50,9 @@ def counts(schedule: Schedule) -> tuple[int, ...]:
     return tokens + tuple(before - after for before, after in zip(tokens, tokens[1:]))
 
 
-def template(traces: list[Trace], probes: list[tuple[int, ...]], located: Sequence[TensorProto], own: set[str]) -> Template:
+def template(
+    traces: list[Trace], probes: list[tuple[int, ...]], located: Sequence[TensorProto], own: set[str]
+) -> Template:
     """The template of a family, from the traces of its probes.
 
     Args:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from pomt_trt.core.errors import UsageError
+from pomt_trt.core.learned import LEARNED
 from pomt_trt.core.records import SEARCHED, Candidate, Schedule, Sensitivity
 from pomt_trt.host import accuracy, export, reducers
 from pomt_trt.host.data import Images
@@ -19,12 +20,17 @@ COUNTS = 6  # at which a block is cut
 
 
 def check(method: str, layer: int | None) -> None:
-    """Raises UsageError for a method that does not remove tokens within blocks."""
+    """Raises UsageError for a method that does not remove tokens within blocks, or has learned where it does."""
+    if method in LEARNED:
+        raise UsageError(
+            f"--schedule search moves where tokens go, and {method} has learned that. Use --method pomt, topk or tome, "
+            "or leave --schedule out."
+        )
     reducer = reducers.find(method)
     if reducer.site(layer) is not reducers.Site.MID or reducer.most_removable(100) == 0:
         raise UsageError(
             f"--schedule search spreads removal over the blocks, and {method} removes nothing within them. "
-            "Use --method pomt or topk, or leave --schedule out."
+            "Use --method pomt, topk or tome, or leave --schedule out."
         )
 
 

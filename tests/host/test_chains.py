@@ -12,7 +12,7 @@ from tests.host import tiny
 COUNTS = (17, 15, 12, 10, 8)
 
 
-@pytest.fixture(scope="module", params=["pomt", "topk"])
+@pytest.fixture(scope="module", params=["pomt", "topk", "tome"])
 def made(request, tmp_path_factory):
     """(plan, family of R = 0 and R = 4, family with chains, folder)."""
     plan, spec, images = tiny.plan(tiny.vit(), request.param, layer=2 if request.param == "pomt" else None)

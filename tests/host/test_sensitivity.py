@@ -13,7 +13,7 @@ from pomt_trt.host.data import normalised
 from tests.host import tiny
 
 
-@pytest.fixture(scope="module", params=["pomt", "topk"])
+@pytest.fixture(scope="module", params=["pomt", "topk", "tome"])
 def measured(request):
     """(plan, R = 0, images, all that measure yields)."""
     plan, spec, images = tiny.plan(tiny.vit(), request.param, layer=1 if request.param == "pomt" else None)
@@ -67,7 +67,13 @@ def test_methods_that_remove_nothing_within_blocks_are_refused(method, layer):
         sensitivity.check(method, layer)
 
 
-@pytest.mark.parametrize("method, layer", [("pomt", 3), ("topk", None), ("random", 3)])
+@pytest.mark.parametrize("method", ["ltmp", "cropr"])
+def test_methods_that_have_learned_where_to_remove_are_refused(method):
+    with pytest.raises(UsageError, match=f"{method} has learned that. Use --method pomt, topk or tome"):
+        sensitivity.check(method, None)
+
+
+@pytest.mark.parametrize("method, layer", [("pomt", 3), ("topk", None), ("tome", None), ("random", 3)])
 def test_other_methods_can_be_searched(method, layer):
     sensitivity.check(method, layer)
 

@@ -89,7 +89,7 @@ def subject(engine_version, precision="fp16", **details):
     """A subject that is a TensorRT engine."""
     device = golden.fakes.DEVICE._replace(engine="tensorrt", engine_version=engine_version)
     engine = verify.Engine("r056", device, "r056.engine", "", 0, None, (1, 3, 8, 8), 1, 1.0, precision, details)
-    return verify.Subject(engine, "/a b", "/a b/r056.onnx", np.full((2, 4), 3.0), None)
+    return verify.Subject(engine, "/a b", "/a b/r056.onnx", "op17-fp16", np.full((2, 4), 3.0), None)
 
 
 def hints(*arguments, **details):

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from onnx import inliner
 
 from pomt_trt.core.errors import UsageError, VerificationFailed
 from pomt_trt.core.targets import PLUGIN_DOMAIN, TARGETS, named
@@ -114,7 +115,7 @@ def test_every_parser_takes_the_operators_of_what_it_reads(exported, target):
 
 def test_the_flavour_without_plugins_is_the_function_written_out(exported, tmp_path):
     plugin, _, grid = exported("pomt", plugin=True)
-    inlined = onnx.inliner.inline_local_functions(loaded(plugin, grid[1], weights=True))
+    inlined = inliner.inline_local_functions(loaded(plugin, grid[1], weights=True))
     onnx.checker.check_model(inlined, full_check=True)
     (tmp_path / f"{grid[1].id}.onnx").write_bytes(inlined.SerializeToString())
     assert not nodes(inlined) and not inlined.functions

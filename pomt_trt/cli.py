@@ -26,7 +26,7 @@ EXAMPLES = """examples:
   python -m pomt_trt.infer work/digits/bundle-*/ picture.png     classify with the result
 
 exit codes: 0 done, 2 usage, 3 data or model, 4 missing dependency, 5 build failed, 6 constraint unmet,
-  7 verification failed, 8 wrong device or stale file, 9 corrupt file, 12 work folder, 130 interrupted
+  7 verification failed, 8 wrong device or stale file, 9 corrupt file, 12 work folder, 13 diverged, 130 interrupted
 """
 
 
@@ -239,6 +239,13 @@ def _verify(arguments: argparse.Namespace) -> None:
     verify.require(found)
 
 
+def _train(arguments: argparse.Namespace) -> None:
+    from pomt_trt import training
+
+    found = training.train(vars(arguments))
+    _print(found, describe.training(found), arguments.json)
+
+
 def _doctor(arguments: argparse.Namespace) -> None:
     from pomt_trt.device import doctor
 
@@ -326,6 +333,7 @@ _COMMANDS = [
         [flags.bundle, flags.evaluate, flags.as_json],
     ),
     Command("verify", _verify, "engines beside ONNX Runtime and the host", [flags.source, flags.only, flags.as_json]),
+    Command("train", _train, "labelled images -> the parameters of a learned method, and the model", [flags.train]),
     Command(
         "doctor", _doctor, "what this machine is and what is missing, with the line that mends it", [flags.as_json]
     ),

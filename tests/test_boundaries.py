@@ -9,10 +9,10 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = os.path.join(ROOT, "pomt_trt")
-BLOCKED = ("torch", "timm", "onnx", "tensorrt", "pycuda", "matplotlib", "sklearn", "safetensors")
+BLOCKED = ("torch", "timm", "onnx", "tensorrt", "pycuda", "matplotlib", "sklearn", "safetensors", "accelerate")
 
 # room -> what its files may import besides the standard library and themselves, at the top or inside functions ("lazy")
-HOST_LIBRARIES = {"torch", "timm", "onnx", "onnxruntime", "numpy", "PIL", "safetensors", "sklearn"}
+HOST_LIBRARIES = {"accelerate", "torch", "timm", "onnx", "onnxruntime", "numpy", "PIL", "safetensors", "sklearn"}
 ROOMS = {
     "core": ({"core"}, set()),
     "device": ({"core", "device", "numpy", "PIL"}, {"onnxruntime", "tensorrt", "pycuda", "polygraphy"}),
@@ -26,8 +26,9 @@ ROOMS = {
     "pipeline": ({"core", "device", "options", "stages", "measuring", "delivery", "scheduling"}, set()),
     "comparing": ({"core", "device", "options", "pipeline"}, {"report"}),
     "options": ({"core", "device"}, set()),
+    "training": ({"core", "stages"}, {"host"}),
     "flags": ({"core", "options"}, set()),
-    "cli": ({"core", "flags"}, {"options", "pipeline", "comparing", "device"}),
+    "cli": ({"core", "flags"}, {"options", "pipeline", "comparing", "device", "training"}),
     "infer": ({"core", "device", "numpy"}, {"PIL", "rebuild"}),
     "rebuild": ({"core", "device"}, set()),
     "eager": ({"core", "device", "numpy"}, {"torch", "plain_vit"}),
@@ -152,6 +153,7 @@ def on_both_machines():
         "pipeline",
         "comparing",
         "options",
+        "training",
         "flags",
         "cli",
         "infer",

@@ -5,7 +5,7 @@ Makes text from records, on any machine. Leaves out where it is printed.
 
 from typing import List, Optional, Sequence
 
-from pomt_trt.core.records import AccuracyEstimate, Interval, Row, Selection
+from pomt_trt.core.records import AccuracyEstimate, Interval, Row, Selection, Training
 
 MOST_ROWS = 40  # a longer table keeps the rows that matter and says how many it leaves out
 
@@ -53,6 +53,20 @@ def evaluation(engine: AccuracyEstimate, unreduced: AccuracyEstimate, host: Row,
         lines.append(
             "the host estimated {:.2%}: {}".format(host.accuracy, "as expected" if expected else "NOT as expected")
         )
+    return "\n".join(lines)
+
+
+def training(found: Training) -> str:
+    """What a training made of a model."""
+    lines = [
+        "{} of {}: {} images, {} to validate".format(found.method, found.model, found.images, found.validation_images)
+    ]
+    for number, epoch in enumerate(found.epochs, start=1):
+        losses = ", ".join("{} {:.4g}".format(name, value) for name, value in sorted(epoch.losses.items()))
+        lines.append("epoch {:<3}  {}, validation {:.2%}".format(number, losses, epoch.accuracy))
+    lines.append("validation with all tokens {:.2%}".format(found.unreduced_accuracy))
+    lines.append("reduced, before training   {:.2%}".format(found.accuracy_before))
+    lines.append("reduced, after training    {:.2%}".format(found.accuracy_after))
     return "\n".join(lines)
 
 

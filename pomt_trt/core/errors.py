@@ -13,6 +13,7 @@
     +-- UnstableMeasurement   10   noise above the stated bound
     +-- SomeInputsFailed      11   infer: bad images among good ones
     +-- WorkFolderUnusable    12   locked, not writable, or the disk is full
+    +-- TrainingDiverged      13   a loss is no number
 
 A message says what happened, with both values, and then what to do.
 """
@@ -92,3 +93,9 @@ class WorkFolderUnusable(PomtError):
     """The work folder is locked by another process, not writable, or its disk is full."""
 
     exit_code = 12
+
+
+class TrainingDiverged(PomtError):
+    """A training's loss or parameters are no longer numbers; what was saved before is sound."""
+
+    exit_code = 13

@@ -424,3 +424,31 @@ class PlainModel(NamedTuple):
     pooling: str  # token, avg, avgmax, max, token_and_avg
     pools_prefix: bool  # avg, avgmax and max include the prefix tokens
     tensors: Dict[str, StoredTensor]  # by timm's parameter name
+
+
+class TrainingEpoch(NamedTuple):
+    """One pass over the training images."""
+
+    losses: Dict[str, float]  # the loss and its terms, means over the steps
+    accuracy: float  # of the validation images, the model running as it will
+
+
+class Training(NamedTuple):
+    """How the parameters of a learned method came about."""
+
+    method: str
+    model: str  # what the user asked for
+    model_sha256: str  # of the model that training began with, as host/models has it
+    data: str  # folder or CSV file, or digits
+    data_sha256: str  # of names, labels and sizes of its files; of the digits themselves
+    images: int  # trained on
+    validation_images: int
+    seed: int
+    settings: Dict[str, Any]  # the method's own, and the loop's
+    processes: int
+    epochs: Tuple[TrainingEpoch, ...]
+    unreduced_accuracy: float  # of the validation images, with all tokens, before training
+    accuracy_before: float  # with the method's parameters as they are drawn or set at first
+    accuracy_after: float
+    seconds: float
+    versions: Dict[str, str]

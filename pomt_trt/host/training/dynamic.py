@@ -1,0 +1,148 @@
+"""LTMP as it runs: each image merges and prunes what passes its thresholds, or as many tokens as it is told to.
+
+Makes logits and counts from a plain ViT and one cut a block. Images of a batch end up with different numbers of tokens:
+shorter ones are padded at the end, and nothing sees the padding, so an image's logits are those it has alone.
+Leaves out where thresholds come from. It shows what a static schedule loses; engines never run it.
+
+Source: Bonnaerens and Dambre, "Learned Thresholds Token Merging and Pruning for Vision Transformers", TMLR 2023.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pomt_trt.host.reducers.ranking import rank
+from pomt_trt.host.training.blocks import attended, embedded, even_odd, fed_forward, queries_keys_values, unit
+
+
+class Thresholds(NamedTuple):
+    """A block merges pairs whose cosine is above `merge`, then prunes tokens whose importance is not above `prune`."""
+
+    merge: float
+    prune: float
+
+
+class Counts(NamedTuple):
+    """A block merges the so many most alike, then prunes the so many least important, whatever their scores."""
+
+    merged: int
+    pruned: int
+
+
+Cut = Thresholds | Counts
+
+
+class Live(NamedTuple):
+    """Sequences of several lengths, in the order of positions, each padded at its end."""
+
+    x: Tensor  # (B, N, C)
+    size: Tensor  # (B, N) how many of the first tokens each is made of
+    there: Tensor  # (B, N) bool; False: padding
+
+
+class Removed(NamedTuple):
+    """What each image lost."""
+
+    merged: Tensor  # (B,) or (B, L) int64
+    pruned: Tensor
+
+
+@torch.inference_mode()
+def run(vit: Any, cuts: Sequence[Cut], images: Tensor) -> tuple[Tensor, Removed]:
+    """Logits (B, classes), and counts (B, L) of what each block merged and pruned."""
+    live, removed = start(vit, images), []
+    for block, cut in zip(vit.blocks, cuts, strict=True):
+        live, counts = reduced_block(block, live, cut, vit.num_prefix_tokens)
+        removed.append(counts)
+    columns = (torch.stack(column, 1) for column in zip(*removed, strict=True))
+    logits: Tensor = vit.forward_head(vit.norm(live.x))
+    return logits, Removed(*columns)
+
+
+def start(vit: Any, images: Tensor) -> Live:
+    """What enters block 0."""
+    x = embedded(vit, images)
+    return Live(x, x.new_ones(x.shape[:2]), x.new_ones(x.shape[:2], dtype=torch.bool))
+
+
+def reduced_block(block: Any, live: Live, cut: Cut, prefix_tokens: int) -> tuple[Live, Removed]:
+    """One block: attention with sizes, merging, pruning, MLP; and what it removed of each image (B,)."""
+    q, k, v = queries_keys_values(block.attn, block.norm1(live.x))
+    bias = live.size.log().masked_fill(~live.there, -torch.inf)
+    weights = (q @ k.transpose(2, 3) + bias[:, None, None]).softmax(3)  # (B, H, N, N)
+    live = live._replace(x=attended(block, live.x, weights @ v))
+    live, keys, importance = _paired_order(live, unit(k), _received(weights, live.there), prefix_tokens)
+    live, importance, merged = _merge(live, keys, importance, cut, prefix_tokens)
+    live, pruned = _prune(live, importance, cut, prefix_tokens)
+    live = _compact(live)
+    return live._replace(x=fed_forward(block, live.x)), Removed(merged, pruned)
+
+
+def _received(weights: Tensor, there: Tensor) -> Tensor:
+    """Importance (B, N): attention received, mean over heads and over the queries that are there."""
+    rows = (weights.mean(1) * there[:, :, None]).sum(1)
+    return rows / there.sum(1, keepdim=True)
+
+
+def _paired_order(
+    live: Live, keys: Tensor, importance: Tensor, prefix_tokens: int
+) -> tuple[Live, tuple[Tensor, Tensor], Tensor]:
+    """All in the order prefix, even positions, odd positions; the keys of even and odd ones apart."""
+    order, even = even_odd(live.x.shape[1], prefix_tokens)
+    order = order.to(live.x.device)
+    keys = keys[:, order]
+    halves = keys[:, prefix_tokens : prefix_tokens + even], keys[:, prefix_tokens + even :]
+    return Live(*(part[:, order] for part in live)), halves, importance[:, order]
+
+
+def _merge(
+    live: Live, keys: tuple[Tensor, Tensor], importance: Tensor, cut: Cut, prefix_tokens: int
+) -> tuple[Live, Tensor, Tensor]:
+    """Even tokens joined to their most similar odd ones; they are no longer there. Importances and counts (B,) too."""
+    even = slice(prefix_tokens, prefix_tokens + keys[0].shape[1])
+    odd = slice(even.stop, None)
+    if not keys[0].shape[1] or not keys[1].shape[1]:  # nothing to pair
+        return live, importance, live.there.new_zeros(len(live.x), dtype=torch.long)
+    similarity = keys[0] @ keys[1].transpose(1, 2)  # (B, even, odd)
+    similarity = similarity.masked_fill(~live.there[:, None, odd], -2.0)  # below every cosine and threshold
+    best, partner = similarity.max(2)
+    merges = _highest(best.masked_fill(~live.there[:, even], -2.0), cut)
+    into = (partner[:, :, None] == torch.arange(keys[1].shape[1], device=best.device)) & merges[:, :, None]
+    shares = into * live.size[:, even, None]  # (B, even, odd)
+    x, size, there, importance = live.x.clone(), live.size.clone(), live.there.clone(), importance.clone()
+    size[:, odd] += shares.sum(1)
+    summed = live.x[:, odd] * live.size[:, odd, None] + shares.transpose(1, 2) @ live.x[:, even]
+    x[:, odd] = summed / size[:, odd, None]
+    there[:, even] &= ~merges
+    importance[:, odd] = torch.maximum(importance[:, odd], (into * importance[:, even, None]).amax(1))
+    return Live(x, size, there), importance, merges.sum(1)
+
+
+def _highest(best: Tensor, cut: Cut) -> Tensor:
+    """Which even tokens merge, (B, even) bool."""
+    if isinstance(cut, Thresholds):
+        return best > cut.merge
+    return torch.zeros_like(best, dtype=torch.bool).scatter(1, rank(best, cut.merged), True)
+
+
+def _prune(live: Live, importance: Tensor, cut: Cut, prefix_tokens: int) -> tuple[Live, Tensor]:
+    """The tokens left, and how many were pruned (B,)."""
+    importance = importance.masked_fill(~live.there, torch.inf)
+    importance[:, :prefix_tokens] = torch.inf
+    if isinstance(cut, Thresholds):
+        pruned = importance <= cut.prune
+    else:
+        kept = rank(importance, importance.shape[1] - cut.pruned)
+        pruned = torch.ones_like(live.there).scatter(1, kept, False)
+    return live._replace(there=live.there & ~pruned), pruned.sum(1)
+
+
+def _compact(live: Live) -> Live:
+    """Tokens that are there moved to the front, in their order; no longer than the longest sequence."""
+    longest = int(live.there.sum(1).max())
+    order = rank(live.there.float(), longest)  # (B, longest), stable
+    x = live.x.gather(1, order[:, :, None].expand(-1, -1, live.x.shape[2]))
+    size, there = live.size.gather(1, order), live.there.gather(1, order)
+    return Live(x, size, there)

@@ -1,0 +1,218 @@
+"""Trains a learned method on a model, from the flags of `pomt-trt train` to a folder that `pomt-trt compile` reads.
+
+Makes a folder in timm's local-dir format (config.json, model.safetensors: the model as trained), with what was learned
+beside it (METHOD.safetensors) and how it came about (METHOD.json). On the workstation. Leaves out the loop (loop.py).
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save_file
+from timm.models import save_for_hf
+from timm.optim import param_groups_weight_decay
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from pomt_trt.core import store
+from pomt_trt.core.errors import InputError, UsageError, VerificationFailed
+from pomt_trt.core.progress import Progress
+from pomt_trt.core.records import Training
+from pomt_trt.host import models
+from pomt_trt.host.training import checkpoint, data
+from pomt_trt.host.training.calibration import calibrate
+from pomt_trt.host.training.cropr import Cropr
+from pomt_trt.host.training.loop import AUTOCAST, Loop, Settings
+from pomt_trt.host.training.ltmp import Ltmp
+
+CALIBRATED_AT_ONCE = 16
+RATE_BATCH = 256  # pictures a step that Cropr's learning rate is meant for; Source: the paper's recipe
+VERSIONS = ("torch", "timm", "accelerate", "safetensors")
+Learned = tuple[dict[str, Tensor], dict[str, str]]  # tensors of a method's file, and what its metadata says of them
+
+
+class Task(NamedTuple):
+    """What any training is given, as the command's flags have it."""
+
+    model: str
+    work: str
+    data: str | None
+    checkpoint: str | None
+    pretrained: bool
+    image_size: int | None
+    labels: str | None
+    validation: float
+    augment: bool
+    threads: int | None  # of the CPU; None: torch's choice
+    settings: Settings
+
+
+class LtmpSettings(NamedTuple):
+    """LTMP's own flags."""
+
+    target: float
+    tau: float
+    merge_rate: float
+    prune_rate: float
+    first_merge: float
+    first_prune: float
+    calibration_images: int
+
+
+class CroprSettings(NamedTuple):
+    """Cropr's own flags."""
+
+    removed: int
+    llf: bool
+    freeze_backbone: bool
+    learning_rate: float
+    weight_decay: float
+
+
+def ltmp(task: Task, own: LtmpSettings) -> Training:
+    """Learns LTMP's thresholds on a frozen model; writes the folder.
+
+    Raises: UsageError for values that cannot be; InputError for a model or data that cannot be trained with;
+        TrainingDiverged.
+    """
+    _check(0 < own.target <= 1, f"--reduction-target is {own.target}; it must be above 0, and 1 at most.")
+    _check(own.tau > 0, f"--tau is {own.tau}; it must be more than 0.")
+    _check(own.calibration_images >= 1, f"--calibration-images is {own.calibration_images}; it must be 1 or more.")
+    for flag, value in (("--first-merge", own.first_merge), ("--first-prune", own.first_prune)):
+        _check(0 <= value <= 1, f"{flag} is {value}; thresholds lie between 0 and 1.")
+    loaded = _loaded(task)
+    trainee = Ltmp(loaded.module, own.target, own.tau, (own.first_merge, own.first_prune))
+    groups = [{"params": [trainee.merge], "lr": own.merge_rate}, {"params": [trainee.prune], "lr": own.prune_rate}]
+    return _train(
+        task,
+        loaded,
+        trainee,
+        torch.optim.SGD(groups, lr=own.merge_rate),
+        own._asdict(),
+        lambda sets: (_thresholds(trainee, sets.calibration, own.calibration_images), {}),
+    )
+
+
+def cropr(task: Task, own: CroprSettings) -> Training:
+    """Learns Cropr's scorers, and the model with them unless it is frozen; writes the folder.
+
+    Raises: as `ltmp`.
+    """
+    loaded = _loaded(task)
+    torch.manual_seed(task.settings.seed)
+    trainee = Cropr(loaded.module, own.removed, llf=own.llf, freeze_backbone=own.freeze_backbone)
+    rate = own.learning_rate * task.settings.batch_size / RATE_BATCH
+    return _train(
+        task,
+        loaded,
+        trainee,
+        torch.optim.AdamW(param_groups_weight_decay(trainee, own.weight_decay), lr=rate),
+        own._asdict(),
+        lambda sets: ({"scorers": trainee.folded()}, {"llf": str(int(own.llf))}),
+    )
+
+
+def _loaded(task: Task) -> models.Loaded:
+    """The model, with a classifier and something to learn from."""
+    settings = task.settings
+    _check(settings.epochs >= 1, f"--epochs is {settings.epochs}; it must be 1 or more.")
+    _check(settings.batch_size >= 1, f"--batch is {settings.batch_size}; it must be 1 or more.")
+    _check(settings.mixed_precision in AUTOCAST, f"--mixed-precision is one of {', '.join(AUTOCAST)}.")
+    if task.threads is not None:
+        _check(task.threads >= 1, f"--threads is {task.threads}; it must be 1 or more.")
+        torch.set_num_threads(task.threads)
+    given = {"checkpoint": task.checkpoint, "image_size": task.image_size, "labels": task.labels}
+    loaded = models.load(task.model, pretrained=task.pretrained, seed=settings.seed, **given)  # type: ignore[arg-type]
+    if not loaded.module.num_classes:
+        raise InputError(f"{task.model} has no classifier for labels to teach. Give a --checkpoint that has one.")
+    if task.data is None and loaded.spec.name != data.DIGITS:
+        raise InputError(f"there are no images to train {task.model} with. Give labelled ones: --data DIR.")
+    return loaded
+
+
+def _train(
+    task: Task,
+    loaded: models.Loaded,
+    trainee: Any,
+    optimizer: torch.optim.Optimizer,
+    own: dict[str, Any],
+    learned: Callable[[data.Sets], Learned],
+) -> Training:
+    """Trains, then writes all files; of several processes the first does the latter."""
+    sets = data.load(task.data, loaded.spec, validation=task.validation, augment=task.augment, seed=task.settings.seed)
+    identity = _identity(task, loaded, trainee.method, sets, own)
+    loop = Loop(trainee, optimizer, sets, task.settings, os.path.join(task.work, checkpoint.FILE))
+    first = loop.accelerator.is_main_process
+    with store.locked(task.work) if first else contextlib.nullcontext():
+        state = loop.fit(identity)
+        record = Training(
+            method=trainee.method,
+            model=loaded.spec.name,
+            model_sha256=identity["model_sha256"],
+            data=sets.source,
+            data_sha256=sets.sha256,
+            images=len(sets.training),
+            validation_images=len(sets.validation),
+            seed=task.settings.seed,
+            settings={**task.settings._asdict(), **own},
+            processes=loop.accelerator.num_processes,
+            epochs=state.epochs,
+            unreduced_accuracy=state.unreduced,
+            accuracy_before=state.before,
+            accuracy_after=state.epochs[-1].accuracy,
+            seconds=state.seconds,
+            versions={name: metadata.version(name) for name in VERSIONS},
+        )
+        if first:
+            name = os.path.join(task.work, trainee.method)
+            _write_learned(name + ".safetensors", trainee.method, learned(sets))
+            _write_model(loaded.module, task.work)
+            store.write_record(name + ".json", record)
+    return record
+
+
+def _identity(task: Task, loaded: models.Loaded, method: str, sets: data.Sets, own: dict[str, Any]) -> dict[str, Any]:
+    """What makes a training another one; workers and precision do not."""
+    shared = {name: getattr(task.settings, name) for name in ("epochs", "batch_size", "warmup", "cosine", "seed")}
+    about = {"model_sha256": models.fingerprint(loaded.module), "data_sha256": sets.sha256}
+    return {"method": method, **about, "validation": task.validation, "augment": task.augment, **shared, **own}
+
+
+def _thresholds(trainee: Ltmp, pictures: data.Pictures, count: int) -> dict[str, Tensor]:
+    """Thresholds, and the counts that they give on the first `count` pictures."""
+    batches = DataLoader(Subset(pictures, range(min(count, len(pictures)))), CALIBRATED_AT_ONCE)
+    device = trainee.merge.device
+    with Progress("calibrate", len(trainee.vit.blocks)) as progress:
+        found = calibrate(trainee.vit, trainee.thresholds(), (x.to(device) for x, _ in batches), progress.step)
+    counts = {name: torch.tensor(value) for name, value in found._asdict().items() if name != "static"}
+    return {"merge": trainee.merge.detach(), "prune": trainee.prune.detach(), **counts}
+
+
+def _write_learned(path: str, method: str, learned: Learned) -> None:
+    tensors, about = learned
+    stored = {name: value.float().cpu().contiguous() for name, value in tensors.items()}
+    with store.replacing(path) as temporary:
+        save_file(stored, temporary, {"format": "pomt-trt", "method": method, "version": "1", **about})
+
+
+def _write_model(module: Any, folder: str) -> None:
+    """What `timm.create_model("local-dir:FOLDER", pretrained=True)` reads; read back before it is put there."""
+    module = module.cpu().eval()
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as temporary:
+        save_for_hf(module, temporary, safe_serialization=True)
+        if models.fingerprint(models.load(f"local-dir:{temporary}").module) != models.fingerprint(module):
+            raise VerificationFailed(
+                f"timm {metadata.version('timm')} does not read back the model that it wrote. Install a newer timm."
+            )
+        for name in ("model.safetensors", "config.json"):
+            store.write_bytes(os.path.join(folder, name), (Path(temporary) / name).read_bytes())
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise UsageError(message)

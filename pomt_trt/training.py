@@ -1,0 +1,51 @@
+"""The flags of `pomt-trt train` -> a training on the workstation, and its record.
+
+Any machine, as far as explaining what is missing. Leaves out the training itself (host/training).
+"""
+
+from typing import Any, Dict
+
+from pomt_trt.core.records import Training
+from pomt_trt.stages import on_workstation
+
+EPOCHS = {"ltmp": 1, "cropr": 50}
+WARMUP = {"ltmp": 0.0, "cropr": 0.1}  # share of all steps; Cropr's rates then fall, LTMP's stay
+
+
+def train(given: Dict[str, Any]) -> Training:
+    """Trains the method given["method"]; the other keys are the command's flags by their names.
+
+    Raises: UsageError or InputError for what cannot be; MissingDependency without torch, timm and accelerate;
+        TrainingDiverged.
+    """
+    with on_workstation():
+        from pomt_trt.host.training import loop
+        from pomt_trt.host.training import train as training
+
+    method = given["method"]
+    task = training.Task(
+        model=given["model"],
+        work=given["work"],
+        data=given["data"],
+        checkpoint=given["checkpoint"],
+        pretrained=given["pretrained"],
+        image_size=given["img_size"],
+        labels=given["labels"],
+        validation=given["validation"],
+        augment=not given["no_augment"],
+        threads=given["threads"],
+        settings=loop.Settings(
+            epochs=EPOCHS[method] if given["epochs"] is None else given["epochs"],
+            batch_size=given["batch"],
+            warmup=WARMUP[method],
+            cosine=method == "cropr",
+            seed=given["seed"],
+            mixed_precision=given["mixed_precision"],
+            workers=given["workers"],
+        ),
+    )
+    if method == "ltmp":
+        own = {name: given[name] for name in training.LtmpSettings._fields if name != "target"}
+        return training.ltmp(task, training.LtmpSettings(target=given["reduction_target"], **own))
+    own = {name: given[name] for name in training.CroprSettings._fields if name != "llf"}
+    return training.cropr(task, training.CroprSettings(llf=not given["no_llf"], **own))

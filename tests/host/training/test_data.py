@@ -1,0 +1,127 @@
+"""Pictures to train on: split once, in an order and with an augmentation that seed, epoch and picture decide."""
+
+import os
+
+import pytest
+import torch
+
+from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.host import digits, models
+from pomt_trt.host.training import data
+from tests import compiled
+from tests.host import tiny
+
+
+def folder():
+    return os.path.join(compiled.source(), "data")
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return models.load(tiny.vit()).spec
+
+
+def load(spec, **changes):
+    return data.load(**{"data": folder(), "spec": spec, "validation": 0.3, "augment": True, "seed": 0, **changes})
+
+
+def everything(pictures):
+    return [pictures[number] for number in range(len(pictures))]
+
+
+def test_every_picture_is_in_one_set(spec):
+    sets = load(spec, augment=False)
+    assert (len(sets.training), len(sets.validation), len(sets.calibration)) == (7, 3, 7)
+    seen = {
+        tuple(image.flatten()[:20].tolist()) for image, _ in everything(sets.training) + everything(sets.validation)
+    }
+    assert len(seen) == 10
+
+
+def test_a_picture_of_an_epoch_is_the_same_however_it_is_asked_for(spec):
+    once, again = load(spec).training, load(spec).training
+    once.begin(2)
+    again.begin(2)
+    torch.rand(3)
+    backwards = [again[number] for number in reversed(range(len(again)))][::-1]
+    for (image, label), (other, same) in zip(everything(once), backwards, strict=True):
+        assert torch.equal(image, other) and label == same
+
+
+def test_epochs_differ_in_order_and_augmentation(spec):
+    pictures = load(spec).training
+    first = everything(pictures)
+    pictures.begin(1)
+    assert any(
+        not torch.equal(image, other) for (image, _), (other, _) in zip(first, everything(pictures), strict=True)
+    )
+    assert [label for _, label in first] != [label for _, label in everything(pictures)]
+
+
+def test_drawing_leaves_the_callers_randomness_alone(spec):
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    load(spec).training[0]
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_validation_pictures_are_seen_as_models_are_evaluated(spec):
+    from pomt_trt.host import data as evaluated
+
+    sets = load(spec)
+    known = evaluated.load(folder(), spec, 100, 0)
+    whole = torch.cat(list(known.batches(100)))
+    for image, label in everything(sets.validation):
+        at = [number for number, other in enumerate(whole) if torch.allclose(image, other, atol=1e-6)]
+        assert at and known.labels[at[0]] == label
+
+
+def test_the_fingerprint_knows_names_labels_and_sizes(spec, tmp_path):
+    compiled.write_pictures(str(tmp_path / "a"))
+    compiled.write_pictures(str(tmp_path / "b"))
+    same = load(spec, data=str(tmp_path / "a")).sha256, load(spec, data=str(tmp_path / "b")).sha256
+    os.rename(str(tmp_path / "b" / "0" / "0.png"), str(tmp_path / "b" / "1" / "7.png"))
+    assert same[0] == same[1] != load(spec, data=str(tmp_path / "b")).sha256
+
+
+def test_the_digits_held_out_are_in_no_set():
+    sets = data.load(None, models.load("digits").spec, validation=0.2, augment=True, seed=0)
+    assert len(sets.training) + len(sets.validation) == len(digits.training()[1])
+    assert len(sets.training) + len(sets.validation) + len(digits.held_out()[1]) == 1797
+
+
+def test_digits_have_new_places_in_every_epoch():
+    sets = data.load(None, models.load("digits").spec, validation=0.2, augment=True, seed=0)
+    before = sets.calibration[0][0]
+    sets.training.begin(1)
+    sets.calibration.begin(3)
+    assert torch.equal(sets.calibration[0][0], before)
+    ink = {tuple(sets.training[n][0][0].gt(-1).any(1).nonzero()[:1].flatten().tolist()) for n in range(20)}
+    assert len(ink) > 3
+
+
+def test_unlabelled_pictures_teach_nothing(spec, tmp_path):
+    compiled.write_pictures(str(tmp_path / "all"), classes=1)
+    with pytest.raises(InputError, match=r"has no labels.*Put the images in a folder for each class"):
+        load(spec, data=str(tmp_path / "all" / "0"))
+
+
+def test_labels_that_do_not_fit_the_head_are_refused(spec, tmp_path):
+    compiled.write_pictures(str(tmp_path / "all"), classes=7)
+    with pytest.raises(InputError, match=r"7 class folders.*5 classes in the head"):
+        load(spec, data=str(tmp_path / "all"))
+
+
+def test_a_damaged_picture_is_named(spec, tmp_path):
+    compiled.write_pictures(str(tmp_path / "all"))
+    (tmp_path / "all" / "0" / "0.png").write_bytes(b"no picture")
+    sets = load(spec, data=str(tmp_path / "all"))
+    with pytest.raises(InputError, match=r"0.png cannot be read.*Mend or remove it"):
+        everything(sets.training) + everything(sets.validation)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.2])
+def test_validation_takes_some_and_leaves_some(spec, share):
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        load(spec, validation=share)

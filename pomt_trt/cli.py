@@ -243,7 +243,8 @@ def _train(arguments: argparse.Namespace) -> None:
     from pomt_trt import training
 
     found = training.train(vars(arguments))
-    _print(found, describe.training(found), arguments.json)
+    if found is not None:  # one of several processes speaks
+        _print(found, describe.training(found), arguments.json)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

@@ -162,9 +162,10 @@ def make_bundle(stage: Stage, chosen: Selection, device: DeviceSpec, settings: S
 
 
 def _evidence(stage: Stage, winner: Candidate) -> Dict[str, str]:
-    """What tells on the device whether the engine is right, and what runs the weights without it; where there is."""
+    """What tells whether the engine is right, runs its weights without it, and says how they were learned; if known."""
     work, form = stage.work, stage.family.form
-    found = {"plain.json": work.plain(form)} if os.path.isfile(work.plain(form)) else {}
+    known = {"plain.json": work.plain(form), "training.json": work.training()}
+    found = {name: path for name, path in known.items() if os.path.isfile(path)}
     if experiment.accuracy_of(work, stage.family, winner.id) is not None:
         found[winner.id + ".npz"] = work.accuracy_arrays(winner.id)
     return found

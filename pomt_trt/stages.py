@@ -7,6 +7,7 @@ due. Leaves out the order of stages (pipeline.py), the search (measuring.py) and
 import contextlib
 import glob
 import os
+import shutil
 from pathlib import Path
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
@@ -14,6 +15,7 @@ from pomt_trt.core import experiment as known
 from pomt_trt.core import store
 from pomt_trt.core.bounds import Point
 from pomt_trt.core.errors import MissingDependency, PomtError
+from pomt_trt.core.learned import record_of
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import (
     GRID,
@@ -150,6 +152,9 @@ def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Fam
         family = exporting.export(plan, candidates, images, Path(work.root), progress.step)
     exporting.write_golden(plan, candidates[0].schedule, images, Path(work.golden()))
     plain.write(plan.module, Path(work.graph(family.form, candidates[0].id)), Path(work.plain(family.form)))
+    record = record_of(options.request.model, options.request.method)
+    if record is not None:
+        shutil.copyfile(record, work.training())
     # Only now is the folder about something: what cannot be exported must not stand in the way of the next attempt.
     kind = accuracy.kind_of(images, spec.random_weights)
     store.write_record(work.experiment(), Experiment(options.request, spec, images.kind, kind, len(images)))

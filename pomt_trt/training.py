@@ -3,7 +3,7 @@
 Any machine, as far as explaining what is missing. Leaves out the training itself (host/training).
 """
 
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 from pomt_trt.core.records import Training
 from pomt_trt.stages import on_workstation
@@ -12,8 +12,10 @@ EPOCHS = {"ltmp": 1, "cropr": 50}
 WARMUP = {"ltmp": 0.0, "cropr": 0.1}  # share of all steps; Cropr's rates then fall, LTMP's stay
 
 
-def train(given: Dict[str, Any]) -> Training:
+def train(given: Dict[str, Any]) -> Optional[Training]:
     """Trains the method given["method"]; the other keys are the command's flags by their names.
+
+    Of several processes the first has the record, the others None.
 
     Raises: UsageError or InputError for what cannot be; MissingDependency without torch, timm and accelerate;
         TrainingDiverged.

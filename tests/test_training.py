@@ -2,14 +2,20 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 
+import numpy as np
 import pytest
 
 pytest.importorskip("accelerate", reason="trains, which needs Hugging Face accelerate")
 
 from safetensors.torch import load_file  # noqa: E402
 
+from pomt_trt.core import store  # noqa: E402
+from pomt_trt.core.bundle import open_bundle  # noqa: E402
+from pomt_trt.core.records import Training  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.compiled import call, kill, leftovers, run, start  # noqa: E402
 
@@ -42,6 +48,40 @@ def test_a_killed_training_goes_on_to_the_same_result(tmp_path):
     assert call_quietly(*command(tmp_path / "whole")) == 0
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
     assert not leftovers(str(tmp_path / "killed"))
+
+
+def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path):
+    more = ["--batch", "4", "--epochs", "2", "--json"]
+    assert call_quietly(*command(tmp_path / "one", *more)) == 0
+    more[1] = "2"
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "pomt_trt",
+    ]
+    environment = dict(os.environ, PYTHONPATH=compiled.ROOT, OMP_NUM_THREADS="1", ACCELERATE_USE_CPU="1")
+    asked = launcher + command(tmp_path / "two", *more)
+    out = subprocess.check_output(asked, env=environment, stderr=subprocess.PIPE, cwd=compiled.ROOT)
+    assert json.loads(out.decode())["processes"] == 2, "and only one of them speaks"
+    (epochs, _, scorers), (expected, _, others) = outcome(tmp_path / "two"), outcome(tmp_path / "one")
+    assert np.allclose(scorers, others, atol=1e-4)
+    assert epochs[-1]["losses"]["loss"] == pytest.approx(expected[-1]["losses"]["loss"], rel=1e-4)
+
+
+def test_what_was_trained_compiles_and_its_record_goes_into_the_bundle(tmp_path):
+    assert call_quietly(*command(tmp_path / "T", "--epochs", "1")) == 0
+    asked = ["compile", "local-dir:" + str(tmp_path / "T"), "--method", "cropr", "--work", tmp_path / "work"]
+    data = ["--data", os.path.join(compiled.source(), "data"), "--tokens", "10:10:1"]
+    assert call_quietly(*asked, *data, *compiled.TIMING) == 0
+    bundle = compiled.one(tmp_path / "work", "bundle-")
+    packed = store.read_record(os.path.join(bundle, "training.json"), Training).record
+    assert "training.json" in open_bundle(bundle).files
+    assert packed == store.read_record(str(tmp_path / "T" / "cropr.json"), Training).record
 
 
 def call_quietly(*arguments):

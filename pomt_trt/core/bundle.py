@@ -20,7 +20,8 @@ Format
   listed with the file name and sha256 given there.
 - `golden.npz` holds real inputs and the logits expected of R = 0 on them; `r056.npz`, where present, those of the
   chosen candidate and its score margins. `plain.json`, where present, is a record (core/store) PlainModel: where
-  weights.bin holds which parameter. `labels.txt`, where present, holds one class name a line.
+  weights.bin holds which parameter. `training.json`, where present, is a record Training: how what the method learned
+  came about. `labels.txt`, where present, holds one class name a line.
 - A writer MUST build the folder under another name and rename it. Only then may it remove an older bundle.
 """
 

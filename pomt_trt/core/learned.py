@@ -1,4 +1,4 @@
-"""Where the learned parameters of a method lie: in a file of its own beside the model, in the same folder.
+"""Where the learned parameters of a method lie: in a file of its own beside the model, with the record of its training.
 
 Makes paths from a model's name, on any machine. Leaves out what the files hold (host/reducers/learned).
 """
@@ -27,3 +27,13 @@ def file_of(model: str, method: str) -> Optional[str]:
             "compile local-dir:T".format(method, LEARNED[method], folder or model, model)
         )
     return path
+
+
+def record_of(model: str, method: str) -> Optional[str]:
+    """The record (core/records.Training) of how that file came about; None where nothing is learned, or none is there.
+
+    Raises: as `file_of`.
+    """
+    path = file_of(model, method)
+    record = path[: -len("safetensors")] + "json" if path else None
+    return record if record and os.path.isfile(record) else None

@@ -45,6 +45,10 @@ class WorkFolder:
         """How torch alone runs the weights of a form, where it can."""
         return self._at("onnx", form, "plain.json")
 
+    def training(self) -> str:
+        """How what the method learned came about, where it learns and that is known."""
+        return self._at("training.json")
+
     def accuracy(self, candidate_id: str) -> str:
         """One candidate's accuracy."""
         return self._at("accuracy", candidate_id + ".json")

@@ -21,10 +21,7 @@ def attend(attn: Any, x: Tensor, needs: Need, prefix_tokens: int, bias: Tensor |
         attn: an Attention that `check_block` let pass.
         bias: added to the logits of each key, (B, 1, 1, N); fused attention takes it.
     """
-    batch, n, _ = x.shape
-    qkv = attn.qkv(x).reshape(batch, n, 3, attn.num_heads, attn.head_dim)
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, dh) each
-    q, k = attn.q_norm(q), attn.k_norm(k)
+    q, k, v = queries_keys_values(attn, x)
     a = row = None
     if Need.ATTN_FULL in needs or not attn.fused_attn:
         a = _weights(attn, q, k, bias)  # (B, H, N, N)
@@ -35,10 +32,25 @@ def attend(attn: Any, x: Tensor, needs: Need, prefix_tokens: int, bias: Tensor |
     if Need.ATTN_CLS in needs:  # beside the matrix even where that exists, so that an engine can still fuse it
         row = _weights(attn, q[:, :, :1], k, bias).mean(1)[:, 0, prefix_tokens:]  # (B, N - prefix)
     keys = k.mean(1) if Need.KEYS in needs else None  # (B, N, dh)
+    return projected(attn, y, x), Signals(keys=keys, values=v, attn=a, attn_cls=row)
+
+
+def queries_keys_values(attn: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, H, N, dh) each, of x (B, N, C); queries are not scaled."""
+    batch, n, _ = x.shape
+    qkv = attn.qkv(x).reshape(batch, n, 3, attn.num_heads, attn.head_dim)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, dh) each
+    return attn.q_norm(q), attn.k_norm(k), v
+
+
+def projected(attn: Any, y: Tensor, x: Tensor) -> Tensor:
+    """What attention on x (B, N, C) gives, `y` (B, H, N, dh) being its values weighted by attention."""
+    batch, n, _ = x.shape
     y = attn.norm(y.transpose(1, 2).reshape(batch, n, attn.attn_dim))  # (B, N, H dh)
     if attn.gate is not None:
         y = y * attn.gate(x).sigmoid()
-    return attn.proj_drop(attn.proj(y)), Signals(keys=keys, values=v, attn=a, attn_cls=row)
+    given: Tensor = attn.proj_drop(attn.proj(y))
+    return given
 
 
 def _weights(attn: Any, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:

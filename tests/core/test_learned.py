@@ -19,6 +19,14 @@ def test_a_models_folder_holds_one_file_a_method(tmp_path):
     assert os.path.isfile(os.path.join(learned.DIGITS, "config.json"))
 
 
+def test_the_record_of_a_training_lies_beside_what_it_made(tmp_path):
+    (tmp_path / "ltmp.safetensors").write_bytes(b"")
+    model = "local-dir:{}".format(tmp_path)
+    assert learned.record_of(model, "ltmp") is None and learned.record_of(model, "pomt") is None
+    (tmp_path / "ltmp.json").write_bytes(b"{}")
+    assert learned.record_of(model, "ltmp") == str(tmp_path / "ltmp.json")
+
+
 @pytest.mark.parametrize("method, what", [("ltmp", "thresholds"), ("cropr", "scorers")])
 def test_a_model_without_its_file_is_refused_with_the_command_that_makes_it(tmp_path, method, what):
     model = "local-dir:{}".format(tmp_path)

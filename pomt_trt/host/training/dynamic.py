@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pomt_trt.host.attention import attend
+from pomt_trt.host.reducers import Need
 from pomt_trt.host.reducers.ranking import rank
-from pomt_trt.host.training.blocks import attended, embedded, even_odd, fed_forward, queries_keys_values, unit
+from pomt_trt.host.training.blocks import embedded, even_odd, fed_forward, unit
 
 
 class Thresholds(NamedTuple):
@@ -69,11 +71,11 @@ def start(vit: Any, images: Tensor) -> Live:
 
 def reduced_block(block: Any, live: Live, cut: Cut, prefix_tokens: int) -> tuple[Live, Removed]:
     """One block: attention with sizes, merging, pruning, MLP; and what it removed of each image (B,)."""
-    q, k, v = queries_keys_values(block.attn, block.norm1(live.x))
-    bias = live.size.log().masked_fill(~live.there, -torch.inf)
-    weights = (q @ k.transpose(2, 3) + bias[:, None, None]).softmax(3)  # (B, H, N, N)
-    live = live._replace(x=attended(block, live.x, weights @ v))
-    live, keys, importance = _paired_order(live, unit(k), _received(weights, live.there), prefix_tokens)
+    bias = live.size.log().masked_fill(~live.there, -torch.inf)[:, None, None]  # (B, 1, 1, N)
+    attended, signals = attend(block.attn, block.norm1(live.x), Need.KEYS | Need.ATTN_FULL, prefix_tokens, bias)
+    assert signals.keys is not None and signals.attn is not None
+    live = live._replace(x=live.x + block.ls1(attended))
+    live, keys, importance = _paired_order(live, unit(signals.keys), _received(signals.attn, live.there), prefix_tokens)
     live, importance, merged = _merge(live, keys, importance, cut, prefix_tokens)
     live, pruned = _prune(live, importance, cut, prefix_tokens)
     live = _compact(live)

@@ -49,6 +49,7 @@ class Settings(NamedTuple):
     warmup: float  # share of all steps in which rates rise
     cosine: bool  # rates fall to zero; otherwise they stay
     seed: int
+    rate_batch: int | None = None  # pictures a step in all that learning rates are meant for; None: any number
     mixed_precision: str = "no"
     workers: int = 0  # processes that read pictures, for each process that trains
     checkpoint_every_s: float = 60.0
@@ -88,7 +89,8 @@ class Loop:
         self.accelerator = Accelerator(mixed_precision=settings.mixed_precision)
         self.trainee, self._settings, self._path, self._training = trainee, settings, path, sets.training
         self._optimizer = optimizer
-        self._rates = [group["lr"] for group in optimizer.param_groups]
+        scale = settings.batch_size * self.accelerator.num_processes / settings.rate_batch if settings.rate_batch else 1
+        self._rates = [group["lr"] * scale for group in optimizer.param_groups]
         loaders = (self._loader(sets.training), self._loader(sets.validation))
         self._loaders = self.accelerator.prepare(*loaders)
         self._steps = len(self._loaders[0])

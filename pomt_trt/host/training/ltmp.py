@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pomt_trt.core.errors import InputError
-from pomt_trt.host.training.blocks import attended, embedded, even_odd, fed_forward, queries_keys_values, unit
+from pomt_trt.host.attention import projected, queries_keys_values
+from pomt_trt.host.training.blocks import embedded, even_odd, fed_forward, unit
 from pomt_trt.host.training.dynamic import Thresholds, run
 
 FIRST = (0.9, 0.0)  # merge and prune threshold
@@ -98,10 +99,10 @@ class Ltmp(nn.Module):
 
     def _block(self, block: Any, state: Masked, merge: Tensor, prune: Tensor) -> Masked:
         q, k, v = queries_keys_values(block.attn, block.norm1(state.x))
-        logits = q @ k.transpose(2, 3) + state.size.log()[:, None, None]  # (B, H, N, N)
+        logits = (q * block.attn.scale) @ k.transpose(2, 3) + state.size.log()[:, None, None]  # (B, H, N, N)
         mixed, importance = masked_attention(logits, v, state.mask)
-        x = attended(block, state.x, mixed)
-        keys = unit(k) * state.mask.detach()[:, :, None]  # ghosts are similar to nothing
+        x = state.x + block.ls1(projected(block.attn, mixed, state.x))
+        keys = unit(k.mean(1)) * state.mask.detach()[:, :, None]  # ghosts are similar to nothing
         order, even = even_odd(x.shape[1], self.vit.num_prefix_tokens)
         order = order.to(x.device)
         ordered = Masked(x[:, order], state.size[:, order], state.mask[:, order])
@@ -152,7 +153,7 @@ def masked_attention(logits: Tensor, values: Tensor, mask: Tensor) -> tuple[Tens
     mask can be put on the values, and one matmul gives sums and their divisors: fewer passes over N x N numbers.
     """
     weights = logits.softmax(3)
-    scale = SOFTMAX_EPS * weights.detach().amax(3, keepdim=True)  # (B, H, N, 1): eps where E is replaced by P
+    scale = SOFTMAX_EPS * weights.amax(3, keepdim=True)  # (B, H, N, 1): eps where E is replaced by P
     heads = mask[:, None, :, None].expand(-1, values.shape[1], -1, -1)  # (B, H, N, 1)
     sums = weights @ torch.cat([values * heads, heads], 3)  # (B, H, N, dh + 1)
     total, even = sums[..., -1:] + scale, scale / logits.shape[3]

@@ -74,8 +74,8 @@ class CroprSettings(NamedTuple):
     weight_decay: float
 
 
-def ltmp(task: Task, own: LtmpSettings) -> Training:
-    """Learns LTMP's thresholds on a frozen model; writes the folder.
+def ltmp(task: Task, own: LtmpSettings) -> Training | None:
+    """Learns LTMP's thresholds on a frozen model; writes the folder. The record; None in all processes but the first.
 
     Raises: UsageError for values that cannot be; InputError for a model or data that cannot be trained with;
         TrainingDiverged.
@@ -98,20 +98,19 @@ def ltmp(task: Task, own: LtmpSettings) -> Training:
     )
 
 
-def cropr(task: Task, own: CroprSettings) -> Training:
+def cropr(task: Task, own: CroprSettings) -> Training | None:
     """Learns Cropr's scorers, and the model with them unless it is frozen; writes the folder.
 
-    Raises: as `ltmp`.
+    Returns, Raises: as `ltmp`.
     """
     loaded = _loaded(task)
     torch.manual_seed(task.settings.seed)
     trainee = Cropr(loaded.module, own.removed, llf=own.llf, freeze_backbone=own.freeze_backbone)
-    rate = own.learning_rate * task.settings.batch_size / RATE_BATCH
     return _train(
-        task,
+        task._replace(settings=task.settings._replace(rate_batch=RATE_BATCH)),
         loaded,
         trainee,
-        torch.optim.AdamW(param_groups_weight_decay(trainee, own.weight_decay), lr=rate),
+        torch.optim.AdamW(param_groups_weight_decay(trainee, own.weight_decay), lr=own.learning_rate),
         own._asdict(),
         lambda sets: ({"scorers": trainee.folded()}, {"llf": str(int(own.llf))}),
     )
@@ -142,14 +141,16 @@ def _train(
     optimizer: torch.optim.Optimizer,
     own: dict[str, Any],
     learned: Callable[[data.Sets], Learned],
-) -> Training:
-    """Trains, then writes all files; of several processes the first does the latter."""
+) -> Training | None:
+    """Trains, then writes all files; of several processes the first does the latter, and has the record."""
     sets = data.load(task.data, loaded.spec, validation=task.validation, augment=task.augment, seed=task.settings.seed)
     identity = _identity(task, loaded, trainee.method, sets, own)
     loop = Loop(trainee, optimizer, sets, task.settings, os.path.join(task.work, checkpoint.FILE))
     first = loop.accelerator.is_main_process
     with store.locked(task.work) if first else contextlib.nullcontext():
         state = loop.fit(identity)
+        if not first:
+            return None
         record = Training(
             method=trainee.method,
             model=loaded.spec.name,
@@ -168,12 +169,11 @@ def _train(
             seconds=state.seconds,
             versions={name: metadata.version(name) for name in VERSIONS},
         )
-        if first:
-            name = os.path.join(task.work, trainee.method)
-            _write_learned(name + ".safetensors", trainee.method, learned(sets))
-            _write_model(loaded.module, task.work)
-            store.write_record(name + ".json", record)
-    return record
+        name = os.path.join(task.work, trainee.method)
+        _write_learned(name + ".safetensors", trainee.method, learned(sets))
+        _write_model(loaded.module, task.work)
+        store.write_record(name + ".json", record)
+        return record
 
 
 def _identity(task: Task, loaded: models.Loaded, method: str, sets: data.Sets, own: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ __all__ = [
     "Step",
     "Thresholds",
     "Tokens",
+    "check_dense",
     "find",
     "join",
     "made",
@@ -50,6 +51,17 @@ def find(method: str) -> type[Reducer]:
     if method not in METHODS:
         raise UsageError(f"there is no method '{method}'. Choose one of {', '.join(METHODS)}.")
     return METHODS[method]
+
+
+def check_dense(method: str) -> None:
+    """Raises UsageError, with the reason, where a method gives no token back to a head that labels every patch."""
+    lost = find(method).lost_for_patches
+    if lost is not None:
+        dense = [name for name, reducer in METHODS.items() if reducer.lost_for_patches is None]
+        raise UsageError(
+            f"{method} does not fit a model that labels every patch: {lost}, and nothing brings them back. Choose "
+            f"--method {' or '.join(dense)}."
+        )
 
 
 def schedule_for(

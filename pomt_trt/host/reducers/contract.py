@@ -125,6 +125,7 @@ class Reducer(nn.Module):
     every_block: ClassVar[bool] = False  # R is spread over all blocks
     default_layer: ClassVar[int | None] = None
     summary_tokens: ClassVar[int] = 0  # appended in place of what was removed
+    lost_for_patches: ClassVar[str | None] = "it drops patches"  # why no head can label them all; None: it can
 
     def __init__(self, step: Step, seed: int = 0, learned: Learned | None = None) -> None:
         super().__init__()

@@ -111,11 +111,18 @@ def test_the_engine_agrees_with_the_host(capsys):
     assert code == 0 and out.count("same") == 2
 
 
+def test_merged_patches_have_labels_again(tmp_path, capsys):
+    work = tmp_path / "work"
+    tokens = ["--tokens", "13:13:1", "--rule", "fastest-within", "--max-accuracy-drop", "100", "--keep-engines"]
+    assert compiled.call(capsys, *compile_command(work, "--method", "tome", *tokens))[0] == 0
+    assert compiled.call(capsys, "verify", work)[1].count("same") == 4  # R = 0 and R = 4, beside host and ONNX Runtime
+
+
 @pytest.mark.parametrize("method", ["pomt", "topk", "random"])
 def test_methods_that_lose_patches_are_refused_by_name(method, tmp_path, capsys):
     code, _, err = compiled.call(capsys, *compile_command(tmp_path / "work", "--method", method, *compiled.TOKENS))
     assert code == 2 and "{} does not fit a model that labels every patch".format(method) in err
-    assert "Choose --method none" in err
+    assert "Choose --method none or tome or cropr" in err
 
 
 @pytest.mark.parametrize(

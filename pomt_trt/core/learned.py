@@ -14,7 +14,7 @@ LEARNED = {"ltmp": "thresholds", "cropr": "scorers"}  # by method
 
 
 def file_of(model: str, method: str) -> Optional[str]:
-    """The file that holds what the method learned for a model (digits, scenes, local-dir:PATH); None if it learns nothing.
+    """The file of what the method learned for a model (digits, scenes, local-dir:PATH); None if it learns nothing.
 
     Raises: InputError, with the command that makes it, where there is none.
     """

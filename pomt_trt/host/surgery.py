@@ -91,7 +91,7 @@ def with_schedule(
     if reducers.find(method).needs & Need.ATTN_CLS and not vit.has_class_token:
         raise UsageError(f"{method} ranks by the class token's attention, and the model has none. Use pomt or random.")
     if models.is_dense(vit):
-        reducers.check_dense(method)
+        reducers.check_dense(method, learned)
     return ReducedViT(vit, method, schedule, layer, seed, learned)
 
 
@@ -148,7 +148,8 @@ class ReducedViT(nn.Module):
     def embed(self, image: Tensor) -> Tokens:
         """The sequence entering block 0, with all its tokens."""
         x = self.vit._pos_embed(self.vit.patch_embed(image))  # (B, N, C)
-        return Tokens(self.vit.norm_pre(self.vit.patch_drop(x)))
+        merges = () if models.is_dense(self.vit) else None
+        return Tokens(self.vit.norm_pre(self.vit.patch_drop(x)), merges=merges)
 
     def run(self, tokens: Tokens, start: int, stop: int) -> Tokens:
         """Blocks start, ..., stop - 1."""
@@ -160,7 +161,7 @@ class ReducedViT(nn.Module):
         """Logits (B, ...) of the sequence that leaves the last block."""
         x = self.vit.norm(tokens.x)  # (B, N, C)
         if models.is_dense(self.vit):
-            return self._of_patches(x[:, self.vit.num_prefix_tokens :])
+            return self._of_patches(tokens, x)
         if tokens.size is not None and self.weighted_pooling and _averages(self.vit):
             first = 0 if self.vit.pool_include_prefix and self.vit.attn_pool is None else self.vit.num_prefix_tokens
             size = tokens.size[:, first:]
@@ -168,10 +169,14 @@ class ReducedViT(nn.Module):
         logits: Tensor = self.vit.forward_head(x)
         return logits
 
-    def _of_patches(self, x: Tensor) -> Tensor:
-        """Logits (B, classes, rows, columns) of patches (B, n, C), which stand row by row."""
-        logits: Tensor = self.vit.forward_head(x)  # (B, n, classes)
-        return logits.transpose(1, 2).reshape(x.shape[0], *self.logits_shape)
+    def _of_patches(self, tokens: Tokens, x: Tensor) -> Tensor:
+        """Logits (B, classes, rows, columns) of all patches, from normed tokens x (B, N, C).
+
+        The head comes first: it works token by token, and merged tokens are fewer.
+        """
+        logits = reducers.restored(tokens, self.vit.forward_head(x), self.schedule.tokens_before)  # (B, N, classes)
+        patches = logits[:, self.vit.num_prefix_tokens :]  # row by row
+        return patches.transpose(1, 2).reshape(x.shape[0], *self.logits_shape)
 
     def _run_block(self, layer: int, tokens: Tokens) -> Tokens:
         """timm's Block.forward (see check_block), with the reduction where its method acts."""

@@ -101,6 +101,7 @@ class Tokens(NamedTuple):
     origin: Tensor | None = None  # (B, N) each one's place in the image's sequence; None: the first N, or not kept
     stash: tuple[tuple[Tensor, Tensor], ...] = ()  # rows set aside, with their origin, to come back
     margin: Tensor | None = None  # (B,) smallest relative score margin at any cut; None: nothing was ranked
+    merges: tuple[tuple[Tensor, Tensor], ...] | None = None  # how to undo each (matching.undo); None: nobody will
 
     def cut(self, x: Tensor, margin: Tensor) -> "Tokens":
         """These tokens after a ranked cut: the new sequence, and the smaller of the old and new margin (B,)."""

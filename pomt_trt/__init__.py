@@ -13,7 +13,7 @@ def compile_model(model: Any, *, work: str, **flags: Any) -> Any:
     """Compiles a model into the bundle that the device runs best; returns the Selection.
 
     Args:
-        model: a timm name, 'digits', 'local-dir:PATH', or a timm VisionTransformer.
+        model: a timm name, 'digits', 'scenes', 'local-dir:PATH', or a timm VisionTransformer.
         work: folder that holds everything; an interrupted run goes on from it.
         **flags: those of `pomt-trt compile`, with underscores: data, method, tokens, rule ... (see pomt_trt.options).
     Raises: pomt_trt.core.errors.PomtError, with what happened and what to do.
@@ -28,13 +28,15 @@ def compile_model(model: Any, *, work: str, **flags: Any) -> Any:
 def load(bundle: str, **flags: Any) -> Any:
     """Opens a bundle; returns a Classifier: images -> probabilities (n, classes).
 
+    Where the model labels every patch it is a Segmenter: images -> a list of label maps, uint8 (height, width) each.
+
     Args:
         bundle: folder that `pomt-trt compile` made.
-        **flags: threads, waiting (pomt_trt.device.classifier.load).
+        **flags: threads, waiting (pomt_trt.device.deployed.load).
     """
-    from pomt_trt.device import classifier
+    from pomt_trt.device import deployed
 
-    return classifier.load(bundle, **flags)
+    return deployed.load(bundle, **flags)
 
 
 def reduce_tokens(model: Any, method: str, **arguments: Any) -> Any:

@@ -1,35 +1,37 @@
 """Deployment: `python -m pomt_trt.infer BUNDLE IMAGE|DIR|-` -> predictions on stdout, as a table or JSON lines.
 
-On the machine that runs engines; numpy and Pillow, never torch. From Python: `load` and `Classifier`, which live in
-device/classifier. Leaves out how the engine was chosen.
+On the machine that runs engines; numpy and Pillow, never torch. From Python: `load`, which lives in device/deployed.
+Leaves out how the engine was chosen, and what is said of an image (device/answers).
 """
 
 import argparse
 import contextlib
 import json
 import logging
-import os
 import sys
 import time
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from pomt_trt.core.command import exit_code_of
-from pomt_trt.core.dataset import EXTENSIONS
+from pomt_trt.core.dataset import EXTENSIONS, files_of
 from pomt_trt.core.errors import InputError, SomeInputsFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.store import explained
 from pomt_trt.device import preprocess
-from pomt_trt.device.classifier import Classifier, load, softmax
+from pomt_trt.device.answers import Answer, Answering, answering
+from pomt_trt.device.deployed import load
+from pomt_trt.device.predictor import Predictor
 
-__all__ = ["Classifier", "load", "main"]
+__all__ = ["load", "main"]
 
 EXAMPLES = """\
 examples:
   python -m pomt_trt.infer work/bundle-x/ cat.jpg dog.jpg
   python -m pomt_trt.infer work/bundle-x/ photos/ --top-k 1 --json > predictions.jsonl
   find /data -name '*.png' | python -m pomt_trt.infer work/bundle-x/ -
+  python -m pomt_trt.infer work/bundle-y/ photos/ --out maps/    a label map for each image, where the model has them
   python -m pomt_trt.infer bundle-x/ --rebuild                   on another device or after an upgrade
 
 latency_ms is the engine's call alone, for its whole batch; a summary on stderr gives end to end beside it. A bad image
@@ -47,14 +49,23 @@ class Timing(NamedTuple):
 
     images: int
     engine_ms: float
-    end_to_end_ms: float  # reading and preprocessing these images, the engine, softmax
+    end_to_end_ms: float  # reading and preprocessing these images, the engine, softmax or label maps
+
+
+class Decoded(NamedTuple):
+    """An image that was read."""
+
+    path: str
+    pixels: np.ndarray  # (H, W, C) uint8
+    size: Tuple[int, int]  # its own (width, height)
+    ms: float  # it took
 
 
 class Result(NamedTuple):
     """What is said about one image."""
 
     image: str
-    predictions: List[Dict[str, Any]]  # label, index, probability; most probable first
+    answer: Answer
     latency_ms: float
 
 
@@ -71,8 +82,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 _complain(note)
         if not arguments.inputs:
             return
-        with load(arguments.bundle, threads=arguments.threads) as classifier:
-            _classify(classifier, arguments)
+        with load(arguments.bundle, threads=arguments.threads) as predictor:
+            _predict(predictor, arguments)
 
     return exit_code_of(run, _complain, "interrupted")
 
@@ -81,7 +92,7 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     """Images may be left out with --rebuild only: where they may be, argparse finds none behind flags."""
     parser = argparse.ArgumentParser(
         prog="python -m pomt_trt.infer",
-        description="Classifies images with a bundle's engine.",
+        description="Labels images, or their pixels, with a bundle's engine.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -93,6 +104,7 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
         help="image files; folders, walked; -: paths from stdin, one a line",
     )
     parser.add_argument("--top-k", type=_positive, default=5, metavar="K", help="classes to name (default: 5)")
+    parser.add_argument("--out", metavar="DIR", help="folder for label maps, a PNG of each image's size")
     parser.add_argument("--json", action="store_true", help="one JSON object a line for each image")
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: as the engine was built)")
     parser.add_argument("--rebuild", action="store_true", help="first build the engines here; images stand before")
@@ -105,16 +117,17 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _classify(classifier: Classifier, arguments: argparse.Namespace) -> None:
-    """Classifies everything that was given; raises at the end where images failed."""
-    paths: Iterable[str] = _paths(arguments.inputs)
+def _predict(predictor: Predictor, arguments: argparse.Namespace) -> None:
+    """Answers for everything that was given; raises at the end where images failed."""
+    how = answering(predictor.bundle.model, arguments.top_k, arguments.out)
+    paths: Iterable[str] = files_of(arguments.inputs, sys.stdin.buffer)
     known: List[str] = []
     if "-" not in arguments.inputs:  # paths on stdin are answered as they come, so their number is not known
         paths = known = list(paths)
-    write = _json_writer() if arguments.json else _table_writer(known)
+    write = _json_writer() if arguments.json else _table_writer(known, how)
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(Progress("images", len(known))) if _wants_bar(len(known)) else None
-        run = _Run(classifier, arguments.top_k, bar)
+        run = _Run(predictor, how, bar)
         for results in run.over(paths):
             with explained("the results"):
                 write(results)
@@ -132,66 +145,61 @@ def _wants_bar(total: int) -> bool:
 class _Run:
     """One pass over the images: decodes, calls the engine batch by batch, remembers timings and failures."""
 
-    def __init__(self, classifier: Classifier, top_k: int, bar: Optional[Progress]) -> None:
-        self._classifier, self._top_k, self._bar = classifier, top_k, bar
+    def __init__(self, predictor: Predictor, how: Answering, bar: Optional[Progress]) -> None:
+        self._predictor, self._how, self._bar = predictor, how, bar
         self._timings: List[Timing] = []
         self._failed, self._done = 0, 0
         self._noticed = time.monotonic()
 
     def over(self, paths: Iterable[str]) -> Iterator[List[Result]]:
         """The results of each batch, as soon as it is done; the last batch may be short."""
-        classifier, warm = self._classifier, False
-        batch: List[Tuple[str, np.ndarray, float]] = []
+        predictor, warm = self._predictor, False
+        batch: List[Decoded] = []
         for decoded in self._decoded(paths):
             if not warm:  # the first call of an engine is slower than any other, and says nothing about it
-                classifier.logits(classifier.normalised(decoded[1][np.newaxis]))
+                predictor.logits(predictor.normalised(decoded.pixels[np.newaxis]))
                 warm = True
             batch.append(decoded)
-            if len(batch) == classifier.batch_size:
+            if len(batch) == predictor.batch_size:
                 yield self._results(batch)
                 batch = []
         if batch:
             yield self._results(batch)
 
-    def _decoded(self, paths: Iterable[str]) -> Iterator[Tuple[str, np.ndarray, float]]:
-        """(path, uint8 (H, W, C), ms it took) of every image that can be read."""
+    def _decoded(self, paths: Iterable[str]) -> Iterator[Decoded]:
+        """Every image that can be read."""
         for path in paths:
             started = time.perf_counter()
             try:
-                pixels = preprocess.read(path, self._classifier.bundle.model.preprocessing)
+                pixels, size = preprocess.read_sized(path, self._predictor.bundle.model.preprocessing)
             except InputError as error:
                 self._fail(str(error))
                 continue
-            yield path, pixels, (time.perf_counter() - started) * 1e3
+            yield Decoded(path, pixels, size, (time.perf_counter() - started) * 1e3)
 
-    def _results(self, batch: Sequence[Tuple[str, np.ndarray, float]]) -> List[Result]:
+    def _results(self, batch: Sequence[Decoded]) -> List[Result]:
         started = time.perf_counter()
-        images = self._classifier.normalised(np.stack([pixels for _, pixels, _ in batch]))
+        images = self._predictor.normalised(np.stack([decoded.pixels for decoded in batch]))
         called = time.perf_counter()
-        logits = self._classifier.logits(images)
-        returned = time.perf_counter()
-        with np.errstate(invalid="ignore"):  # _result says which image it was
-            probabilities = softmax(logits)
-        ended = time.perf_counter()
-        engine_ms = (returned - called) * 1e3
-        reading_ms = sum(ms for _, _, ms in batch)
-        self._timings.append(Timing(len(batch), engine_ms, (ended - started) * 1e3 + reading_ms))
-        results = [self._result(path, row, engine_ms) for (path, _, _), row in zip(batch, probabilities)]
+        logits = self._predictor.logits(images)
+        engine_ms = (time.perf_counter() - called) * 1e3
+        results = [self._result(decoded, row, engine_ms) for decoded, row in zip(batch, logits)]
+        spent_ms = (time.perf_counter() - started) * 1e3 + sum(decoded.ms for decoded in batch)
+        self._timings.append(Timing(len(batch), engine_ms, spent_ms))
         self._progress(len(batch))
         return [result for result in results if result is not None]
 
-    def _result(self, path: str, probabilities: np.ndarray, latency_ms: float) -> Optional[Result]:
-        if not np.isfinite(probabilities).all():
-            self._fail("{}: the engine's logits are not finite. Check it: pomt-trt verify BUNDLE.".format(path))
+    def _result(self, image: Decoded, logits: np.ndarray, latency_ms: float) -> Optional[Result]:
+        if not np.isfinite(logits).all():
+            self._fail("{}: the engine's logits are not finite. Check it: pomt-trt verify BUNDLE.".format(image.path))
+            return None
+        try:
+            answer = self._how.answer(image.path, image.size, logits)
+        except InputError as error:
+            self._fail(str(error))
             return None
         self._done += 1
-        labels = self._classifier.labels
-        best = np.argsort(-probabilities, kind="stable")[: self._top_k]
-        named = [(labels[index] if index < len(labels) else str(index), int(index)) for index in best]
-        predictions = [
-            {"label": label, "index": index, "probability": float(probabilities[index])} for label, index in named
-        ]
-        return Result(path, predictions, latency_ms)
+        return Result(image.path, answer, latency_ms)
 
     def _fail(self, reason: str) -> None:
         self._failed += 1
@@ -245,18 +253,20 @@ def _summary(timings: Sequence[Timing]) -> str:
 
 
 def _json_writer() -> Any:
-    return lambda results: sys.stdout.write("".join(json.dumps(result._asdict()) + "\n" for result in results))
+    def line(result: Result) -> str:
+        return json.dumps(dict(image=result.image, **result.answer, latency_ms=result.latency_ms)) + "\n"
+
+    return lambda results: sys.stdout.write("".join(map(line, results)))
 
 
-def _table_writer(paths: Sequence[str]) -> Any:
+def _table_writer(paths: Sequence[str], how: Answering) -> Any:
     width = max([5] + [min(LONGEST_COLUMN, len(_printable(path))) for path in paths] if paths else [32])
-    _out("{:<{}}  {:>10}  {}\n".format("image", width, "latency_ms", "predictions"))
+    _out("{:<{}}  {:>10}  {}\n".format("image", width, "latency_ms", how.title))
 
     def write(results: Sequence[Result]) -> None:
         for result in results:
-            best = ["{label} {0:.1f} %".format(100 * p["probability"], **p) for p in result.predictions]
-            line = "{:<{}}  {:>10.2f}  {}".format(_printable(result.image), width, result.latency_ms, ", ".join(best))
-            _out(_printable(line) + "\n")
+            name, words = _printable(result.image), how.words(result.answer)
+            _out(_printable("{:<{}}  {:>10.2f}  {}".format(name, width, result.latency_ms, words)) + "\n")
 
     return write
 
@@ -275,24 +285,6 @@ def _printable(text: str) -> str:
 def _complain(text: str) -> None:
     sys.stderr.write("pomt-trt: {}\n".format(_printable(text)))
     sys.stderr.flush()
-
-
-def _paths(inputs: Iterable[str]) -> Iterator[str]:
-    """Every image file that was meant, folders walked in sorted order, hidden files left out."""
-    for given in inputs:
-        if given == "-":
-            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
-            yield from _paths(path for path in lines if path not in ("", "-"))
-        elif os.path.isdir(given):
-            unreadable: List[Any] = []
-            for directory, folders, names in os.walk(given, onerror=unreadable.append):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                for name in sorted(names):
-                    if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                        yield os.path.join(directory, name)
-            yield from (error.filename for error in unreadable)  # so that each is a line and a failure
-        else:
-            yield given
 
 
 if __name__ == "__main__":

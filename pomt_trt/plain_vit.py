@@ -21,7 +21,7 @@ Shapes = Dict[str, Tuple[int, ...]]  # of the parameters, by name
 
 
 def logits(model: "Vit", image: np.ndarray) -> np.ndarray:
-    """Host array (B, channels, H, W) float32 -> host logits (B, classes) float32."""
+    """Host array (B, channels, H, W) float32 -> host logits float32, (B, classes) or (B, classes, rows, columns)."""
     weight = model.patch_embed.proj.weight
     with getattr(torch, "inference_mode", torch.no_grad)():
         found = model(torch.from_numpy(image).to(weight.device, weight.dtype))
@@ -50,12 +50,16 @@ class Vit(nn.Module):
         self.head, self.head_dist = _linear(shapes, "head"), _linear(shapes, "head_dist")
 
     def forward(self, image: Any) -> Any:
-        """Logits (B, classes) of normalised images (B, channels, H, W)."""
+        """Logits (B, classes) of normalised images (B, channels, H, W); unpooled, (B, classes, rows, columns)."""
         x = self._sequence(self.patch_embed(image))  # (B, N, C)
         x = self.blocks(self.norm_pre(self.patch_drop(x)))
         x = self.norm(x)
         if self.dist_token is not None:
             return (self.head(self.head_drop(x[:, 0])) + self.head_dist(self.head_drop(x[:, 1]))) / 2
+        if not self.pooling:
+            patches = self.head(self.head_drop(self.fc_norm(x[:, self.prefix_tokens :])))  # (B, n, classes)
+            rows = image.shape[2] // self.patch_embed.proj.kernel_size[0]
+            return patches.transpose(1, 2).reshape(len(image), patches.shape[2], rows, -1)
         return self.head(self.head_drop(self.fc_norm(self._pooled(x))))
 
     def _sequence(self, patches: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core import experiment as known
 from pomt_trt.core import store
+from pomt_trt.core.accuracy import kind_of
 from pomt_trt.core.bounds import Point
 from pomt_trt.core.errors import MissingDependency, PomtError
 from pomt_trt.core.learned import record_of
@@ -128,8 +129,8 @@ def export(work: WorkFolder, options: Options, workstation: Workstation) -> Stag
     form = named(options.target).form(options.precision, options.plugin)
     family = None
     if experiment is not None:
-        spec = experiment.model
-        family = known.whole_family(work, form, known.counts(spec.tokens, spec.prefix_tokens, options.tokens))
+        wanted = known.counts(experiment.model, options.request.method, options.tokens)
+        family = known.whole_family(work, form, wanted)
     if family is None:
         family = _export(work, options, workstation)
     experiment = known.experiment_of(work)
@@ -139,11 +140,11 @@ def export(work: WorkFolder, options: Options, workstation: Workstation) -> Stag
 
 def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Family:
     with on_workstation():
-        from pomt_trt.host import accuracy, plain
         from pomt_trt.host import export as exporting
+        from pomt_trt.host import plain
 
     plan, spec, images = workstation.load()
-    asked = known.counts(spec.tokens, spec.prefix_tokens, options.tokens)
+    asked = known.counts(spec, options.request.method, options.tokens)
     form = named(options.target).form(options.precision, options.plugin)
     counts = sorted({*asked, *known.counts_there(work, form)}, reverse=True)  # what was made of those stays
     removed = [spec.tokens - count for count in counts]
@@ -156,7 +157,7 @@ def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Fam
     if record is not None:
         shutil.copyfile(record, work.training())
     # Only now is the folder about something: what cannot be exported must not stand in the way of the next attempt.
-    kind = accuracy.kind_of(images, spec.random_weights)
+    kind = kind_of(spec, images.labels is not None)
     store.write_record(work.experiment(), Experiment(options.request, spec, images.kind, kind, len(images)))
     family = known.with_searched(work, family)
     store.write_record(work.family(family.form), family, known.family_inputs(work))

@@ -44,14 +44,18 @@ def copied(folder):
     return work
 
 
-def write_model(folder, classes=5, seed=0):
-    """A random but spread-out ViT in timm's local-dir format."""
+def write_model(folder, classes=5, seed=0, **more):
+    """A random but spread-out ViT in timm's local-dir format.
+
+    Args:
+        more: further arguments of the model.
+    """
     import timm
     import torch
     from safetensors.torch import save_file
 
     os.makedirs(folder)
-    arguments = dict(SHAPE, num_classes=classes)
+    arguments = dict(SHAPE, num_classes=classes, **more)
     torch.manual_seed(seed)
     model = timm.create_model("vit_tiny_patch16_224", **arguments)
     for parameter in model.parameters():

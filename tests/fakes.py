@@ -52,6 +52,11 @@ def made_up_sources(folder):
     return sources, manifest(_record(sources, "r004"), _record(sources, "r000"))
 
 
+def made_up_engine():
+    """An engine of no file."""
+    return Engine("r004", DEVICE, "r004.engine", "0" * 64, 0, None, (1, 1, 8, 8), 2, 1)
+
+
 def _record(sources, candidate_id):
     name = candidate_id + ".engine"
     size = os.path.getsize(sources[name])

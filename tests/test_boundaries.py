@@ -49,6 +49,7 @@ CORE_WITH_NUMPY = {
     "replay",
     "rounds",
     "search",
+    "segmentation",
     "selection",
     "stats",
     "steps",

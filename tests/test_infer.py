@@ -13,8 +13,9 @@ from PIL import Image
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.device import preprocess
+from pomt_trt.device.classifier import Classifier
 from pomt_trt.device.engine import open_engine
-from pomt_trt.infer import Classifier, load, main
+from pomt_trt.infer import load, main
 from tests import fakes
 
 pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")

@@ -8,11 +8,11 @@ from typing import Callable, Optional
 
 import numpy as np
 
+from pomt_trt.core.accuracy import AGREEMENT, TOP1
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.records import AccuracyEstimate, Interval
 
 Z_95 = 1.959963984540054  # the normal quantile that leaves 2.5 % on either side
-TOP1, AGREEMENT = "top1", "agreement"
 
 
 def paired(

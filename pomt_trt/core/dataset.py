@@ -1,28 +1,32 @@
 """A folder of images or a CSV file -> a list of (path, label), without decoding; on both machines.
 
 Labels are indices of the model's head: from ImageNet's wnid folders, class names, class numbers, or the sorted order of
-as many class folders as the head has classes. Leaves out pixels and preprocessing.
+as many class folders as the head has classes; in segmentation, files of labels beside the images. Leaves out pixels and
+preprocessing.
 """
 
 import collections
 import csv
 import os
 import random
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.core.records import SEGMENTATION, ModelSpec
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 LABELS_FILE = "labels.csv"  # beside the images of a flat folder
+IMAGES, LABEL_MAPS = "images", "labels"  # subfolders of a folder for segmentation
 IMAGENET_CLASSES = 1000
 FoundT = TypeVar("FoundT", bound=Sequence[object])
 
 
 class Item(NamedTuple):
-    """One image file and the index of its class in the head, or None."""
+    """One image file and its label: the index of its class in the head, in segmentation a file; None: unlabelled."""
 
     path: str
     label: Optional[int]
+    label_map: Optional[str] = None  # PNG of the image's size, a class number a pixel
 
 
 class Dataset(NamedTuple):
@@ -30,6 +34,41 @@ class Dataset(NamedTuple):
 
     items: Tuple[Item, ...]
     kind: str  # labelled, unlabelled
+
+
+def find_for(root: str, spec: ModelSpec) -> Dataset:
+    """The images under a folder or listed in a file, with labels that fit a model, see find and find_label_maps.
+
+    Raises: InputError.
+    """
+    if spec.task == SEGMENTATION:
+        return find_label_maps(root)
+    return find(root, spec.classes, spec.labels)
+
+
+def find_label_maps(root: str) -> Dataset:
+    """The images under `root`/images, labelled by the PNG files of the same name under `root`/labels.
+
+    Without these two folders: all images under `root`, unlabelled.
+    Raises: InputError: nothing is there, it holds no image, or an image has no label file.
+    """
+    images, label_maps = os.path.join(root, IMAGES), os.path.join(root, LABEL_MAPS)
+    try:
+        if not os.path.isdir(root):
+            raise InputError("there is no folder {}. Give --data a folder of images.".format(root))
+        if not os.path.isdir(label_maps):
+            return _unlabelled(root)
+        paths = _not_empty(images, _images_under(images))
+    except OSError as error:
+        raise InputError("cannot read {}: {}. Check its permissions.".format(root, error)) from error
+    files = [os.path.join(label_maps, os.path.splitext(os.path.relpath(path, images))[0] + ".png") for path in paths]
+    absent = [file for file in files if not os.path.isfile(file)]
+    if absent:
+        raise InputError(
+            "{} of the {} images in {} have no label map ({}). Add them, or take the folder labels away to compare "
+            "without.".format(len(absent), len(paths), images, _few(absent))
+        )
+    return Dataset(tuple(Item(path, None, file) for path, file in zip(paths, files)), "labelled")
 
 
 def find(root: str, classes: int, labels: Sequence[str] = ()) -> Dataset:
@@ -67,6 +106,28 @@ def sample(dataset: Dataset, count: int, seed: int) -> Dataset:
         return dataset
     chosen = sorted(random.Random(seed).sample(range(len(dataset.items)), count))
     return dataset._replace(items=tuple(dataset.items[index] for index in chosen))
+
+
+def files_of(inputs: Iterable[str], lines: BinaryIO) -> Iterator[str]:
+    """Every image file that is meant, folders walked in sorted order, hidden files left out.
+
+    Args:
+        inputs: files, folders, and `-` for paths that stand on `lines`, one a line.
+    """
+    for given in inputs:
+        if given == "-":
+            found = (os.fsdecode(line.rstrip(b"\r\n")) for line in lines)
+            yield from files_of((path for path in found if path not in ("", "-")), lines)
+        elif os.path.isdir(given):
+            unreadable: List[Any] = []
+            for directory, folders, names in os.walk(given, onerror=unreadable.append):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                for name in sorted(names):
+                    if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+                        yield os.path.join(directory, name)
+            yield from (error.filename for error in unreadable)  # so that each is a line and a failure
+        else:
+            yield given
 
 
 def _from_folder(root: str, classes: int, labels: Sequence[str]) -> Dataset:

@@ -5,6 +5,7 @@ Makes text from records, on any machine. Leaves out where it is printed.
 
 from typing import List, Optional, Sequence
 
+from pomt_trt.core.accuracy import TITLES
 from pomt_trt.core.records import AccuracyEstimate, Interval, Row, Selection, Training
 
 MOST_ROWS = 40  # a longer table keeps the rows that matter and says how many it leaves out
@@ -42,7 +43,7 @@ def rows(found: Sequence[Row], pace_fps: Optional[float] = None) -> str:
 
 def evaluation(engine: AccuracyEstimate, unreduced: AccuracyEstimate, host: Row, expected: Optional[bool]) -> str:
     """What an engine does on real images, beside what the host had estimated."""
-    kind = "top-1" if engine.kind == "top1" else "agreement with R = 0"
+    kind = TITLES[engine.kind]
     lines = [
         "{} images, {}".format(engine.samples, kind),
         "engine {}  {:.2%}  {}".format(engine.candidate_id, engine.accuracy, _percents(engine.accuracy_ci)),
@@ -75,7 +76,7 @@ def _percents(interval: Interval) -> str:
 
 
 def _table(chosen: Selection) -> str:
-    kind = "top-1" if chosen.accuracy_kind == "top1" else "agreement"
+    kind = TITLES[chosen.accuracy_kind].replace(" with R = 0", "")
     header = ["", "tokens", "R", "latency ms", "95 % interval", "gain", kind, "drop pt", "utility", "why"]
     shown = _shown(chosen)
     lines = [header] + [_cells(row, chosen) for row in shown]
@@ -156,7 +157,7 @@ def _verdict(chosen: Selection) -> str:
             )
         )
     if row.accuracy_drop is not None and row.removed:
-        kind = "top-1" if chosen.accuracy_kind == "top1" else "agreement with R = 0"
+        kind = TITLES[chosen.accuracy_kind]
         drop = "  {}: {:.2%}, {:+.2f} points lost".format(kind, row.accuracy or 0.0, 100 * row.accuracy_drop)
         if row.accuracy_drop_ci is not None:
             drop += " (95 % interval {:+.2f} to {:+.2f})".format(*(100 * value for value in row.accuracy_drop_ci))

@@ -9,7 +9,7 @@ from typing import Dict, List, Optional, Tuple
 
 from pomt_trt.core import schedule, store
 from pomt_trt.core.errors import InputError, StaleArtifact, UsageError
-from pomt_trt.core.records import GRID, SEARCHED, AccuracyEstimate, Candidate, Experiment, Family, Request
+from pomt_trt.core.records import GRID, SEARCHED, AccuracyEstimate, Candidate, Experiment, Family, ModelSpec, Request
 from pomt_trt.core.workfolder import WorkFolder
 
 
@@ -121,12 +121,15 @@ def accuracy_of(work: WorkFolder, family: Family, candidate_id: str) -> Optional
     return store.read_matching(work.accuracy(candidate_id), AccuracyEstimate, accuracy_inputs(family, candidate_id))
 
 
-def counts(tokens: int, prefix_tokens: int, asked: Optional[str]) -> Tuple[int, ...]:
+def counts(spec: ModelSpec, method: str, asked: Optional[str]) -> Tuple[int, ...]:
     """Token counts of a grid, descending, the model's own first.
 
     Args:
-        asked: START:STOP:STEP; None is every count down to a quarter.
+        asked: START:STOP:STEP; None is every count down to a quarter, or for the method none the model's own alone.
     """
+    tokens, prefix_tokens = spec.tokens, spec.prefix_tokens
+    if asked is None and method == "none":
+        return (tokens,)
     if asked is None:
         start, stop, step = tokens - 1, max(prefix_tokens + 2, tokens // 4), 1
     else:
@@ -142,7 +145,7 @@ def grid(experiment: Experiment, family: Family, asked: Optional[str]) -> List[C
     """
     if asked is None:
         return list(family.candidates)
-    wanted = set(counts(experiment.model.tokens, experiment.model.prefix_tokens, asked))
+    wanted = set(counts(experiment.model, experiment.request.method, asked))
     missing = wanted - {candidate.schedule.tokens_after for candidate in of_grid(family)}
     if missing:
         raise UsageError(

@@ -8,18 +8,19 @@ from typing import Optional
 
 from pomt_trt.core.errors import InputError
 
-DIGITS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "zoo", "digits")
+ZOO = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "zoo")
+BUNDLED = ("digits", "scenes")  # folders of the zoo, which are names of models
 LEARNED = {"ltmp": "thresholds", "cropr": "scorers"}  # by method
 
 
 def file_of(model: str, method: str) -> Optional[str]:
-    """The file that holds what the method learned for a model (digits, local-dir:PATH); None if it learns nothing.
+    """The file of what the method learned for a model (digits, scenes, local-dir:PATH); None if it learns nothing.
 
     Raises: InputError, with the command that makes it, where there is none.
     """
     if method not in LEARNED:
         return None
-    folder = DIGITS if model == "digits" else model.partition("local-dir:")[2]
+    folder = os.path.join(ZOO, model) if model in BUNDLED else model.partition("local-dir:")[2]
     path = os.path.join(folder, method + ".safetensors")
     if not folder or not os.path.isfile(path):
         raise InputError(

@@ -38,7 +38,7 @@ class Parity(NamedTuple):
 def compare(
     found: np.ndarray, expected: np.ndarray, margins: Optional[np.ndarray] = None, precision: str = "fp32"
 ) -> Parity:
-    """Logits (n, classes) beside the expected ones, judged as `precision` allows.
+    """Logits (n, ...) beside the expected ones, judged as `precision` allows.
 
     Args:
         margins: (n,) smallest relative score margin of each image; None: nothing was ranked.
@@ -55,21 +55,27 @@ def median_relative_error(
     Infinite where a found logit is not finite, in any image; 0 where no image's margin is above least_margin.
 
     Args:
-        found, expected: logits (n, classes) of the same images.
+        found, expected: logits (n, ...) of the same images: a row of classes, or one for each patch.
         margins: (n,) smallest relative score margin of each image; None: nothing was ranked, all are compared.
     Raises: InputError where shapes do not match, or there are no images.
     """
-    if found.ndim != 2 or found.shape != expected.shape or not len(found):
+    if found.ndim < 2 or found.shape != expected.shape or not len(found):
         raise InputError(
-            "logits of shape {} cannot be compared with {}: both must be (images, classes) of the same images. Export "
-            "again.".format(found.shape, expected.shape)
+            "logits of shape {} cannot be compared with {}: both must be (images, classes ...) of the same images. "
+            "Export again.".format(found.shape, expected.shape)
         )
     if not np.isfinite(found).all():
         return math.inf
-    scale = np.abs(expected).max(axis=1) + 1e-12
-    errors = np.abs(found - expected).max(axis=1) / scale  # (n,)
+    errors = relative_errors(found, expected)
     clear = errors if margins is None else errors[margins > least_margin]
     return float(np.median(clear)) if len(clear) else 0.0
+
+
+def relative_errors(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """(n,) the largest difference of an image's logits (n, ...), relative to its largest expected one."""
+    axes = tuple(range(1, expected.ndim))
+    errors = np.abs(found - expected).max(axis=axes) / (np.abs(expected).max(axis=axes) + 1e-12)  # type: np.ndarray
+    return errors
 
 
 def _clear(images: int, margins: Optional[np.ndarray], precision: str) -> np.ndarray:

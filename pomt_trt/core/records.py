@@ -9,6 +9,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 Interval = Tuple[float, float]
 GRID, SEARCHED, CHAIN = "grid", "searched", "chain"  # kinds of candidates
+CLASSIFICATION, SEGMENTATION = "classification", "segmentation"  # tasks: a class an image, or one a pixel
 
 
 class Preprocessing(NamedTuple):
@@ -30,7 +31,7 @@ class Preprocessing(NamedTuple):
 class ModelSpec(NamedTuple):
     """A vision transformer, as far as counts and files are concerned."""
 
-    name: str  # what the user asked for: a timm name, local-dir:PATH, or digits
+    name: str  # what the user asked for: a timm name, local-dir:PATH, digits or scenes
     architecture: str
     weights: str  # where they came from: random (seed 0), pretrained, checkpoint, local-dir
     depth: int
@@ -42,6 +43,7 @@ class ModelSpec(NamedTuple):
     preprocessing: Preprocessing
     head: Optional[str] = None  # file of a separate linear head (DINOv2), or None for the model's own
     labels: Tuple[str, ...] = ()  # names of the classes, where known
+    task: str = CLASSIFICATION  # or segmentation: logits (B, classes, rows, columns), one a patch
 
     @property
     def tokens(self) -> int:
@@ -113,7 +115,7 @@ class Request(NamedTuple):
     method: str
     layer: Optional[int]
     batch_size: int
-    data: Optional[str]  # folder or CSV file; None: the bundled digits, or random pictures
+    data: Optional[str]  # folder or CSV file; None: the bundled model's own pictures, or random ones
     samples: int  # at most this many images
     seed: int
     learned_sha256: Optional[str] = None  # of the file with what the method learned, see core/learned
@@ -125,7 +127,7 @@ class Experiment(NamedTuple):
     request: Request
     model: ModelSpec
     data_kind: str  # labelled, unlabelled, random
-    accuracy_kind: str  # top1 or agreement
+    accuracy_kind: str  # top1, agreement, miou, pixel-agreement: see core/accuracy
     images: int  # that accuracy is estimated on
 
 
@@ -258,13 +260,13 @@ class AccuracyEstimate(NamedTuple):
     """Accuracy of one candidate, paired with the unreduced model on the same images."""
 
     candidate_id: str
-    kind: str  # top1 (labels) or agreement (with the unreduced model's top-1)
+    kind: str  # of accuracy, see core/accuracy
     samples: int
     accuracy: float
     accuracy_ci: Interval
     drop: float  # unreduced minus this
     drop_ci: Interval
-    kl_divergence: float  # mean over images of KL(unreduced || this), nats
+    kl_divergence: float  # mean over images (and patches, in segmentation) of KL(unreduced || this), nats
     source: str = "host-fp32"
 
 
@@ -421,7 +423,7 @@ class PlainModel(NamedTuple):
     weights_sha256: str  # of the weights.bin that `tensors` points into
     norm_eps: float  # of every LayerNorm
     activation: str  # gelu, gelu_tanh, quick_gelu
-    pooling: str  # token, avg, avgmax, max, token_and_avg
+    pooling: str  # token, avg, avgmax, max, token_and_avg; "": none, the head reads every patch
     pools_prefix: bool  # avg, avgmax and max include the prefix tokens
     tensors: Dict[str, StoredTensor]  # by timm's parameter name
 

@@ -43,7 +43,10 @@ class Runner:
     input_shape: Tuple[int, int, int, int]
 
     def run(self, batch: Any) -> Any:
-        """Logits (batch, classes) float32 of `batch`, a C-contiguous float32 array of input_shape."""
+        """Logits float32 of `batch`, a C-contiguous float32 array of input_shape.
+
+        Their shape is (batch, classes), or (batch, classes, rows, columns) with a row and column for each patch.
+        """
         raise NotImplementedError
 
     def modes(self) -> Optional[Dict[str, Any]]:

@@ -1,27 +1,37 @@
 """Accuracy of a bundle's engine itself, paired with its R = 0 engine and with what the host expected.
 
-Makes an Evaluation from a bundle and a folder of images, on the machine that runs engines. Leaves out latency; without
-labels, or where the weights are random, it speaks of agreement with R = 0, not of accuracy.
+Makes an Evaluation from a bundle and a folder of images, on the machine that runs engines: top-1, or in segmentation
+mIoU at the model's input size. Leaves out latency; without labels, or where the weights are random, it speaks of
+agreement with R = 0, not of accuracy.
 """
 
 import logging
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from pomt_trt.core import agreement, dataset
+from pomt_trt.core import accuracy, dataset
 from pomt_trt.core.bundle import open_bundle
 from pomt_trt.core.dataset import Item
 from pomt_trt.core.errors import InputError
-from pomt_trt.core.records import AccuracyEstimate, Bundle, Engine, Row
-from pomt_trt.device import preprocess
-from pomt_trt.device.classifier import Classifier
+from pomt_trt.core.records import AccuracyEstimate, Bundle, Candidate, Engine, Preprocessing, Row
+from pomt_trt.core.segmentation import checked_labels
+from pomt_trt.device import deployed, preprocess
 from pomt_trt.device.engine import open_engine
+from pomt_trt.device.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 CHUNK = 32  # images decoded at a time; both engines see the same pixels
 
 ProgressT = Callable[[int, int], None]  # images done, images in all
+
+
+class Picture(NamedTuple):
+    """An image that was read."""
+
+    item: Item
+    pixels: np.ndarray  # (H, W, C) uint8
+    label: Any  # class, label map (H, W) uint8, or None
 
 
 class Evaluation(NamedTuple):
@@ -30,7 +40,7 @@ class Evaluation(NamedTuple):
     engine: AccuracyEstimate  # the chosen engine, paired with the R = 0 engine on the same images; source engine
     unreduced: AccuracyEstimate  # the R = 0 engine itself
     host: Row  # the selection's row of the chosen candidate: the host's estimate
-    host_kind: str  # top1 or agreement, what the host's row speaks of
+    host_kind: str  # of accuracy, see core/accuracy: what the host's row speaks of
     host_expected: Optional[bool]  # the host's accuracy is within the engine's interval; None where kinds differ
     skipped: Tuple[str, ...]  # images that could not be read
 
@@ -48,7 +58,7 @@ def evaluate(
     An image that cannot be read is skipped with a warning, and listed.
 
     Args:
-        data: folder or CSV file of images, see core.dataset.find.
+        data: folder or CSV file of images, see core.dataset.find_for.
         samples: at most so many images, drawn with `seed`.
         threads: of the CPU; None: as many as the engines were built for.
         progress: called with the images done and the images in all.
@@ -56,19 +66,17 @@ def evaluate(
     Raises: InputError where no image can be used, or labels do not match the head; CorruptArtifact; WrongDevice.
     """
     bundle = open_bundle(bundle_folder)
-    found = dataset.sample(dataset.find(data, bundle.model.classes, bundle.model.labels), samples, seed)
-    with _classifier(bundle, bundle.engine, bundle_folder, threads) as reduced:
-        with _classifier(bundle, bundle.unreduced_engine, bundle_folder, threads) as unreduced:
+    found = dataset.sample(dataset.find_for(data, bundle.model), samples, seed)
+    with _predictor(bundle, bundle.engine, bundle_folder, threads) as reduced:
+        with _predictor(bundle, bundle.unreduced_engine, bundle_folder, threads) as unreduced:
             chunks = list(_logits(found.items, reduced, unreduced, progress or _silent))
     if not chunks:
         raise InputError("none of the {} images in {} can be read. Replace them.".format(len(found.items), data))
-    items = [item for used, _, _ in chunks for item in used]
-    skipped = sorted({item.path for item in found.items} - {item.path for item in items})
-    labels = None
-    if found.kind == "labelled" and not bundle.model.random_weights:
-        labels = np.array([item.label for item in items])
-    logits = np.concatenate([part for _, part, _ in chunks])  # (n, classes)
-    unreduced_logits = np.concatenate([part for _, _, part in chunks])  # (n, classes)
+    used = [picture for chunk, _, _ in chunks for picture in chunk]
+    skipped = sorted({item.path for item in found.items} - {picture.item.path for picture in used})
+    labels = np.array([picture.label for picture in used]) if found.kind == "labelled" else None
+    logits = np.concatenate([part for _, part, _ in chunks])  # (n, ...)
+    unreduced_logits = np.concatenate([part for _, _, part in chunks])  # (n, ...)
     return _evaluation(bundle, unreduced_logits, logits, labels, skipped)
 
 
@@ -79,9 +87,12 @@ def _evaluation(
     labels: Optional[np.ndarray],
     skipped: Sequence[str],
 ) -> Evaluation:
-    kind = agreement.AGREEMENT if labels is None else agreement.TOP1
-    engine = agreement.paired(kind, unreduced_logits, logits, labels, bundle.candidate.id, "engine")
-    unreduced = agreement.paired(kind, unreduced_logits, unreduced_logits, labels, bundle.unreduced.id, "engine")
+    kind, look = accuracy.kind_of(bundle.model, labels is not None), bundle.model.preprocessing
+
+    def paired(found: np.ndarray, candidate: Candidate) -> AccuracyEstimate:
+        return accuracy.paired(kind, look, unreduced_logits, found, labels, candidate.id, "engine")
+
+    engine, unreduced = paired(logits, bundle.candidate), paired(unreduced_logits, bundle.unreduced)
     host, host_kind = bundle.selection.chosen, bundle.selection.accuracy_kind
     expected = None
     if host_kind == kind and host.accuracy is not None:
@@ -89,31 +100,41 @@ def _evaluation(
     return Evaluation(engine, unreduced, host, host_kind, expected, tuple(skipped))
 
 
-def _classifier(bundle: Bundle, engine: Engine, folder: str, threads: Optional[int]) -> Classifier:
-    return Classifier(bundle, open_engine(engine, folder, threads=threads, waiting="passive"))
+def _predictor(bundle: Bundle, engine: Engine, folder: str, threads: Optional[int]) -> Predictor:
+    return deployed.of(bundle, open_engine(engine, folder, threads=threads, waiting="passive"))
 
 
 def _logits(
-    items: Sequence[Item], reduced: Classifier, unreduced: Classifier, progress: ProgressT
-) -> Iterator[Tuple[List[Item], np.ndarray, np.ndarray]]:
-    """(items, logits (n, classes), R = 0's logits (n, classes)) of the readable images, chunk by chunk."""
+    items: Sequence[Item], reduced: Predictor, unreduced: Predictor, progress: ProgressT
+) -> Iterator[Tuple[List[Picture], np.ndarray, np.ndarray]]:
+    """(pictures, logits (n, ...), R = 0's logits (n, ...)) of the readable images, chunk by chunk."""
     size = max(CHUNK // reduced.batch_size, 1) * reduced.batch_size  # whole batches: only the last is padded
     for start in range(0, len(items), size):
-        chunk = _readable(items[start : start + size], reduced)
+        chunk = _readable(items[start : start + size], reduced.bundle)
         if chunk:
-            batch = reduced.normalised([pixels for _, pixels in chunk])
-            yield [item for item, _ in chunk], reduced.logits(batch), unreduced.logits(batch)
+            batch = reduced.normalised([picture.pixels for picture in chunk])
+            yield chunk, reduced.logits(batch), unreduced.logits(batch)
         progress(min(start + size, len(items)), len(items))
 
 
-def _readable(items: Sequence[Item], classifier: Classifier) -> List[Tuple[Item, np.ndarray]]:
-    pairs = []
+def _readable(items: Sequence[Item], bundle: Bundle) -> List[Picture]:
+    """Images that cannot be read are skipped; labels that cannot be right stop everything."""
+    look, pictures = bundle.model.preprocessing, []
     for item in items:
         try:
-            pairs.append((item, preprocess.read(item.path, classifier.bundle.model.preprocessing)))
+            pixels, size = preprocess.read_sized(item.path, look)
         except InputError as error:
             logger.warning("skipped: %s", error)
-    return pairs
+            continue
+        label = item.label if item.label_map is None else _labels(item.label_map, size, bundle.model.classes, look)
+        pictures.append(Picture(item, pixels, label))
+    return pictures
+
+
+def _labels(path: str, size: Tuple[int, int], classes: int, look: Preprocessing) -> np.ndarray:
+    """The label map of an image of that (width, height), cropped as the image."""
+    labels = np.asarray(preprocess.open_image(path))
+    return preprocess.crop_labels(checked_labels(labels, classes, path, size[::-1]), look)
 
 
 def _silent(done: int, total: int) -> None:

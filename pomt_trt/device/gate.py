@@ -20,7 +20,7 @@ class Golden(NamedTuple):
     """What engines are held against."""
 
     pixels: np.ndarray  # (n, H, W, C) uint8
-    logits: np.ndarray  # (n, classes) of R = 0
+    logits: np.ndarray  # (n, ...) of R = 0
 
 
 class Verdict(NamedTuple):
@@ -89,7 +89,7 @@ def judge(
 
 
 def run(runner: Runner, images: np.ndarray) -> np.ndarray:
-    """Logits (n, classes) of normalised images (n, C, H, W); the last batch is filled up with its last image."""
+    """Logits (n, ...) of normalised images (n, C, H, W); the last batch is filled up with its last image."""
     parts: List[np.ndarray] = [runner.run(batch) for batch in batches(images, runner.input_shape[0])]
     return np.concatenate(parts)[: len(images)]
 

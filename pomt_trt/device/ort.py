@@ -106,7 +106,7 @@ class OrtRunner(Runner):
         self._input = session.get_inputs()[0].name
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Logits (batch, classes) of `batch`."""
+        """Logits (batch, ...) of `batch`."""
         logits: np.ndarray = self._session.run(self._outputs, {self._input: batch})[0]
         return logits
 

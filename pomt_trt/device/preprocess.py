@@ -1,8 +1,9 @@
 """Image file -> array, exactly as timm's evaluation transform makes it, with PIL and numpy alone.
 
-Makes float32 (B, C, H, W) from image files and a Preprocessing record, on any machine. Leaves out which files, and in
-which order. One stated difference: 16-bit grey keeps its upper 8 bits, where Pillow's own conversion (and so timm's)
-makes everything above 255 white.
+Makes float32 (B, C, H, W) from image files and a Preprocessing record, on any machine; label maps go the same way, to
+the nearest pixel, and places in an image's own pixels back. Leaves out which files, and in which order. One stated
+difference: 16-bit grey keeps its upper 8 bits, where Pillow's own conversion (and so timm's) makes everything above
+255 white.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.records import Preprocessing
+from pomt_trt.core.segmentation import IGNORED
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROP_MODES = ("center", "squash", "border")
@@ -31,9 +33,14 @@ def read(path: str, preprocessing: Preprocessing) -> np.ndarray:
 
     Raises: InputError.
     """
+    return read_sized(path, preprocessing)[0]
+
+
+def read_sized(path: str, preprocessing: Preprocessing) -> Tuple[np.ndarray, Tuple[int, int]]:
+    """As read, with the image's own (width, height)."""
     image = open_image(path)
     try:
-        return crop(image, preprocessing)
+        return crop(image, preprocessing), image.size
     except InputError as error:
         raise InputError("{}: {}".format(path, error)) from error
 
@@ -92,15 +99,36 @@ def crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     too many.
     """
     image = _with_channels(image, preprocessing.channels)
-    height, width = preprocessing.height, preprocessing.width
-    crop_pct = preprocessing.crop_pct
-    scale = (math.floor(height / crop_pct), math.floor(width / crop_pct))
-    image = _resized(image, _resized_size(image, scale, preprocessing.crop_mode), preprocessing.interpolation)
     fill = (0,) * preprocessing.channels
     if preprocessing.crop_mode == "border":
         fill = tuple(round(255 * value) for value in preprocessing.mean)
-    pixels = np.asarray(_centre(image, height, width, fill))
-    return pixels.reshape(height, width, preprocessing.channels)  # grey comes as (H, W)
+    pixels = np.asarray(_fitted(image, preprocessing, preprocessing.interpolation, fill))
+    return pixels.reshape(preprocessing.height, preprocessing.width, preprocessing.channels)  # grey comes as (H, W)
+
+
+def crop_labels(labels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """A label map uint8 (height, width) as its image is resized and cropped: uint8 (H, W), IGNORED where it is padded.
+
+    Raises: InputError, as crop.
+    """
+    return np.asarray(_fitted(Image.fromarray(labels), preprocessing, "nearest", (IGNORED,)))
+
+
+def places(size: Tuple[int, int], preprocessing: Preprocessing) -> Tuple[np.ndarray, np.ndarray]:
+    """Where an image's own pixels lie in its crop: (rows (height,), columns (width,)), counted in pixels of the crop.
+
+    The centre of the crop's first pixel is 0; what lies below -0.5 or beyond the last half pixel was cropped away.
+
+    Args:
+        size: (width, height) of the image.
+    """
+    wanted = preprocessing.height, preprocessing.width
+    resized = _resized_size(size, _scale(preprocessing), preprocessing.crop_mode)
+    found = []
+    for own, have, want in zip(size[::-1], resized, wanted):
+        margin = _margin(max(have, want), want) - (max(have, want) - have) // 2
+        found.append((np.arange(own) + 0.5) * (have / own) - 0.5 - margin)
+    return found[0], found[1]
 
 
 def normalise(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -125,13 +153,29 @@ def _with_channels(image: Image.Image, channels: int) -> Image.Image:
         raise InputError("{}. {}".format(_reason(error), ADVICE)) from error
 
 
-def _resized_size(image: Image.Image, scale: Tuple[int, int], crop_mode: str) -> Tuple[int, int]:
-    """(height, width) before cropping, with the roundings of torchvision's Resize and timm's ResizeKeepRatio."""
+def _fitted(image: Image.Image, preprocessing: Preprocessing, interpolation: str, fill: Tuple[int, ...]) -> Image.Image:
+    """Resized, then cropped or padded to the model's size."""
+    size = _resized_size(image.size, _scale(preprocessing), preprocessing.crop_mode)
+    return _centre(_resized(image, size, interpolation), preprocessing.height, preprocessing.width, fill)
+
+
+def _scale(preprocessing: Preprocessing) -> Tuple[int, int]:
+    """(height, width) that pictures are resized to, as far as their ratio allows."""
+    crop_pct = preprocessing.crop_pct
+    return math.floor(preprocessing.height / crop_pct), math.floor(preprocessing.width / crop_pct)
+
+
+def _resized_size(size: Tuple[int, int], scale: Tuple[int, int], crop_mode: str) -> Tuple[int, int]:
+    """(height, width) before cropping, with the roundings of torchvision's Resize and timm's ResizeKeepRatio.
+
+    Args:
+        size: (width, height) of the picture.
+    """
     if crop_mode not in CROP_MODES:
         raise InputError("unknown crop mode '{}'. Use one of: {}.".format(crop_mode, ", ".join(CROP_MODES)))
     if crop_mode == "squash":
         return scale
-    width, height = image.size
+    width, height = size
     if crop_mode == "center" and scale[0] == scale[1]:  # torchvision: the short side exact, the long side truncated
         long = int(scale[0] * max(width, height) / min(width, height))
         return (long, scale[0]) if width <= height else (scale[0], long)
@@ -162,5 +206,10 @@ def _centre(image: Image.Image, height: int, width: int, fill: Tuple[int, ...]) 
         canvas = Image.new(image.mode, (padded_width, padded_height), fill if len(fill) > 1 else fill[0])
         canvas.paste(image, ((padded_width - have_width) // 2, (padded_height - have_height) // 2))
         image = canvas
-    top, left = int(round((padded_height - height) / 2.0)), int(round((padded_width - width) / 2.0))
+    top, left = _margin(padded_height, height), _margin(padded_width, width)
     return image.crop((left, top, left + width, top + height))
+
+
+def _margin(have: int, want: int) -> int:
+    """What is cropped away at the top or left."""
+    return int(round((have - want) / 2.0))

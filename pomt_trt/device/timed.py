@@ -16,8 +16,7 @@ from pomt_trt.core.bundle import open_bundle
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Engine
 from pomt_trt.core.rounds import Prepared, serve
-from pomt_trt.device import board
-from pomt_trt.device.classifier import Classifier
+from pomt_trt.device import board, deployed
 from pomt_trt.device.engine import Runner, open_engine
 
 
@@ -63,13 +62,13 @@ def _engine_only(arguments: argparse.Namespace) -> Tuple[Callable[[], Any], Engi
 
 
 def _end_to_end(arguments: argparse.Namespace) -> Tuple[Callable[[], Any], Engine]:
-    """Files in, probabilities out: what a call of pomt_trt.load's Classifier takes for one full batch."""
+    """Files in, probabilities or label maps out: what a call of what pomt_trt.load gives takes for one full batch."""
     if os.path.isfile(arguments.source):
         raise UsageError("{} has no preprocessing. Give --image with a bundle.".format(arguments.source))
     runner, engine, bundle = _opened(arguments)
-    classifier = Classifier(bundle, runner)
+    predictor = deployed.of(bundle, runner)
     paths = [arguments.image] * engine.input_shape[0]
-    return lambda: classifier(paths), engine
+    return lambda: predictor(paths), engine
 
 
 def _opened(arguments: argparse.Namespace) -> Tuple[Runner, Engine, Any]:

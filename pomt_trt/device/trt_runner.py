@@ -108,7 +108,7 @@ class TrtRunner(Runner):
             )
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Logits (batch, classes) of `batch`."""
+        """Logits (batch, ...) of `batch`."""
         session = self._opened()
         with session.current():
             np.copyto(self._input.host, batch)

@@ -6,6 +6,7 @@ Runtime. On the workstation. Leaves out latency, and which candidate would be wo
 
 import contextlib
 import ctypes
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pomt_trt.core import agreement
+from pomt_trt.core import accuracy
 from pomt_trt.core.records import AccuracyEstimate, Candidate
 from pomt_trt.host import export, surgery
 from pomt_trt.host.data import Images, normalised
@@ -22,6 +23,7 @@ from pomt_trt.host.reducers import Tokens
 
 IMAGES_AT_ONCE = 16
 CANDIDATES_AT_ONCE = 4  # in a pass over the images, after which they are written: what a kill can lose
+MOST_LOGITS_BYTES = 512 << 20  # of all candidates in a pass: those of patches are many
 KEPT_TOKENS_BYTES = 512 << 20  # of sequences that entered the first acting block, kept for candidates still to come
 
 
@@ -30,13 +32,8 @@ class Estimated(NamedTuple):
 
     candidate: Candidate
     estimate: AccuracyEstimate
-    golden_logits: np.ndarray  # (g, classes), on the golden images
+    golden_logits: np.ndarray  # (g, ...), on the golden images
     golden_margins: np.ndarray  # (g,), smallest relative score margin at a cut
-
-
-def kind_of(images: Images, random_weights: bool) -> str:
-    """top1 where labels and trained weights make that mean something, else agreement with the unreduced model."""
-    return agreement.TOP1 if images.labels is not None and not random_weights else agreement.AGREEMENT
 
 
 class Estimator:
@@ -49,6 +46,8 @@ class Estimator:
     def __init__(self, plan: export.Plan, unreduced: Candidate, images: Images, kind: str) -> None:
         self._plan, self._images, self._kind = plan, images, kind
         self._reference = export.reduced(plan, unreduced.schedule)
+        self._shape = (len(images), *self._reference.logits_shape)
+        self._at_once = min(CANDIDATES_AT_ONCE, max(1, MOST_LOGITS_BYTES // (4 * math.prod(self._shape))))
         self._reference_logits: np.ndarray | None = None
         self._kept: dict[tuple[int, int], Tokens] = {}  # (block, batch number) -> what enters it
 
@@ -63,23 +62,24 @@ class Estimator:
         if self._reference_logits is None:
             self._reference_logits = self._logits([self._reference], progress)[0][0]
         labels = self._images.labels.numpy() if self._images.labels is not None else None
-        golden = slice(0, export.GOLDEN_IMAGES)
-        for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
-            chunk = candidates[start : start + CANDIDATES_AT_ONCE]
+        golden, look = slice(0, export.GOLDEN_IMAGES), self._images.preprocessing
+        for start in range(0, len(candidates), self._at_once):
+            chunk = candidates[start : start + self._at_once]
             modules = [export.reduced(self._plan, candidate.schedule) for candidate in chunk]
             logits, margins = self._logits(modules, progress)
             for candidate, found, margin in zip(chunk, logits, margins):
-                paired = agreement.paired(self._kind, self._reference_logits, found, labels, candidate.id, "host-fp32")
+                paired = accuracy.paired(
+                    self._kind, look, self._reference_logits, found, labels, candidate.id, "host-fp32"
+                )
                 yield Estimated(candidate, paired, found[golden], margin[golden])
             _give_back_memory()
 
     def _logits(
         self, modules: Sequence[surgery.ReducedViT], progress: Callable[[str], None]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (modules, n, classes) and margins (modules, n) on all images."""
+        """Logits (modules, n, ...) and margins (modules, n) on all images."""
         count = len(self._images)
-        vit = self._reference.vit
-        logits = np.empty((len(modules), count, vit.num_classes or vit.num_features), np.float32)
+        logits = np.empty((len(modules), *self._shape), np.float32)
         margins = np.full((len(modules), count), np.inf, np.float32)
         shared = min(_first_acting(module) for module in modules)
 

@@ -1,7 +1,8 @@
-"""A folder, the bundled digits or nothing -> pictures as a model wants them, in batches; on the workstation.
+"""A folder, the bundled pictures or nothing -> pictures as a model wants them, in batches; on the workstation.
 
 Files go through timm's own evaluation transform. They are kept as uint8, so that the pixels in golden.npz and the
-batches of an accuracy estimate are the same pictures. Leaves out where labels come from (core/dataset).
+batches of an accuracy estimate are the same pictures. Label maps are resized and cropped with their images, to the
+nearest pixel. Leaves out where labels come from (core/dataset).
 """
 
 import logging
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from pomt_trt.core import dataset
 from pomt_trt.core.errors import InputError, MissingDependency, UsageError
 from pomt_trt.core.records import ModelSpec, Preprocessing
-from pomt_trt.host import digits
+from pomt_trt.core.segmentation import IGNORED, checked_labels
+from pomt_trt.host import digits, scenes
 
 try:
     import torch
@@ -28,6 +30,10 @@ except ImportError as error:
 LOGGER = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
+BUNDLED: dict[str, Callable[[], tuple[Pixels, np.ndarray]]] = {  # by the name of the model
+    "digits": digits.held_out,
+    "scenes": scenes.held_out,
+}
 COARSE_PX = 8  # random pictures are this coarse: white noise would make all patches of all pictures alike
 DAMAGED = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what PIL raises on bad files
 
@@ -37,7 +43,7 @@ class Images:
     """Pictures in a stable order, cropped to the model's size."""
 
     kind: str  # labelled, unlabelled, random
-    labels: torch.Tensor | None  # (n,) int64; None unless labelled
+    labels: torch.Tensor | None  # (n,) int64, in segmentation (n, H, W) uint8; None unless labelled
     stored: Pixels  # (n, H, W, C), not yet normalised
     preprocessing: Preprocessing
 
@@ -65,7 +71,7 @@ def load(data: str | None, spec: ModelSpec, samples: int, seed: int, progress: P
     """Pictures for a model, all decoded at once: samples * height * width * channels bytes of memory.
 
     Args:
-        data: folder or CSV file (core/dataset); None is the held-out digits for the model digits, else random pictures,
+        data: folder or CSV file (core/dataset); None is the held-out pictures of a bundled model, else random ones,
             which can only show whether two models agree.
         samples: how many at most; of files, drawn without replacement.
         seed: of that draw, or of the random pictures.
@@ -77,31 +83,32 @@ def load(data: str | None, spec: ModelSpec, samples: int, seed: int, progress: P
     if samples < 1:
         raise UsageError(f"{samples} samples were asked for: ask for 1 or more.")
     if data is not None:
-        return _from_files(dataset.sample(dataset.find(data, spec.classes, spec.labels), samples, seed), spec, progress)
-    if spec.name == "digits":
-        return _held_out_digits(spec, samples)
+        return _from_files(dataset.sample(dataset.find_for(data, spec), samples, seed), spec, progress)
+    if spec.name in BUNDLED:
+        return _held_out(spec, samples)
     stored = _random_pictures(spec.preprocessing, samples, seed)
     return Images("random", None, stored, spec.preprocessing)
 
 
 def _from_files(chosen: dataset.Dataset, spec: ModelSpec, progress: Progress | None) -> Images:
-    fit = _fitting(spec.preprocessing)
+    fit, fit_labels = _fitting(spec.preprocessing), _fitting_labels(spec.preprocessing)
     stored = np.empty((len(chosen.items), *_shape(spec.preprocessing)), np.uint8)
-    readable: list[dataset.Item] = []
+    labels: list[int | Pixels | None] = []  # of what is readable
     for done, item in enumerate(chosen.items, start=1):
         image = _decoded(item.path, spec.preprocessing)
         if image is not None:
-            stored[len(readable)] = fit(image)
-            readable.append(item)
+            stored[len(labels)] = fit(image)
+            maps = item.label_map
+            labels.append(item.label if maps is None else fit_labels(_decoded_labels(maps, image.size, spec.classes)))
         if progress is not None:
             progress(done, len(chosen.items))
-    if not readable:
+    if not labels:
         raise InputError(
             f"none of {len(chosen.items)} images can be read, among them {chosen.items[0].path}. Open one in an image "
             "viewer to see whether the files are damaged."
         )
-    labels = torch.tensor([item.label for item in readable]) if chosen.kind == "labelled" else None
-    return Images(chosen.kind, labels, stored[: len(readable)], spec.preprocessing)
+    known = torch.from_numpy(np.array(labels)) if chosen.kind == "labelled" else None
+    return Images(chosen.kind, known, stored[: len(labels)], spec.preprocessing)
 
 
 def _decoded(path: str, preprocessing: Preprocessing) -> Image.Image | None:
@@ -113,6 +120,22 @@ def _decoded(path: str, preprocessing: Preprocessing) -> Image.Image | None:
     except DAMAGED as error:
         LOGGER.warning("%s cannot be read and is left out: %s", path, error)
         return None
+
+
+def _decoded_labels(path: str, size: tuple[int, int], classes: int) -> Pixels:
+    """The label map of an image of that (width, height); raises InputError where it is none."""
+    try:
+        with Image.open(path) as image:
+            return checked_labels(np.asarray(image), classes, path, size[::-1])
+    except DAMAGED as error:
+        raise InputError(f"label map {path} cannot be read: {error}. Replace it, or take its image away.") from error
+
+
+def _fitting_labels(preprocessing: Preprocessing) -> Callable[[Pixels], Pixels]:
+    """The same transform for label maps (height, width) -> (H, W): nearest pixels, and IGNORED where it pads."""
+    nearest = preprocessing._replace(interpolation="nearest", channels=1, mean=(0.0,), std=(1.0,))
+    fit = _fitting(nearest)  # it pads with 0, which labels that count down from IGNORED make of it
+    return lambda labels: IGNORED - fit(Image.fromarray(IGNORED - labels))[:, :, 0]
 
 
 def _fitting(preprocessing: Preprocessing) -> Callable[[Image.Image], Pixels]:
@@ -131,8 +154,8 @@ def _fitting(preprocessing: Preprocessing) -> Callable[[Image.Image], Pixels]:
     return lambda image: transform(image).permute(1, 2, 0).numpy()  # (C, H, W) -> (H, W, C)
 
 
-def _held_out_digits(spec: ModelSpec, samples: int) -> Images:
-    pictures, labels = digits.held_out()
+def _held_out(spec: ModelSpec, samples: int) -> Images:
+    pictures, labels = BUNDLED[spec.name]()
     fit, mode = _fitting(spec.preprocessing), _mode(spec.preprocessing)
     stored = np.stack([fit(Image.fromarray(picture).convert(mode)) for picture in pictures[:samples]])
     return Images("labelled", torch.from_numpy(labels[:samples]), stored, spec.preprocessing)

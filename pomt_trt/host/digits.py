@@ -1,7 +1,8 @@
 """Handwritten digits on a black canvas, from scikit-learn's 8x8 samples: data for the bundled `digits` model.
 
-Host only; nothing is downloaded, since scikit-learn carries the samples.
-Leaves out models and training: scripts/train_digits makes the weights, pomt_trt/zoo/digits holds them.
+Host only; nothing is downloaded, since scikit-learn carries the samples. Several digits a canvas, with labels of their
+pixels, are scenes.py's. Leaves out models and training: scripts/train_digits makes the weights, pomt_trt/zoo/digits
+holds them.
 """
 
 from pathlib import Path
@@ -64,15 +65,24 @@ def write_folder(directory: str | Path, count: int | None = None) -> int:
     return count
 
 
-def _pictures(seed: int, *, held_out: bool) -> tuple[Images, Labels]:
-    samples, labels = _load()
+def samples(*, held_out: bool) -> tuple[Images, Labels]:
+    """One side of the split, without a canvas: images (n, 14, 14) uint8 grey; labels (n,) int64, classes in turns.
+
+    Raises: MissingDependency if scikit-learn is not installed.
+    """
+    found, labels = _load()
     chosen = _split(labels, held_out=held_out)
+    return np.stack([_enlarge(sample) for sample in found[chosen]]), labels[chosen]
+
+
+def _pictures(seed: int, *, held_out: bool) -> tuple[Images, Labels]:
+    found, labels = samples(held_out=held_out)
     # RandomState, not default_rng: its stream is frozen (NEP 19), so pictures stay the same under every numpy.
-    places = np.random.RandomState(seed).randint(CANVAS_PX - DIGIT_PX + 1, size=(len(chosen), 2))
-    images = np.zeros((len(chosen), CANVAS_PX, CANVAS_PX), np.uint8)
-    for image, sample, (top, left) in zip(images, samples[chosen], places, strict=True):
-        image[top : top + DIGIT_PX, left : left + DIGIT_PX] = _enlarge(sample)
-    return images, labels[chosen]
+    places = np.random.RandomState(seed).randint(CANVAS_PX - DIGIT_PX + 1, size=(len(found), 2))
+    images = np.zeros((len(found), CANVAS_PX, CANVAS_PX), np.uint8)
+    for image, sample, (top, left) in zip(images, found, places, strict=True):
+        image[top : top + DIGIT_PX, left : left + DIGIT_PX] = sample
+    return images, labels
 
 
 def _load() -> tuple[NDArray[Any], Labels]:

@@ -160,7 +160,7 @@ def tokens_by_block(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
 
 
 def write_golden(plan: Plan, tokens: Schedule, images: Images, path: Path) -> None:
-    """golden.npz: `pixels` (n, H, W, C) uint8 of up to 64 real images, and `logits` (n, classes) of R = 0 on them."""
+    """golden.npz: `pixels` (n, H, W, C) uint8 of up to 64 real images, and `logits` (n, ...) of R = 0 on them."""
     pixels = images.pixels(GOLDEN_IMAGES)
     logits, _ = logits_and_margins(reduced(plan, tokens), normalised(pixels, images.preprocessing), plan.batch_size)
     save_arrays(path, pixels=pixels, logits=logits)
@@ -174,7 +174,7 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 
 def logits_and_margins(module: surgery.ReducedViT, batch: torch.Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (n, classes) and smallest score margins (n,) of normalised images (n, C, H, W), `size` at a time."""
+    """Logits (n, ...) and smallest score margins (n,) of normalised images (n, C, H, W), `size` at a time."""
     with torch.inference_mode():
         parts = [module.forward_with_margin(part) for part in torch.split(batch, max(size, 16))]
     return torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
@@ -199,7 +199,7 @@ def compare(
     """
     found = run_onnx(path, batch.numpy(), batch_size)
     clear = margins > parity.LEAST_MARGIN[written]
-    errors = np.abs(found - expected).max(axis=1) / (np.abs(expected).max(axis=1) + 1e-12)
+    errors = parity.relative_errors(found, expected)
     judge = np.max if written == "fp32" else np.median
     error = float(judge(errors[clear])) if clear.any() else 0.0 * float(errors.max())  # NaN and infinity stay
     if not error <= TOLERANCE[written]:
@@ -212,7 +212,7 @@ def compare(
 
 
 def run_onnx(path: Path, images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Logits (n, classes) of a graph on ONNX Runtime for images (n, C, H, W); the last batch is padded."""
+    """Logits (n, ...) of a graph on ONNX Runtime for images (n, C, H, W); the last batch is padded."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

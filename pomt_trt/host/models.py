@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from pomt_trt.core import learned
 from pomt_trt.core.errors import InputError, MissingDependency, UsageError
-from pomt_trt.core.records import ModelSpec, Preprocessing, Request
+from pomt_trt.core.records import CLASSIFICATION, SEGMENTATION, ModelSpec, Preprocessing, Request
+from pomt_trt.core.segmentation import MOST_CLASSES
 
 try:
     import timm
@@ -32,9 +33,8 @@ except ImportError as error:
     ) from error
 
 LOGGER = logging.getLogger(__name__)
-DIGITS = Path(learned.DIGITS)
 SOURCES = ("local-dir", "hf-hub")  # timm's formats that carry weights: local-dir:PATH, hf-hub:NAME
-POOLS = ("token", "avg", "avgmax", "max")
+POOLS = ("token", "avg", "avgmax", "max", "")  # "": none, so that the head reads every token: segmentation
 NOT_PLAIN = {  # class of a model that is often asked for -> why constant token counts do not fit it
     "SwinTransformer": "attention in windows needs the whole grid of patches",
     "SwinTransformerV2": "attention in windows needs the whole grid of patches",
@@ -83,7 +83,7 @@ def load(
 
     Args:
         name: a timm architecture, with or without .tag; local-dir:PATH or hf-hub:NAME (timm's own format, with
-            weights); digits; or a timm VisionTransformer, which is copied.
+            weights); digits or scenes; or a timm VisionTransformer, which is copied.
         checkpoint: file of weights, .safetensors or what torch.save wrote.
         pretrained: let timm download the weights.
         head: file of a DINOv2 linear head, in place of the model's own.
@@ -110,6 +110,11 @@ def load(
     spec = _spec(module, _title(name), weights, head, labels)
     _say_what_is_missing(module, spec)
     return Loaded(module.float().cpu().eval(), spec)
+
+
+def is_dense(module: VisionTransformer) -> bool:
+    """Whether the head gives logits for every patch instead of one row for the image."""
+    return module.global_pool == "" and module.attn_pool is None
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -160,6 +165,8 @@ def _not_plain(module: Any) -> str | None:
         return f"it pools by attention ({type(module.attn_pool).__name__})"
     if module.attn_pool is None and module.global_pool not in POOLS:
         return f"its pooling is '{module.global_pool}', so that it gives no logits"
+    if is_dense(module) and not 0 < module.num_classes <= MOST_CLASSES:
+        return f"it has no pooling, and a head for {module.num_classes} classes, where patches need 1 to {MOST_CLASSES}"
     return None
 
 
@@ -175,7 +182,7 @@ def _module(name: str | nn.Module, checkpoint: str | None, pretrained: bool, see
     """The module and where its weights come from."""
     if isinstance(name, nn.Module):
         return copy.deepcopy(name), "module"
-    source = f"local-dir:{DIGITS}" if name == "digits" else name
+    source = f"local-dir:{Path(learned.ZOO, name)}" if name in learned.BUNDLED else name
     origin = source.partition(":")[0]
     if origin in SOURCES and not checkpoint:
         return _create(source, pretrained=True), origin
@@ -236,6 +243,7 @@ def _spec(module: VisionTransformer, name: str, weights: str, head: str | None, 
         preprocessing=_preprocessing(module, name),
         head=head,
         labels=_labels_from_file(labels, classes) if labels else _known_labels(module),
+        task=SEGMENTATION if is_dense(module) else CLASSIFICATION,
     )
 
 

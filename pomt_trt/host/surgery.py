@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host import reducers
+from pomt_trt.host import models, reducers
 from pomt_trt.host.attention import attend, check_block
 from pomt_trt.host.checkpoints import ClassAndMean
 from pomt_trt.host.reducers import Asked, Learned, Need, Scorers, Signals, Site, Tokens
@@ -90,11 +90,15 @@ def with_schedule(
         )
     if reducers.find(method).needs & Need.ATTN_CLS and not vit.has_class_token:
         raise UsageError(f"{method} ranks by the class token's attention, and the model has none. Use pomt or random.")
+    if models.is_dense(vit):
+        reducers.check_dense(method, learned)
     return ReducedViT(vit, method, schedule, layer, seed, learned)
 
 
 class ReducedViT(nn.Module):
     """A vision transformer with static token counts: image (B, channels, H, W) -> logits (B, classes).
+
+    Without pooling, logits are those of the patches, in their grid: (B, classes, rows, columns).
 
     Attributes:
         vit: the timm model, a copy of its structure around the same parameters; in eval mode.
@@ -125,8 +129,14 @@ class ReducedViT(nn.Module):
         """The tensors in which candidates of one method differ, by their name in the state dict (and in the graph)."""
         return {f"reducers.{name}": value for name, value in self.reducers.named_buffers()}
 
+    @property
+    def logits_shape(self) -> tuple[int, ...]:
+        """Of one image: (classes,), or (classes, rows, columns)."""
+        outputs = int(self.vit.num_classes or self.vit.num_features)  # features where there is no classifier
+        return (outputs, *self.vit.patch_embed.grid_size) if models.is_dense(self.vit) else (outputs,)
+
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, classes) of normalised images (B, channels, H, W)."""
+        """Logits (B, ...) of normalised images (B, channels, H, W)."""
         return self.finish(self.run(self.embed(image), 0, len(self.steps)))
 
     def forward_with_margin(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,7 +148,8 @@ class ReducedViT(nn.Module):
     def embed(self, image: Tensor) -> Tokens:
         """The sequence entering block 0, with all its tokens."""
         x = self.vit._pos_embed(self.vit.patch_embed(image))  # (B, N, C)
-        return Tokens(self.vit.norm_pre(self.vit.patch_drop(x)))
+        merges = () if models.is_dense(self.vit) else None
+        return Tokens(self.vit.norm_pre(self.vit.patch_drop(x)), merges=merges)
 
     def run(self, tokens: Tokens, start: int, stop: int) -> Tokens:
         """Blocks start, ..., stop - 1."""
@@ -147,14 +158,25 @@ class ReducedViT(nn.Module):
         return tokens
 
     def finish(self, tokens: Tokens) -> Tensor:
-        """Logits (B, classes) of the sequence that leaves the last block."""
-        x = self.vit.norm(tokens.x)
+        """Logits (B, ...) of the sequence that leaves the last block."""
+        x = self.vit.norm(tokens.x)  # (B, N, C)
+        if models.is_dense(self.vit):
+            return self._of_patches(tokens, x)
         if tokens.size is not None and self.weighted_pooling and _averages(self.vit):
             first = 0 if self.vit.pool_include_prefix and self.vit.attn_pool is None else self.vit.num_prefix_tokens
             size = tokens.size[:, first:]
             x = reducers.join(x[:, :first], x[:, first:] * (size / size.mean(1, keepdim=True)))
         logits: Tensor = self.vit.forward_head(x)
         return logits
+
+    def _of_patches(self, tokens: Tokens, x: Tensor) -> Tensor:
+        """Logits (B, classes, rows, columns) of all patches, from normed tokens x (B, N, C).
+
+        The head comes first: it works token by token, and merged tokens are fewer.
+        """
+        logits = reducers.restored(tokens, self.vit.forward_head(x), self.schedule.tokens_before)  # (B, N, classes)
+        patches = logits[:, self.vit.num_prefix_tokens :]  # row by row
+        return patches.transpose(1, 2).reshape(x.shape[0], *self.logits_shape)
 
     def _run_block(self, layer: int, tokens: Tokens) -> Tokens:
         """timm's Block.forward (see check_block), with the reduction where its method acts."""

@@ -8,11 +8,12 @@ import io
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from pomt_trt.core.accuracy import TITLES
 from pomt_trt.core.comparison import UNREDUCED
 from pomt_trt.core.records import Comparison, Contender
 from pomt_trt.core.store import write_bytes
 from pomt_trt.report.figure import DOTS_PER_INCH, STYLE, matplotlib_or_advice
-from pomt_trt.report.panels import HELP, PLAIN, accuracy_name, in_ms, stable
+from pomt_trt.report.panels import HELP, PLAIN, in_ms, stable
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; markers tell apart what is printed without colour
 LOOKS = [
@@ -66,7 +67,7 @@ def figure(comparison: Comparison, *, title: str) -> Any:
             _draw_panel(axes, comparison, panel)
             axes.set_title(panel.name, fontsize=9, color=HELP, loc="left")
             axes.set_xlabel("latency (ms)")
-        all_axes[0].set_ylabel(accuracy_name(comparison.accuracy_kind) + " (%)")
+        all_axes[0].set_ylabel(TITLES[comparison.accuracy_kind] + " (%)")
         picture.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=PLAIN, parse_math=False)
         _legend(picture, comparison)
         picture.subplots_adjust(left=0.8 / size[0], right=1 - 0.2 / size[0], top=0.86, bottom=0.235, wspace=0.08)

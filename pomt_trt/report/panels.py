@@ -10,6 +10,7 @@ the right margin. Only step labels can crowd each other; then the largest drops 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from pomt_trt.core.accuracy import TITLES
 from pomt_trt.core.records import Interval, Row, Selection
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; grey for what only helps to read.
@@ -60,12 +61,7 @@ def _accuracy_panel(selection: Selection) -> Panel:
 
 def kind(selection: Selection) -> str:
     """What accuracy means here, in words."""
-    return accuracy_name(selection.accuracy_kind)
-
-
-def accuracy_name(accuracy_kind: str) -> str:
-    """A kind of accuracy in words."""
-    return "top-1" if accuracy_kind == "top1" else "agreement with R = 0"
+    return TITLES[selection.accuracy_kind]
 
 
 def _percent(row: Row) -> float | None:

@@ -6,6 +6,7 @@ import pytest
 
 from pomt_trt.core import dataset
 from pomt_trt.core.errors import InputError, UsageError
+from tests import fakes
 
 WNIDS = ("n01440764", "n01443537", "n15075141")  # classes 0, 1 and 999
 
@@ -19,7 +20,7 @@ def make(root, *paths):
 
 
 def labels_of(found):
-    return [(os.path.basename(path), label) for path, label in found.items]
+    return [(os.path.basename(path), label) for path, label, _ in found.items]
 
 
 def test_one_folder_a_class_is_labelled_in_sorted_order(tmpdir):
@@ -37,12 +38,12 @@ def test_an_empty_class_folder_keeps_its_place(tmpdir):
 
 def test_some_of_imagenets_folders_get_their_place_among_the_thousand(tmpdir):
     root = make(tmpdir, *[wnid + "/" + wnid + ".JPEG" for wnid in WNIDS])
-    assert [label for _, label in dataset.find(root, 1000).items] == [0, 1, 999]
+    assert [item.label for item in dataset.find(root, 1000).items] == [0, 1, 999]
 
 
 def test_wnid_folders_of_a_smaller_head_are_numbered_in_sorted_order(tmpdir):
     root = make(tmpdir, *[wnid + "/x.JPEG" for wnid in WNIDS])
-    assert [label for _, label in dataset.find(root, 3).items] == [0, 1, 2]
+    assert [item.label for item in dataset.find(root, 3).items] == [0, 1, 2]
 
 
 def test_the_list_of_wnids_is_imagenets():
@@ -156,6 +157,33 @@ def test_a_file_that_is_no_csv_is_explained(tmpdir):
     tmpdir.join("picture.png").write_binary(bytes(range(256)))
     with pytest.raises(InputError, match="is not a CSV file.*Give --data a folder of images"):
         dataset.find(str(tmpdir.join("picture.png")), 10)
+
+
+def scenes(tmpdir, labels=("a.png", "deep/b.png")):
+    make(tmpdir, "images/a.jpg", "images/deep/b.png", *["labels/" + name for name in labels])
+    return dataset.find_for(str(tmpdir), fakes.quadrant_model()._replace(task="segmentation"))
+
+
+def test_images_have_label_maps_of_their_name(tmpdir):
+    found = scenes(tmpdir)
+    assert found.kind == "labelled" and {item.label for item in found.items} == {None}
+    pairs = [tuple(os.path.relpath(path, str(tmpdir)) for path in (i.path, i.label_map)) for i in found.items]
+    assert pairs == [("images/a.jpg", "labels/a.png"), ("images/deep/b.png", "labels/deep/b.png")]
+
+
+def test_an_image_without_its_label_map_is_named(tmpdir):
+    with pytest.raises(InputError, match=r"1 of the 2 images in .*images have no label map \(.*b.png\). Add them"):
+        scenes(tmpdir, ["a.png"])
+
+
+def test_without_label_maps_all_images_are_unlabelled(tmpdir):
+    found = scenes(tmpdir, [])
+    assert found.kind == "unlabelled" and len(found.items) == 2
+
+
+def test_label_maps_without_a_folder_are_refused(tmpdir):
+    with pytest.raises(InputError, match="there is no folder .*absent. Give --data"):
+        dataset.find_label_maps(str(tmpdir.join("absent")))
 
 
 def numbered(count):

@@ -19,6 +19,10 @@ EXPERIMENT = Experiment(REQUEST, fakes.quadrant_model(), "labelled", "top1", 16)
 ESTIMATE = AccuracyEstimate("r004", "top1", 16, 0.75, (0.5, 0.9), 0.25, (0.1, 0.4), 0.1)
 
 
+def spec_of(tokens, prefix_tokens):
+    return fakes.quadrant_model()._replace(patch_tokens=tokens - prefix_tokens, prefix_tokens=prefix_tokens)
+
+
 def written(path, data):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
@@ -132,13 +136,17 @@ def test_all_forms_of_a_model_have_their_accuracies_in_common(work):
 
 
 def test_a_grid_without_a_range_is_every_count_down_to_a_quarter():
-    assert known.counts(197, 1, None) == tuple(range(197, 48, -1))
-    assert known.counts(17, 1, None) == tuple(range(17, 3, -1))
+    assert known.counts(spec_of(197, 1), "pomt", None) == tuple(range(197, 48, -1))
+    assert known.counts(spec_of(17, 1), "topk", None) == tuple(range(17, 3, -1))
+
+
+def test_the_method_none_has_one_candidate():
+    assert known.counts(spec_of(17, 1), "none", None) == (17,)
 
 
 @given(st.integers(3, 300), st.integers(0, 2))
 def test_every_default_grid_starts_with_the_model_and_can_be_scheduled(tokens, prefix_tokens):
-    counts = known.counts(tokens, prefix_tokens, None)
+    counts = known.counts(spec_of(tokens, prefix_tokens), "topk", None)
     assert counts[0] == tokens
     for count in counts:
         assert schedule.even(tokens, 2, prefix_tokens, tokens - count).tokens_after == count

@@ -16,7 +16,7 @@ def test_a_models_folder_holds_one_file_a_method(tmp_path):
     path = tmp_path / "ltmp.safetensors"
     path.write_bytes(b"")
     assert learned.file_of("local-dir:{}".format(tmp_path), "ltmp") == str(path)
-    assert os.path.isfile(os.path.join(learned.DIGITS, "config.json"))
+    assert os.path.isfile(os.path.join(learned.ZOO, "digits", "config.json"))
 
 
 def test_the_record_of_a_training_lies_beside_what_it_made(tmp_path):

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from pomt_trt.core import agreement
+from pomt_trt.core.accuracy import MIOU
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.host import accuracy, export
 from tests.host import tiny
@@ -21,7 +23,7 @@ METHODS = {
 
 def made(method="pomt", labelled=True, model=None, **changes):
     """(plan, images, candidates) with as many images as do not divide into batches."""
-    kwargs = {**METHODS[method], **changes}
+    kwargs = {**METHODS.get(method, {"removed": [0]}), **changes}
     removed = kwargs.pop("removed")
     plan, spec, images = tiny.plan(tiny.vit() if model is None else model, method, **kwargs)
     generator = np.random.RandomState(0)
@@ -105,13 +107,18 @@ def test_a_model_without_classifier_is_compared_by_its_features():
     assert found[0].estimate.accuracy == 1.0 and found[1].golden_logits.shape == (64, 24)
 
 
-@pytest.mark.parametrize(
-    ("labelled", "random_weights", "kind"),
-    [(True, False, "top1"), (True, True, "agreement"), (False, False, "agreement"), (False, True, "agreement")],
-)
-def test_top1_needs_labels_and_trained_weights(labelled, random_weights, kind):
-    _, images, _ = made(labelled=labelled)
-    assert accuracy.kind_of(images, random_weights) == kind
+def test_label_maps_are_compared_at_the_models_input_size(monkeypatch):
+    plan, images, candidates = made("none", model=tiny.vit(global_pool=""))
+    labels = torch.from_numpy(np.random.RandomState(1).randint(5, size=(len(images), 16, 16)).astype(np.uint8))
+    images = dataclasses.replace(images, labels=labels)
+    (done,) = estimated(plan, images, candidates, MIOU)
+    upsampled = functional.interpolate(torch.from_numpy(alone(plan, images, candidates[0])), 16, mode="bilinear")
+    hits = torch.tensor([((labels == one) & (upsampled.argmax(1) == one)).sum() for one in range(5)])
+    unions = torch.tensor([((labels == one) | (upsampled.argmax(1) == one)).sum() for one in range(5)])
+    assert done.estimate.accuracy == pytest.approx((hits / unions).mean().item(), abs=1e-6)
+    assert done.estimate.kind == "miou" and done.golden_logits.shape == (64, 5, 4, 4)
+    monkeypatch.setattr(accuracy, "MOST_LOGITS_BYTES", 1)  # room for one candidate in a pass at least
+    assert estimated(plan, images, candidates, MIOU)[0].estimate == done.estimate
 
 
 def test_progress_says_how_many_images_are_done():

@@ -11,7 +11,8 @@ from timm.data import create_transform
 
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import ModelSpec, Preprocessing
-from pomt_trt.host import data, digits
+from pomt_trt.device import preprocess
+from pomt_trt.host import data, digits, scenes
 
 COLOUR = Preprocessing(32, 32, 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", 0.9, "center")
 GREY = Preprocessing(28, 28, 1, (0.1,), (0.3,), "bilinear", 1.0, "center")
@@ -119,6 +120,49 @@ def test_without_data_pictures_are_random_seeded_and_different():
     assert not np.array_equal(images.stored, data.load(None, spec(), 3, 1).stored)
     assert not np.array_equal(images.stored[0], images.stored[1])
     assert data.load(None, spec(GREY), 3, 0).stored.shape == (3, 28, 28, 1)
+
+
+@pytest.fixture
+def label_maps(tmp_path):
+    """Pictures of several sizes whose label maps are their own first channel, coarsely."""
+    for number, size in enumerate([(60, 45), (32, 32), (20, 70)]):
+        picture(tmp_path / "images" / f"{number}.png", number, size=size)
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        with Image.open(tmp_path / "images" / f"{number}.png") as image:
+            labels = np.asarray(image)[:, :, 0] // 64
+        labels[:3] = 255
+        Image.fromarray(labels).save(tmp_path / "labels" / f"{number}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("changes", [{}, {"crop_mode": "squash"}, {"crop_mode": "border"}, {"width": 48}])
+def test_label_maps_are_cropped_with_their_images_as_on_a_board(label_maps, changes):
+    look = COLOUR._replace(**changes)
+    images = data.load(str(label_maps), spec(look, 4)._replace(task="segmentation"), 3, 0)
+    assert images.kind == "labelled" and images.labels.shape == (3, look.height, look.width)
+    for number, found in enumerate(images.labels.numpy()):
+        with Image.open(label_maps / "labels" / f"{number}.png") as labels:
+            assert np.array_equal(found, preprocess.crop_labels(np.asarray(labels), look))
+    padded = images.labels.numpy()[(images.stored == 124).all(axis=3)] if changes == {"crop_mode": "border"} else []
+    assert set(padded) <= {255}
+
+
+def test_a_label_outside_the_classes_is_named_with_its_file(label_maps):
+    with pytest.raises(InputError, match=r"0.png holds the label 3, the model has 3 classes: 0 to 2"):
+        data.load(str(label_maps), spec(COLOUR, 3)._replace(task="segmentation"), 3, 0)
+
+
+def test_a_damaged_label_map_stops_everything(label_maps):
+    (label_maps / "labels" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="label map .*1.png cannot be read.*Replace it"):
+        data.load(str(label_maps), spec(COLOUR, 4)._replace(task="segmentation"), 3, 0)
+
+
+def test_without_data_scenes_are_the_held_out_ones():
+    pytest.importorskip("sklearn", reason="the digits are part of scikit-learn")
+    images = data.load(None, spec(GREY, 11, "scenes")._replace(task="segmentation"), 5, 0)
+    pictures, label_maps = scenes.held_out()
+    assert np.array_equal(images.stored[..., 0], pictures[:5]) and np.array_equal(images.labels, label_maps[:5])
 
 
 def test_without_data_digits_are_the_held_out_ones():

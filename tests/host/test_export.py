@@ -113,6 +113,49 @@ def test_the_same_export_writes_the_same_bytes(tmp_path):
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("changes", [{}, {"reg_tokens": 4}, {"class_token": False}, {"img_size": (16, 24)}])
+def test_logits_of_patches_export_in_their_grid(changes, precision, tmp_path):
+    model = tiny.vit(global_pool="", **changes)
+    made, spec, images = tiny.plan(model, "none", batch_size=2, precision=precision)
+    candidates = tiny.grid(made, spec, [0])
+    export.export(made, candidates, images, tmp_path)
+    path = tmp_path / "onnx" / f"op17-{precision}" / "r000.onnx"
+    batch = torch.cat(list(images.batches(3)))[:3]
+    rows, columns = model.patch_embed.grid_size
+    with torch.inference_mode():
+        tokens = model(batch)[:, model.num_prefix_tokens :].numpy()  # (3, rows * columns, 5)
+    found = export.run_onnx(path, batch.numpy(), 2)
+    assert found.shape == (3, 5, rows, columns)
+    expected = tokens.reshape(3, rows, columns, 5).transpose(0, 3, 1, 2)
+    assert np.abs(found - expected).max() < (1e-4 if precision == "fp32" else 2e-2) * np.abs(expected).max()
+    export.write_golden(made, candidates[0].schedule, images, tmp_path / "golden.npz")
+    assert np.load(tmp_path / "golden.npz")["logits"].shape == (tiny.IMAGES, 5, rows, columns)
+
+
+@pytest.mark.parametrize("method", ["tome", "cropr"])
+@pytest.mark.parametrize("changes", [{}, {"reg_tokens": 2, "class_token": False}])
+def test_patches_come_back_in_their_place(method, changes, tmp_path):
+    """In graphs as in PyTorch; with nothing removed the logits are timm's, and they change little by little."""
+    made, spec, images = tiny.plan(tiny.vit(global_pool="", **changes), method)
+    candidates = tiny.grid(made, spec, [0, 2, 4, 6])
+    export.export(made, candidates, images, tmp_path)  # compares all four
+    batch = torch.cat(list(images.batches(8)))
+    with torch.inference_mode():
+        unreduced, *others = (export.reduced(made, one.schedule)(batch) for one in candidates)
+        plain = made.module(batch)[:, spec.prefix_tokens :].transpose(1, 2).reshape(8, 5, 4, 4)
+    assert torch.allclose(unreduced, plain, atol=1e-5)
+    errors = [(other - plain).norm() / plain.norm() for other in others]
+    shuffled = plain.flatten(2)[:, :, torch.randperm(16, generator=torch.Generator().manual_seed(0))].view_as(plain)
+    assert errors[0] < 0.7 * (shuffled - plain).norm() / plain.norm()
+
+
+def test_cropr_without_fusion_is_refused_where_patches_are_labelled():
+    made, spec, _ = tiny.plan(tiny.vit(global_pool=""), "cropr", llf=False)
+    with pytest.raises(UsageError, match="without last layer fusion it drops patches"):
+        export.reduced(made, tiny.grid(made, spec, [3])[0].schedule)
+
+
 @pytest.mark.parametrize("kind", [*tiny.KINDS, "DINOv2 with a head"])
 def test_every_kind_of_model_exports_and_agrees_with_pytorch(kind, tmp_path):
     model = tiny.dinov2(tmp_path) if kind.startswith("DINOv2") else tiny.vit(**tiny.KINDS[kind])

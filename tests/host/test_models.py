@@ -81,6 +81,11 @@ def test_every_plain_vision_transformer_is_taken(changes, prefix_tokens):
     assert spec.architecture == "VisionTransformer" and spec.labels == ()
 
 
+def test_a_model_without_pooling_labels_patches():
+    assert load(small()).spec.task == "classification"
+    assert load(small(global_pool="")).spec.task == "segmentation"
+
+
 def test_a_distilled_model_has_two_prefix_tokens():
     module, spec = load("deit_tiny_distilled_patch16_224", image_size=32)
     assert (spec.prefix_tokens, spec.tokens) == (2, 6) and logits(module).shape == (2, 1000)
@@ -111,7 +116,7 @@ def test_relatives_of_the_plain_one_are_refused_with_the_reason(kind, reason):
         ({"dynamic_img_size": True}, "its token count varies"),
         ({"patch_drop_rate": 0.5}, "it drops patches on its own"),
         ({"global_pool": "map"}, "it pools by attention .AttentionPoolLatent"),
-        ({"global_pool": ""}, "its pooling is '', so that it gives no logits"),
+        ({"global_pool": "", "num_classes": 0}, "it has no pooling, and a head for 0 classes, where patches need 1 to"),
         ({"attn_layer": "diff"}, "its attention is gated or DiffAttention"),
         ({"block_fn": ParallelThingsBlock}, "its blocks are ParallelThingsBlock"),
     ],
@@ -175,7 +180,6 @@ def test_a_folder_that_is_no_model_is_explained(tmp_path):
         load(f"local-dir:{tmp_path}")
 
 
-@pytest.mark.skipif(not (models.DIGITS / "config.json").is_file(), reason="the digits weights are not trained yet")
 def test_digits_is_the_bundled_model():
     spec = load("digits").spec
     assert (spec.name, spec.classes, spec.preprocessing.channels) == ("digits", 10, 1) and not spec.random_weights

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import UsageError
+from pomt_trt.core.records import Schedule
 from pomt_trt.host import reducers
 from pomt_trt.host.reducers import METHODS, Signals, Site, Tokens, pomt, ranking
 from pomt_trt.host.reducers.random import kept_indices
@@ -218,6 +219,26 @@ def test_pomt_keeps_the_best_by_score_and_the_mean_of_the_rest(tokens, prefix, s
         kept = tokens - prefix - removed - 1
         assert reduced[image, prefix:-1, 1].tolist() == best[:kept]
         assert reduced[image, -1, 1].item() == pytest.approx(np.mean(best[kept:]), abs=1e-5)
+
+
+@given(st.integers(4, 30), st.integers(0, 3), st.integers(0, 1000), st.data())
+def test_every_token_finds_the_one_that_it_was_merged_into(tokens, prefix, seed, data):
+    """Rows that say what a token is made of: each original gets back the mean of a group that it is in."""
+    first = data.draw(st.integers(0, most("tome", tokens, prefix)))
+    second = data.draw(st.integers(0, most("tome", tokens - first, prefix)))
+    schedule = Schedule((tokens, tokens - first, tokens - first - second), prefix)
+    steps = reducers.plan("tome", schedule)
+    acting = reducers.made("tome", steps, 0)
+    now = Tokens(torch.eye(tokens).expand(2, -1, -1), merges=())
+    for step in steps:
+        if step is not None:
+            keys = torch.randn(2, step.tokens_in, 3, generator=torch.Generator().manual_seed(seed + step.layer))
+            now = acting[str(step.layer)].reduce(now, Signals(keys=keys))
+    found = reducers.restored(now, now.x, tokens)  # (2, tokens, tokens)
+    assert found.shape == (2, tokens, tokens) and len(now.merges) == (first > 0) + (second > 0)
+    own = found.diagonal(dim1=1, dim2=2)  # 1 / size of its group
+    sizes = (found > 0).sum(2)
+    assert torch.allclose(own * sizes, torch.ones(2, tokens)) and bool((sizes[:, :prefix] == 1).all())
 
 
 def test_pomt_shift_keeps_what_attention_changes_most():

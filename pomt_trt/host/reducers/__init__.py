@@ -5,14 +5,15 @@ Makes schedules and steps from a method's name and plain integers. Leaves out th
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.host.reducers.contract import Asked, Need, Reducer, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.cropr import Cropr
+from pomt_trt.host.reducers.cropr import Cropr, in_place
 from pomt_trt.host.reducers.learned import Learned, Scorers, Thresholds
 from pomt_trt.host.reducers.ltmp import Ltmp
+from pomt_trt.host.reducers.matching import unmerged
 from pomt_trt.host.reducers.none import NoReduction
 from pomt_trt.host.reducers.pomt import Pomt
 from pomt_trt.host.reducers.pomt_shift import PomtShift
@@ -33,10 +34,12 @@ __all__ = [
     "Step",
     "Thresholds",
     "Tokens",
+    "check_dense",
     "find",
     "join",
     "made",
     "plan",
+    "restored",
     "schedule_for",
 ]
 
@@ -50,6 +53,27 @@ def find(method: str) -> type[Reducer]:
     if method not in METHODS:
         raise UsageError(f"there is no method '{method}'. Choose one of {', '.join(METHODS)}.")
     return METHODS[method]
+
+
+def check_dense(method: str, learned: Learned | None = None) -> None:
+    """Raises UsageError, with the reason, where a method gives no token back to a head that labels every patch."""
+    lost = find(method).lost_for_patches
+    if isinstance(learned, Scorers) and not learned.llf:
+        lost = "without last layer fusion it drops patches"
+    if lost is not None:
+        dense = [name for name, reducer in METHODS.items() if reducer.lost_for_patches is None]
+        raise UsageError(
+            f"{method} does not fit a model that labels every patch: {lost}, and nothing brings them back. Choose "
+            f"--method {' or '.join(dense)}."
+        )
+
+
+def restored(tokens: Tokens, x: Tensor, count: int) -> Tensor:
+    """A row for each of the image's `count` tokens, in their order, from rows x (B, N, C) of the last sequence.
+
+    What Cropr set aside is back, and goes to its place; what ToMe merged has its row in common.
+    """
+    return unmerged(in_place(tokens._replace(x=x), count), tokens.merges or ())
 
 
 def schedule_for(

@@ -101,6 +101,7 @@ class Tokens(NamedTuple):
     origin: Tensor | None = None  # (B, N) each one's place in the image's sequence; None: the first N, or not kept
     stash: tuple[tuple[Tensor, Tensor], ...] = ()  # rows set aside, with their origin, to come back
     margin: Tensor | None = None  # (B,) smallest relative score margin at any cut; None: nothing was ranked
+    merges: tuple[tuple[Tensor, Tensor], ...] | None = None  # how to undo each (matching.undo); None: nobody will
 
     def cut(self, x: Tensor, margin: Tensor) -> "Tokens":
         """These tokens after a ranked cut: the new sequence, and the smaller of the old and new margin (B,)."""
@@ -125,6 +126,7 @@ class Reducer(nn.Module):
     every_block: ClassVar[bool] = False  # R is spread over all blocks
     default_layer: ClassVar[int | None] = None
     summary_tokens: ClassVar[int] = 0  # appended in place of what was removed
+    lost_for_patches: ClassVar[str | None] = "it drops patches"  # why no head can label them all; None: it can
 
     def __init__(self, step: Step, seed: int = 0, learned: Learned | None = None) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ class Cropr(Reducer):
     """Keeps the patches with the highest x . scorer: prefix, kept by descending score."""
 
     method = "cropr"
+    lost_for_patches = None
     every_block = True
     scorer: Tensor
 

@@ -23,15 +23,23 @@ class Match(NamedTuple):
     """Which even patches are merged into which odd ones; numbers count within the even or odd patches."""
 
     merged: Tensor  # (B, r), the most alike first
-    into: Tensor  # (B, r, odd) one-hot
+    partner: Tensor  # (B, r) the odd patch that each is merged into
+    into: Tensor  # (B, r, odd) the same, one-hot
     staying: Tensor | None  # (B, even - r), ascending; None where all are merged
     margin: Tensor  # (B,) smallest relative distance from another cut or another partner
 
 
 def split(x: Tensor, prefix_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
     """Rows of x (B, N, C): prefix, patches at even positions, patches at odd positions."""
-    first_even, first_odd = prefix_tokens + prefix_tokens % 2, prefix_tokens + 1 - prefix_tokens % 2
-    return x[:, :prefix_tokens], x[:, first_even::2], x[:, first_odd::2]
+    return x[:, :prefix_tokens], x[:, _first_even(prefix_tokens) :: 2], x[:, _first_odd(prefix_tokens) :: 2]
+
+
+def _first_even(prefix_tokens: int) -> int:
+    return prefix_tokens + prefix_tokens % 2
+
+
+def _first_odd(prefix_tokens: int) -> int:
+    return prefix_tokens + 1 - prefix_tokens % 2
 
 
 class Merging(Reducer):
@@ -61,9 +69,26 @@ class Merging(Reducer):
         best, partner = similarity.max(2)  # (B, even) each; of equals the first
         order = rank(best, even_patches)
         merged = order[:, :count]
-        into = (partner.gather(1, merged).unsqueeze(2) == self.numbers).float()  # (B, r, odd)
+        partner = partner.gather(1, merged)  # (B, r)
+        into = (partner.unsqueeze(2) == self.numbers).float()  # (B, r, odd)
         staying = ascending(order[:, count:], even_patches - count) if count < even_patches else None
-        return Match(merged, into, staying, _margin(similarity, best, merged))
+        return Match(merged, partner, into, staying, _margin(similarity, best, merged))
+
+    def undo(self, match: Match) -> tuple[Tensor, Tensor]:
+        """What gives each token before the merge a row again: see unmerged.
+
+        Returns:
+            places: (B, N) of each token before the merge, among those after it and then the merged ones.
+            partner: (B, r) place of the token after the merge which each merged one is part of.
+        """
+        prefix, batch = self.step.prefix_tokens, match.merged.shape[0]
+        first_even, first_odd = _first_even(prefix), _first_odd(prefix)
+        staying = [] if match.staying is None else [match.staying * 2 + first_even]
+        odd = (self.numbers * 2 + first_odd).expand(batch, -1)
+        first = torch.arange(prefix, device=match.merged.device).expand(batch, -1)
+        before = join(first, *staying, odd, match.merged * 2 + first_even)  # (B, N) where each stood
+        places = rank(-before.float(), self.step.tokens_in)  # (B, N)
+        return places, match.partner + (self.step.tokens_out - self.step.odd_patches)
 
 
 def merge(x: Tensor, size: Tensor, match: Match, prefix_tokens: int) -> tuple[Tensor, Tensor]:
@@ -79,6 +104,17 @@ def merge(x: Tensor, size: Tensor, match: Match, prefix_tokens: int) -> tuple[Te
     odd = odd * (size_odd / total) + shares @ gather_rows(even, match.merged)  # (B, odd, C)
     x = join(first, *_staying(even, match), odd)
     return x, join(size_first, *_staying(size_even, match), total)
+
+
+def unmerged(x: Tensor, merges: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Rows (B, N_out, C) after these merges -> a row for each of the tokens before them, merged ones sharing one.
+
+    Source: unmerging, Bolya and Hoffman, "Token Merging for Fast Stable Diffusion", CVPR Workshops 2023; here once, at
+    the end.
+    """
+    for places, partner in reversed(list(merges)):
+        x = gather_rows(join(x, gather_rows(x, partner)), places)  # (B, N, C)
+    return x
 
 
 def sized(steps: Iterable[Step | None]) -> list[Step | None]:

@@ -7,6 +7,7 @@ class NoReduction(Reducer):
     """Plans no step for R = 0, and refuses any other R."""
 
     method = "none"
+    lost_for_patches = None
 
     @classmethod
     def most_removable(cls, patch_tokens: int) -> int:

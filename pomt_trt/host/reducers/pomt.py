@@ -30,6 +30,7 @@ class Pomt(Reducer):
     """Keeps the best patches by descending score and appends the plain mean of all others: prefix, kept, mean."""
 
     method = "pomt"
+    lost_for_patches = "it makes one token of the patches that it removes"
     needs = Need.ATTN_FULL | Need.VALUES
     default_layer = 3
     summary_tokens = 1

@@ -19,6 +19,7 @@ class ToMe(Merging):
     """Merges the most similar pairs: prefix, patches at even positions that stay, patches at odd positions."""
 
     method = "tome"
+    lost_for_patches = None
     needs = Need.KEYS
     every_block = True
 
@@ -55,7 +56,8 @@ class ToMe(Merging):
         assert signals.keys is not None
         match = self.match(signals.keys)
         x, size = merge(tokens.x, self.sizes(tokens), match, self.step.prefix_tokens)
-        return tokens.cut(x, match.margin)._replace(size=size)
+        left = tokens.cut(x, match.margin)._replace(size=size)
+        return left if tokens.merges is None else left._replace(merges=(*tokens.merges, self.undo(match)))
 
 
 def inflected(removed: float, inflect: float, depth: int) -> list[int]:

@@ -1,0 +1,54 @@
+"""Which accuracy a model has, and its estimate, whatever its task.
+
+Makes an AccuracyEstimate from two arrays of logits, on any machine: top-1 or mean intersection over union where labels
+and trained weights make that mean something, else agreement with the unreduced model. Leaves out how these are computed
+(agreement.py, segmentation.py).
+"""
+
+from typing import Any
+
+from pomt_trt.core.records import SEGMENTATION, AccuracyEstimate, ModelSpec, Preprocessing
+
+TOP1, AGREEMENT = "top1", "agreement"  # of images
+MIOU, PIXEL_AGREEMENT = "miou", "pixel-agreement"
+TITLES = {
+    TOP1: "top-1",
+    AGREEMENT: "agreement with R = 0",
+    MIOU: "mIoU",
+    PIXEL_AGREEMENT: "pixel agreement with R = 0",
+}
+
+
+def kind_of(spec: ModelSpec, labelled: bool) -> str:
+    """What can be said of a model on images that are labelled, or not."""
+    meaningful = labelled and not spec.random_weights
+    if spec.task == SEGMENTATION:
+        return MIOU if meaningful else PIXEL_AGREEMENT
+    return TOP1 if meaningful else AGREEMENT
+
+
+def paired(
+    kind: str,
+    look: Preprocessing,
+    reference_logits: Any,
+    logits: Any,
+    labels: Any,
+    candidate_id: str,
+    source: str,
+) -> AccuracyEstimate:
+    """The accuracy of `logits`, and its drop against the unreduced model on the same images, with 95 % intervals.
+
+    Args:
+        kind: as kind_of says.
+        look: of the model, whose input size is the one at which pixels are compared.
+        reference_logits, logits: (n, classes), or (n, classes, rows, columns) in segmentation.
+        labels: (n,) classes, or (n, H, W) label maps; None where there are none.
+        source: what computed the logits, such as "host-fp32" or "engine".
+    Raises: InputError where there are no images, or shapes or labels do not match.
+    """
+    from pomt_trt.core import agreement, segmentation
+
+    if kind in (MIOU, PIXEL_AGREEMENT):
+        size = look.height, look.width
+        return segmentation.paired(kind, reference_logits, logits, labels, size, candidate_id, source)
+    return agreement.paired(kind, reference_logits, logits, labels, candidate_id, source)

@@ -1,0 +1,68 @@
+"""Scenes of several digits as data, and the bundled model that was trained on them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pomt_trt
+from pomt_trt.core.errors import UsageError
+from pomt_trt.host import digits, scenes
+
+SHIPPED = Path(pomt_trt.__file__).resolve().parent / "zoo" / "scenes"
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return scenes.held_out()
+
+
+def test_a_scene_is_some_digits_with_a_label_for_each_pixel(held_out):
+    images, label_maps = held_out
+    assert images.shape == label_maps.shape == (450, 28, 28) and images.dtype == label_maps.dtype == np.uint8
+    assert label_maps.max() == 10 and len(scenes.CLASSES) == 11
+    assert not images[label_maps > 0].min() < scenes.INK and images[label_maps == 0].max() < scenes.INK
+    kinds = [len(np.unique(one)) - 1 for one in label_maps]
+    assert min(kinds) >= 1 and max(kinds) >= 3
+
+
+def test_a_scene_has_its_own_digit_in_it(held_out):
+    _, labels = digits.samples(held_out=True)
+    assert all(label + 1 in label_map for label, label_map in zip(labels, held_out[1], strict=True))
+
+
+def test_digits_never_cover_each_other():
+    digit, random = np.full((14, 14), 9, np.uint8), np.random.RandomState(0)
+    canvas = np.zeros((28, 28), np.uint8)
+    canvas[:, :15] = 1
+    assert scenes._free_place(canvas, digit, random) is None  # 13 columns are free
+    canvas[:, 13:] = 0
+    places = [scenes._free_place(canvas, digit, np.random.RandomState(seed)) for seed in range(20)]
+    found = [place for place in places if place is not None]
+    assert found and not any(canvas[place].any() for place in found)
+
+
+def test_held_out_scenes_show_held_out_digits_alone(monkeypatch):
+    seen = []
+    samples = digits.samples
+    monkeypatch.setattr(digits, "samples", lambda *, held_out: seen.append(held_out) or samples(held_out=held_out))
+    scenes.held_out()
+    scenes.training()
+    assert seen == [True, False]
+
+
+def test_same_seed_gives_same_scenes_and_another_gives_others():
+    first, again, other = scenes.training(3), scenes.training(3), scenes.training(4)
+    assert np.array_equal(first[0], again[0]) and np.array_equal(first[1], again[1])
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_a_folder_holds_scenes_beside_their_labels(tmp_path, held_out):
+    assert scenes.write_folder(tmp_path, 3) == 3
+    for kind, expected in zip(("images", "labels"), held_out, strict=True):
+        for number in range(3):
+            with Image.open(tmp_path / kind / f"{number:04d}.png") as picture:
+                assert picture.mode == "L" and np.array_equal(np.asarray(picture), expected[number])
+    with pytest.raises(UsageError, match="0 scenes asked for; there are 450. Ask for 1 to 450"):
+        scenes.write_folder(tmp_path, 0)

@@ -1,0 +1,148 @@
+"""A model that labels every patch, from its folder to label maps: compile, infer, evaluate and verify."""
+
+import functools
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pomt_trt
+from pomt_trt import infer
+from tests import compiled
+
+pytest.importorskip("torch", reason="models are exported on the workstation")
+pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
+CLASSES = 3
+
+
+@functools.lru_cache(maxsize=None)
+def source():
+    """Folder with model/, which labels patches, and data/ (six pictures, their label maps, and sizes of their own)."""
+    folder = os.path.join(compiled.source(), "dense")
+    compiled.write_model(os.path.join(folder, "model"), classes=CLASSES, global_pool="")
+    random = np.random.RandomState(0)
+    for kind in ("images", "labels"):
+        os.makedirs(os.path.join(folder, "data", kind))
+    for number in range(6):
+        height, width = 16 + 3 * number, 28 - 2 * number
+        pixels = random.randint(256, size=(height, width, 3)).astype(np.uint8)
+        labels = random.randint(CLASSES, size=(height, width)).astype(np.uint8)
+        labels[:2] = 255
+        Image.fromarray(pixels).save(os.path.join(folder, "data", "images", "{}.png".format(number)))
+        Image.fromarray(labels).save(os.path.join(folder, "data", "labels", "{}.png".format(number)))
+    return folder
+
+
+def compile_command(work, *more, **paths):
+    data = paths.get("data", os.path.join(source(), "data"))
+    model = "local-dir:" + os.path.join(source(), "model")
+    return ["compile", model, "--data", data, "--work", str(work)] + compiled.TIMING + list(more)
+
+
+@functools.lru_cache(maxsize=None)
+def bundle():
+    """A bundle of the unreduced model."""
+    from pomt_trt import cli
+
+    work = os.path.join(source(), "work")
+    assert cli.main(compile_command(work, "--method", "none")) == 0
+    return compiled.one(work, "bundle-")
+
+
+def images():
+    return os.path.join(source(), "data", "images")
+
+
+def test_a_compile_says_mean_iou():
+    with open(os.path.join(os.path.dirname(bundle()), "experiment.json")) as file:
+        experiment = json.load(file)["value"]
+    assert experiment["accuracy_kind"] == "miou" and experiment["model"]["task"] == "segmentation"
+
+
+def test_infer_writes_a_label_map_of_each_images_size(tmp_path, capsys):
+    maps = str(tmp_path / "maps")
+    assert infer.main([bundle(), images(), "--out", maps, "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [os.path.basename(line["label_map"]) for line in lines] == ["{}.png".format(n) for n in range(6)]
+    with pomt_trt.load(bundle()) as segment:
+        found = segment([line["image"] for line in lines])
+    for line, expected in zip(lines, found):
+        with Image.open(line["label_map"]) as picture, Image.open(line["image"]) as image:
+            labels = np.asarray(picture)
+            assert picture.size == image.size and (labels == expected).all()
+        seen = labels[labels != 255]
+        assert sum(one["share"] for one in line["shares"]) == pytest.approx(1)
+        for one in line["shares"]:
+            assert one["share"] == pytest.approx((seen == one["index"]).mean())
+
+
+def test_infer_asks_for_a_folder_and_shows_where_maps_are(tmp_path, capsys):
+    picture = os.path.join(images(), "0.png")
+    assert infer.main([bundle(), picture]) == 2
+    assert "give --out DIR" in capsys.readouterr().err
+    assert infer.main([bundle(), picture, "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "label map and shares" in out and str(tmp_path / "0.png") in out
+
+
+def test_infer_never_writes_beside_the_images(tmp_path, capsys):
+    copy = shutil.copy(os.path.join(images(), "0.png"), str(tmp_path))
+    assert infer.main([bundle(), copy, "--out", str(tmp_path)]) == 3
+    assert "another folder" in capsys.readouterr().err
+
+
+def test_the_engine_is_as_good_as_the_host_said(capsys):
+    code, out, _ = compiled.call(capsys, "evaluate", bundle(), os.path.join(source(), "data"), "--json")
+    found = json.loads(out)
+    assert code == 0 and found["engine"]["kind"] == found["host_kind"] == "miou"
+    assert found["engine"]["accuracy"] == pytest.approx(found["host"]["accuracy"], abs=0.02) and found["host_expected"]
+
+
+def test_without_label_maps_pixels_agree_with_the_unreduced_model(capsys):
+    code, out, _ = compiled.call(capsys, "evaluate", bundle(), images())
+    assert code == 0 and "pixel agreement with R = 0" in out and "100.00%" in out
+
+
+def test_the_engine_agrees_with_the_host(capsys):
+    code, out, _ = compiled.call(capsys, "verify", bundle())
+    assert code == 0 and out.count("same") == 2
+
+
+def test_merged_patches_have_labels_again(tmp_path, capsys):
+    work = tmp_path / "work"
+    tokens = ["--tokens", "13:13:1", "--rule", "fastest-within", "--max-accuracy-drop", "100", "--keep-engines"]
+    assert compiled.call(capsys, *compile_command(work, "--method", "tome", *tokens))[0] == 0
+    assert compiled.call(capsys, "verify", work)[1].count("same") == 4  # R = 0 and R = 4, beside host and ONNX Runtime
+
+
+@pytest.mark.parametrize("method", ["pomt", "topk", "random"])
+def test_methods_that_lose_patches_are_refused_by_name(method, tmp_path, capsys):
+    code, _, err = compiled.call(capsys, *compile_command(tmp_path / "work", "--method", method, *compiled.TOKENS))
+    assert code == 2 and "{} does not fit a model that labels every patch".format(method) in err
+    assert "Choose --method none or tome or cropr" in err
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [(3, r"2.png holds the label 3, the model has 3 classes: 0 to 2"), (None, "1 of the 6 images .* no label map")],
+)
+def test_labels_that_cannot_be_are_one_line(value, message, tmp_path, capsys):
+    import re
+
+    data = str(tmp_path / "data")
+    shutil.copytree(os.path.join(source(), "data"), data)
+    wrong = os.path.join(data, "labels", "2.png")
+    if value is None:
+        os.unlink(wrong)
+    else:
+        with Image.open(wrong) as picture:
+            labels = np.array(picture)
+        labels[5, 5] = value
+        Image.fromarray(labels).save(wrong)
+    calls = [compile_command(tmp_path / "work", "--method", "none", data=data), ["evaluate", bundle(), data]]
+    for arguments in calls:
+        code, _, err = compiled.call(capsys, *arguments)
+        assert code == 3 and re.search(message, err) and len(err.strip().splitlines()) <= 2, err

@@ -1,0 +1,215 @@
+"""What each subcommand does: one call into the stage it is named for, and what of the result is printed.
+
+Each imports its stage when it is called, so that doctor runs where nothing is installed. Any machine, as far as
+explaining what is missing. Leaves out flags and exit codes (cli.py).
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from typing import Any, List, Optional
+
+from pomt_trt.core import describe, store
+from pomt_trt.core.workfolder import WorkFolder
+
+
+def compile_all(arguments: argparse.Namespace) -> None:
+    """The choice of a whole compile; where its bundle lies goes to stderr."""
+    from pomt_trt import pipeline
+
+    chosen = pipeline.compile_all(_options(arguments))
+    _print(chosen, describe.selection(chosen), arguments.json)
+    sys.stderr.write("bundle: {}\n".format(WorkFolder(arguments.work).bundle(chosen.device_id)))
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """How many graphs there are now."""
+    from pomt_trt import pipeline
+
+    family = pipeline.export(_options(arguments))
+    _print(
+        family, "{} graphs of form {} for {}".format(len(family.candidates), family.form, family.target), arguments.json
+    )
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Several methods side by side."""
+    from pomt_trt import comparing
+    from pomt_trt.core import comparison
+
+    given = dict(vars(arguments))
+    methods, against, root = given.pop("methods").split(","), given.pop("against"), arguments.work
+
+    def asked(method: str) -> Any:
+        return _options(argparse.Namespace(**dict(given, method=method, work=os.path.join(root, method))))
+
+    found = comparing.compare(root, methods, asked, [] if against == "none" else against.split(","))
+    _print(found, comparison.table(found), arguments.json)
+
+
+def accuracy(arguments: argparse.Namespace) -> None:
+    """A line a candidate."""
+    from pomt_trt import pipeline
+
+    found = pipeline.accuracy(arguments.work, arguments.tokens)
+    lines = ["{} {:.4f} ({} on {} images)".format(a.candidate_id, a.accuracy, a.kind, a.samples) for a in found]
+    _print({a.candidate_id: a for a in found}, "\n".join(lines), arguments.json)
+
+
+def build(arguments: argparse.Namespace) -> None:
+    """A line an engine."""
+    from pomt_trt import pipeline
+
+    settings = _settings(arguments)
+    a = arguments
+    found = pipeline.build(a.work, settings, a.tokens, _only(a), a.precision, a.engine)
+    _print(found, describe.rows(found, settings.pace_fps), arguments.json)
+
+
+def profile(arguments: argparse.Namespace) -> None:
+    """A line a candidate."""
+    from pomt_trt import options, pipeline
+
+    budget = options.budget(arguments.search, arguments.max_builds, arguments.max_time)
+    settings = _settings(arguments)
+    a = arguments
+    found = pipeline.profile(a.work, settings, _choice(a), budget, a.tokens, _only(a), a.precision, a.engine)
+    _print(found, describe.rows(found, settings.pace_fps), arguments.json)
+
+
+def _only(arguments: argparse.Namespace) -> Optional[List[str]]:
+    return arguments.only.split(",") if arguments.only else None
+
+
+def select(arguments: argparse.Namespace) -> None:
+    """The choice and its reasons."""
+    from pomt_trt import pipeline
+
+    a = arguments
+    chosen = pipeline.select(a.work, _settings(a), _choice(a), a.tokens, a.precision, a.engine)
+    _print(chosen, describe.selection(chosen), arguments.json)
+
+
+def bundle(arguments: argparse.Namespace) -> None:
+    """The bundle's folder."""
+    from pomt_trt import pipeline
+
+    print(pipeline.bundle(arguments.work, _settings(arguments), arguments.precision, arguments.engine))
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """The paths of what was drawn."""
+    from pomt_trt import pipeline
+
+    print("\n".join(pipeline.report(arguments.work)))
+
+
+def replay(arguments: argparse.Namespace) -> None:
+    """What the search would have done."""
+    from pomt_trt.core import replay
+    from pomt_trt.core.bounds import Goal
+    from pomt_trt.core.curve import read_curve
+
+    choice = _choice(arguments)
+    goal = Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain)
+    found = replay.replay(read_curve(arguments.curve), goal, arguments.max_builds)
+    _print(replay.result_json(found), "\n".join(replay.result_lines(found)), arguments.json)
+
+
+def _settings(arguments: argparse.Namespace) -> Any:
+    from pomt_trt import options
+
+    a = arguments
+    return options.settings(a.threads, a.waiting, a.max_seconds, a.pace, a.cuda_graph, a.plugin, a.plugin_library)
+
+
+def _choice(arguments: argparse.Namespace) -> Any:
+    from pomt_trt import options
+
+    return options.choice(
+        arguments.rule, arguments.alpha, arguments.max_accuracy_drop, arguments.max_latency, arguments.min_gain
+    )
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """The engine's own accuracy."""
+    from pomt_trt.core.progress import Progress
+    from pomt_trt.device.evaluate import evaluate
+
+    with contextlib.ExitStack() as stack:
+        bars: List[Progress] = []
+
+        def progress(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(Progress("evaluate", total)))
+            bars[0].at(done)
+
+        a = arguments
+        found = evaluate(a.bundle, a.data, a.samples, a.seed, threads=a.threads, progress=progress)
+    _print(found, describe.evaluation(found.engine, found.unreduced, found.host, found.host_expected), arguments.json)
+
+
+def bench(arguments: argparse.Namespace) -> None:
+    """Latencies and their ratios."""
+    from pomt_trt import options
+    from pomt_trt.core.progress import Progress
+    from pomt_trt.device import bench
+
+    threads = options.whole_numbers(arguments.threads, "--threads")
+    waitings = arguments.waiting.split(",")
+    with Progress("bench", len(threads) * len(waitings)) as progress:
+        found = bench.bench(
+            arguments.bundle,
+            against=[] if arguments.against == "none" else arguments.against.split(","),
+            threads=threads,
+            waitings=waitings,
+            image=arguments.image,
+            max_s=arguments.max_seconds,
+            progress=progress,
+        )
+    _print(found, bench.table(found), arguments.json)
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    """A line a check; an error where one failed."""
+    from pomt_trt.core.progress import Progress
+    from pomt_trt.device import verify
+
+    with Progress("verify", 1) as progress:
+        found = verify.verify(arguments.source, _only(arguments), progress)
+    _print(found, verify.table(found), arguments.json)
+    verify.require(found)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """The record of a training."""
+    from pomt_trt import training
+
+    found = training.train(vars(arguments))
+    if found is not None:  # one of several processes speaks
+        _print(found, describe.training(found), arguments.json)
+
+
+def doctor(arguments: argparse.Namespace) -> None:
+    """A line a finding; an error where something needed is missing."""
+    from pomt_trt.device import doctor
+
+    findings = doctor.examine()
+    _print({finding.name: finding for finding in findings}, doctor.table(findings), arguments.json)
+    doctor.check(findings)
+
+
+def _options(arguments: argparse.Namespace) -> Any:
+    """The Options of a command that names a model; flags that it lacks keep their defaults."""
+    given = dict(vars(arguments))
+    for name in ("run", "command", "json", "only"):
+        given.pop(name, None)
+    from pomt_trt import options
+
+    return options.make(given.pop("model"), given.pop("work"), **given)
+
+
+def _print(value: Any, text: str, as_json: bool) -> None:
+    print(json.dumps(store.to_json(value), indent=1) if as_json else text)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pomt_trt.core.errors import UsageError
+from pomt_trt.host.surgery import reduce_tokens
 from pomt_trt.host.training.cropr import Cropr, Scorer
 from tests.host import tiny
 
@@ -78,3 +79,14 @@ def test_the_heads_do_not_touch_the_logits():
 def test_too_few_tokens_left_is_refused(removed):
     with pytest.raises(UsageError, match=r"cannot remove -?\d+ of 16.*Choose 0 to 7"):
         Cropr(tiny.vit(), removed)
+
+
+@pytest.mark.parametrize("kind", ["plain", "registers"])
+@pytest.mark.parametrize("llf", [True, False])
+def test_the_folded_vectors_run_as_the_trained_model_does(kind, llf):
+    trainee = Cropr(tiny.vit(**tiny.KINDS[kind]), 3, llf=llf).eval()
+    modules = len(trainee.scorers)
+    removed = [4] + [3] * (modules - 1) + [0] * (4 - modules)  # the first module removes one more in training
+    reduced = reduce_tokens(trainee.vit, "cropr", removed=removed, scorers=trainee.folded(), llf=llf)
+    with torch.no_grad():
+        assert torch.allclose(reduced(IMAGES), trainee.predict(IMAGES), rtol=1e-5, atol=1e-5)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
+from pomt_trt.host.surgery import reduce_tokens
 from pomt_trt.host.training.dynamic import Counts, Thresholds, run
 from tests.host import tiny
 
@@ -75,3 +76,13 @@ def test_counts_are_what_is_removed():
     vit = tiny.vit()
     _, removed = run(vit, [Counts(3, 1), Counts(0, 2), Counts(2, 0), Counts(1, 1)], torch.randn(3, 3, 16, 16))
     assert removed.merged.tolist() == [[3, 0, 2, 1]] * 3 and removed.pruned.tolist() == [[1, 2, 0, 1]] * 3
+
+
+@pytest.mark.parametrize("kind", ["plain", "distilled", "registers", "LayerScale, query and key norm"])
+def test_counts_give_what_the_static_reducer_gives(kind):
+    vit, images = tiny.vit(**tiny.KINDS[kind]), torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    merged, pruned = [3, 0, 2, 1], [1, 2, 0, 1]
+    dynamic = run(vit, [Counts(*pair) for pair in zip(merged, pruned, strict=True)], images)[0]
+    with torch.no_grad():
+        static = reduce_tokens(vit, "ltmp", merged=merged, pruned=pruned)(images)
+    assert torch.allclose(dynamic, static, rtol=1e-5, atol=1e-5)

@@ -18,7 +18,7 @@ SCHEDULES = ["even", "search"]
 
 def model(command: argparse.ArgumentParser) -> None:
     """Which model, and where its weights come from."""
-    command.add_argument("model", metavar="MODEL", help="a timm name, local-dir:PATH, or digits (bundled)")
+    command.add_argument("model", metavar="MODEL", help="a timm name, local-dir:PATH, digits or scenes (bundled)")
     group = command.add_argument_group("model")
     weights(group)
     group.add_argument("--head", metavar="FILE", help="DINOv2's official linear head")
@@ -52,7 +52,7 @@ def experiment(command: argparse.ArgumentParser) -> None:
     """On which images, in which batch, for whom."""
     group = command.add_argument_group("what is compared")
     group.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in one call (default: 1)")
-    group.add_argument("--data", metavar="DIR", help="images: class folders, a flat folder with a CSV, or unlabelled")
+    group.add_argument("--data", metavar="DIR", help="class folders, images and a CSV, images/ and labels/, or images")
     group.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")
     seed(group)
     group.add_argument(

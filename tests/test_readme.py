@@ -10,7 +10,8 @@ import pytest
 from pomt_trt import __version__, cli, infer
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "CHANGELOG.md", "jetson/README.md", "plugins/README.md", "pomt_trt/zoo/digits/README.md"]
+DOCUMENTS = ["README.md", "CHANGELOG.md", "jetson/README.md", "plugins/README.md"]
+DOCUMENTS += ["pomt_trt/zoo/digits/README.md", "pomt_trt/zoo/scenes/README.md"]
 PLACEHOLDERS = {"MODEL": "digits", "BUNDLE": "bundle", "DATA": "data", "W": "work", "CURVE.json": "curve.json"}
 
 

@@ -24,7 +24,7 @@ LabelMaps = NDArray[np.uint8]
 
 
 def held_out(seed: int = 0) -> tuple[Images, LabelMaps]:
-    """A scene around each digit never trained on, up to three others of them beside it; none touches another.
+    """A scene around each digit never trained on, up to three others of them beside it; none covers another.
 
     Args:
         seed: of the other digits and of all places; the first digits and their order are always the same.

@@ -12,6 +12,7 @@ import torch
 from pomt_trt.core import rounds
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.host import baseline, models
+from tests.compiled import copied
 
 
 @pytest.fixture(scope="module")
@@ -100,17 +101,21 @@ def test_an_error_goes_to_the_parent_as_one_line():
     assert json.loads(answers.getvalue())["kind"] == "UsageError"
 
 
-def test_a_candidate_of_a_work_folder_runs_reduced(tmp_path):
-    from tests.compiled import copied
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A compiled work folder; compiling sets how this process waits, which the child would find set by its parent."""
+    folder = copied(tmp_path)
+    for name in rounds.PASSIVE:
+        monkeypatch.delenv(name, raising=False)
+    return folder
 
-    work = copied(tmp_path)
+
+def test_a_candidate_of_a_work_folder_runs_reduced(work):
     plain, reduced = prepared("--work", work), prepared("--work", work, "--candidate", "r009")
     assert plain.run().shape == reduced.run().shape == (1, 5)
     assert not np.array_equal(plain.run(), reduced.run())
 
 
-def test_a_candidate_that_the_folder_lacks_is_named(tmp_path):
-    from tests.compiled import copied
-
+def test_a_candidate_that_the_folder_lacks_is_named(work):
     with pytest.raises(InputError, match="has no candidate r007. It has: r000, r001"):
-        prepared("--work", copied(tmp_path), "--candidate", "r007")
+        prepared("--work", work, "--candidate", "r007")

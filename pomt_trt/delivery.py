@@ -70,7 +70,8 @@ def _fusion_notes(stage: Stage, chosen: Selection, device: DeviceSpec, settings:
     notes = []
     for name in sorted({chosen.unreduced.id, chosen.chosen.id}):
         engine = profiling.engine_of(stage.work, stage.family, name, device, settings)
-        notes.append(shortfall(engine, schedules[name]) if engine is not None else None)
+        if engine is not None:
+            notes.append(shortfall(engine, schedules[name], stage.family.reads_attention))
     return [note for note in notes if note is not None]
 
 

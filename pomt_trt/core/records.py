@@ -145,6 +145,7 @@ class Family(NamedTuple):
     precision: str = "fp32"  # that engines of these graphs compute in: fp32, fp16, bf16
     fp32_nodes: Tuple[str, ...] = ()  # names of nodes that a weakly typed build pins to fp32; () in mixed graphs
     model_sha256: str = ""  # of the fp32 model that all forms are made of, as host/models has it
+    reads_attention: bool = True  # blocks drop tokens by weights of their attention, which a fused kernel hides
 
 
 class DeviceSpec(NamedTuple):

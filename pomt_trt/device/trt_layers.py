@@ -32,17 +32,27 @@ def fused_attention(layers: List[Dict[str, Any]]) -> Optional[int]:
     return sum(bool(_FUSED_ATTENTION.search(text)) for text in told)
 
 
-def shortfall(engine: Engine, schedule: Schedule) -> Optional[str]:
+def fusible(schedule: Schedule, reads_attention: bool) -> int:
+    """How many blocks leave their attention's weights to themselves: all but those that drop tokens by them."""
+    if not reads_attention:
+        return schedule.depth
+    merged = schedule.merged or (0,) * schedule.depth
+    return sum(before - after == m for before, after, m in zip(schedule.tokens, schedule.tokens[1:], merged))
+
+
+def shortfall(engine: Engine, schedule: Schedule, reads_attention: bool) -> Optional[str]:
     """What to say of an engine that runs less attention as one kernel than it could; None where there is nothing.
 
-    All blocks could but those that score tokens, which read the attention's weights; in fp16 or bf16, from compute
-    capability 7.5 on. Source: NVIDIA/TensorRT#2981 and #4167.
+    Fusible blocks could, in fp16 or bf16, from compute capability 7.5 on. Source: NVIDIA/TensorRT#2981 and #4167.
+
+    Args:
+        reads_attention: of its Family.
     """
     fused = (engine.details or {}).get("fused_attention")
     capability = tuple(int(part) for part in (engine.device.compute_capability or "0").split("."))
     if fused is None or engine.precision == "fp32" or capability < (7, 5):
         return None
-    possible = sum(before == after for before, after in zip(schedule.tokens, schedule.tokens[1:]))
+    possible = fusible(schedule, reads_attention)
     if fused >= possible:
         return None
     return (

@@ -108,6 +108,7 @@ def export(
         precision=plan.precision,
         fp32_nodes=written.fp32_nodes,
         model_sha256=models.fingerprint(plan.module),
+        reads_attention=reducers.reads_attention(plan.method),
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from pomt_trt.core import schedule, store
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency, WrongDevice
-from pomt_trt.core.records import Engine
+from pomt_trt.core.records import Engine, Schedule
 from pomt_trt.device import board, cuda, engine, libraries, trt_build, trt_layers, trt_library
 from tests import fakes, simulator
 
@@ -135,25 +135,33 @@ def test_fused_attention_is_counted_by_names_of_layers_or_tactics():
 
 
 @pytest.mark.parametrize(
-    "capability, precision, fused, removed, told",
+    "capability, precision, fused, removed, reads, told",
     [
-        ("8.7", "fp16", 2, 0, None),
-        ("8.7", "fp16", 1, 4, None),  # the other block scores tokens
-        ("8.7", "fp16", 1, 0, "1 of the 2 blocks of r000"),
-        ("11.0", "fp16", 0, 4, "0 of the 1 blocks of r004"),
-        ("8.7", "fp32", 0, 0, None),
-        ("6.2", "fp16", 0, 0, None),
-        ("8.7", "fp16", None, 0, None),
-        (None, "fp32", None, 0, None),
+        ("8.7", "fp16", 2, 0, True, None),
+        ("8.7", "fp16", 1, 4, True, None),  # the other block scores tokens by its attention
+        ("8.7", "fp16", 1, 0, True, "1 of the 2 blocks of r000"),
+        ("11.0", "fp16", 0, 4, True, "0 of the 1 blocks of r004"),
+        ("8.7", "fp16", 2, 4, False, None),
+        ("8.7", "fp16", 1, 4, False, "1 of the 2 blocks of r004"),
+        ("8.7", "fp32", 0, 0, True, None),
+        ("6.2", "fp16", 0, 0, True, None),
+        ("8.7", "fp16", None, 0, True, None),
+        (None, "fp32", None, 0, True, None),
     ],
 )
-def test_attention_that_could_be_fused_and_is_not_is_told(capability, precision, fused, removed, told):
+def test_attention_that_could_be_fused_and_is_not_is_told(capability, precision, fused, removed, reads, told):
     device = fakes.DEVICE._replace(compute_capability=capability)
     name = "r{:03d}".format(removed)
     details = {"fused_attention": fused}
     record = Engine(name, device, name + ".engine", "", 1, None, (1, 1, 8, 8), 2, 1.0, precision, details)
-    found = trt_layers.shortfall(record, schedule.single_layer(17, 2, 1, 0, removed))
+    found = trt_layers.shortfall(record, schedule.single_layer(17, 2, 1, 0, removed), reads)
     assert found is None if told is None else told in found
+
+
+def test_blocks_that_only_merge_leave_their_attention_to_be_fused():
+    mixed = Schedule((17, 15, 12, 12), 1, merged=(2, 1, 0))
+    assert trt_layers.fusible(mixed, reads_attention=True) == 2
+    assert trt_layers.fusible(mixed, reads_attention=False) == 3
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -91,6 +91,13 @@ ATTENTION = [
     Op("Softmax", ["scores"], ["weights"], {"axis": 2}),
     Op("MatMul", ["weights", "x"], ["y"]),
 ]
+MASKED_ATTENTION = [
+    *ATTENTION[:2],
+    Op("ReduceMax", ["x"], ["mask"], {"axes": [2]}),
+    Op("Add", ["scores", "mask"], ["masked"]),
+    Op("Softmax", ["masked"], ["weights"], {"axis": 2}),
+    ATTENTION[3],
+]
 LAYER_NORM = [
     Op("ReduceMean", ["x"], ["mean"], {"axes": [2]}),
     Op("Sub", ["x", "mean"], ["centred"]),

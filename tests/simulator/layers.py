@@ -36,6 +36,7 @@ _KINDS = {
 _KIND = {operator: kind for kind, operators in _KINDS.items() for operator in operators.split()}
 _OLD = {"SQUEEZE": "SHUFFLE", "UNSQUEEZE": "SHUFFLE"}  # before those were layers of their own
 _COMPARING = {"Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "IsInf", "IsNaN"}
+_ATTENTION = [["MatMul", "Softmax", "MatMul"], ["MatMul", "Add", "Softmax", "MatMul"]]
 _ONNX_TYPES = {1: "FLOAT", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF", 16: "BF16"}
 
 
@@ -101,6 +102,8 @@ def _output_type(node: Node, number: int, types: Dict[str, str]) -> str:
 def fused_attention(model: Model, half: Any) -> List[List[str]]:
     """Names of the nodes of each attention block that may run as one kernel: MatMul, Softmax, MatMul in a row.
 
+    A mask may be added before the Softmax. Source: TensorRT's documentation, "Fused Attention".
+
     Args:
         half: says of a tensor's name whether it is computed in 16 bits; attention in fp32 is never fused.
     """
@@ -111,9 +114,13 @@ def fused_attention(model: Model, half: Any) -> List[List[str]]:
             readers.setdefault(name, []).append(node)
     blocks = []
     for node in model.nodes:
-        scores = producers.get(node.inputs[0]) if node.operator == "Softmax" else None
-        after = readers.get(node.outputs[0], [])
-        alone = [each.operator for each in after] == ["MatMul"] and len(readers[node.inputs[0]]) == 1
-        if scores is not None and scores.operator == "MatMul" and alone and half(node.outputs[0]):
-            blocks.append([each.name or "node_of_" + each.outputs[0] for each in (scores, node, after[0])])
+        if node.operator != "Softmax":
+            continue
+        block = [node, *readers.get(node.outputs[0], [])]
+        while block[0].operator in ("Softmax", "Add") and block[0].inputs[0] in producers:
+            block.insert(0, producers[block[0].inputs[0]])
+        operators = [each.operator for each in block]
+        alone = all(len(readers[each.outputs[0]]) == 1 for each in block[:-1])
+        if operators in _ATTENTION and alone and half(node.outputs[0]):
+            blocks.append([each.name or "node_of_" + each.outputs[0] for each in block])
     return blocks

@@ -80,6 +80,16 @@ def test_attention_fuses_only_in_half_and_where_the_device_and_release_have_kern
     assert blocks[graphs.HALF] == ([["scores", "weights", "y"]] if can else [])
 
 
+def test_a_mask_may_be_added_in_fused_attention_and_nothing_else_may_read_its_weights(tmp_path):
+    read, fused = graphs.Op("Relu", ["weights"], ["seen"]), []
+    with simulator.installed("10.3.0") as board:
+        for nodes in (graphs.MASKED_ATTENTION, [*graphs.MASKED_ATTENTION[:-1], read, graphs.MASKED_ATTENTION[-1]]):
+            path = tmp_path / "attention.onnx"
+            path.write_bytes(graphs.model(nodes, (2, 4, 8), {}, kind=graphs.HALF))
+            fused.append(simulator.plan_header(Session(board).built(str(path)))["fused"])
+    assert fused == [[["scores", "masked", "weights", "y"]], []]
+
+
 def test_fused_attention_is_one_layer_to_the_inspector(tmp_path):
     path = tmp_path / "attention.onnx"
     path.write_bytes(graphs.model(graphs.ATTENTION, (2, 4, 8), {}, kind=graphs.HALF))

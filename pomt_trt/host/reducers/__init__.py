@@ -39,6 +39,7 @@ __all__ = [
     "join",
     "made",
     "plan",
+    "reads_attention",
     "restored",
     "schedule_for",
 ]
@@ -66,6 +67,11 @@ def check_dense(method: str, learned: Learned | None = None) -> None:
             f"{method} does not fit a model that labels every patch: {lost}, and nothing brings them back. Choose "
             f"--method {' or '.join(dense)}."
         )
+
+
+def reads_attention(method: str) -> bool:
+    """Whether the method drops tokens by a block's attention weights; merging, and other scores, leave them alone."""
+    return bool(find(method).needs & Need.ATTN_FULL)
 
 
 def restored(tokens: Tokens, x: Tensor, count: int) -> Tensor:

@@ -15,7 +15,7 @@ from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.host.checkpoints import ClassAndMean
-from pomt_trt.host.reducers import Signals
+from pomt_trt.host.reducers import Signals, matching, ranking
 from pomt_trt.host.reducers.cropr import in_place
 from pomt_trt.host.surgery import reduce_tokens, with_schedule
 from tests.host import tiny
@@ -416,3 +416,66 @@ def test_onnx_runtime_computes_the_same_logits(method, ranked, opset):
     with torch.no_grad():
         expected = reduced(images(2)).numpy()
     assert np.allclose(logits[0], expected, rtol=1e-4, atol=1e-5)
+
+
+ONE_CUT = {  # in the first block; merging equal rows leaves them equal only up to rounding
+    "pomt": {"layer": 0, "removed": 5},
+    "pomt-shift": {"layer": 0, "removed": 5},
+    "topk": {"removed": [5, 0, 0, 0]},
+    "tome": {"removed": [5, 0, 0, 0]},
+    "ltmp": {"merged": [2, 0, 0, 0], "pruned": [3, 0, 0, 0]},
+    "cropr": {"removed": [5, 0, 0, 0], "scorers": tiny.learned("cropr").vectors},
+    "cropr without fusion": {"removed": [5, 0, 0, 0], "scorers": torch.eye(3, 24), "llf": False},
+}
+
+
+def chosen_in_eager(reduced, batch, monkeypatch):
+    """Every ranking (B, K) and every merged token's partner (B, r) of a run."""
+    ranked, partners, rank, match = [], [], ranking._Rank.forward, matching.Merging.match
+
+    def ranks(ctx, scores, k):
+        ranked.append(rank(ctx, scores, k))
+        return ranked[-1]
+
+    def matches(reducer, keys):
+        found = match(reducer, keys)
+        partners.append(found.partner)
+        return found
+
+    with monkeypatch.context() as patched, torch.no_grad():
+        patched.setattr(ranking._Rank, "forward", staticmethod(ranks))
+        patched.setattr(matching.Merging, "match", matches)
+        reduced(batch)
+    return [one.numpy() for one in ranked], [one.numpy() for one in partners]
+
+
+def chosen_on_onnx_runtime(data, batch):
+    """The same of a graph; a partner is found for every token that may be merged."""
+    model = onnx.load_from_string(data)
+    outputs = [[node.output[-1] for node in model.graph.node if node.op_type == kind] for kind in ("TopK", "ArgMax")]
+    for name in sum(outputs, []):
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [session.run(names, {"image": batch.numpy()}) if names else [] for names in outputs]
+
+
+@pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")  # timm checks image sizes
+@pytest.mark.parametrize("opset", [13, 17])
+@pytest.mark.parametrize("method", ONE_CUT)
+def test_patches_that_are_alike_are_ranked_by_lower_index(method, opset, monkeypatch):
+    """Pictures of one colour without positions: each ranking is 0, 1, 2, and all are merged into the first."""
+    model = vit()
+    torch.nn.init.zeros_(model.pos_embed)
+    reduced = reduce_tokens(model, method.split()[0], **ONE_CUT[method])
+    batch = torch.tensor([0.7, -0.2]).view(2, 1, 1, 1).expand(2, 3, 16, 16).contiguous()
+    found = [
+        chosen_on_onnx_runtime(exported(reduced, 2, opset), batch),
+        chosen_in_eager(reduced, batch, monkeypatch),
+    ]
+    for rankings, partners in found:
+        assert len(rankings) == {"tome": 2, "ltmp": 4}.get(method, 1)
+        assert len(partners) == (method in ("tome", "ltmp"))
+        assert all(np.array_equal(order, [np.arange(order.shape[1])] * 2) for order in rankings)
+        assert not any(partner.any() for partner in partners)

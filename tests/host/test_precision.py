@@ -16,8 +16,8 @@ from pomt_trt.host.trace import Trace
 from tests.host import tiny
 
 WEAK = {target.form("fp16"): name for name, target in TARGETS.items() if not target.strongly_typed}
-METHODS = {"pomt": 2, "topk": None, "random": None}
-MERGING = ("tome",)
+METHODS = {"pomt": 2, "pomt-shift": 2, "topk": None, "cropr": None, "random": None}  # layer
+MERGING = {"tome": 4, "ltmp": 2}  # blocks of the tiny model that merge
 RESIDUAL = 1500.0  # the largest that users report of ViTs; its square is far beyond fp16
 
 
@@ -85,31 +85,48 @@ def test_layer_norms_sums_and_what_only_a_ranking_reads_stay_fp32(method, opset)
     trace, *_ = traced(tiny.vit(), method, METHODS[method], opset=opset)
     kinds = {node.name: node.op_type for node in trace.graph.graph.node}
     found = [kinds[name] for name in precision.fp32_nodes(trace)]
-    norms = [kind for kind in found if kind in ("LayerNormalization", "Sqrt")]
-    assert len(norms) == 9  # two a block, and the last
+    norms = [kinds[name] for name in precision.fp32_nodes(trace) if "norm" in name]
+    assert len([kind for kind in norms if kind in ("LayerNormalization", "Sqrt")]) == 9  # two a block, and the last
     if opset == 13:
-        assert [found.count(kind) for kind in ("Pow", "Sqrt", "Sub")] == [9, 9, 9]
+        assert [norms.count(kind) for kind in ("Pow", "Sqrt", "Sub")] == [9, 9, 9]
     else:
-        assert not {"Pow", "Sqrt"} & set(found)
-    assert found.count("TopK") == {"pomt": 1, "topk": 4, "random": 0}[method]
+        assert not {"Pow", "Sqrt"} & set(norms)
+    rankings = {"pomt": 1, "pomt-shift": 1, "topk": 4, "cropr": 2, "random": 0}[method]
+    assert found.count("TopK") == rankings
     assert not {"Conv", "Erf", "Gemm", "Concat", "GatherElements"} & set(found)
-    assert found.count("ReduceMax") == found.count("TopK") * (method == "pomt")  # the others choose among fp16 values
-    assert found.count("MatMul") == found.count("TopK") * (method == "topk")  # one row of attention, beside the matrix
+    assert found.count("ReduceMax") == rankings * (method == "pomt")  # the others choose among fp16 values
+    assert found.count("MatMul") == rankings * (method in ("topk", "cropr"))  # a row of attention, or the scorer
+    assert found.count("Sqrt") - norms.count("Sqrt") == rankings * (method == "pomt-shift")  # the length of a change
 
 
 @pytest.mark.parametrize("opset", [13, 17])
-@pytest.mark.parametrize("method", MERGING)
-def test_who_is_merged_with_whom_is_found_in_fp32_and_merging_itself_is_fp16(method, opset):
+@pytest.mark.parametrize("method, merging", MERGING.items())
+def test_who_is_merged_with_whom_is_found_in_fp32_and_merging_itself_is_fp16(method, merging, opset):
     trace, *_ = traced(tiny.vit(), method, None, opset=opset)
     islands = set(precision.fp32_nodes(trace))
     makers = {name: node for node in trace.graph.graph.node for name in node.output}
     partners = [node for node in trace.graph.graph.node if node.op_type == "ArgMax"]
-    assert len(partners) == 4
+    assert len(partners) == merging
     for node in partners:
         similarity = makers[node.input[0]]
         assert {node.name, similarity.name} <= islands and similarity.op_type == "MatMul"
     into = [node for node in trace.graph.graph.node if node.op_type == "Equal"]
-    assert len(into) == 4 and not islands & {node.name for node in into}
+    assert len(into) == merging and not islands & {node.name for node in into}
+    assert {node.name for node in trace.graph.graph.node if node.op_type == "TopK"} <= islands
+
+
+@pytest.mark.parametrize("opset", [13, 17])
+def test_the_attention_that_ltmp_prunes_by_is_widened_before_it_is_averaged(opset):
+    trace, *_ = traced(tiny.vit(), "ltmp", None, opset=opset)
+    islands = set(precision.fp32_nodes(trace))
+    makers = {name: node for node in trace.graph.graph.node for name in node.output}
+    seen = 0
+    for node in trace.graph.graph.node:
+        cast = makers.get(node.input[0]) if node.op_type == "ReduceMean" else None
+        if cast is not None and makers[cast.input[0]].op_type == "Softmax":
+            assert cast.op_type == "Cast" and node.name in islands
+            seen += 1
+    assert seen == 3  # blocks that prune
 
 
 @pytest.mark.parametrize("kind", [*tiny.KINDS, "DINOv2 with a head"])

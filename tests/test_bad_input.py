@@ -203,6 +203,29 @@ def test_a_stage_that_cannot_be_done_changes_nothing(arguments, code, said, work
     assert files(work) == before
 
 
+def test_learned_parameters_that_changed_after_export_are_refused(tmp_path, capsys):
+    import torch
+    from safetensors.torch import save_file
+
+    model, work = str(tmp_path / "model"), str(tmp_path / "work")
+    learned, about = tmp_path / "model" / "cropr.safetensors", {"format": "pomt-trt", "version": "1"}
+    compiled.write_model(model)
+    save_file({"scorers": torch.eye(2, 24)}, str(learned), dict(about, method="cropr", llf="1"))  # depth - 2 modules
+    first = learned.read_bytes()
+    export = ["export", "local-dir:" + model, "--method", "cropr", "--tokens", "9:9:1", "--work", work]
+    assert call(capsys, *export)[0] == 0
+    before = files(work)
+    save_file({"scorers": -torch.eye(2, 24)}, str(learned), dict(about, method="cropr", llf="1"))
+    code, out, err = call(capsys, "accuracy", work)
+    assert (code, out) == (STALE, "")
+    assert re.search("cropr.safetensors is another file than the experiment began with. Use", error_line(err))
+    code, out, err = call(capsys, *export)
+    assert (code, out) == (USAGE, "") and "its learned sha256 is" in error_line(err)
+    assert files(work) == before
+    learned.write_bytes(first)
+    assert call(capsys, "accuracy", work)[0] == 0
+
+
 def test_what_could_not_be_exported_does_not_block_the_folder(tmp_path, capsys, monkeypatch):
     from pomt_trt.host import export
 

@@ -232,6 +232,19 @@ def test_the_bundle_classifies_and_is_evaluated(work, capsys):
     assert code == 0 and json.loads(out)["engine"]["samples"] == 10
 
 
+@pytest.mark.parametrize("method", ["tome", "pomt-shift"])
+def test_bundles_of_other_methods_classify(method, tmp_path, capsys):
+    from pomt_trt import infer
+
+    model, data = (os.path.join(compiled.source(), name) for name in ("model", "data"))
+    command = ["compile", "local-dir:" + model, "--data", data, "--method", method, "--tokens", "11:11:1"]
+    assert call(capsys, *command, *compiled.TIMING, "--work", tmp_path / "work")[0] == 0
+    bundle = one(tmp_path / "work", "bundle-")
+    assert open_bundle(bundle).method == method
+    assert infer.main([bundle, data, "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 10
+
+
 def test_a_moved_work_folder_goes_on(work, tmp_path, capsys):
     shutil.move(work, str(tmp_path / "moved"))
     before = files(tmp_path / "moved")

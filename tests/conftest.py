@@ -1,5 +1,7 @@
 """What all tests share: a quiet, repeatable hypothesis, and stand-ins for a clock and for engines in time."""
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -14,6 +16,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ours")
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and every child inherits that; some tests send one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class FakeClock:

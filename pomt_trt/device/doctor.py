@@ -220,8 +220,11 @@ def _matplotlib(jetson: bool) -> Finding:
 
 def _version(name: str, module: str = "") -> Optional[str]:
     """The installed version, without importing the package; None where it is not there."""
-    if importlib.util.find_spec(module or name) is None:
-        return None
+    try:
+        if importlib.util.find_spec(module or name) is None:
+            return None
+    except ValueError:  # it is imported already, and does not say where from
+        pass
     try:
         if sys.version_info >= (3, 8):
             return str(importlib.import_module("importlib.metadata").version(name))

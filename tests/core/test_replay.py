@@ -100,9 +100,12 @@ def test_unmet_latency_is_an_error():
 CURVES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "curves")
 
 
-@pytest.mark.parametrize("name", ["digits", "deit_tiny", "deit_small"])
+RECORDED = sorted(name[: -len(".json.gz")] for name in os.listdir(CURVES) if name.endswith(".json.gz"))
+
+
+@pytest.mark.parametrize("name", RECORDED)
 @pytest.mark.parametrize("rule, drop", [("utility", None), ("utility", 0.02), ("fastest-within", 0.05), ("step", 0.05)])
 def test_on_recorded_real_curves_little_is_built_and_next_to_nothing_lost(name, rule, drop):
     result = replay(read_curve(os.path.join(CURVES, name + ".json.gz")), Goal(rule, max_accuracy_drop=drop))
-    assert result.counts == 149 and result.builds <= 0.35 * result.counts
+    assert result.counts >= 148 and result.builds <= 0.35 * result.counts
     assert result.regret < 0.03

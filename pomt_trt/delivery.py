@@ -61,6 +61,7 @@ def choose(stage: Stage, device: DeviceSpec, settings: Settings, choice: Choice)
         device_id=device.id,
         accuracy_kind=stage.experiment.accuracy_kind,
         accuracy_source="host-fp32",
+        accuracy_images=stage.experiment.images,
     )
 
 

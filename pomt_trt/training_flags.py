@@ -23,7 +23,7 @@ def train(command: argparse.ArgumentParser) -> None:
 
 def trained_model(command: argparse.ArgumentParser) -> None:
     """Which model is trained: as `model`, but for a head of its own file, which no trained folder could name."""
-    command.add_argument("model", metavar="MODEL", help="a timm name, local-dir:PATH, or digits (bundled)")
+    command.add_argument("model", metavar="MODEL", help="a timm name, local-dir:PATH, digits or scenes (bundled)")
     flags.weights(command.add_argument_group("model"))
 
 
@@ -33,7 +33,7 @@ def training(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--data",
         metavar="DIR",
-        help="labelled images: class folders, or a CSV (digits: its own, but for those held out)",
+        help="labelled images: class folders, a CSV, or images/ and labels/ (default: a bundled model's own)",
     )
     group.add_argument(
         "--validation", type=float, default=0.1, metavar="SHARE", help="of the images, to validate with (default: 0.1)"

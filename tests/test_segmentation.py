@@ -101,6 +101,12 @@ def test_the_engine_is_as_good_as_the_host_said(capsys):
     assert found["engine"]["accuracy"] == pytest.approx(found["host"]["accuracy"], abs=0.02) and found["host_expected"]
 
 
+def test_a_mean_iou_of_fewer_images_is_held_against_no_other(capsys):
+    arguments = ["evaluate", bundle(), os.path.join(source(), "data"), "--samples", "3"]
+    assert json.loads(compiled.call(capsys, *arguments, "--json")[1])["host_expected"] is None
+    assert "estimate cannot be compared" in compiled.call(capsys, *arguments)[1]
+
+
 def test_without_label_maps_pixels_agree_with_the_unreduced_model(capsys):
     code, out, _ = compiled.call(capsys, "evaluate", bundle(), images())
     assert code == 0 and "pixel agreement with R = 0" in out and "100.00%" in out

@@ -50,7 +50,9 @@ def evaluation(engine: AccuracyEstimate, unreduced: AccuracyEstimate, host: Row,
         "engine {}  {:.2%}  {}".format(unreduced.candidate_id, unreduced.accuracy, _percents(unreduced.accuracy_ci)),
         "drop         {:+.2f} points  {}".format(100 * engine.drop, _percents(engine.drop_ci)),
     ]
-    if expected is not None and host.accuracy is not None:
+    if expected is None or host.accuracy is None:
+        lines.append("the host's estimate cannot be compared: there is none of this kind and on as many images")
+    else:
         lines.append(
             "the host estimated {:.2%}: {}".format(host.accuracy, "as expected" if expected else "NOT as expected")
         )
@@ -60,7 +62,9 @@ def evaluation(engine: AccuracyEstimate, unreduced: AccuracyEstimate, host: Row,
 def training(found: Training) -> str:
     """What a training made of a model."""
     lines = [
-        "{} of {}: {} images, {} to validate".format(found.method, found.model, found.images, found.validation_images)
+        "{} of {}: {} images, {} to validate ({})".format(
+            found.method, found.model, found.images, found.validation_images, TITLES[found.accuracy_kind]
+        )
     ]
     for number, epoch in enumerate(found.epochs, start=1):
         losses = ", ".join("{} {:.4g}".format(name, value) for name, value in sorted(epoch.losses.items()))

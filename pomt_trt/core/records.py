@@ -346,6 +346,7 @@ class Selection(NamedTuple):
     pareto: Tuple[str, ...]
     notes: Tuple[str, ...]
     eager: Optional[Eager] = None
+    accuracy_images: Optional[int] = None  # that accuracies were estimated on
 
 
 class EagerLatencies(NamedTuple):
@@ -442,8 +443,8 @@ class Training(NamedTuple):
     method: str
     model: str  # what the user asked for
     model_sha256: str  # of the model that training began with, as host/models has it
-    data: str  # folder or CSV file, or digits
-    data_sha256: str  # of names, labels and sizes of its files; of the digits themselves
+    data: str  # folder or CSV file, or the name of a bundled model
+    data_sha256: str  # of names, labels and sizes of its files; of bundled pictures themselves
     images: int  # trained on
     validation_images: int
     seed: int
@@ -455,3 +456,4 @@ class Training(NamedTuple):
     accuracy_after: float
     seconds: float
     versions: Dict[str, str]
+    accuracy_kind: str = "top1"  # see core/accuracy

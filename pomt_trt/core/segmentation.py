@@ -16,6 +16,7 @@ from pomt_trt.core.records import AccuracyEstimate, Interval
 IGNORED = 255  # in a label map: no class is known, or asked for
 MOST_CLASSES = IGNORED  # a label map has one byte a pixel
 RESAMPLES = 2000  # of the bootstrap: ends of an interval are then within a few per cent of its width
+UNLABELLED = "no pixel of the images is labelled. Give label maps in which some are not 255."
 BAND_BYTES = 16 << 20  # of logits that are upsampled at a time
 
 
@@ -142,7 +143,7 @@ def _check(
                 "for agreement.".format(None if label_maps is None else label_maps.shape, len(logits), size[1], size[0])
             )
         if (label_maps == IGNORED).all():
-            raise InputError("no pixel of the images is labelled. Give label maps in which some are not 255.")
+            raise InputError(UNLABELLED)
 
 
 def _label_maps(logits: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
@@ -161,11 +162,21 @@ def _agreements(reference: np.ndarray, this: np.ndarray) -> Tuple[np.ndarray, np
 def _mean_ious(both: Sequence[np.ndarray], label_maps: np.ndarray, classes: int) -> Tuple[np.ndarray, np.ndarray]:
     """Mean intersection over union of two models' label maps (n, H, W)."""
     weights = _weights(len(label_maps))
-    reference, this = (_mean_iou(_counts(one, label_maps, classes), weights) for one in both)
+    reference, this = (_mean_ious_of(counts(one, label_maps, classes), weights) for one in both)
     return reference, this
 
 
-def _counts(found: np.ndarray, label_maps: np.ndarray, classes: int) -> np.ndarray:
+def mean_iou(counted: np.ndarray) -> float:
+    """Mean intersection over union, over the classes that are labelled, from `counts` of all images.
+
+    Raises: InputError where no pixel is labelled.
+    """
+    if not counted[:, 0].any():
+        raise InputError(UNLABELLED)
+    return float(_mean_ious_of(counted, np.ones((1, len(counted))))[0])
+
+
+def counts(found: np.ndarray, label_maps: np.ndarray, classes: int) -> np.ndarray:
     """(n, 3, classes): each image's labelled pixels of a class, those found to be of it, and those that are both."""
     made = np.zeros((len(found), 3, classes))
     for image, (guess, label) in enumerate(zip(found, label_maps)):
@@ -175,9 +186,9 @@ def _counts(found: np.ndarray, label_maps: np.ndarray, classes: int) -> np.ndarr
     return made
 
 
-def _mean_iou(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _mean_ious_of(counted: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(n, 3, classes), (m, n) -> (m,) the mean over the classes that are labelled in what is weighted."""
-    labelled, found, right = np.moveaxis(np.tensordot(weights, counts, axes=1), 1, 0)  # (m, classes) each
+    labelled, found, right = np.moveaxis(np.tensordot(weights, counted, axes=1), 1, 0)  # (m, classes) each
     ratios = np.where(labelled > 0, right / np.maximum(labelled + found - right, 1), 0.0)
     means = ratios.sum(axis=1) / np.maximum((labelled > 0).sum(axis=1), 1)  # type: np.ndarray
     return means

@@ -38,6 +38,7 @@ def select(
     accuracy_kind: str,
     accuracy_source: str,
     eager: Optional[Eager] = None,
+    accuracy_images: Optional[int] = None,
     min_gain: float = MIN_GAIN,
 ) -> Selection:
     """The Selection by one of RULES; independent of the order of the rows.
@@ -84,6 +85,7 @@ def select(
         pareto=pareto(entries),
         notes=choice.notes + tuple(_remarks(explained, by_id[choice.winner.id], max_accuracy_drop)),
         eager=eager,
+        accuracy_images=accuracy_images,
     )
 
 

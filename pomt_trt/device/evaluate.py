@@ -14,7 +14,7 @@ from pomt_trt.core import accuracy, dataset
 from pomt_trt.core.bundle import open_bundle
 from pomt_trt.core.dataset import Item
 from pomt_trt.core.errors import InputError
-from pomt_trt.core.records import AccuracyEstimate, Bundle, Candidate, Engine, Preprocessing, Row
+from pomt_trt.core.records import AccuracyEstimate, Bundle, Candidate, Engine, Preprocessing, Row, Selection
 from pomt_trt.core.segmentation import checked_labels
 from pomt_trt.device import deployed, preprocess
 from pomt_trt.device.engine import open_engine
@@ -41,7 +41,7 @@ class Evaluation(NamedTuple):
     unreduced: AccuracyEstimate  # the R = 0 engine itself
     host: Row  # the selection's row of the chosen candidate: the host's estimate
     host_kind: str  # of accuracy, see core/accuracy: what the host's row speaks of
-    host_expected: Optional[bool]  # the host's accuracy is within the engine's interval; None where kinds differ
+    host_expected: Optional[bool]  # the host's accuracy is within the engine's interval; None where that says nothing
     skipped: Tuple[str, ...]  # images that could not be read
 
 
@@ -95,9 +95,19 @@ def _evaluation(
     engine, unreduced = paired(logits, bundle.candidate), paired(unreduced_logits, bundle.unreduced)
     host, host_kind = bundle.selection.chosen, bundle.selection.accuracy_kind
     expected = None
-    if host_kind == kind and host.accuracy is not None:
+    if host.accuracy is not None and _comparable(engine, bundle.selection):
         expected = engine.accuracy_ci[0] <= host.accuracy <= engine.accuracy_ci[1]
     return Evaluation(engine, unreduced, host, host_kind, expected, tuple(skipped))
+
+
+def _comparable(engine: AccuracyEstimate, selection: Selection) -> bool:
+    """Whether host and engine estimate the same number.
+
+    The mIoU of few images is not that of many with more noise: it is a ratio, over the classes that happen to occur.
+    """
+    if engine.kind != selection.accuracy_kind:
+        return False
+    return engine.kind != accuracy.MIOU or engine.samples == selection.accuracy_images
 
 
 def _predictor(bundle: Bundle, engine: Engine, folder: str, threads: Optional[int]) -> Predictor:

@@ -16,7 +16,7 @@ from pomt_trt.core import dataset
 from pomt_trt.core.errors import InputError, MissingDependency, UsageError
 from pomt_trt.core.records import ModelSpec, Preprocessing
 from pomt_trt.core.segmentation import IGNORED, checked_labels
-from pomt_trt.host import digits, scenes
+from pomt_trt.host.bundled import BUNDLED
 
 try:
     import torch
@@ -30,10 +30,6 @@ except ImportError as error:
 LOGGER = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
-BUNDLED: dict[str, Callable[[], tuple[Pixels, np.ndarray]]] = {  # by the name of the model
-    "digits": digits.held_out,
-    "scenes": scenes.held_out,
-}
 COARSE_PX = 8  # random pictures are this coarse: white noise would make all patches of all pictures alike
 DAMAGED = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what PIL raises on bad files
 
@@ -91,7 +87,7 @@ def load(data: str | None, spec: ModelSpec, samples: int, seed: int, progress: P
 
 
 def _from_files(chosen: dataset.Dataset, spec: ModelSpec, progress: Progress | None) -> Images:
-    fit, fit_labels = _fitting(spec.preprocessing), _fitting_labels(spec.preprocessing)
+    fit, fit_labels = fitting(spec.preprocessing), fitting_labels(spec.preprocessing)
     stored = np.empty((len(chosen.items), *_shape(spec.preprocessing)), np.uint8)
     labels: list[int | Pixels | None] = []  # of what is readable
     for done, item in enumerate(chosen.items, start=1):
@@ -99,7 +95,7 @@ def _from_files(chosen: dataset.Dataset, spec: ModelSpec, progress: Progress | N
         if image is not None:
             stored[len(labels)] = fit(image)
             maps = item.label_map
-            labels.append(item.label if maps is None else fit_labels(_decoded_labels(maps, image.size, spec.classes)))
+            labels.append(item.label if maps is None else fit_labels(decoded_labels(maps, image.size, spec.classes)))
         if progress is not None:
             progress(done, len(chosen.items))
     if not labels:
@@ -115,14 +111,14 @@ def _decoded(path: str, preprocessing: Preprocessing) -> Image.Image | None:
     """The picture in the model's colours, or None, with a warning, where the file is damaged."""
     try:
         with Image.open(path) as image:
-            converted: Image.Image = image.convert(_mode(preprocessing))
+            converted: Image.Image = image.convert(mode_of(preprocessing))
             return converted
     except DAMAGED as error:
         LOGGER.warning("%s cannot be read and is left out: %s", path, error)
         return None
 
 
-def _decoded_labels(path: str, size: tuple[int, int], classes: int) -> Pixels:
+def decoded_labels(path: str, size: tuple[int, int], classes: int) -> Pixels:
     """The label map of an image of that (width, height); raises InputError where it is none."""
     try:
         with Image.open(path) as image:
@@ -131,19 +127,25 @@ def _decoded_labels(path: str, size: tuple[int, int], classes: int) -> Pixels:
         raise InputError(f"label map {path} cannot be read: {error}. Replace it, or take its image away.") from error
 
 
-def _fitting_labels(preprocessing: Preprocessing) -> Callable[[Pixels], Pixels]:
+def fitting_labels(preprocessing: Preprocessing, *, varied: bool = False) -> Callable[[Pixels], Pixels]:
     """The same transform for label maps (height, width) -> (H, W): nearest pixels, and IGNORED where it pads."""
     nearest = preprocessing._replace(interpolation="nearest", channels=1, mean=(0.0,), std=(1.0,))
-    fit = _fitting(nearest)  # it pads with 0, which labels that count down from IGNORED make of it
+    fit = fitting(nearest, varied=varied)  # it pads with 0, which labels that count down from IGNORED make of it
     return lambda labels: IGNORED - fit(Image.fromarray(IGNORED - labels))[:, :, 0]
 
 
-def _fitting(preprocessing: Preprocessing) -> Callable[[Image.Image], Pixels]:
-    """timm's evaluation transform up to the crop: image -> uint8 (H, W, C)."""
+def fitting(preprocessing: Preprocessing, *, varied: bool = False) -> Callable[[Image.Image], Pixels]:
+    """timm's evaluation transform up to the crop: image -> uint8 (H, W, C).
+
+    Args:
+        varied: that of training, with timm's defaults: random crop of 8 to 100 %, mirroring and colour jitter. The
+            same draws of `random` and torch cut an image and its label map alike.
+    """
     height, width, channels = _shape(preprocessing)
     transform = create_transform(
         input_size=(channels, height, width),
-        is_training=False,
+        is_training=varied,
+        color_jitter=0.4 if channels == 3 else None,
         interpolation=preprocessing.interpolation,
         mean=preprocessing.mean,
         std=preprocessing.std,
@@ -155,8 +157,8 @@ def _fitting(preprocessing: Preprocessing) -> Callable[[Image.Image], Pixels]:
 
 
 def _held_out(spec: ModelSpec, samples: int) -> Images:
-    pictures, labels = BUNDLED[spec.name]()
-    fit, mode = _fitting(spec.preprocessing), _mode(spec.preprocessing)
+    pictures, labels = BUNDLED[spec.name].held_out()
+    fit, mode = fitting(spec.preprocessing), mode_of(spec.preprocessing)
     stored = np.stack([fit(Image.fromarray(picture).convert(mode)) for picture in pictures[:samples]])
     return Images("labelled", torch.from_numpy(labels[:samples]), stored, spec.preprocessing)
 
@@ -174,5 +176,6 @@ def _shape(preprocessing: Preprocessing) -> tuple[int, int, int]:
     return preprocessing.height, preprocessing.width, preprocessing.channels
 
 
-def _mode(preprocessing: Preprocessing) -> str:
+def mode_of(preprocessing: Preprocessing) -> str:
+    """PIL's name of the model's colours."""
     return "L" if preprocessing.channels == 1 else "RGB"

@@ -5,14 +5,13 @@ pixels, are scenes.py's. Leaves out models and training: scripts/train_digits ma
 holds them.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pomt_trt.core.errors import MissingDependency, UsageError
+from pomt_trt.core.errors import MissingDependency
 
 CANVAS_PX = 28
 DIGIT_PX = 14
@@ -42,27 +41,6 @@ def training(seed: int = 0) -> tuple[Images, Labels]:
     Args, Returns, Raises: as `held_out`.
     """
     return _pictures(seed, held_out=False)
-
-
-def write_folder(directory: str | Path, count: int | None = None) -> int:
-    """Writes held-out pictures as `directory/<label>/<nnnn>.png` (ImageFolder layout); returns how many.
-
-    Args:
-        directory: made where absent; files of the same name are replaced.
-        count: how many pictures, from the first; None is all. Ten or more show every digit.
-    Raises:
-        UsageError: count is not between 1 and the number of held-out pictures.
-        MissingDependency: scikit-learn is not installed.
-    """
-    images, labels = held_out()
-    count = len(images) if count is None else count
-    if not 1 <= count <= len(images):
-        raise UsageError(f"{count} pictures asked for; digits holds out {len(images)}. Ask for 1 to {len(images)}")
-    for number in range(count):
-        folder = Path(directory) / str(labels[number])
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(images[number]).save(folder / f"{number:04d}.png")
-    return count
 
 
 def samples(*, held_out: bool) -> tuple[Images, Labels]:

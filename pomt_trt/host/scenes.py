@@ -4,13 +4,9 @@ Host only. The digits, and the split of those never trained on, are digits.py's:
 digits alone. Leaves out models and training: scripts/train_scenes makes the weights, pomt_trt/zoo/scenes holds them.
 """
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from pomt_trt.core.errors import UsageError
 from pomt_trt.host import digits
 from pomt_trt.host.digits import CANVAS_PX, DIGIT_PX
 
@@ -42,28 +38,6 @@ def training(seed: int = 0) -> tuple[Images, LabelMaps]:
     Args, Returns, Raises: as `held_out`.
     """
     return _scenes(seed, held_out=False)
-
-
-def write_folder(directory: str | Path, count: int | None = None) -> int:
-    """Writes held-out scenes as `images/<nnnn>.png` and `labels/<nnnn>.png` below `directory`; returns how many.
-
-    Args:
-        directory: made where absent; files of the same name are replaced.
-        count: how many scenes, from the first; None is all.
-    Raises:
-        UsageError: count is not between 1 and the number of held-out scenes.
-        MissingDependency: scikit-learn is not installed.
-    """
-    images, label_maps = held_out()
-    count = len(images) if count is None else count
-    if not 1 <= count <= len(images):
-        raise UsageError(f"{count} scenes asked for; there are {len(images)}. Ask for 1 to {len(images)}")
-    for kind, pictures in (("images", images), ("labels", label_maps)):
-        folder = Path(directory) / kind
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            Image.fromarray(pictures[number]).save(folder / f"{number:04d}.png")
-    return count
 
 
 def _scenes(seed: int, *, held_out: bool) -> tuple[Images, LabelMaps]:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import pomt_trt
-from pomt_trt.core.errors import MissingDependency, UsageError
-from pomt_trt.host import digits
+from pomt_trt.core.errors import MissingDependency
+from pomt_trt.host import bundled, digits
 
 SHIPPED = Path(pomt_trt.__file__).resolve().parent / "zoo" / "digits"
 
@@ -73,23 +73,6 @@ def test_digits_reach_every_edge_of_the_canvas():
     assert seen[0].any() and seen[-1].any() and seen[:, 0].any() and seen[:, -1].any()
 
 
-def test_folder_holds_the_held_out_pictures_by_label(tmp_path):
-    assert digits.write_folder(tmp_path / "data", count=25) == 25
-    images, labels = digits.held_out()
-    files = sorted((tmp_path / "data").glob("*/*.png"), key=lambda file: file.name)
-    assert [int(file.parent.name) for file in files] == labels[:25].tolist()
-    for file, image in zip(files, images, strict=False):
-        with Image.open(file) as picture:
-            assert picture.mode == "L"
-            assert np.array_equal(np.asarray(picture), image)
-
-
-@pytest.mark.parametrize("count", [0, 451])
-def test_folder_rejects_a_count_it_cannot_write(tmp_path, count):
-    with pytest.raises(UsageError, match=f"{count} pictures asked for.*Ask for 1 to 450"):
-        digits.write_folder(tmp_path, count=count)
-
-
 def test_without_scikit_learn_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)  # None makes the import fail
     with pytest.raises(MissingDependency, match=r"scikit-learn.*pip install 'pomt-trt\[host\]'"):
@@ -108,7 +91,7 @@ def test_shipped_model_classifies_held_out_pictures(shipped, tmp_path):
     import torch
 
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(shipped))
-    digits.write_folder(tmp_path, count=200)  # of 450, for time
+    bundled.write_folder("digits", tmp_path, count=200)  # of 450, for time
     files = sorted(tmp_path.glob("*/*.png"))
     batch = torch.stack([transform(Image.open(file)) for file in files])  # (200, 1, 28, 28)
     labels = torch.tensor([int(file.parent.name) for file in files])

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import pomt_trt
-from pomt_trt.core.errors import UsageError
 from pomt_trt.host import digits, scenes
 
 LEAST_MIOU = 0.65  # 0.754 on all
@@ -57,16 +55,6 @@ def test_same_seed_gives_same_scenes_and_another_gives_others():
     first, again, other = scenes.training(3), scenes.training(3), scenes.training(4)
     assert np.array_equal(first[0], again[0]) and np.array_equal(first[1], again[1])
     assert not np.array_equal(first[0], other[0])
-
-
-def test_a_folder_holds_scenes_beside_their_labels(tmp_path, held_out):
-    assert scenes.write_folder(tmp_path, 3) == 3
-    for kind, expected in zip(("images", "labels"), held_out, strict=True):
-        for number in range(3):
-            with Image.open(tmp_path / kind / f"{number:04d}.png") as picture:
-                assert picture.mode == "L" and np.array_equal(np.asarray(picture), expected[number])
-    with pytest.raises(UsageError, match="0 scenes asked for; there are 450. Ask for 1 to 450"):
-        scenes.write_folder(tmp_path, 0)
 
 
 @pytest.fixture(scope="module")

@@ -86,28 +86,38 @@ class Cropr(Reducer):
         return steps + ends
 
     def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
-        prefix, kept, x = self.step.prefix_tokens, self.step.kept_patches, tokens.x
-        score = x[:, prefix:] @ self.scorer  # (B, n)
-        order = rank(score, self.step.tokens_in - prefix if self.step.fused else kept)  # (B, n) or (B, kept)
-        ranked = gather_rows(x[:, prefix:], order)
-        origin = _origin(tokens, self.step.tokens_in)  # (B, N)
-        places = origin[:, prefix:].gather(1, order)
-        left = tokens.cut(join(x[:, :prefix], ranked[:, :kept]), margin(score, kept))
-        left = left._replace(origin=join(origin[:, :prefix], places[:, :kept]))
-        if not self.step.fused:
-            return left
-        return left._replace(stash=(*tokens.stash, (ranked[:, kept:], places[:, kept:])))
+        score = tokens.x[:, self.step.prefix_tokens :] @ self.scorer  # (B, n)
+        left = cut(tokens, score, self.step)
+        return left.cut(left.x, margin(score, self.step.kept_patches))
 
 
 class LastLayerFusion(Reducer):
-    """Puts back what was set aside: the sequence, then the parts in the order in which they left."""
+    """Puts back what was set aside."""
 
     method = "cropr"
 
     def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
-        assert tokens.origin is not None
-        x = join(tokens.x, *(rows for rows, _ in tokens.stash))  # (B, tokens_out, C)
-        return tokens._replace(x=x, origin=join(tokens.origin, *(places for _, places in tokens.stash)), stash=())
+        return fused(tokens)
+
+
+def cut(tokens: Tokens, score: Tensor, step: Step) -> Tokens:
+    """The prefix, then the patches that step keeps by descending score (B, n); the others are set aside, or gone."""
+    prefix, kept, x = step.prefix_tokens, step.kept_patches, tokens.x
+    order = rank(score, step.tokens_in - prefix if step.fused else kept)  # (B, n) or (B, kept)
+    ranked = gather_rows(x[:, prefix:], order)
+    origin = _origin(tokens, step.tokens_in)  # (B, N)
+    places = origin[:, prefix:].gather(1, order)
+    left = tokens._replace(x=join(x[:, :prefix], ranked[:, :kept]), origin=join(origin[:, :prefix], places[:, :kept]))
+    if not step.fused:
+        return left
+    return left._replace(stash=(*tokens.stash, (ranked[:, kept:], places[:, kept:])))
+
+
+def fused(tokens: Tokens) -> Tokens:
+    """The sequence, then what was set aside, in the order in which it left."""
+    assert tokens.origin is not None
+    x = join(tokens.x, *(rows for rows, _ in tokens.stash))  # (B, tokens_out, C)
+    return tokens._replace(x=x, origin=join(tokens.origin, *(places for _, places in tokens.stash)), stash=())
 
 
 def in_place(tokens: Tokens, count: int) -> Tensor:
@@ -118,7 +128,7 @@ def in_place(tokens: Tokens, count: int) -> Tensor:
 def _origin(tokens: Tokens, count: int) -> Tensor:
     if tokens.origin is not None:
         return tokens.origin
-    return torch.arange(count).expand(tokens.x.shape[0], -1)
+    return torch.arange(count, device=tokens.x.device).expand(tokens.x.shape[0], -1)
 
 
 def _fused(counts: Sequence[int], prefix_tokens: int, llf: bool) -> Schedule:

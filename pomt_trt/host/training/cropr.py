@@ -6,35 +6,29 @@ through the tokens that are kept. What runs afterwards is one vector a module. L
 Source: Bergner, Lippert and Mahendran, "Token Cropr: Faster ViTs for Quite a Few Tasks", CVPR 2025.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pomt_trt.core.errors import UsageError
-from pomt_trt.host.reducers.ranking import gather_rows, rank
+from pomt_trt.host import models
+from pomt_trt.host.reducers import Site, Step, Tokens, restored
+from pomt_trt.host.reducers.cropr import cut, fused
 from pomt_trt.host.training.blocks import embedded
+from pomt_trt.host.training.objective import objective_of
 
-LABEL_SMOOTHING = 0.1
 INITIAL_STD = 0.02  # of all linear layers
 
 
-class Scored(NamedTuple):
-    """A sequence in the making."""
-
-    x: Tensor  # (B, N, C)
-    parked: tuple[Tensor, ...]  # (B, n, C) each: what was cut off, for the last block
-    auxiliary: tuple[Tensor, ...]  # (B, classes) each: logits of the auxiliary heads
-
-
 class Scorer(nn.Module):
-    """Queries that score tokens, and the head that teaches them: what they attend to must tell the class.
+    """Queries that score tokens, and the head that teaches them: what each attends to must tell a class.
 
-    Args: queries: M; classification takes one. More are averaged by the head and summed in the score.
+    Args: queries: M, which are summed in the score.
     """
 
-    def __init__(self, channels: int, classes: int, queries: int = 1) -> None:
+    def __init__(self, channels: int, classes: int, queries: int) -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.empty(queries, channels))
         self.norm = nn.LayerNorm(channels, eps=1e-6)
@@ -47,12 +41,12 @@ class Scorer(nn.Module):
                 nn.init.zeros_(part.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (B, N) of tokens x (B, N, C), and the auxiliary logits (B, classes)."""
+        """Scores (B, N) of tokens x (B, N, C), and the auxiliary logits (B, M, classes)."""
         products = x @ self.queries.T  # (B, N, M)
         weights = (products * x.shape[2] ** -0.5).softmax(1)
         seen = weights.transpose(1, 2) @ x  # (B, M, C)
         seen = seen + self.mlp(self.norm(seen))
-        return products.detach().sum(2), self.head(seen).mean(1)
+        return products.detach().sum(2), self.head(seen)
 
     @torch.no_grad()
     def folded(self) -> Tensor:
@@ -64,7 +58,7 @@ class Cropr(nn.Module):
     """A ViT that drops its worst tokens after each block: forward gives the loss and its terms.
 
     Args:
-        vit: a plain ViT.
+        vit: a plain ViT; without pooling, it learns to label pixels, and needs llf.
         removed: R, patch tokens cut off after each scored block; the first cuts one more, as the paper's does.
         llf: last layer fusion: what was cut off joins the last block again.
         freeze_backbone: train the scorers alone, on the model as it is.
@@ -75,17 +69,13 @@ class Cropr(nn.Module):
 
     def __init__(self, vit: Any, removed: int, *, llf: bool = True, freeze_backbone: bool = False) -> None:
         super().__init__()
-        depth, patches = len(vit.blocks), vit.patch_embed.num_patches
-        scored = depth - 2 if llf else depth - 1
-        most = max((patches - 2) // max(scored, 1), 0)
-        if scored < 1 or not 0 <= removed <= most:
-            raise UsageError(
-                f"cropr cannot remove {removed} of {patches} patch tokens after each of {scored} blocks. "
-                f"Choose 0 to {most} for --removed, in a model of {3 if llf else 2} or more blocks."
-            )
+        if models.is_dense(vit) and not llf:
+            raise UsageError("a model that labels every patch needs all of them at its end. Leave --no-llf out.")
         self.vit = vit.requires_grad_(not freeze_backbone)
-        self.removed, self.llf, self.freeze_backbone = removed, llf, freeze_backbone
-        self.scorers = nn.ModuleList(Scorer(vit.embed_dim, vit.num_classes) for _ in range(scored))
+        self.llf, self.freeze_backbone, self.objective = llf, freeze_backbone, objective_of(vit)
+        self.steps = planned(len(vit.blocks), vit.patch_embed.num_patches, vit.num_prefix_tokens, removed, llf)
+        queries = self.objective.queries
+        self.scorers = nn.ModuleList(Scorer(vit.embed_dim, vit.num_classes, queries) for _ in self.steps)
 
     def train(self, mode: bool = True) -> "Cropr":
         """A frozen model stays as it runs."""
@@ -97,15 +87,14 @@ class Cropr(nn.Module):
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """loss, and what it is made of: task (0 of a frozen backbone) and auxiliary (mean over the modules)."""
         logits, auxiliary = self.run(images)
-        losses = [functional.cross_entropy(found, labels, label_smoothing=LABEL_SMOOTHING) for found in auxiliary]
-        total = torch.stack(losses).sum()
-        task = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+        total = torch.stack([self.objective.auxiliary_loss(found, labels) for found in auxiliary]).sum()
+        task = self.objective.loss(logits, labels)
         loss = total if self.freeze_backbone else task + total
-        return {"loss": loss, "task": task.detach(), "auxiliary": total.detach() / len(losses)}
+        return {"loss": loss, "task": task.detach(), "auxiliary": total.detach() / len(auxiliary)}
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """Logits (B, classes), tokens removed as in training."""
+        """Logits (B, ...), tokens removed as in training."""
         return self.run(images)[0]
 
     def after_step(self) -> None:
@@ -116,23 +105,35 @@ class Cropr(nn.Module):
         return torch.stack([cast(Scorer, scorer).folded() for scorer in self.scorers])
 
     def run(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits (B, classes), and those of each auxiliary head."""
-        state = Scored(embedded(self.vit, images), (), ())
-        last = len(self.vit.blocks) - 1
+        """Logits (B, ...) as the objective has them, and those of each auxiliary head (B, queries, classes)."""
+        tokens, auxiliary = Tokens(embedded(self.vit, images)), []
+        count, last = tokens.x.shape[1], len(self.vit.blocks) - 1
         for layer, block in enumerate(self.vit.blocks):
             if self.llf and layer == last:
-                state = state._replace(x=torch.cat([state.x, *state.parked], 1))
-            state = state._replace(x=block(state.x))
-            if layer < len(self.scorers):
-                state = self._cut(state, layer)
-        return self.vit.forward_head(self.vit.norm(state.x)), state.auxiliary
+                tokens = fused(tokens)
+            tokens = tokens._replace(x=block(tokens.x))
+            if layer < len(self.steps):
+                scores, found = self.scorers[layer](tokens.x.detach())
+                tokens = cut(tokens, scores[:, self.vit.num_prefix_tokens :], self.steps[layer])
+                auxiliary.append(found)
+        outputs = self.vit.forward_head(self.vit.norm(tokens.x))
+        if models.is_dense(self.vit):
+            outputs = restored(tokens, outputs, count)
+        return self.objective.logits(outputs), tuple(auxiliary)
 
-    def _cut(self, state: Scored, layer: int) -> Scored:
-        """The sequence without its worst patches: prefix, then the kept ones by descending score."""
-        x, prefix = state.x, self.vit.num_prefix_tokens
-        scores, logits = cast(Scorer, self.scorers[layer])(x.detach())
-        count = x.shape[1] - prefix
-        kept = count - self.removed - (1 if layer == 0 else 0)
-        order = rank(scores[:, prefix:], count) + prefix
-        x, off = torch.cat([x[:, :prefix], gather_rows(x, order[:, :kept])], 1), gather_rows(x, order[:, kept:])
-        return Scored(x, (*state.parked, off), (*state.auxiliary, logits))
+
+def planned(depth: int, patches: int, prefix_tokens: int, removed: int, llf: bool) -> tuple[Step, ...]:
+    """What is cut off after each scored block. Raises: UsageError where too few tokens would be left."""
+    scored = depth - 2 if llf else depth - 1
+    most = max((patches - 2) // max(scored, 1), 0)
+    if scored < 1 or not 0 <= removed <= most:
+        raise UsageError(
+            f"cropr cannot remove {removed} of {patches} patch tokens after each of {scored} blocks. "
+            f"Choose 0 to {most} for --removed, in a model of {3 if llf else 2} or more blocks."
+        )
+    steps, count = [], patches + prefix_tokens
+    for layer in range(scored):
+        left = count - removed - (1 if layer == 0 else 0)
+        steps.append(Step(Site.END, layer, count, left, prefix_tokens, left - prefix_tokens, fused=llf))
+        count = left
+    return tuple(steps)

@@ -1,4 +1,4 @@
-"""A labelled folder, or the bundled digits -> pictures to train on, to validate with and to calibrate on.
+"""A labelled folder, or a bundled model's own -> pictures to train on, to validate with and to calibrate on.
 
 Makes torch datasets whose order and augmentation depend on seed, epoch and picture alone: not on workers, processes or
 where a training was interrupted. On the workstation. The split is drawn once from the seed. Leaves out batches.
@@ -14,19 +14,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pomt_trt.core import dataset
 from pomt_trt.core.errors import InputError, UsageError
-from pomt_trt.core.records import ModelSpec, Preprocessing
-from pomt_trt.host import digits
-from pomt_trt.host.data import DAMAGED, normalised
+from pomt_trt.core.records import SEGMENTATION, ModelSpec
+from pomt_trt.host.bundled import BUNDLED
+from pomt_trt.host.data import DAMAGED, decoded_labels, fitting, fitting_labels, mode_of, normalised
+from pomt_trt.host.digits import CANVAS_PX
 
-DIGITS = "digits"  # where pictures come from without --data
-VALIDATION_PLACES, CALIBRATION_PLACES = 1_000_001, 1_000_002  # seeds of the digits' places that no epoch uses
-Sample = tuple[Tensor, int]  # float32 (C, H, W), normalised; class
+VALIDATION_PLACES, CALIBRATION_PLACES = 1_000_001, 1_000_002  # seeds of bundled pictures that no epoch uses
+Sample = tuple[Tensor, int | Tensor]  # float32 (C, H, W), normalised; class, or label map uint8 (H, W)
 
 
 class Pictures(Dataset[Sample]):
@@ -60,16 +59,16 @@ class Sets(NamedTuple):
     training: Pictures
     validation: Pictures
     calibration: Pictures
-    source: str  # a path, or digits
-    sha256: str  # of names, labels and sizes of the files, or of the digits themselves
+    source: str  # a path, or the name of the bundled model
+    sha256: str  # of names, labels and sizes of the files, or of bundled pictures themselves
 
 
 def load(data: str | None, spec: ModelSpec, *, validation: float, augment: bool, seed: int) -> Sets:
     """The pictures for a model.
 
     Args:
-        data: labelled folder or CSV file (core/dataset); None: the digits, without those held out, at a new place in
-            every epoch.
+        data: labelled folder or CSV file (core/dataset); None: those of a bundled model, but for the held-out ones,
+            with digits at new places in every epoch.
         validation: share of the pictures that validate, 0..1 without the ends.
         augment: crop, mirror and tint files at random, as ImageNet's models are trained (timm).
     Raises: UsageError for another share; InputError without labels that fit the head.
@@ -77,26 +76,23 @@ def load(data: str | None, spec: ModelSpec, *, validation: float, augment: bool,
     if not 0 < validation < 1:
         raise UsageError(f"--validation is {validation}; it must lie between 0 and 1.")
     if data is None:
-        return _digits(spec, validation, seed)
+        return _bundled(spec, validation, seed)
     return _files(data, spec, validation, augment, seed)
 
 
 def _files(data: str, spec: ModelSpec, validation: float, augment: bool, seed: int) -> Sets:
-    found = dataset.find(data, spec.classes, spec.labels)
+    found = dataset.find_for(data, spec)
     if found.kind != "labelled":
-        raise InputError(f"{data} has no labels, and training needs them. Put the images in a folder for each class.")
+        wanted = "label maps beside images" if spec.task == SEGMENTATION else "the images in a folder for each class"
+        raise InputError(f"{data} has no labels, and training needs them. Put {wanted}.")
     held, rest = _split(len(found.items), validation, seed)
-    plain = _transform(spec.preprocessing, training=False)
-    varied = _transform(spec.preprocessing, training=True) if augment else plain
+    plain = _reading(spec, varied=False)
+    varied = _reading(spec, varied=True) if augment else plain
 
-    def reader(positions: Sequence[int], transform: Callable[[Image.Image], Tensor]) -> Callable[[int, int], Sample]:
-        def at(epoch: int, position: int) -> Sample:
-            with _lot(f"{seed} {epoch} {positions[position]}"):
-                return _opened(found.items[positions[position]], spec.preprocessing, transform)
+    def reader(positions: Sequence[int], read: Callable[[dataset.Item, str], Sample]) -> Callable[[int, int], Sample]:
+        return lambda epoch, position: read(found.items[positions[position]], f"{seed} {epoch} {positions[position]}")
 
-        return at
-
-    listed = [f"{os.path.relpath(one.path, data)} {one.label} {os.path.getsize(one.path)}" for one in found.items]
+    listed = [_listed(one, data) for one in found.items]
     return Sets(
         Pictures(len(rest), reader(rest, varied), seed, shuffled=True),
         Pictures(len(held), reader(held, plain), seed),
@@ -106,46 +102,57 @@ def _files(data: str, spec: ModelSpec, validation: float, augment: bool, seed: i
     )
 
 
-def _opened(item: dataset.Item, preprocessing: Preprocessing, transform: Callable[[Image.Image], Tensor]) -> Sample:
-    assert item.label is not None
+def _listed(item: dataset.Item, data: str) -> str:
+    """What a file is, for the fingerprint of all."""
+    label = item.label if item.label_map is None else os.path.getsize(item.label_map)
+    return f"{os.path.relpath(item.path, data)} {label} {os.path.getsize(item.path)}"
+
+
+def _reading(spec: ModelSpec, *, varied: bool) -> Callable[[dataset.Item, str], Sample]:
+    """(file, lot) -> sample; the same lot varies it in the same way, and its label map with it."""
+    look = spec.preprocessing
+    fit = fitting(look._replace(interpolation="random") if varied else look, varied=varied)
+    fit_labels = fitting_labels(look, varied=varied)
+
+    def read(item: dataset.Item, lot: str) -> Sample:
+        image = _opened(item.path, mode_of(look))
+        with _lot(lot):
+            pixels = normalised(fit(image)[None], look)[0]
+        if item.label_map is None:
+            assert item.label is not None
+            return pixels, item.label
+        labels = decoded_labels(item.label_map, image.size, spec.classes)
+        with _lot(lot):
+            return pixels, torch.from_numpy(fit_labels(labels))
+
+    return read
+
+
+def _opened(path: str, mode: str) -> Image.Image:
     try:
-        with Image.open(item.path) as image:
-            return transform(image.convert("L" if preprocessing.channels == 1 else "RGB")), item.label
+        with Image.open(path) as image:
+            converted: Image.Image = image.convert(mode)
+            return converted
     except DAMAGED as error:
-        raise InputError(f"{item.path} cannot be read: {error}. Mend or remove it.") from error
+        raise InputError(f"{path} cannot be read: {error}. Mend or remove it.") from error
 
 
-def _transform(preprocessing: Preprocessing, training: bool) -> Callable[[Image.Image], Tensor]:
-    """timm's own, with its defaults: random crop of 8 to 100 %, mirroring and colour jitter in training."""
-    made: Callable[[Image.Image], Tensor] = create_transform(
-        input_size=(preprocessing.channels, preprocessing.height, preprocessing.width),
-        is_training=training,
-        color_jitter=0.4 if preprocessing.channels == 3 else None,
-        interpolation="random" if training else preprocessing.interpolation,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        crop_pct=preprocessing.crop_pct,
-        crop_mode=preprocessing.crop_mode,
-    )
-    return made
-
-
-def _digits(spec: ModelSpec, validation: float, seed: int) -> Sets:
-    shape = (spec.preprocessing.height, spec.preprocessing.channels, spec.classes)
-    if shape != (digits.CANVAS_PX, 1, 10):
-        raise InputError(f"{spec.name} does not fit the bundled digits. Give labelled images: --data DIR.")
-    images, labels = digits.training()
+def _bundled(spec: ModelSpec, validation: float, seed: int) -> Sets:
+    drawn, asked_px = BUNDLED[spec.name], spec.preprocessing.height
+    if asked_px != CANVAS_PX:
+        raise InputError(f"{spec.name} has pictures of {CANVAS_PX} pixels, not {asked_px}. Give --data DIR.")
+    images, labels = drawn.training()
     held, rest = _split(len(labels), validation, seed)
-    kept: dict[int, np.ndarray] = {}  # the pictures of the epoch last asked for
+    kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # the pictures of the epoch last asked for
 
     def reader(positions: Sequence[int], places: Callable[[int], int]) -> Callable[[int, int], Sample]:
         def at(epoch: int, position: int) -> Sample:
             place = places(epoch)
             if place not in kept:
                 kept.clear()
-                kept[place] = digits.training(place)[0]
-            row = positions[position]
-            return normalised(kept[place][row][None, :, :, None], spec.preprocessing)[0], int(labels[row])
+                kept[place] = drawn.training(place)
+            image, label = (part[positions[position]] for part in kept[place])
+            return normalised(image[None, :, :, None], spec.preprocessing)[0], torch.as_tensor(label)
 
         return at
 
@@ -153,7 +160,7 @@ def _digits(spec: ModelSpec, validation: float, seed: int) -> Sets:
         Pictures(len(rest), reader(rest, lambda epoch: seed * 1000 + epoch), seed, shuffled=True),
         Pictures(len(held), reader(held, lambda epoch: VALIDATION_PLACES), seed),
         Pictures(len(rest), reader(rest, lambda epoch: CALIBRATION_PLACES), seed),
-        DIGITS,
+        spec.name,
         hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest(),
     )
 

@@ -19,6 +19,7 @@ from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import TrainingEpoch
 from pomt_trt.host.training import checkpoint
 from pomt_trt.host.training.data import Pictures, Sets
+from pomt_trt.host.training.objective import Objective
 
 try:
     from accelerate import Accelerator
@@ -34,8 +35,11 @@ AUTOCAST = ("no", "fp16", "bf16")
 class Trainee(Protocol):
     """What a method's module gives the loop besides being a Module."""
 
+    vit: Any  # the model with all its tokens
+    objective: Objective
+
     def predict(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) as the trained model will run."""
+        """Logits (B, ...) as the trained model will run."""
 
     def after_step(self) -> None:
         """Whatever bounds parameters."""
@@ -119,7 +123,7 @@ class Loop:
         prepared = self.accelerator.prepare(self.trainee, self._optimizer)
         self._model, self._optimizer = prepared
         if found is None:
-            unreduced = self._accuracy(lambda images: self.trainee.vit(images))
+            unreduced = self._accuracy(lambda images: self.trainee.objective.logits(self.trainee.vit(images)))
             state = State(store.to_json(identity), unreduced, self._accuracy(self.trainee.predict))
             self._save(state)
         self._begun -= state.seconds
@@ -168,14 +172,15 @@ class Loop:
 
     @torch.no_grad()
     def _accuracy(self, predict: Any) -> float:
-        """Share of the validation pictures that are right."""
+        """Of the validation pictures."""
         self.trainee.eval()
-        right = []
+        objective: Objective = self.trainee.objective
+        tallies = []
         for images, labels in self._loaders[1]:
             with self.accelerator.autocast():
-                found = predict(images).argmax(1) == labels
-            right.append(self.accelerator.gather_for_metrics(found))
-        return float(torch.cat(right).float().mean())
+                tally = objective.tally(predict(images), labels)
+            tallies.append(self.accelerator.gather_for_metrics(tally))
+        return objective.accuracy(torch.cat(tallies))
 
     def _save(self, state: State) -> None:
         if any(not bool(parameter.isfinite().all()) for parameter in self.trainee.parameters()):

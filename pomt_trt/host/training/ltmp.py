@@ -18,9 +18,9 @@ from pomt_trt.core.errors import InputError
 from pomt_trt.host.attention import projected, queries_keys_values
 from pomt_trt.host.training.blocks import embedded, even_odd, fed_forward, unit
 from pomt_trt.host.training.dynamic import Thresholds, run
+from pomt_trt.host.training.objective import Classification
 
 FIRST = (0.9, 0.0)  # merge and prune threshold
-LABEL_SMOOTHING = 0.1
 BUDGET_WEIGHT = 10.0  # of the squared distance from the target
 SOFTMAX_EPS = 1e-5  # keeps gradients finite where all keys are masked
 
@@ -55,7 +55,7 @@ class Ltmp(nn.Module):
                 f"('{vit.global_pool}'). Choose another model, or the method cropr."
             )
         self.vit = vit.requires_grad_(False).eval()
-        self.target, self.tau = target, tau
+        self.target, self.tau, self.objective = target, tau, Classification()
         self.merge = nn.Parameter(torch.full((len(vit.blocks),), first[0]))
         self.prune = nn.Parameter(torch.full((len(vit.blocks),), first[1]))
 
@@ -68,7 +68,7 @@ class Ltmp(nn.Module):
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """loss, and what it is made of: task (cross-entropy) and cost (share of computation left)."""
         logits, masks = self.masked(images)
-        task = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+        task = self.objective.loss(logits, labels)
         cost = remaining_cost(masks, self.vit.embed_dim)
         loss = task + BUDGET_WEIGHT * (cost - self.target).square()
         return {"loss": loss, "task": task.detach(), "cost": cost.detach()}

@@ -24,6 +24,7 @@ from pomt_trt.core.errors import InputError, UsageError, VerificationFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Training
 from pomt_trt.host import models
+from pomt_trt.host.bundled import BUNDLED
 from pomt_trt.host.training import checkpoint, data
 from pomt_trt.host.training.calibration import calibrate
 from pomt_trt.host.training.cropr import Cropr
@@ -129,7 +130,7 @@ def _loaded(task: Task) -> models.Loaded:
     loaded = models.load(task.model, pretrained=task.pretrained, seed=settings.seed, **given)  # type: ignore[arg-type]
     if not loaded.module.num_classes:
         raise InputError(f"{task.model} has no classifier for labels to teach. Give a --checkpoint that has one.")
-    if task.data is None and loaded.spec.name != data.DIGITS:
+    if task.data is None and loaded.spec.name not in BUNDLED:
         raise InputError(f"there are no images to train {task.model} with. Give labelled ones: --data DIR.")
     return loaded
 
@@ -166,6 +167,7 @@ def _train(
             unreduced_accuracy=state.unreduced,
             accuracy_before=state.before,
             accuracy_after=state.epochs[-1].accuracy,
+            accuracy_kind=trainee.objective.kind,
             seconds=state.seconds,
             versions={name: metadata.version(name) for name in VERSIONS},
         )

@@ -1,0 +1,124 @@
+"""What labels teach, and how good a model is at it: a class for each image, or one for each pixel.
+
+Makes losses and accuracies from a model's outputs, whatever the method that is trained. On the workstation. Leaves out
+where labels come from (data.py) and what their intervals are (core/accuracy).
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pomt_trt.core import segmentation
+from pomt_trt.core.accuracy import MIOU, TOP1
+from pomt_trt.host import models
+
+LABEL_SMOOTHING = 0.1  # of the classes of images
+
+
+class Objective(Protocol):
+    """What a method's module needs to learn from labels, and the loop to validate it."""
+
+    @property
+    def kind(self) -> str:
+        """Of accuracy, see core/accuracy."""
+
+    @property
+    def queries(self) -> int:
+        """How many logits an auxiliary head gives."""
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Logits (B, ...) from what the model's head gives, its rows in the image's order."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy."""
+
+    def auxiliary_loss(self, found: Tensor, labels: Tensor) -> Tensor:
+        """That of an auxiliary head's logits (B, queries, classes)."""
+
+    def tally(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of each image (B, ...), what accuracy is made of."""
+
+    def accuracy(self, tallies: Tensor) -> float:
+        """0..1, from the tallies (n, ...) of all images."""
+
+
+class Classification:
+    """A class for each image: labels (B,), logits (B, classes)."""
+
+    kind, queries = TOP1, 1
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+
+    def auxiliary_loss(self, found: Tensor, labels: Tensor) -> Tensor:
+        return self.loss(found[:, 0], labels)
+
+    def tally(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Whether it is right."""
+        return logits.argmax(1) == labels
+
+    def accuracy(self, tallies: Tensor) -> float:
+        return float(tallies.float().mean())
+
+
+class Segmentation(NamedTuple):
+    """A class for each pixel: labels (B, H, W), 255 where none counts; logits (B, classes, rows, columns) of patches.
+
+    Source: the recipe of Token Cropr (section 4.2) for dense tasks: a query and a label for each patch.
+    """
+
+    classes: int
+    grid: tuple[int, int]  # rows and columns of patches
+    prefix_tokens: int
+
+    @property
+    def kind(self) -> str:
+        return MIOU
+
+    @property
+    def queries(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        patches = outputs[:, self.prefix_tokens :].transpose(1, 2)  # (B, classes, patches)
+        return patches.reshape(*patches.shape[:2], *self.grid)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return _of_labelled(_of_pixels(logits, labels), labels)
+
+    def auxiliary_loss(self, found: Tensor, labels: Tensor) -> Tensor:
+        """A patch has the label of the pixel that is nearest to its centre."""
+        nearest = functional.interpolate(labels[:, None].float(), size=self.grid, mode="nearest-exact")
+        return _of_labelled(found.transpose(1, 2), nearest.flatten(1))
+
+    def tally(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Pixels of each class, see core/segmentation.counts."""
+        guessed = _of_pixels(logits, labels).argmax(1).byte()
+        counted = segmentation.counts(guessed.cpu().numpy(), labels.cpu().numpy(), self.classes)
+        return torch.from_numpy(counted).to(logits.device, torch.long)
+
+    def accuracy(self, tallies: Tensor) -> float:
+        return segmentation.mean_iou(tallies.cpu().numpy())
+
+
+def objective_of(vit: Any) -> Objective:
+    """What a model's head is for."""
+    if models.is_dense(vit):
+        return Segmentation(vit.num_classes, tuple(vit.patch_embed.grid_size), vit.num_prefix_tokens)
+    return Classification()
+
+
+def _of_pixels(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits of patches (B, classes, rows, columns) -> of pixels (B, classes, H, W), as core/segmentation does it."""
+    return functional.interpolate(logits.float(), size=labels.shape[1:], mode="bilinear", align_corners=False)
+
+
+def _of_labelled(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the places whose label counts; 0 where none does. Logits (B, classes, ...), labels (B, ...)."""
+    total = functional.cross_entropy(logits, labels.long(), ignore_index=segmentation.IGNORED, reduction="sum")
+    return total / (labels != segmentation.IGNORED).sum().clamp(min=1)

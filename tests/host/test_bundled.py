@@ -1,0 +1,39 @@
+"""Held-out pictures of the bundled models as folders that --data reads."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pomt_trt.core import dataset
+from pomt_trt.core.errors import UsageError
+from pomt_trt.host import bundled
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        assert picture.mode == "L"
+        return np.asarray(picture)
+
+
+def test_digits_lie_in_a_folder_for_each_label(tmp_path):
+    assert bundled.write_folder("digits", tmp_path / "data", 25) == 25
+    images, labels = bundled.BUNDLED["digits"].held_out()
+    found = sorted(dataset.find(str(tmp_path / "data"), 10).items, key=lambda item: item.path[-8:])
+    assert [item.label for item in found] == labels[:25].tolist()
+    assert all(np.array_equal(pixels(item.path), image) for item, image in zip(found, images, strict=False))
+
+
+def test_scenes_lie_beside_their_label_maps(tmp_path):
+    assert bundled.write_folder("scenes", tmp_path, 3) == 3
+    images, label_maps = bundled.BUNDLED["scenes"].held_out()
+    found = dataset.find_label_maps(str(tmp_path))
+    assert found.kind == "labelled" and len(found.items) == 3
+    for item, image, label_map in zip(found.items, images, label_maps, strict=False):
+        assert np.array_equal(pixels(item.path), image) and np.array_equal(pixels(item.label_map), label_map)
+
+
+@pytest.mark.parametrize("name", list(bundled.BUNDLED))
+@pytest.mark.parametrize("count", [0, 451])
+def test_a_count_that_is_not_there_is_refused(tmp_path, name, count):
+    with pytest.raises(UsageError, match=f"{count} pictures asked for; {name} holds out 450. Ask for 1 to 450"):
+        bundled.write_folder(name, tmp_path, count)

@@ -90,6 +90,23 @@ def write_pictures(folder, classes=5, each=2):
             Image.fromarray(pixels).save(os.path.join(folder, str(label), "{}.png".format(number)))
 
 
+def write_label_maps(folder, classes, count=6):
+    """images/ of noise in sizes of their own, and labels/ of classes at random, the first two rows being ignored."""
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.RandomState(0)
+    for kind in ("images", "labels"):
+        os.makedirs(os.path.join(folder, kind))
+    for number in range(count):
+        height, width = 16 + 3 * number, 28 - 2 * number
+        pixels = random.randint(256, size=(height, width, 3)).astype(np.uint8)
+        labels = random.randint(classes, size=(height, width)).astype(np.uint8)
+        labels[:2] = 255
+        Image.fromarray(pixels).save(os.path.join(folder, "images", "{}.png".format(number)))
+        Image.fromarray(labels).save(os.path.join(folder, "labels", "{}.png".format(number)))
+
+
 def experiment():
     """Arguments that name the tiny model and its data."""
     return ["local-dir:" + os.path.join(source(), "model"), "--data", os.path.join(source(), "data"), "--layer", "1"]

@@ -23,16 +23,7 @@ def source():
     """Folder with model/, which labels patches, and data/ (six pictures, their label maps, and sizes of their own)."""
     folder = os.path.join(compiled.source(), "dense")
     compiled.write_model(os.path.join(folder, "model"), classes=CLASSES, global_pool="")
-    random = np.random.RandomState(0)
-    for kind in ("images", "labels"):
-        os.makedirs(os.path.join(folder, "data", kind))
-    for number in range(6):
-        height, width = 16 + 3 * number, 28 - 2 * number
-        pixels = random.randint(256, size=(height, width, 3)).astype(np.uint8)
-        labels = random.randint(CLASSES, size=(height, width)).astype(np.uint8)
-        labels[:2] = 255
-        Image.fromarray(pixels).save(os.path.join(folder, "data", "images", "{}.png".format(number)))
-        Image.fromarray(labels).save(os.path.join(folder, "data", "labels", "{}.png".format(number)))
+    compiled.write_label_maps(os.path.join(folder, "data"), CLASSES)
     return folder
 
 
@@ -122,6 +113,29 @@ def test_merged_patches_have_labels_again(tmp_path, capsys):
     tokens = ["--tokens", "13:13:1", "--rule", "fastest-within", "--max-accuracy-drop", "100", "--keep-engines"]
     assert compiled.call(capsys, *compile_command(work, "--method", "tome", *tokens))[0] == 0
     assert compiled.call(capsys, "verify", work)[1].count("same") == 4  # R = 0 and R = 4, beside host and ONNX Runtime
+
+
+def test_scorers_that_were_trained_bring_patches_back(tmp_path, capsys):
+    pytest.importorskip("accelerate", reason="trains, which needs Hugging Face accelerate")
+    data, model = os.path.join(source(), "data"), "local-dir:" + os.path.join(source(), "model")
+    asked = ["train", "cropr", model, "--data", data, "--work", tmp_path / "T", "--removed", "3", "--epochs", "1"]
+    code, out, _ = compiled.call(capsys, *asked, "--batch", "3", "--threads", "1", "--validation", "0.3")
+    assert code == 0 and "4 images, 2 to validate (mIoU)" in out
+    trained = ["compile", "local-dir:{}".format(tmp_path / "T"), "--data", data, "--work", tmp_path / "work"]
+    tokens = ["--method", "cropr", "--tokens", "10:10:1", "--rule", "fastest-within", "--max-accuracy-drop", "100"]
+    assert compiled.call(capsys, *trained, *compiled.TIMING, *tokens, "--keep-engines")[0] == 0
+    assert compiled.call(capsys, "verify", tmp_path / "work")[1].count("same") == 4
+    assert infer.main([compiled.one(tmp_path / "work", "bundle-"), images(), "--out", str(tmp_path / "maps")]) == 0
+    assert len(os.listdir(str(tmp_path / "maps"))) == 6
+
+
+def test_training_needs_every_patch_back_and_label_maps(tmp_path, capsys):
+    pytest.importorskip("accelerate", reason="trains, which needs Hugging Face accelerate")
+    model, work = "local-dir:" + os.path.join(source(), "model"), ["--work", tmp_path / "T"]
+    given = [["--data", os.path.join(source(), "data"), "--no-llf"], ["--data", images()]]
+    for more, expected, message in zip(given, (2, 3), ("Leave --no-llf out", "Put label maps beside images")):
+        code, _, err = compiled.call(capsys, "train", "cropr", model, *more, *work, "--removed", "3")
+        assert code == expected and message in err
 
 
 @pytest.mark.parametrize("method", ["pomt", "topk", "random"])

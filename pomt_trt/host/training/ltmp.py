@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pomt_trt.core.errors import InputError
+from pomt_trt.host import models
 from pomt_trt.host.attention import projected, queries_keys_values
+from pomt_trt.host.reducers import check_dense
 from pomt_trt.host.training.blocks import embedded, even_odd, fed_forward, unit
 from pomt_trt.host.training.dynamic import Thresholds, run
 from pomt_trt.host.training.objective import Classification
@@ -42,13 +44,16 @@ class Ltmp(nn.Module):
         tau: width of the sigmoid through which thresholds learn.
         first: the merge and prune thresholds of every block at the start. A merge threshold of 1 would stay there,
             since only what merges moves it.
-    Raises: InputError where the model averages its tokens, as masks and merged sizes would bias the mean.
+    Raises: InputError where the model averages its tokens, as masks and merged sizes would bias the mean; UsageError
+        where it labels patches, of which pruning leaves too few.
     """
 
     method = "ltmp"
 
     def __init__(self, vit: Any, target: float = 0.75, tau: float = 0.5, first: tuple[float, float] = FIRST) -> None:
         super().__init__()
+        if models.is_dense(vit):
+            check_dense(self.method)
         if vit.global_pool != "token" or vit.attn_pool is not None:
             raise InputError(
                 "ltmp is trained on models that read the class token, and this one pools its tokens "

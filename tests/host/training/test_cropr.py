@@ -10,6 +10,8 @@ from tests.host import tiny
 
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3])
+DENSE = {"patches": {"global_pool": ""}, "patches and registers": {"global_pool": "", "reg_tokens": 4}}
+LABEL_MAPS = torch.randint(5, (4, 16, 16), generator=torch.Generator().manual_seed(1)).byte()
 
 
 def entering(trainee):
@@ -36,6 +38,21 @@ def test_every_kind_of_model_learns(kind):
     terms = trainee(IMAGES, LABELS)
     terms["loss"].backward()
     assert terms["loss"].isfinite() and all(scorer.queries.grad.abs().sum() > 0 for scorer in trainee.scorers)
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_every_patch_has_a_query_that_learns_its_label(kind):
+    trainee = Cropr(tiny.vit(**DENSE[kind]), 2).train()
+    terms = trainee(IMAGES, LABEL_MAPS)
+    terms["loss"].backward()
+    assert terms["loss"].isfinite()
+    assert all(scorer.queries.shape == (16, 24) for scorer in trainee.scorers)
+    assert all((scorer.queries.grad.abs().sum(1) > 0).all() for scorer in trainee.scorers)
+
+
+def test_a_model_that_labels_patches_needs_them_back():
+    with pytest.raises(UsageError, match="Leave --no-llf out"):
+        Cropr(tiny.vit(global_pool=""), 2, llf=False)
 
 
 def test_an_auxiliary_loss_teaches_its_own_module_alone():
@@ -81,10 +98,12 @@ def test_too_few_tokens_left_is_refused(removed):
         Cropr(tiny.vit(), removed)
 
 
-@pytest.mark.parametrize("kind", ["plain", "registers"])
-@pytest.mark.parametrize("llf", [True, False])
+@pytest.mark.parametrize(
+    "kind, llf",
+    [("plain", True), ("plain", False), ("registers", True), ("registers", False)] + [(kind, True) for kind in DENSE],
+)
 def test_the_folded_vectors_run_as_the_trained_model_does(kind, llf):
-    trainee = Cropr(tiny.vit(**tiny.KINDS[kind]), 3, llf=llf).eval()
+    trainee = Cropr(tiny.vit(**{**tiny.KINDS, **DENSE}[kind]), 3, llf=llf).eval()
     modules = len(trainee.scorers)
     removed = [4] + [3] * (modules - 1) + [0] * (4 - modules)  # the first module removes one more in training
     reduced = reduce_tokens(trainee.vit, "cropr", removed=removed, scorers=trainee.folded(), llf=llf)

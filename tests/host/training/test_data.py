@@ -2,8 +2,10 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.host import digits, models
@@ -99,6 +101,72 @@ def test_digits_have_new_places_in_every_epoch():
     assert torch.equal(sets.calibration[0][0], before)
     ink = {tuple(sets.training[n][0][0].gt(-1).any(1).nonzero()[:1].flatten().tolist()) for n in range(20)}
     assert len(ink) > 3
+
+
+def test_scenes_have_label_maps_and_new_places_in_every_epoch():
+    sets = data.load(None, models.load("scenes").spec, validation=0.2, augment=True, seed=0)
+    assert sets.source == "scenes" and len(sets.training) + len(sets.validation) == len(digits.training()[1])
+    before = everything(sets.validation)[:20]
+    sets.validation.begin(1)
+    assert all(torch.equal(one[1], other[1]) for one, other in zip(before, everything(sets.validation), strict=False))
+    for pixels, labels in before:
+        assert pixels.shape == (1, 28, 28) and labels.shape == (28, 28) and labels.max() > 0
+        assert (pixels[0][labels > 0] > -0.5).all() and (pixels[0][labels == 0] < -0.49).all()
+    sets.training.begin(1)
+    assert not any(torch.equal(sets.training[number][1], labels) for number, (_, labels) in enumerate(before))
+
+
+@pytest.fixture(scope="module")
+def dense():
+    return models.load(tiny.vit(global_pool="")).spec
+
+
+def halves(folder):
+    """Pictures whose left is black and of class 0, whose right is white and of class 1."""
+    for kind, bright in (("images", 255), ("labels", 1)):
+        (folder / kind).mkdir(parents=True)
+        for number in range(6):
+            pixels = np.zeros((30 + number, 40), np.uint8)
+            pixels[:, 20:] = bright
+            Image.fromarray(pixels).save(folder / kind / f"{number}.png")
+    return str(folder)
+
+
+def test_a_label_map_is_cropped_and_mirrored_with_its_image(dense, tmp_path):
+    sets = load(dense, data=halves(tmp_path))
+    seen = set()
+    for epoch in range(4):
+        sets.training.begin(epoch)
+        for pixels, labels in everything(sets.training):
+            assert labels.dtype == torch.uint8 and labels.shape == (16, 16)
+            inner = labels[:, 1:-1]
+            alone = (inner == labels[:, :-2]) & (inner == labels[:, 2:])  # next to the edge an image is grey
+            assert torch.equal((pixels.mean(0)[:, 1:-1] > 0)[alone], inner.bool()[alone])
+            seen.add((int(labels[0, 0]), int(labels.sum())))
+    assert {first for first, _ in seen} == {0, 1} and len(seen) > 4
+
+
+def test_label_maps_that_validate_are_those_that_models_are_evaluated_on(dense, tmp_path):
+    from pomt_trt.host import data as evaluated
+
+    compiled.write_label_maps(str(tmp_path / "data"), classes=5)
+    known = evaluated.load(str(tmp_path / "data"), dense, 100, 0)
+    whole = torch.cat(list(known.batches(100)))
+    for image, labels in everything(load(dense, data=str(tmp_path / "data")).validation):
+        at = [number for number, other in enumerate(whole) if torch.allclose(image, other, atol=1e-6)]
+        assert at and torch.equal(known.labels[at[0]], labels)
+
+
+def test_a_label_outside_the_classes_is_named_with_its_file(dense, tmp_path):
+    compiled.write_label_maps(str(tmp_path / "data"), classes=9)
+    sets = load(dense, data=str(tmp_path / "data"))
+    with pytest.raises(InputError, match=r"labels/\d.png holds the label [5-8], the model has 5 classes"):
+        everything(sets.training)
+
+
+def test_images_without_label_maps_teach_nothing(dense):
+    with pytest.raises(InputError, match=r"has no labels.*Put label maps beside images"):
+        load(dense)
 
 
 def test_unlabelled_pictures_teach_nothing(spec, tmp_path):

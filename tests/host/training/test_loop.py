@@ -15,12 +15,13 @@ from tests.host import tiny
 SETTINGS = loop.Settings(epochs=2, batch_size=3, warmup=0.25, cosine=True, seed=0, checkpoint_every_s=0.0)
 
 
-def made(folder, settings=SETTINGS):
-    """A loop, and its trainee, on ten pictures of five classes."""
-    spec = models.load(tiny.vit()).spec
-    sets = data.load(os.path.join(compiled.source(), "data"), spec, validation=0.3, augment=True, seed=0)
+def made(folder, settings=SETTINGS, pictures=None, **model):
+    """A loop, and its trainee, on ten pictures of five classes, or others."""
+    spec = models.load(tiny.vit(**model)).spec
+    pictures = pictures or os.path.join(compiled.source(), "data")
+    sets = data.load(pictures, spec, validation=0.3, augment=True, seed=0)
     torch.manual_seed(0)
-    trainee = Cropr(tiny.vit(), 3)
+    trainee = Cropr(tiny.vit(**model), 3)
     optimizer = torch.optim.AdamW(trainee.parameters(), lr=1e-2)
     return loop.Loop(trainee, optimizer, sets, settings, str(folder / checkpoint.FILE)), trainee
 
@@ -42,15 +43,18 @@ def interrupt_after(trainee, steps):
     trainee.after_step = counted
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4])
-def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path, steps):
-    whole, expected = made(tmp_path / "whole")
+@pytest.mark.parametrize("steps, pooling", [(1, "token"), (2, "token"), (4, "token"), (3, "")])
+def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path, steps, pooling):
+    pictures = {} if pooling else {"pictures": str(tmp_path / "data")}
+    if pictures:
+        compiled.write_label_maps(pictures["pictures"], classes=5, count=7)
+    whole, expected = made(tmp_path / "whole", global_pool=pooling, **pictures)
     state = whole.fit({"method": "cropr"})
-    first, trainee = made(tmp_path / "cut")
+    first, trainee = made(tmp_path / "cut", global_pool=pooling, **pictures)
     interrupt_after(trainee, steps)
     with pytest.raises(Interrupted):
         first.fit({"method": "cropr"})
-    second, trainee = made(tmp_path / "cut")
+    second, trainee = made(tmp_path / "cut", global_pool=pooling, **pictures)
     again = second.fit({"method": "cropr"})
     assert again._replace(seconds=0) == state._replace(seconds=0)
     for parameter, other in zip(trainee.parameters(), expected.parameters(), strict=True):

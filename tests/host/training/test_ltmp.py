@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pomt_trt.core.errors import InputError
+from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.host.training.ltmp import Ltmp, masked_attention, passed, remaining_cost
 from tests.host import tiny
 
@@ -103,3 +103,8 @@ def test_the_budget_pulls_thresholds_towards_less_computation():
 def test_models_that_average_tokens_are_refused():
     with pytest.raises(InputError, match=r"pools its tokens.*Choose another model"):
         Ltmp(tiny.vit(global_pool="avg"))
+
+
+def test_a_model_that_labels_patches_is_refused():
+    with pytest.raises(UsageError, match=r"ltmp does not fit a model that labels every patch.*tome or cropr"):
+        Ltmp(tiny.vit(global_pool=""))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pomt_trt.core import dataset
+from pomt_trt.core import dataset, learned, store
 from pomt_trt.core.errors import UsageError
+from pomt_trt.core.records import Training
 from pomt_trt.host import bundled
 
 
@@ -37,3 +38,11 @@ def test_scenes_lie_beside_their_label_maps(tmp_path):
 def test_a_count_that_is_not_there_is_refused(tmp_path, name, count):
     with pytest.raises(UsageError, match=f"{count} pictures asked for; {name} holds out 450. Ask for 1 to 450"):
         bundled.write_folder(name, tmp_path, count)
+
+
+@pytest.mark.parametrize("model, method", [("digits", "ltmp"), ("digits", "cropr"), ("scenes", "cropr")])
+def test_what_a_bundled_model_learned_comes_with_its_record(model, method):
+    found = store.read_record(learned.record_of(model, method), Training).record
+    assert (found.method, found.model, found.data) == (method, model, model)
+    assert found.accuracy_kind == ("miou" if model == "scenes" else "top1")
+    assert found.accuracy_after > found.accuracy_before

@@ -69,7 +69,7 @@ class Classification:
 class Segmentation(NamedTuple):
     """A class for each pixel: labels (B, H, W), 255 where none counts; logits (B, classes, rows, columns) of patches.
 
-    Source: the recipe of Token Cropr (section 4.2) for dense tasks: a query and a label for each patch.
+    Source: Token Cropr's recipe for semantic segmentation (see cropr.py): a query and a label for each patch.
     """
 
     classes: int

@@ -103,6 +103,11 @@ def test_digits_have_new_places_in_every_epoch():
     assert len(ink) > 3
 
 
+def test_bundled_pictures_of_another_size_are_refused():
+    with pytest.raises(InputError, match="digits has pictures of 28 pixels, not 56. Give --data DIR"):
+        data.load(None, models.load("digits", image_size=56).spec, validation=0.2, augment=True, seed=0)
+
+
 def test_scenes_have_label_maps_and_new_places_in_every_epoch():
     sets = data.load(None, models.load("scenes").spec, validation=0.2, augment=True, seed=0)
     assert sets.source == "scenes" and len(sets.training) + len(sets.validation) == len(digits.training()[1])

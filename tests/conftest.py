@@ -1,6 +1,13 @@
-"""What all tests share: a quiet, repeatable hypothesis, and stand-ins for a clock and for engines in time."""
+"""What all tests share: a quiet, repeatable hypothesis, stand-ins for a clock and for a board, and a guard.
 
+The guard fails a test that leaves something behind, so that no test's outcome depends on those before it.
+"""
+
+import contextlib
+import glob
+import os
 import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +27,55 @@ settings.load_profile("ours")
 # A shell starts what it puts in the background with Ctrl-C ignored, and every child inherits that; some tests send one.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Compiling sets it for torch, once a process: so it is the same to tests that come before the first compile.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+STAND_INS = ("tensorrt", "pycuda", "pycuda.driver", "pomt_simulator")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Fails a test after which the process is not as it was: stand-ins, child processes, variables, folder, signals."""
+    before = _traces()
+    yield
+    left = {name: value for name, value in _traces().items() if value != before[name]}
+    assert not left, "the test changes this for those after it: {}, before: {}".format(
+        left, {name: before[name] for name in left}
+    )
+
+
+def _traces():
+    ours = ("POMT_", "PYTHONPATH", "OMP_")  # libraries set others
+    return {
+        "modules": [_stand_in(name) for name in STAND_INS],
+        "children": children_of_this(),
+        "variables": {name: value for name, value in os.environ.items() if name.startswith(ours)},
+        "folder": os.getcwd(),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+    }
+
+
+def _stand_in(name):
+    """The module, or the None in its place; a real one is no stand-in and may stay."""
+    module = sys.modules.get(name, "absent")
+    return "absent" if getattr(module, "__spec__", None) else module
+
+
+def children_of_this():
+    """Ids of this process's children, zombies too; none where the system keeps no such list (Linux does)."""
+    found = set()
+    for path in glob.glob("/proc/self/task/*/children"):
+        with contextlib.suppress(OSError), open(path) as file:  # a thread may have ended
+            found.update(map(int, file.read().split()))
+    return found
+
+
+@pytest.fixture
+def children(nothing_left_behind):
+    """Asks for the child processes that this test has started and that are still there."""
+    others = children_of_this()
+    return lambda: children_of_this() - others
 
 
 class FakeClock:

@@ -60,15 +60,6 @@ def run(device):
     return profile
 
 
-def children():
-    """Processes whose parent this is."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        if _stat(name)[1:2] == [str(os.getpid())]:
-            found.append(int(name))
-    return found
-
-
 def _stat(pid):
     """State and parent of a process; empty where it has ended."""
     try:
@@ -78,9 +69,13 @@ def _stat(pid):
         return []
 
 
-def kill_child():
-    (child,) = children()
-    os.kill(child, signal.SIGKILL)
+@pytest.fixture
+def kill_child(children):
+    def kill():
+        (child,) = children()
+        os.kill(child, signal.SIGKILL)
+
+    return kill
 
 
 def stamps(folder):
@@ -215,7 +210,7 @@ def test_without_r0_nothing_can_be_compared_and_the_way_out_is_told(graphs, run,
         run(made)
 
 
-def test_a_build_that_was_killed_is_a_failure_and_the_rest_goes_on(graphs, run, device):
+def test_a_build_that_was_killed_is_a_failure_and_the_rest_goes_on(graphs, run, device, kill_child):
     made = graphs({0: "r000", 2: "r004", 4: "slow", 8: "r004"})
     told = run(made, progress=Told("building r004", kill_child))
     failure = profiling.failure_of(made.work, made.family, "r004", device, SETTINGS)
@@ -225,13 +220,13 @@ def test_a_build_that_was_killed_is_a_failure_and_the_rest_goes_on(graphs, run, 
         assert profiling.latency_of(made.work, made.family, name, device, SETTINGS) is not None
 
 
-def test_r0_whose_build_is_killed_ends_the_run_instead_of_being_tried_forever(graphs, run):
+def test_r0_whose_build_is_killed_ends_the_run_instead_of_being_tried_forever(graphs, run, kill_child):
     made = graphs({0: "slow", 4: "r004"})
     with pytest.raises(BuildFailed, match="R = 0 cannot be built.*SIGKILL"):
         run(made, progress=Told("building r000", kill_child))
 
 
-def test_being_killed_while_timing_is_said_and_keeps_what_is_built(graphs, run, device):
+def test_being_killed_while_timing_is_said_and_keeps_what_is_built(graphs, run, device, kill_child):
     made = graphs({0: "r000", 4: "r004"})
     told = "process that timed r000 to r004 ended with signal 9 .*close other programs; then run the same command again"
     with pytest.raises(BuildFailed, match=told):
@@ -250,14 +245,14 @@ def test_an_error_of_the_child_is_raised_with_its_exit_code(graphs, run):
     assert raised.value.exit_code == 9
 
 
-def test_an_interrupt_ends_the_child_in_the_middle_of_its_build(graphs, run, device, capfd):
+def test_an_interrupt_ends_the_child_in_the_middle_of_its_build(graphs, run, device, capfd, children):
     def interrupt():
         raise KeyboardInterrupt
 
     made = graphs({0: "slow"})
     with pytest.raises(KeyboardInterrupt):
         run(made, progress=Told("building r000", interrupt))
-    assert children() == [] and capfd.readouterr().err == ""
+    assert not children() and capfd.readouterr().err == ""
     assert profiling.engine_of(made.work, made.family, "r000", device, SETTINGS) is None
 
 

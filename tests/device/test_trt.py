@@ -427,9 +427,10 @@ def test_tensorrt_8_0_is_refused_and_the_reason_is_told(monkeypatch):
         package = trt_library.tensorrt()
         old = type(package)("tensorrt")
         old.__version__ = "8.0.1"
-        monkeypatch.setitem(sys.modules, "tensorrt", old)
-        with pytest.raises(MissingDependency, match="8.0.1 is too old.*JetPack 4.6.1"):
-            libraries.version("tensorrt")
+        with monkeypatch.context() as patch:  # undone before the stand-in is taken away
+            patch.setitem(sys.modules, "tensorrt", old)
+            with pytest.raises(MissingDependency, match="8.0.1 is too old.*JetPack 4.6.1"):
+                libraries.version("tensorrt")
 
 
 def test_without_tensorrt_it_says_how_to_install_it(monkeypatch):

@@ -1,4 +1,7 @@
-"""The workstation's tests need torch; on one thread, so that two cores can be shared and sums are repeatable."""
+"""The workstation's tests need torch; on one thread, so that two cores can be shared and sums are repeatable.
+
+What is traced for ONNX in one test is not traced again in another.
+"""
 
 try:
     import torch
@@ -6,6 +9,9 @@ except ImportError:
     torch = None
 else:
     torch.set_num_threads(1)
+    from tests.host import remembered
+
+    remembered.install()
 
 
 def pytest_ignore_collect(collection_path):

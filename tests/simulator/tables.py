@@ -5,6 +5,7 @@ their open sources (8.2, 8.5, where arguments have no types and enum values are 
 Python 3.6. Knows nothing about behaviour.
 """
 
+import functools
 import gzip
 import json
 import os
@@ -51,8 +52,9 @@ class Table(NamedTuple):
     constants: List[str]
 
 
+@functools.lru_cache(maxsize=None)
 def load(release: str) -> Table:
-    """The table of a release, one of RELEASES."""
+    """The table of a release, one of RELEASES; read once, and not to be changed."""
     with gzip.open(os.path.join(_FOLDER, "tensorrt_api", release + ".json.gz"), "rb") as file:
         raw = json.loads(file.read().decode())
     classes = {name: _entry(name, entry) for name, entry in raw["classes"].items()}
@@ -61,6 +63,7 @@ def load(release: str) -> Table:
     return Table(release, raw["version"], classes, functions, raw["constants"])
 
 
+@functools.lru_cache(maxsize=None)
 def parser_limits(release: str) -> Dict[str, Any]:
     """What that release's ONNX parser reads: 'ops' and 'max_opset' (None: not known, so not limited)."""
     with open(os.path.join(_FOLDER, "onnx_ops.json")) as file:

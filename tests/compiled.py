@@ -1,7 +1,9 @@
 """A tiny model in timm's own format, compiled once for all tests, and the command in this process or one of its own."""
 
 import atexit
+import contextlib
 import functools
+import io
 import json
 import os
 import shutil
@@ -152,6 +154,15 @@ def call(capsys, *arguments):
     out, err = capsys.readouterr()
     assert "Traceback" not in err
     return code, out, err
+
+
+def called(*arguments):
+    """As `call`, for fixtures that outlive a test."""
+    from pomt_trt import cli
+
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = cli.main([str(argument) for argument in arguments])
+    return code, out.getvalue(), err.getvalue()
 
 
 def files(work):

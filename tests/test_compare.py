@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -25,15 +26,11 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """A folder in which two methods were compared, a third could not be, and eager was timed."""
-    from pomt_trt import comparing
+    """A folder in which two methods were compared, and a third could not be."""
     from pomt_trt.cli import main
 
     work = tmp_path_factory.mktemp("compare")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparing, "EAGER_S", 0.3)
-        patch.setattr(comparing, "EAGER_COUNTS", 2)
-        assert main(command(work, "topk,foo,random")) == 0
+    assert main(command(work, "topk,foo,random", "--against", "none")) == 0
     return work
 
 
@@ -57,19 +54,32 @@ def test_all_methods_are_tied_to_one_profile_of_r_0(compared):
     assert read(paths[0]) == read(paths[1]) and os.path.samefile(*paths)
 
 
-def test_eager_is_timed_reduced_as_the_engines_are(compared):
-    found = latest(compared)
-    assert found.eager_torch and found.unreduced.eager_ms > 0
-    timed = {one.name for one in found.contenders if one.eager_ms is not None}
-    assert timed == {"topk r001", "topk r009", "random r001", "random r009"}
-
-
-def test_the_same_command_again_measures_nothing_and_prints_the_record(compared, capsys, monkeypatch):
+def test_eager_is_timed_reduced_as_the_engines_are_and_once(compared, tmp_path, capsys, monkeypatch):
     from pomt_trt import comparing
 
-    monkeypatch.setattr(comparing, "EAGER_COUNTS", 2)
+    work = shutil.copytree(str(compared), str(tmp_path / "w"))
+    monkeypatch.setattr(comparing, "EAGER_S", 0.3)
+    monkeypatch.setattr(comparing, "EAGER_COUNTS", 1)  # each is a process with torch in it
+    assert call(capsys, *command(work, "topk"))[0] == 0
+    found = latest(work)
+    assert found.eager_torch and found.unreduced.eager_ms > 0
+    assert {one.name for one in found.contenders if one.eager_ms is not None} == {"topk r001"}
+    monkeypatch.setattr(comparing, "alternate", None)  # no process is started
+    assert call(capsys, *command(work, "topk"))[0] == 0 and latest(work) == found
+
+
+@pytest.mark.parametrize(
+    "count, timed", [(1, [0]), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (7, [0, 2, 4, 6]), (100, [0, 33, 66, 99])]
+)
+def test_of_many_candidates_four_are_timed_in_eager_the_ends_among_them(count, timed):
+    from pomt_trt import comparing
+
+    assert comparing._spread([str(one) for one in range(count)]) == [str(one) for one in timed]
+
+
+def test_the_same_command_again_measures_nothing_and_prints_the_record(compared, capsys):
     before = {method: files(os.path.join(str(compared), method)) for method in ("topk", "random")}
-    code, out, _ = call(capsys, *command(compared, "topk,foo,random", "--json"))
+    code, out, _ = call(capsys, *command(compared, "topk,foo,random", "--against", "none", "--json"))
     printed = json.loads(out)
     assert code == 0 and printed["pareto"] and set(printed) == set(Comparison._fields)
     assert {method: files(os.path.join(str(compared), method)) for method in before} == before

@@ -42,7 +42,7 @@ def searched(request, tmp_path_factory):
     command = ["compile", model, *data, *layer, "--method", request.param, "--work", str(work), *compiled.TOKENS]
     command += [*compiled.TIMING, "--rule", "fastest-within", "--max-accuracy-drop", "100", "--min-gain", "0"]
     command += ["--schedule", "search", "--json"]
-    code, out, err = compiled.run(*command)
+    code, out, err = compiled.called(*command)
     assert code == 0, err
     return command, WorkFolder(str(work)), json.loads(out)
 
@@ -116,10 +116,10 @@ def test_the_bundle_holds_what_was_chosen_and_runs(searched):
         assert classifier([picture]).shape == (1, 5)
 
 
-def test_a_second_run_changes_nothing(searched):
+def test_a_second_run_changes_nothing(searched, capsys):
     command, work, selection = searched
     before = compiled.files(work.root)
-    code, out, err = compiled.run(*command)
+    code, out, err = compiled.call(capsys, *command)
     assert code == 0 and json.loads(out) == selection and compiled.files(work.root) == before
 
 

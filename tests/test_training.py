@@ -17,7 +17,7 @@ from pomt_trt.core import store  # noqa: E402
 from pomt_trt.core.bundle import open_bundle  # noqa: E402
 from pomt_trt.core.records import Training  # noqa: E402
 from tests import compiled  # noqa: E402
-from tests.compiled import call, kill, leftovers, run, start  # noqa: E402
+from tests.compiled import call, kill, leftovers, start  # noqa: E402
 
 DEADLINE_S = 240
 
@@ -35,14 +35,14 @@ def outcome(work):
     return value["epochs"], value["accuracy_after"], scorers.tolist()
 
 
-def test_a_killed_training_goes_on_to_the_same_result(tmp_path):
+def test_a_killed_training_goes_on_to_the_same_result(tmp_path, capsys):
     process, began = start(*command(tmp_path / "killed")), time.monotonic()
     while not os.path.exists(str(tmp_path / "killed" / "checkpoint.safetensors")) and process.poll() is None:
         assert time.monotonic() - began < DEADLINE_S
         time.sleep(0.002)
     kill(process)
     assert not os.path.exists(str(tmp_path / "killed" / "cropr.json")), "it had ended before it was killed"
-    code, out, err = run(*command(tmp_path / "killed"))
+    code, out, err = call(capsys, *command(tmp_path / "killed"))
     assert code == 0, err
     assert "reduced, after training" in out and "train" in err
     assert call_quietly(*command(tmp_path / "whole")) == 0

@@ -8,8 +8,8 @@ from onnx import TensorProto
 
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.targets import IN_FUNCTIONS, MOST_RANKED_TOKENS, PLUGIN_DOMAIN, PLUGIN_OPERATORS, Target
-from pomt_trt.host.precision import RANKINGS
 
+RANKINGS = frozenset({"ArgMax", "TopK"})
 FORBIDDEN = {"NonZero", "Loop", "If", "Scan", "ScatterND", "RandomUniform", "RandomNormal"}
 _WITHIN_ATTENTION = {("MatMul", "Softmax"), ("Softmax", "MatMul")}
 

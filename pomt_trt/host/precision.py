@@ -20,6 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pomt_trt.core.errors import InputError
+from pomt_trt.host.graph_checks import RANKINGS
 from pomt_trt.host.trace import Trace, declare_inputs
 
 LARGEST = 65504.0  # finite fp16
@@ -30,7 +31,6 @@ _SUMS = frozenset({"ReduceMean", "ReduceSum"})
 # A ranking may take these from fp16: they choose, move or widen values, and round none.
 _EXACT = frozenset({"Cast", "Gather", "ReduceMax", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 _NORM = ("ReduceMean", "Add", "Sqrt", "Div")  # from the squares of what is centred to what is normalised
-RANKINGS = frozenset({"ArgMax", "TopK"})
 _SUFFIX = {TensorProto.FLOAT: "fp32", **{kind: name for name, kind in NARROW.items()}}
 
 

@@ -271,18 +271,28 @@ def test_a_damaged_file_is_made_anew_or_said_to_be_damaged(name, damage, work, c
     path = _only(work, name)
     _damage(path, damage)
     command = compiled.compile_command(work, "--json")
-    code, out, err = call(capsys, *command)
+    code, out, err = _called(capsys, command)
     if code != 0:
         assert code == CORRUPT and out == "", err
         assert "is damaged" in error_line(err) and "Delete it and run the same command again" in err
         os.unlink(path)
-        code, out, err = call(capsys, *command)
+        code, out, err = _called(capsys, command)
     assert code == 0, err
     assert [row["id"] for row in compiled.selection(out)["rows"]] == compiled.CANDIDATES
     assert not compiled.leftovers(work)
     healed = files(work)
     assert call(capsys, *command)[:2] == (0, out) and files(work) == healed
     _check_whole(work)
+
+
+def _called(capsys, command):
+    """`call`; where a new latency lets another candidate win, whose engine is gone, after the build that is asked for."""
+    code, out, err = call(capsys, *command)
+    told = "Have it back with: pomt-trt "
+    if told in err:
+        assert call(capsys, *err.partition(told)[2].partition(";")[0].split())[0] == 0
+        return call(capsys, *command)
+    return code, out, err
 
 
 def _only(work, pattern):

@@ -37,19 +37,18 @@ STAND_INS = ("tensorrt", "pycuda", "pycuda.driver", "pomt_simulator")
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     """Fails a test after which the process is not as it was: stand-ins, child processes, variables, folder, signals."""
-    before = _traces()
+    before, others = _traces(), children_of_this()
     yield
-    left = {name: value for name, value in _traces().items() if value != before[name]}
-    assert not left, "the test changes this for those after it: {}, before: {}".format(
-        left, {name: before[name] for name in left}
-    )
+    left = {name: (before[name], value) for name, value in _traces().items() if value != before[name]}
+    assert not left, "the test changes this, (before, after), for those after it: {}".format(left)
+    started = children_of_this() - others
+    assert not started, "the test leaves child processes behind: {}".format(started)
 
 
 def _traces():
     ours = ("POMT_", "PYTHONPATH", "OMP_")  # libraries set others
     return {
         "modules": [_stand_in(name) for name in STAND_INS],
-        "children": children_of_this(),
         "variables": {name: value for name, value in os.environ.items() if name.startswith(ours)},
         "folder": os.getcwd(),
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],

@@ -40,9 +40,13 @@ def _remembering(module, image_shape, **asked):
         return trace(module, image_shape, **asked)
     if asked_for not in _known:
         made = trace(module, image_shape, **asked)
-        _known[asked_for] = made.graph.SerializeToString(), made.weights
+        _known[asked_for] = made.graph.SerializeToString(), _copied(made.weights)  # some are the module's own memory
     graph, weights = _known[asked_for]
-    return Trace(onnx.ModelProto.FromString(graph), {name: value.copy() for name, value in weights.items()})
+    return Trace(onnx.ModelProto.FromString(graph), _copied(weights))
+
+
+def _copied(weights):
+    return {name: value.copy() for name, value in weights.items()}
 
 
 def install():

@@ -286,7 +286,7 @@ def test_a_damaged_file_is_made_anew_or_said_to_be_damaged(name, damage, work, c
 
 
 def _called(capsys, command):
-    """`call`; where a new latency lets another candidate win, whose engine is gone, after the build that is asked for."""
+    """`call`; where a new latency lets another candidate win, whose engine is gone, after the build it asks for."""
     code, out, err = call(capsys, *command)
     told = "Have it back with: pomt-trt "
     if told in err:

@@ -277,8 +277,7 @@ def test_residuals_as_large_vits_have_them_stay_right_in_our_fp16_and_overflow_i
     assert parity.compare(in_fp16(naive(trace), batch), expected, margins, "fp16").error > 0.5
 
 
-@pytest.mark.parametrize("removed", [0, 80])
-def test_the_bundled_model_in_fp16_classifies_its_held_out_pictures_as_in_fp32(removed, tmp_path):
+def test_the_bundled_model_in_fp16_classifies_its_held_out_pictures_as_in_fp32(tmp_path):
     module, spec = models.load("digits")
     images = data.load(None, spec, 450, 0)
     assert len(images) == 450
@@ -286,7 +285,7 @@ def test_the_bundled_model_in_fp16_classifies_its_held_out_pictures_as_in_fp32(r
     logits = {}
     for asked in ("fp32", "fp16"):
         plan = export.Plan(module, "pomt", None, 50, 0, named("onnxruntime"), asked)
-        made = export.export(plan, tiny.grid(plan, spec, [removed]), images, tmp_path)
-        logits[asked] = export.run_onnx(tmp_path / "onnx" / made.form / f"r{removed:03d}.onnx", batch, 50)
+        made = export.export(plan, tiny.grid(plan, spec, [80]), images, tmp_path)
+        logits[asked] = export.run_onnx(tmp_path / "onnx" / made.form / "r080.onnx", batch, 50)
     assert (logits["fp16"].argmax(1) == logits["fp32"].argmax(1)).mean() >= 0.995
     assert parity.median_relative_error(logits["fp16"], logits["fp32"]) < 2e-2

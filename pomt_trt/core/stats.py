@@ -10,7 +10,7 @@ median of all.
 """
 
 import math
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -28,7 +28,8 @@ QUICK_RESAMPLES = 40  # of an interval that only decides whether to go on
 COVERAGE = 0.95
 UNSEEN_NOISE = 0.05  # relative half-width assumed for a single sample, whose noise cannot be seen
 MOST_DRIFT = 0.25  # a round slower or faster than usual by more is left out: dividing would not undo what happened
-DRIFT_WINDOW_ROUNDS = 9  # drift is slower than this; what is faster is noise of the reference itself
+DRIFT_WINDOW_ROUNDS = 9  # of one member: drift is slower than this; what is faster is noise of its own
+POLISHES = 3  # of levels into members and rounds; it rests after two or three
 
 
 class Location(NamedTuple):
@@ -96,15 +97,17 @@ class StoppingRule(NamedTuple):
     noise_change: float = 0.05  # relative change of the noise, from half of the samples to all, that counts as settled
     max_s: float = 15.0  # wall time for one candidate, once it has the minimum of samples
 
-    def decide(self, rounds: Rounds, levels: Optional[Sequence[float]], elapsed_s: float) -> Optional[str]:
+    def decide(
+        self, rounds: Rounds, drift: Optional[Callable[[], Sequence[float]]], elapsed_s: float
+    ) -> Optional[str]:
         """None to go on, else why to stop: 'settled' or 'time cap'. May be asked after every round.
 
         It computes only when the rounds have grown by 40 %, so that statistics stay under 1 % of the runs' time.
 
         Args:
-            levels: how slow the machine was in each round (slow_drift); None: not known.
+            drift: gives how much slower the machine was in each round (slow_drift); None: not known.
         """
-        if self._looks_now(len(rounds)) and self._settled(rounds, slow_drift(levels) if levels is not None else None):
+        if self._looks_now(len(rounds)) and self._settled(rounds, drift() if drift is not None else None):
             return "settled"
         enough = sum(len(row) for row in rounds) >= self.min_samples or elapsed_s >= PATIENCE * self.max_s
         return "time cap" if elapsed_s >= self.max_s and enough else None
@@ -137,27 +140,54 @@ def core_noise(rounds: Rounds) -> float:
     return float(1 - low / middle)
 
 
-def slow_drift(levels: Sequence[float]) -> Tuple[float, ...]:
+def slow_drift(group: Sequence[Sequence[float]]) -> Tuple[float, ...]:
     """Factor per round by which the machine was slower than in its fast state; exactly 1 where that is only noise.
 
     To be had once for all that ran in these rounds: members that were sampled in different parts of them are then told
     in the same state of the machine.
 
     Args:
-        levels: of a reference, one a round, in any unit. It is itself timed a few times a round, and dividing by it
-            as it is would add its noise to every sample. So its running median is taken, and believed only where that
-            moves twice as much as its own noise explains.
+        group: each member's level in every round from the first on, in any unit; one that is settled has fewer.
+            A round's factor is the middle of what its members say (Tukey's median polish of their logarithms). Each
+            is timed a few times a round, and dividing by a few as they are would add their noise to every sample: so
+            the fewer they are, the more rounds a running median takes together, and it is believed only where it moves
+            twice as much as their noise explains.
     """
-    raw = np.asarray(levels, dtype=float)
-    usable = _positive(raw)
-    if not usable.any():
+    own, raw, logs = _polished(group)
+    if not len(raw):
+        return ()
+    members = float(np.median(np.isfinite(logs).sum(axis=0)))
+    if not members:
         return (1.0,) * len(raw)
-    raw = np.where(usable, raw, np.median(raw[usable]))
-    padded = np.pad(raw, DRIFT_WINDOW_ROUNDS // 2, mode="edge")
-    smooth = np.median(np.stack([padded[i : i + len(raw)] for i in range(DRIFT_WINDOW_ROUNDS)]), axis=0)
-    noise = 1.48 * np.median(np.abs(raw - smooth)) * 1.25 / math.sqrt(DRIFT_WINDOW_ROUNDS)
-    factors = smooth / np.percentile(smooth, 100 * START_QUANTILE)
+    window = 2 * int(math.ceil(DRIFT_WINDOW_ROUNDS / members) // 2) + 1
+    padded = np.pad(raw, window // 2, mode="edge")
+    smooth = np.median(np.stack([padded[i : i + len(raw)] for i in range(window)]), axis=0)
+    left = np.abs(logs - own[:, None] - smooth)
+    noise = 1.48 * np.median(left[np.isfinite(left)]) * 1.25 / math.sqrt(window * members)
+    factors = np.exp(smooth - np.percentile(smooth, 100 * START_QUANTILE))
     return tuple(factors.tolist()) if np.std(smooth) > 2 * noise else (1.0,) * len(raw)
+
+
+def _polished(group: Sequence[Sequence[float]]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logarithms as members' own levels (members,) plus rounds' levels (rounds,), which lie around 0, plus noise.
+
+    Returns: own, rounds, and the logarithms (members, rounds), NaN where nothing usable was timed.
+    """
+    logs = np.full((len(group), max([len(levels) for levels in group] + [0])), np.nan)
+    for row, levels in zip(logs, group):
+        values = np.asarray(levels, dtype=float)
+        usable = _positive(values)
+        row[: len(values)][usable] = np.log(values[usable])
+    own, rounds = np.zeros(len(logs)), np.zeros(logs.shape[1])
+    for _ in range(POLISHES):
+        own = _medians(logs - rounds)
+        rounds = _medians((logs - own[:, None]).T)
+    return own, rounds, logs
+
+
+def _medians(table: np.ndarray) -> np.ndarray:
+    """Of each row what is no NaN; 0 for a row without."""
+    return np.array([np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in table])
 
 
 def _undrifted(samples: Samples, drift: Optional[Sequence[float]]) -> Samples:

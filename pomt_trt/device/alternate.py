@@ -9,6 +9,7 @@ on the very processors that the next one needs.
 """
 
 import contextlib
+import functools
 import math
 import os
 import time
@@ -125,24 +126,20 @@ def time_in_turn(
         for member in [*members[first:], *members[:first]]:
             rows[member.name].append(member.ask(runs[member.name]))
             rests[member.name].append(_rest(member.pid, clock) * 1e3)
-        levels = common_level(list(rows.values()))
+        drift = functools.lru_cache(maxsize=None)(functools.partial(_drift, rows))
         for name in [name for name in rows if name not in stopped]:
-            reason = rule.decide(rows[name], levels, clock() - began)
+            reason = rule.decide(rows[name], drift, clock() - began)
             if reason is not None:
                 stopped[name] = reason
         progress("{:.0f} of {:.0f} s, {} of {} settled".format(clock() - began, rule.max_s, len(stopped), len(rows)))
-    contention, drift = before.contention(_Usage(members, clock)), stats.slow_drift(levels)
-    made = [_timing(m, rows[m.name], rests[m.name], drift, stopped[m.name], contention) for m in members]
+    contention, factors = before.contention(_Usage(members, clock)), _drift(rows)
+    made = [_timing(m, rows[m.name], rests[m.name], factors, stopped[m.name], contention) for m in members]
     return {timing.name: timing for timing in made}, contention
 
 
-def common_level(members: Sequence[stats.Rounds]) -> List[float]:
-    """How slow the machine was in each round, around 1: the middle of what the members' own levels say."""
-    relative = []
-    for rows in members:
-        levels = [min(row) for row in rows]
-        relative.append([level / _middle(levels) for level in levels])
-    return [_middle(column) for column in zip(*relative)]
+def _drift(rows: Dict[str, List[List[float]]]) -> Sequence[float]:
+    """By how much the machine was slower in each round than in its fast state, as all members show."""
+    return stats.slow_drift([[min(row) for row in rounds] for rounds in rows.values()])
 
 
 def ratio(slower: Timing, faster: Timing) -> Ratio:

@@ -47,7 +47,7 @@ def profiles(
         )
         seen = board.contention(before, board.read(clocks.wall))
         on_gpu = [_on_gpu(runner) for runner in runners]
-    found = []
+    found, drift = [], latency.drift_of(members)
     for member, record, extra in list(zip(members, engines, on_gpu))[skipped:]:
         result = latency.profile(
             member,
@@ -55,6 +55,7 @@ def profiles(
             modes,
             reference=members[0],
             reference_profile=known,
+            drift=drift,
             stopped=stopped[member.candidate_id],
             contention=seen,
         )

@@ -4,10 +4,10 @@ Makes LatencyProfiles from Runners, a clock and the machine's counters. On the m
 when enough has been sampled and where a sample's location lies: core/stats says both, knowing numbers only.
 
 In a round every member of the group runs a few times, after one run that is not counted (another engine has just used
-the caches): back to back, or at a camera's pace. The reference's level in each round shows how fast the machine was
-then.
+the caches): back to back, or at a camera's pace. The levels of all of them in a round show how fast the machine was then.
 """
 
+import functools
 import statistics
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
@@ -76,23 +76,28 @@ def time_group(
     runs.setdefault(reference.candidate_id, REFERENCE_RUNS)  # it only shows how fast the machine is
     stopped: Dict[str, str] = {}
     spent_s = {member.candidate_id: 0.0 for member in members}
-    levels: List[float] = []  # of the reference, one a round
+    everyone = [reference, *(member for member in members if member is not reference)]
+
+    @functools.lru_cache(maxsize=1)  # whoever asks in one round hears the same
+    def drift(rounds: int) -> Sequence[float]:
+        return drift_of(everyone)
+
     while len(stopped) < len(members):
         level_s = _visit(reference, runs[reference.candidate_id], clocks, pace_fps)
-        levels.append(min(reference.rounds_ms[-1]))
-        for member in _rotated([m for m in members if m.candidate_id not in stopped], len(reference.rounds_ms)):
+        rounds = len(reference.rounds_ms)
+        for member in _rotated([m for m in members if m.candidate_id not in stopped], rounds):
             name = member.candidate_id
             spent_s[name] += level_s if member is reference else _visit(member, runs[name], clocks, pace_fps)
-            reason = rule.decide(member.rounds_ms, levels, spent_s[name])
+            reason = rule.decide(member.rounds_ms, functools.partial(drift, rounds), spent_s[name])
             if reason is not None:
                 stopped[name] = reason
         progress("{} of {} settled".format(len(stopped), len(members)))
     return stopped
 
 
-def drift_of(reference: Member) -> Sequence[float]:
-    """By how much the machine was slower in each round than in its fast state, as the reference shows."""
-    return stats.slow_drift([min(row) for row in reference.rounds_ms])
+def drift_of(group: Sequence[Member]) -> Sequence[float]:
+    """By how much the machine was slower in each round than in its fast state, as all members show."""
+    return stats.slow_drift([[min(row) for row in member.rounds_ms] for member in group])
 
 
 def profile(
@@ -102,6 +107,7 @@ def profile(
     *,
     reference: Member,
     reference_profile: Optional[LatencyProfile],
+    drift: Sequence[float],
     stopped: str,
     contention: Dict[str, float],
 ) -> LatencyProfile:
@@ -109,12 +115,12 @@ def profile(
 
     Args:
         reference_profile: of the reference, from the group that it was first timed in; None if that is this group.
+        drift: of the group, see drift_of.
         contention: what the machine's counters showed meanwhile, see board.contention.
     Returns: with a sampler, its summary is in the profile's `contention`, and energy_mj: the watts drawn while this
         engine runs, times its latency (not where it is paced, since the board idles in between).
     """
-    whole = drift_of(reference)
-    drift = whole[: len(member.rounds_ms)]
+    whole, drift = drift, drift[: len(member.rounds_ms)]
     found = stats.locate(member.rounds_ms, drift)
     tie = 1.0
     if reference_profile is not None:

@@ -80,7 +80,8 @@ def test_members_sampled_in_different_parts_of_a_group_are_told_in_one_state_of_
     reference, early, late = made("r000", slower(5)), made("a", slower(4)), made("b", slower(3))
     latency.time_group([early, late], reference, RuleOfRounds({4: 5, 3: 200}), clocks)
     assert len(early.rounds_ms) == 5 and len(late.rounds_ms) == 200
-    mine, other = (profile(member, reference).latency_ms for member in (early, late))
+    drift = latency.drift_of([reference, early, late])
+    mine, other = (profile(member, reference, drift=drift).latency_ms for member in (early, late))
     assert mine / other == pytest.approx(4 / 3, rel=0.02)
 
 

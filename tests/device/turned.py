@@ -15,9 +15,9 @@ class RuleOfRounds:
     def __init__(self, wanted):
         self._wanted, self.seen = dict(wanted), []
 
-    def decide(self, rounds, levels, elapsed_s):
+    def decide(self, rounds, drift, elapsed_s):
         first = rounds[0][0]
-        self.seen.append((first, len(rounds), list(levels), elapsed_s))
+        self.seen.append((first, len(rounds), drift(), elapsed_s))
         return "settled" if len(rounds) >= self._wanted[round(first)] else None
 
 
@@ -43,4 +43,6 @@ def engine_of(name):
 def profile(member, reference, **changes):
     about = dict(modes=MODES, reference_profile=None, stopped="settled", contention=QUIET)
     about.update(changes)
+    group = [reference] if member is reference else [reference, member]
+    about.setdefault("drift", latency.drift_of(group))
     return latency.profile(member, engine_of(member.candidate_id), about.pop("modes"), reference=reference, **about)

@@ -4,7 +4,7 @@ Makes LatencyProfiles from Runners, a clock and the machine's counters. On the m
 when enough has been sampled and where a sample's location lies: core/stats says both, knowing numbers only.
 
 In a round every member of the group runs a few times, after one run that is not counted (another engine has just used
-the caches): back to back, or at a camera's pace. The levels of all of them in a round show how fast the machine was then.
+the caches): back to back, or at a camera's pace. What all of them took in a round shows how fast the machine was then.
 """
 
 import functools

@@ -97,9 +97,7 @@ class StoppingRule(NamedTuple):
     noise_change: float = 0.05  # relative change of the noise, from half of the samples to all, that counts as settled
     max_s: float = 15.0  # wall time for one candidate, once it has the minimum of samples
 
-    def decide(
-        self, rounds: Rounds, drift: Optional[Callable[[], Sequence[float]]], elapsed_s: float
-    ) -> Optional[str]:
+    def decide(self, rounds: Rounds, drift: Optional[Callable[[], Sequence[float]]], elapsed_s: float) -> Optional[str]:
         """None to go on, else why to stop: 'settled' or 'time cap'. May be asked after every round.
 
         It computes only when the rounds have grown by 40 %, so that statistics stay under 1 % of the runs' time.

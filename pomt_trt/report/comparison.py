@@ -5,6 +5,7 @@ Makes a PNG from a Comparison, on the workstation, with matplotlib. Leaves out h
 
 import importlib
 import io
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,7 +27,8 @@ LOOKS = [
     ("#777777", "X"),
     ("#8C6D1F", "<"),
 ]
-PANEL_INCHES, SIDE_INCHES, HEIGHT_INCHES = 4.6, 1.0, 5.0
+PANEL_INCHES, SIDE_INCHES, HEIGHT_INCHES = 4.6, 1.0, 4.6  # the height without its legend
+LEGEND_ROW_INCHES, LEGEND_COLUMNS = 0.2, 3  # columns for each panel
 
 
 class Panel(NamedTuple):
@@ -59,7 +61,10 @@ def figure(comparison: Comparison, *, title: str) -> Any:
     panels = _panels(comparison)
     with matplotlib.rc_context(STYLE):
         canvas = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg
-        size = (SIDE_INCHES + PANEL_INCHES * len(panels), HEIGHT_INCHES)
+        handles = _handles(comparison)
+        columns = min(LEGEND_COLUMNS * len(panels), len(handles))
+        legend_inches = LEGEND_ROW_INCHES * math.ceil(len(handles) / columns)
+        size = (SIDE_INCHES + PANEL_INCHES * len(panels), HEIGHT_INCHES + legend_inches)
         picture = importlib.import_module("matplotlib.figure").Figure(figsize=size)
         canvas(picture)
         all_axes = picture.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -69,8 +74,10 @@ def figure(comparison: Comparison, *, title: str) -> Any:
             axes.set_xlabel("latency (ms)")
         all_axes[0].set_ylabel(TITLES[comparison.accuracy_kind] + " (%)")
         picture.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=PLAIN, parse_math=False)
-        _legend(picture, comparison)
-        picture.subplots_adjust(left=0.8 / size[0], right=1 - 0.2 / size[0], top=0.86, bottom=0.235, wspace=0.08)
+        place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.005), "ncols": columns}
+        picture.legend(handles=handles, frameon=False, fontsize=8.5, labelcolor=PLAIN, **place)
+        margins = {"left": 0.8 / size[0], "right": 1 - 0.2 / size[0], "bottom": (0.775 + legend_inches) / size[1]}
+        picture.subplots_adjust(top=0.86, wspace=0.08, **margins)
     return picture
 
 
@@ -117,7 +124,7 @@ def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:
     return {method: LOOKS[position % len(LOOKS)] for position, method in enumerate(methods)}
 
 
-def _legend(picture: Any, comparison: Comparison) -> None:
+def _handles(comparison: Comparison) -> list[Any]:
     """Only what occurs in this picture."""
     line = importlib.import_module("matplotlib.lines").Line2D
     entries: list[tuple[str, dict[str, Any]]] = [
@@ -133,5 +140,4 @@ def _legend(picture: Any, comparison: Comparison) -> None:
         entries.append(("timing not stable", {"color": HELP, "linestyle": "none", "marker": "o", "mfc": "white"}))
     entries.append(("Pareto set of all methods", {"color": "#BBBBBB", "linewidth": 5}))
     handles = [line([], [], label=label, **style) for label, style in entries]
-    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.005), "ncols": min(6, (len(handles) + 1) // 2)}
-    picture.legend(handles=handles, frameon=False, fontsize=8.5, labelcolor=PLAIN, **place)
+    return handles

@@ -44,6 +44,15 @@ def test_every_method_has_a_look_of_its_own():
     assert len(looks) == len(names)
 
 
+@pytest.mark.parametrize("eager", [None, {"pomt": EAGER}])
+def test_the_legend_fits_beside_one_panel_and_two(eager):
+    picture = figure(comparison(("pomt", "topk", "tome", "ltmp", "cropr", "random"), eager), title="t")
+    picture.canvas.draw()
+    box, axis = picture.legends[0].get_window_extent(), picture.axes[0].xaxis.label.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= picture.bbox.width
+    assert 0 <= box.y0 and box.y1 < axis.y0
+
+
 def test_r_0_and_all_points_lie_where_they_were_measured():
     found = comparison()
     lines = figure(found, title="t").axes[0].lines

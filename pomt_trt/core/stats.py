@@ -138,18 +138,18 @@ def core_noise(rounds: Rounds) -> float:
     return float(1 - low / middle)
 
 
-def slow_drift(group: Sequence[Sequence[float]]) -> Tuple[float, ...]:
+def slow_drift(group: Sequence[Rounds]) -> Tuple[float, ...]:
     """Factor per round by which the machine was slower than in its fast state; exactly 1 where that is only noise.
 
     To be had once for all that ran in these rounds: members that were sampled in different parts of them are then told
     in the same state of the machine.
 
     Args:
-        group: each member's level in every round from the first on, in any unit; one that is settled has fewer.
-            A round's factor is the middle of what its members say (Tukey's median polish of their logarithms). Each
-            is timed a few times a round, and dividing by a few as they are would add their noise to every sample: so
-            the fewer they are, the more rounds a running median takes together, and it is believed only where it moves
-            twice as much as their noise explains.
+        group: each member's rounds from the first on, in any unit; one that is settled has fewer.
+            A round's factor is the middle of what its members say (Tukey's median polish of the logarithms of their
+            fastest runs in it). Each is timed a few times a round, and dividing by a few as they are would add their
+            noise to every sample: so the fewer they are, the more rounds a running median takes together, and it is
+            believed only where it moves twice as much as their noise explains.
     """
     own, raw, logs = _polished(group)
     if not len(raw):
@@ -166,21 +166,21 @@ def slow_drift(group: Sequence[Sequence[float]]) -> Tuple[float, ...]:
     return tuple(factors.tolist()) if np.std(smooth) > 2 * noise else (1.0,) * len(raw)
 
 
-def _polished(group: Sequence[Sequence[float]]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _polished(group: Sequence[Rounds]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logarithms as members' own levels (members,) plus rounds' levels (rounds,), which lie around 0, plus noise.
 
-    Returns: own, rounds, and the logarithms (members, rounds), NaN where nothing usable was timed.
+    Returns: own, those of rounds, and the logarithms (members, rounds), NaN where nothing usable was timed.
     """
-    logs = np.full((len(group), max([len(levels) for levels in group] + [0])), np.nan)
-    for row, levels in zip(logs, group):
-        values = np.asarray(levels, dtype=float)
+    logs = np.full((len(group), max([len(rounds) for rounds in group] + [0])), np.nan)
+    for row, rounds in zip(logs, group):
+        values = np.array([min(samples) for samples in rounds], dtype=float)
         usable = _positive(values)
         row[: len(values)][usable] = np.log(values[usable])
-    own, rounds = np.zeros(len(logs)), np.zeros(logs.shape[1])
+    own, levels = np.zeros(len(logs)), np.zeros(logs.shape[1])
     for _ in range(POLISHES):
-        own = _medians(logs - rounds)
-        rounds = _medians((logs - own[:, None]).T)
-    return own, rounds, logs
+        own = _medians(logs - levels)
+        levels = _medians((logs - own[:, None]).T)
+    return own, levels, logs
 
 
 def _medians(table: np.ndarray) -> np.ndarray:

@@ -126,20 +126,15 @@ def time_in_turn(
         for member in [*members[first:], *members[:first]]:
             rows[member.name].append(member.ask(runs[member.name]))
             rests[member.name].append(_rest(member.pid, clock) * 1e3)
-        drift = functools.lru_cache(maxsize=None)(functools.partial(_drift, rows))
+        drift = functools.lru_cache(maxsize=None)(functools.partial(stats.slow_drift, list(rows.values())))
         for name in [name for name in rows if name not in stopped]:
             reason = rule.decide(rows[name], drift, clock() - began)
             if reason is not None:
                 stopped[name] = reason
         progress("{:.0f} of {:.0f} s, {} of {} settled".format(clock() - began, rule.max_s, len(stopped), len(rows)))
-    contention, factors = before.contention(_Usage(members, clock)), _drift(rows)
+    contention, factors = before.contention(_Usage(members, clock)), stats.slow_drift(list(rows.values()))
     made = [_timing(m, rows[m.name], rests[m.name], factors, stopped[m.name], contention) for m in members]
     return {timing.name: timing for timing in made}, contention
-
-
-def _drift(rows: Dict[str, List[List[float]]]) -> Sequence[float]:
-    """By how much the machine was slower in each round than in its fast state, as all members show."""
-    return stats.slow_drift([[min(row) for row in rounds] for rounds in rows.values()])
 
 
 def ratio(slower: Timing, faster: Timing) -> Ratio:

@@ -77,18 +77,13 @@ def time_group(
     stopped: Dict[str, str] = {}
     spent_s = {member.candidate_id: 0.0 for member in members}
     everyone = [reference, *(member for member in members if member is not reference)]
-
-    @functools.lru_cache(maxsize=1)  # whoever asks in one round hears the same
-    def drift(rounds: int) -> Sequence[float]:
-        return drift_of(everyone)
-
     while len(stopped) < len(members):
         level_s = _visit(reference, runs[reference.candidate_id], clocks, pace_fps)
-        rounds = len(reference.rounds_ms)
-        for member in _rotated([m for m in members if m.candidate_id not in stopped], rounds):
+        drift = functools.lru_cache(maxsize=None)(functools.partial(drift_of, everyone))  # the same to all in a round
+        for member in _rotated([m for m in members if m.candidate_id not in stopped], len(reference.rounds_ms)):
             name = member.candidate_id
             spent_s[name] += level_s if member is reference else _visit(member, runs[name], clocks, pace_fps)
-            reason = rule.decide(member.rounds_ms, functools.partial(drift, rounds), spent_s[name])
+            reason = rule.decide(member.rounds_ms, drift, spent_s[name])
             if reason is not None:
                 stopped[name] = reason
         progress("{} of {} settled".format(len(stopped), len(members)))
@@ -97,7 +92,7 @@ def time_group(
 
 def drift_of(group: Sequence[Member]) -> Sequence[float]:
     """By how much the machine was slower in each round than in its fast state, as all members show."""
-    return stats.slow_drift([[min(row) for row in member.rounds_ms] for member in group])
+    return stats.slow_drift([member.rounds_ms for member in group])
 
 
 def profile(

@@ -139,5 +139,4 @@ def _handles(comparison: Comparison) -> list[Any]:
     if not all(trusted):
         entries.append(("timing not stable", {"color": HELP, "linestyle": "none", "marker": "o", "mfc": "white"}))
     entries.append(("Pareto set of all methods", {"color": "#BBBBBB", "linewidth": 5}))
-    handles = [line([], [], label=label, **style) for label, style in entries]
-    return handles
+    return [line([], [], label=label, **style) for label, style in entries]

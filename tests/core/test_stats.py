@@ -25,6 +25,11 @@ def locked(rng, rounds, noise=0.01):
     return 10 * (1 + noise * rng.randn(rounds, 5))
 
 
+def single(levels):
+    """Rounds of one run each."""
+    return [[level] for level in levels]
+
+
 def shared(rng, rounds, disturbed):
     """A clean lower mode at 10 ms; some runs lose a time slice, some are slowed at random."""
     runs = locked(rng, rounds)
@@ -61,7 +66,7 @@ def test_drift_is_taken_out():
     rng = np.random.RandomState(2)
     warm = np.linspace(1.0, 1.3, 200)
     rounds = locked(rng, 200, 0.003) * warm[:, None]
-    location = locate(rounds.tolist(), slow_drift([(warm * (1 + 0.01 * rng.randn(200))).tolist()]))
+    location = locate(rounds.tolist(), slow_drift([single(warm * (1 + 0.01 * rng.randn(200)))]))
     assert abs(location.value - 10.6) < 0.06  # in the machine's fast state: at the 20th percentile of its slowness
     assert location.relative_width < 0.015
 
@@ -74,15 +79,15 @@ def test_rounds_far_off_are_left_out():
     assert min(undrifted(rounds.tolist(), drift.tolist())) > 9
     mostly = np.where(np.arange(200) % 100 < 60, 2.5, 1.0)  # now disturbed itself, and more often than not
     rounds = (rounds * mostly[:, None]).tolist()
-    assert abs(locate(rounds, slow_drift([mostly / 2.5])).value - 10) < 0.1
+    assert abs(locate(rounds, slow_drift([single(mostly / 2.5)])).value - 10) < 0.1
     assert len(undrifted([[1.0, 2.0], [3.0]])) == 3
 
 
 def test_noise_of_the_reference_is_not_taken_for_drift():
     rng = np.random.RandomState(3)
-    assert max(slow_drift([(1 + 0.03 * rng.randn(300)).tolist()])) < 1.02
-    assert max(slow_drift([[5.0] * 50 + [6.0] * 50])) == pytest.approx(1.2)
-    assert slow_drift([]) == slow_drift([[]]) == () and slow_drift([[math.nan, -1.0]]) == (1.0, 1.0)
+    assert max(slow_drift([single(1 + 0.03 * rng.randn(300))])) < 1.02
+    assert max(slow_drift([single([5.0] * 50 + [6.0] * 50)])) == pytest.approx(1.2)
+    assert slow_drift([]) == slow_drift([[]]) == () and slow_drift([single([math.nan, -1.0])]) == (1.0, 1.0)
 
 
 def test_states_that_last_a_round_are_taken_out_where_many_members_show_them():
@@ -90,9 +95,9 @@ def test_states_that_last_a_round_are_taken_out_where_many_members_show_them():
     state = np.where(rng.rand(40) < 0.4, 1.0, 1.3)  # another one each round
     own = np.linspace(20, 40, 12)
     group = own[:, None] * state * (1 + 0.03 * rng.randn(12, 40))
-    drift = slow_drift(group.tolist())
+    drift = slow_drift([single(levels) for levels in group])
     assert np.abs(np.asarray(drift) / state - 1).max() < 0.06
-    found = np.array([locate(levels[:, None].tolist(), drift).value for levels in group])
+    found = np.array([locate(single(levels), drift).value for levels in group])
     assert np.abs(found / own - 1).max() < 0.05
 
 
@@ -100,14 +105,14 @@ def test_a_member_that_is_settled_leaves_the_others_rounds_as_they_are():
     rng = np.random.RandomState(12)
     state = np.repeat([1.0, 1.2, 1.0], 20)
     members = ((1, 60), (3, 60), (2, 25))  # own level, rounds
-    group = [(own * state[:rounds] * (1 + 0.01 * rng.randn(rounds))).tolist() for own, rounds in members]
+    group = [single(own * state[:rounds] * (1 + 0.01 * rng.randn(rounds))) for own, rounds in members]
     assert np.abs(np.asarray(slow_drift(group)) / state - 1).max() < 0.05
     assert len(slow_drift(group)) == 60
 
 
 def test_noise_of_many_members_is_not_taken_for_drift():
     rng = np.random.RandomState(13)
-    assert max(slow_drift((1 + 0.03 * rng.randn(12, 100)).tolist())) < 1.03
+    assert max(slow_drift([single(levels) for levels in 1 + 0.03 * rng.randn(12, 100)])) < 1.03
 
 
 def test_same_numbers_give_the_same_location():

@@ -46,6 +46,7 @@ CORE_WITH_NUMPY = {
     "bounds",
     "brackets",
     "curve",
+    "drift",
     "frontier",
     "parity",
     "replay",
@@ -55,6 +56,7 @@ CORE_WITH_NUMPY = {
     "selection",
     "stats",
     "steps",
+    "ties",
 }
 # nothing runs what is only for people, and a room that is not here is not a room
 NOBODY = {"cli", "scripts", "tests", "__main__"}

@@ -9,10 +9,11 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.bounds import Goal, Point, State
 from pomt_trt.core.curve import Curve
+from pomt_trt.core.drift import Rounds
 from pomt_trt.core.records import Row, Selection
 from pomt_trt.core.search import Done, Request, SearchStep, next_candidate, next_in_order
 from pomt_trt.core.selection import select, utility
-from pomt_trt.core.stats import StoppingRule, locate
+from pomt_trt.core.stats import QUICK_RESAMPLES, StoppingRule, locate
 from pomt_trt.core.steps import significant_steps
 from pomt_trt.core.store import to_json
 
@@ -46,13 +47,16 @@ class Recorded:
             return Point(tokens)
         if kind == "build":
             rounds = [[sample] for sample in samples]
-            looks = (n for n in range(1, len(samples)) if self.rule.decide(rounds[:n], None, 0.0))
-            served = next(looks, len(samples))
+            enough = (n for n in range(1, len(samples)) if self._is_enough(rounds[:n]))
+            served = next(enough, len(samples))
         else:
             served = len(samples)
         self.served[tokens] = served
         value, low, high = locate([[sample] for sample in samples[:served]])
         return Point(tokens, value, (low, high), (value,), served < len(samples))
+
+    def _is_enough(self, rounds: Rounds) -> bool:
+        return self.rule.decide(rounds, lambda: locate(rounds, resamples=QUICK_RESAMPLES), 0.0) is not None
 
 
 def replay(curve: Curve, goal: Goal, max_builds: Optional[int] = None) -> Result:

@@ -1,4 +1,4 @@
-"""Robust location of latency samples with an interval, drift taken out, and the rule that ends sampling.
+"""Robust location of latency samples with an interval, and the rule that ends sampling.
 
 Makes a few trustworthy numbers from many noisy ones, on any machine. Leaves out what was timed and how: it knows
 numbers only.
@@ -14,9 +14,9 @@ from typing import Callable, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from pomt_trt.core.drift import Rounds, positive
 from pomt_trt.core.errors import UnstableMeasurement
 
-Rounds = Sequence[Sequence[float]]
 Samples = Tuple[np.ndarray, np.ndarray]  # values, and the round each belongs to
 
 EDGE_QUANTILE = 0.02  # the clean lower edge; not the minimum, which one bad clock reading can own
@@ -28,8 +28,6 @@ QUICK_RESAMPLES = 40  # of an interval that only decides whether to go on
 COVERAGE = 0.95
 UNSEEN_NOISE = 0.05  # relative half-width assumed for a single sample, whose noise cannot be seen
 MOST_DRIFT = 0.25  # a round slower or faster than usual by more is left out: dividing would not undo what happened
-DRIFT_WINDOW_ROUNDS = 9  # of one member: drift is slower than this; what is faster is noise of its own
-POLISHES = 3  # of levels into members and rounds; it rests after two or three
 
 
 class Location(NamedTuple):
@@ -54,17 +52,27 @@ class Percentiles(NamedTuple):
     p99: float
 
 
-def locate(rounds: Rounds, drift: Optional[Sequence[float]] = None, seed: int = 0) -> Location:
+def locate(
+    rounds: Rounds, drift: Optional[Sequence[float]] = None, seed: int = 0, resamples: int = RESAMPLES
+) -> Location:
     """The centre of the lowest mode of the samples, drift taken out, with its 95 % interval.
 
     Args:
         rounds: one row a round, each a few back-to-back runs; any unit. Rows may differ in length; samples that are
             not positive and finite (a clock that stepped back) are left out.
-        drift: for each round, how much slower the machine was (slow_drift); None: no drift.
+        drift: for each round, how much slower the machine was (core/drift); None: no drift.
         seed: of the bootstrap, which draws blocks of successive rounds.
     Raises: UnstableMeasurement where no sample is usable.
     """
-    return _locate(rounds, drift, RESAMPLES, seed)
+    values, index = _undrifted(_flatten(rounds), drift)
+    blocks = _blocks(index)
+    order = np.argsort(values, kind="mergesort")
+    values, blocks = values[order], blocks[order]
+    count = int(blocks.max()) + 1
+    draws = np.random.RandomState(seed).multinomial(count, [1.0 / count] * count, size=resamples)
+    weights = np.vstack([np.ones((1, count), dtype=int), draws])[:, blocks]
+    centres = _lowest_mode(values, weights)
+    return with_interval(values, centres[0], centres[1:], count)
 
 
 def percentiles(rounds: Rounds) -> Percentiles:
@@ -97,15 +105,14 @@ class StoppingRule(NamedTuple):
     noise_change: float = 0.05  # relative change of the noise, from half of the samples to all, that counts as settled
     max_s: float = 15.0  # wall time for one candidate, once it has the minimum of samples
 
-    def decide(self, rounds: Rounds, drift: Optional[Callable[[], Sequence[float]]], elapsed_s: float) -> Optional[str]:
+    def decide(self, rounds: Rounds, located: Callable[[], Location], elapsed_s: float) -> Optional[str]:
         """None to go on, else why to stop: 'settled' or 'time cap'. May be asked after every round.
 
-        It computes only when the rounds have grown by 40 %, so that statistics stay under 1 % of the runs' time.
-
         Args:
-            drift: gives how much slower the machine was in each round (slow_drift); None: not known.
+            located: gives the location of these rounds; QUICK_RESAMPLES will do. It is asked only when the rounds have
+                grown by 40 %, so that statistics stay under 1 % of the runs' time.
         """
-        if self._looks_now(len(rounds)) and self._settled(rounds, drift() if drift is not None else None):
+        if self._looks_now(len(rounds)) and self._settled(rounds, located):
             return "settled"
         enough = sum(len(row) for row in rounds) >= self.min_samples or elapsed_s >= PATIENCE * self.max_s
         return "time cap" if elapsed_s >= self.max_s and enough else None
@@ -116,11 +123,11 @@ class StoppingRule(NamedTuple):
         growth = math.log(1.4)
         return rounds == self.min_rounds or int(math.log(rounds) / growth) > int(math.log(rounds - 1) / growth)
 
-    def _settled(self, rounds: Rounds, drift: Optional[Sequence[float]]) -> bool:
+    def _settled(self, rounds: Rounds, located: Callable[[], Location]) -> bool:
         if sum(len(row) for row in rounds) < self.min_samples:
             return False
         try:
-            width = _locate(rounds, drift, QUICK_RESAMPLES, 0).relative_width
+            width = located().relative_width
         except UnstableMeasurement:
             return False
         if width > self.acceptable:
@@ -138,56 +145,6 @@ def core_noise(rounds: Rounds) -> float:
     return float(1 - low / middle)
 
 
-def slow_drift(group: Sequence[Rounds]) -> Tuple[float, ...]:
-    """Factor per round by which the machine was slower than in its fast state; exactly 1 where that is only noise.
-
-    To be had once for all that ran in these rounds: members that were sampled in different parts of them are then told
-    in the same state of the machine.
-
-    Args:
-        group: each member's rounds from the first on, in any unit; one that is settled has fewer.
-            A round's factor is the middle of what its members say (Tukey's median polish of the logarithms of their
-            fastest runs in it). Each is timed a few times a round, and dividing by a few as they are would add their
-            noise to every sample: so the fewer they are, the more rounds a running median takes together, and it is
-            believed only where it moves twice as much as their noise explains.
-    """
-    own, raw, logs = _polished(group)
-    if not len(raw):
-        return ()
-    members = float(np.median(np.isfinite(logs).sum(axis=0)))
-    if not members:
-        return (1.0,) * len(raw)
-    window = 2 * int(math.ceil(DRIFT_WINDOW_ROUNDS / members) // 2) + 1
-    padded = np.pad(raw, window // 2, mode="edge")
-    smooth = np.median(np.stack([padded[i : i + len(raw)] for i in range(window)]), axis=0)
-    left = np.abs(logs - own[:, None] - smooth)
-    noise = 1.48 * np.median(left[np.isfinite(left)]) * 1.25 / math.sqrt(window * members)
-    factors = np.exp(smooth - np.percentile(smooth, 100 * START_QUANTILE))
-    return tuple(factors.tolist()) if np.std(smooth) > 2 * noise else (1.0,) * len(raw)
-
-
-def _polished(group: Sequence[Rounds]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logarithms as members' own levels (members,) plus rounds' levels (rounds,), which lie around 0, plus noise.
-
-    Returns: own, those of rounds, and the logarithms (members, rounds), NaN where nothing usable was timed.
-    """
-    logs = np.full((len(group), max([len(rounds) for rounds in group] + [0])), np.nan)
-    for row, rounds in zip(logs, group):
-        values = np.array([min(samples) for samples in rounds], dtype=float)
-        usable = _positive(values)
-        row[: len(values)][usable] = np.log(values[usable])
-    own, levels = np.zeros(len(logs)), np.zeros(logs.shape[1])
-    for _ in range(POLISHES):
-        own = _medians(logs - levels)
-        levels = _medians((logs - own[:, None]).T)
-    return own, levels, logs
-
-
-def _medians(table: np.ndarray) -> np.ndarray:
-    """Of each row what is no NaN; 0 for a row without."""
-    return np.array([np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in table])
-
-
 def _undrifted(samples: Samples, drift: Optional[Sequence[float]]) -> Samples:
     """Samples over the drift of their round; rounds far off are left out while a quarter of the samples stays."""
     if drift is None or not len(drift):
@@ -203,9 +160,11 @@ def undrifted(rounds: Rounds, drift: Optional[Sequence[float]] = None) -> Tuple[
     return tuple(_undrifted(_flatten(rounds), drift)[0].tolist())
 
 
-def tail_fraction(rounds: Rounds, location: Location) -> float:
-    """Share of the samples more than a quarter slower than the location: runs that something else disturbed."""
-    return float(np.mean(_flatten(rounds)[0] > 1.25 * location.value))
+def tail_fraction(rounds: Rounds, drift: Sequence[float], location: Location) -> float:
+    """Share of the samples more than a quarter slower than the location, drift taken out: runs that something disturbed
+    which left others of their round alone.
+    """
+    return float(np.mean(np.array(undrifted(rounds, drift)) > 1.25 * location.value))
 
 
 def _flatten(rounds: Rounds) -> Samples:
@@ -213,7 +172,7 @@ def _flatten(rounds: Rounds) -> Samples:
     lengths = [len(row) for row in rounds]
     values = np.array([sample for row in rounds for sample in row], dtype=float)
     index = np.repeat(np.arange(len(lengths)), lengths)
-    usable = _positive(values)
+    usable = positive(values)
     if not usable.any():
         raise UnstableMeasurement(
             "none of {} samples is a positive time. Check the clock, then profile again.".format(len(values))
@@ -221,34 +180,17 @@ def _flatten(rounds: Rounds) -> Samples:
     return values[usable], index[usable]
 
 
-def _positive(values: np.ndarray) -> np.ndarray:
-    """Which values are positive and finite; old releases of numpy warn when NaN is compared."""
-    usable = np.isfinite(values)
-    usable[usable] = values[usable] > 0
-    return np.asarray(usable)
-
-
-def _locate(rounds: Rounds, drift: Optional[Sequence[float]], resamples: int, seed: int) -> Location:
-    values, index = _undrifted(_flatten(rounds), drift)
-    if len(values) == 1:
-        return Location(float(values[0]), float(values[0] * (1 - UNSEEN_NOISE)), float(values[0] * (1 + UNSEEN_NOISE)))
-    blocks = _blocks(index)
-    order = np.argsort(values, kind="mergesort")
-    values, blocks = values[order], blocks[order]
-    count = int(blocks.max()) + 1
-    draws = np.random.RandomState(seed).multinomial(count, [1.0 / count] * count, size=resamples)
-    weights = np.vstack([np.ones((1, count), dtype=int), draws])[:, blocks]
-    centres = _lowest_mode(values, weights)
-    return _with_interval(values, centres[0], centres[1:], count)
-
-
 def _blocks(index: np.ndarray) -> np.ndarray:
     """Block of each sample, from 0: successive rounds, since disturbances outlast one; in one round, samples."""
     rounds = np.unique(index, return_inverse=True)[1]
     if rounds.max() == 0:
         return np.arange(len(index))
-    length = max(1, int(round((rounds.max() + 1) ** (1 / 3))))
-    return np.asarray(rounds // length)
+    return np.asarray(rounds // block_length(int(rounds.max()) + 1))
+
+
+def block_length(rounds: int) -> int:
+    """How many successive rounds a bootstrap draws together: the cube root of their number, as is usual."""
+    return max(1, int(round(rounds ** (1 / 3))))
 
 
 def _lowest_mode(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -282,8 +224,15 @@ def _first_reaching(mass: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.asarray(np.minimum((mass < target).sum(axis=1), mass.shape[1] - 1))
 
 
-def _with_interval(values: np.ndarray, centre: float, resampled: np.ndarray, blocks: int) -> Location:
-    """The interval around the centre; never narrower than the clock's tick, widened where there were few blocks."""
+def with_interval(values: np.ndarray, centre: float, resampled: np.ndarray, blocks: int) -> Location:
+    """The 95 % interval around the centre; never narrower than the clock's tick, wider where there were few blocks.
+
+    Args:
+        values: the samples, ascending. A single one shows no noise, so that a wide interval is assumed for it.
+        resampled: centres of the bootstrap's draws from so many blocks.
+    """
+    if len(values) == 1:
+        return Location(float(centre), float(centre * (1 - UNSEEN_NOISE)), float(centre * (1 + UNSEEN_NOISE)))
     tail = 50 * (1 - COVERAGE)
     low, high = np.percentile(resampled, [tail, 100 - tail])
     widen = math.sqrt(blocks / (blocks - 1.0)) * (1.0 + 2.0 / blocks)

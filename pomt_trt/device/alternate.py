@@ -16,6 +16,7 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core import rounds, stats
+from pomt_trt.core.drift import slow_drift
 from pomt_trt.core.records import Interval
 from pomt_trt.core.verdict import Bounds
 from pomt_trt.device import board
@@ -126,15 +127,19 @@ def time_in_turn(
         for member in [*members[first:], *members[:first]]:
             rows[member.name].append(member.ask(runs[member.name]))
             rests[member.name].append(_rest(member.pid, clock) * 1e3)
-        drift = functools.lru_cache(maxsize=None)(functools.partial(stats.slow_drift, list(rows.values())))
+        drift = functools.lru_cache(maxsize=None)(functools.partial(slow_drift, list(rows.values())))
         for name in [name for name in rows if name not in stopped]:
-            reason = rule.decide(rows[name], drift, clock() - began)
+            reason = rule.decide(rows[name], functools.partial(_quickly, rows[name], drift), clock() - began)
             if reason is not None:
                 stopped[name] = reason
         progress("{:.0f} of {:.0f} s, {} of {} settled".format(clock() - began, rule.max_s, len(stopped), len(rows)))
-    contention, factors = before.contention(_Usage(members, clock)), stats.slow_drift(list(rows.values()))
+    contention, factors = before.contention(_Usage(members, clock)), slow_drift(list(rows.values()))
     made = [_timing(m, rows[m.name], rests[m.name], factors, stopped[m.name], contention) for m in members]
     return {timing.name: timing for timing in made}, contention
+
+
+def _quickly(rows: List[List[float]], drift: Callable[[], Sequence[float]]) -> stats.Location:
+    return stats.locate(rows, drift(), resamples=stats.QUICK_RESAMPLES)
 
 
 def ratio(slower: Timing, faster: Timing) -> Ratio:

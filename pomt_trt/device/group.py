@@ -6,7 +6,7 @@ where profiles go (device/worker).
 
 import contextlib
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -19,48 +19,41 @@ REPORT_EVERY_S = 1.0
 
 
 def profiles(
-    request: Request, engines: Sequence[Engine], known: Optional[LatencyProfile], told: Callable[[str], None]
+    request: Request,
+    engines: Sequence[Engine],
+    known: Sequence[Tuple[Engine, LatencyProfile]],
+    told: Callable[[str], None],
 ) -> List[Tuple[Engine, LatencyProfile]]:
-    """Times engines together.
+    """Times engines together, and with them known ones, whose profiles they are tied to; else to the first's.
 
     Args:
-        engines: the first is the reference.
-        known: the reference's own profile, which ties the others to it; None: it gets one here.
         told: hears how far it is, seldom.
     """
     shared = request.waiting == "default" and libraries.share_threads(request.device.engine, request.threads)
     waiting = "default" if shared else "passive"  # engines that spin pools of their own slow each other down
     modes = latency.Modes(request.threads, waiting, request.max_s, request.pace_fps)
     clocks = latency.Clocks(time.perf_counter, time.process_time, time.sleep)
-    skipped = 1 if known else 0
     with contextlib.ExitStack() as stack:
         runners, members = [], []
-        for number, record in enumerate(engines):
+        for number, record in enumerate([record for record, _ in known] + list(engines)):
             runner = engine.open_engine(record, request.engines, request.threads, waiting, shared)
             runners.append(stack.enter_context(runner))
-            name = record.candidate_id if not number else "{}.{}".format(record.candidate_id, number)
+            name = "{}.{}".format(record.candidate_id, number)  # rebuilt, it runs beside the one it may replace
             members.append(latency.new_member(name, _call(runner), sensors.Sampler()))
         before = board.read(clocks.wall)
         rule = StoppingRule(max_s=request.max_s)
-        stopped = latency.time_group(
-            members[skipped:], members[0], rule, clocks, modes.pace_fps, Seldom(clocks.wall, told)
-        )
+        beside = [latency.Known(member, found.latency_ms) for member, (_, found) in zip(members, known)]
+        timed = members[len(known) :]
+        stopped = latency.time_group(timed, beside, rule, clocks, modes.pace_fps, Seldom(clocks.wall, told))
         seen = board.contention(before, board.read(clocks.wall))
-        on_gpu = [_on_gpu(runner) for runner in runners]
-    found, drift = [], latency.drift_of(members)
-    for member, record, extra in list(zip(members, engines, on_gpu))[skipped:]:
-        result = latency.profile(
-            member,
-            record,
-            modes,
-            reference=members[0],
-            reference_profile=known,
-            drift=drift,
-            stopped=stopped[member.candidate_id],
-            contention=seen,
-        )
-        found.append((record, result._replace(candidate_id=record.candidate_id, **extra)))
-    return found
+        on_gpu = [_on_gpu(runner) for runner in runners[len(known) :]]
+    results, ties = [], beside
+    for member, record, extra in zip(timed, engines, on_gpu):
+        why = stopped[member.candidate_id]
+        found = latency.profile(member, record, modes, known=ties, group=members, stopped=why, contention=seen)
+        results.append((record, found._replace(candidate_id=record.candidate_id, **extra)))
+        ties = ties or [latency.Known(member, found.latency_ms)]  # where nothing is known, the first is by now
+    return results
 
 
 def _on_gpu(runner: engine.Runner) -> Dict[str, Any]:

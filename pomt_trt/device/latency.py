@@ -1,10 +1,11 @@
-"""Latency of engines: many short rounds, interleaved over a group and a reference that ties the groups together.
+"""Latency of engines: many short rounds, interleaved over a group and known engines that tie the groups together.
 
 Makes LatencyProfiles from Runners, a clock and the machine's counters. On the machine that runs engines. Leaves out
 when enough has been sampled and where a sample's location lies: core/stats says both, knowing numbers only.
 
 In a round every member of the group runs a few times, after one run that is not counted (another engine has just used
-the caches): back to back, or at a camera's pace. What all of them took in a round shows how fast the machine was then.
+the caches): back to back, or at a camera's pace. What all of them took in a round shows how fast the machine was then;
+what the known ones took in all rounds, by how much these must be scaled to compare with earlier groups.
 """
 
 import functools
@@ -12,13 +13,16 @@ import statistics
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from pomt_trt.core import stats
+from pomt_trt.core.drift import slow_drift
 from pomt_trt.core.records import Engine, LatencyProfile
+from pomt_trt.core.ties import Known as Tie
+from pomt_trt.core.ties import locate_tied
 from pomt_trt.core.verdict import verdict
 from pomt_trt.device.sensors import Sampler
 
 VISIT_S = 0.010  # a visit lasts about this long ...
 MOST_RUNS_PER_VISIT = 8  # ... but no more runs than this, nor fewer than two
-REFERENCE_RUNS = 2  # in each visit of a reference that is not itself timed
+KNOWN_RUNS = 2  # in each visit of an engine whose latency is known
 PACED_RUNS_PER_VISIT = 3  # each costs an interval, in which the others of the group wait
 
 
@@ -55,17 +59,25 @@ def new_member(candidate_id: str, run: Callable[[], Any], sampler: Optional[Samp
     return Member(candidate_id, run, [], [], [], sampler)
 
 
+class Known(NamedTuple):
+    """A member whose latency was found in an earlier group."""
+
+    member: Member
+    latency_ms: float
+
+
 def time_group(
     members: Sequence[Member],
-    reference: Member,
+    known: Sequence[Known],
     rule: stats.StoppingRule,
     clocks: Clocks,
     pace_fps: Optional[float] = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Dict[str, str]:
-    """Runs rounds over members and reference until the rule is satisfied with each member.
+    """Runs rounds over known and unknown members until the rule is satisfied with each of the unknown.
 
-    Fills the members' lists; a member that is settled sits out the rest.
+    Fills all members' lists; one that is settled sits out the rest, but not the first where none is known: the others
+    are then tied to it.
 
     Args:
         pace_fps: runs begin at this rate, with idle gaps between them, which count as time spent; one whose
@@ -73,26 +85,43 @@ def time_group(
     Returns: for each candidate id why its sampling stopped.
     """
     runs = {member.candidate_id: _runs_per_visit(member, clocks, pace_fps) for member in members}
-    runs.setdefault(reference.candidate_id, REFERENCE_RUNS)  # it only shows how fast the machine is
+    runs.update({each.member.candidate_id: KNOWN_RUNS for each in known})
     stopped: Dict[str, str] = {}
-    spent_s = {member.candidate_id: 0.0 for member in members}
-    everyone = [reference, *(member for member in members if member is not reference)]
+    spent_s = dict.fromkeys(runs, 0.0)
+    everyone = [each.member for each in known] + list(members)
+    always = max(1, len(known))
     while len(stopped) < len(members):
-        level_s = _visit(reference, runs[reference.candidate_id], clocks, pace_fps)
+        running = everyone[:always] + [m for m in everyone[always:] if m.candidate_id not in stopped]
+        for member in _rotated(running, len(everyone[0].rounds_ms)):
+            spent_s[member.candidate_id] += _visit(member, runs[member.candidate_id], clocks, pace_fps)
         drift = functools.lru_cache(maxsize=None)(functools.partial(drift_of, everyone))  # the same to all in a round
-        for member in _rotated([m for m in members if m.candidate_id not in stopped], len(reference.rounds_ms)):
-            name = member.candidate_id
-            spent_s[name] += level_s if member is reference else _visit(member, runs[name], clocks, pace_fps)
-            reason = rule.decide(member.rounds_ms, drift, spent_s[name])
+        for member in (member for member in members if member.candidate_id not in stopped):
+            ties = known or [Known(first, 1.0) for first in members[:1] if first is not member]  # scale is no matter
+            located = functools.partial(_located, member, ties, everyone, drift, stats.QUICK_RESAMPLES)
+            reason = rule.decide(member.rounds_ms, located, spent_s[member.candidate_id])
             if reason is not None:
-                stopped[name] = reason
+                stopped[member.candidate_id] = reason
         progress("{} of {} settled".format(len(stopped), len(members)))
     return stopped
 
 
+def _located(
+    member: Member,
+    known: Sequence[Known],
+    group: Sequence[Member],
+    drift: Callable[[], Sequence[float]],
+    resamples: int = stats.RESAMPLES,
+) -> stats.Location:
+    """Where a member's latency lies: tied to what is known, else in the machine's fast state."""
+    if not known:
+        return stats.locate(member.rounds_ms, drift()[: len(member.rounds_ms)], resamples=resamples)
+    ties = [Tie(each.member.rounds_ms, each.latency_ms) for each in known]
+    return locate_tied(member.rounds_ms, ties, [each.rounds_ms for each in group], resamples)
+
+
 def drift_of(group: Sequence[Member]) -> Sequence[float]:
     """By how much the machine was slower in each round than in its fast state, as all members show."""
-    return stats.slow_drift([member.rounds_ms for member in group])
+    return slow_drift([member.rounds_ms for member in group])
 
 
 def profile(
@@ -100,36 +129,33 @@ def profile(
     engine: Engine,
     modes: Modes,
     *,
-    reference: Member,
-    reference_profile: Optional[LatencyProfile],
-    drift: Sequence[float],
+    known: Sequence[Known],
+    group: Sequence[Member],
     stopped: str,
     contention: Dict[str, float],
 ) -> LatencyProfile:
     """The profile of one member of a group that has been timed.
 
     Args:
-        reference_profile: of the reference, from the group that it was first timed in; None if that is this group.
-        drift: of the group, see drift_of.
+        known: those of the group that it is tied to.
+        group: all members, known and unknown.
         contention: what the machine's counters showed meanwhile, see board.contention.
     Returns: with a sampler, its summary is in the profile's `contention`, and energy_mj: the watts drawn while this
         engine runs, times its latency (not where it is paced, since the board idles in between).
     """
-    whole, drift = drift, drift[: len(member.rounds_ms)]
-    found = stats.locate(member.rounds_ms, drift)
-    tie = 1.0
-    if reference_profile is not None:
-        here = stats.locate(reference.rounds_ms, whole)
-        tie = reference_profile.latency_ms / here.value
+    drift = drift_of(group)[: len(member.rounds_ms)]
+    here = stats.locate(member.rounds_ms, drift)
+    found = _located(member, known, group, lambda: drift)
+    tie = found.value / here.value
     percentiles = stats.percentiles(member.rounds_ms)
     moved = max(max(drift) - 1.0, abs(tie - 1.0))
-    seen: Dict[str, Any] = dict(contention, drift=moved, tail=stats.tail_fraction(member.rounds_ms, found))
+    seen: Dict[str, Any] = dict(contention, drift=moved, tail=stats.tail_fraction(member.rounds_ms, drift, here))
     board = member.sampler.summary() if member.sampler is not None else {}
     seen.update(board)
     if modes.pace_fps is not None:
         seen["missed"] = sum(member.overran) / len(member.overran)
     elif board.get("watts") is not None:
-        seen["energy_mj"] = board["watts"] * found.value * tie
+        seen["energy_mj"] = board["watts"] * found.value
     return LatencyProfile(
         candidate_id=member.candidate_id,
         device_id=engine.device.id,
@@ -137,8 +163,8 @@ def profile(
         threads=modes.threads,
         waiting=modes.waiting,
         pace_fps=modes.pace_fps,
-        latency_ms=found.value * tie,
-        latency_ci_ms=(found.low * tie, found.high * tie),
+        latency_ms=found.value,
+        latency_ci_ms=(found.low, found.high),
         cpu_ms=statistics.median(member.cpu_ms),
         p50_ms=percentiles.p50,
         p90_ms=percentiles.p90,

@@ -7,7 +7,7 @@ that runs engines. Leaves out which candidates are asked for.
 import math
 import os
 import signal
-from typing import Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core import experiment, store
 from pomt_trt.core.errors import BuildFailed
@@ -23,7 +23,8 @@ from pomt_trt.device.trt_plugins import Library, needed
 
 GROUP_MEMORY_BYTES = 700 << 20  # of engines alive at a time
 BYTES_PER_WEIGHT_BYTE = 2.5  # an engine maps its weights and keeps them repacked for the processor
-FEWEST, MOST = 2, 12  # candidates in a group
+FEWEST, MOST = 2, 12  # engines in a group, beside the reference
+MOST_KNOWN = 3  # of them are known already: more cost as much time again, and tell little more of the machine
 
 
 class Settings(NamedTuple):
@@ -52,6 +53,9 @@ def profile(
 ) -> None:
     """Builds (and times, unless `timed` is false) every candidate that is not done; R = 0 is the groups' reference.
 
+    Groups hold known candidates besides, where memory allows and their engines are there: with R = 0 alone, a group
+    is off by as much as that engine's own noise, and a small one cannot tell noise from drift.
+
     Args:
         again: time also what has a profile, which the new one then replaces.
         worker: does all of it; None: each group has one of its own, whose memory is given back.
@@ -68,14 +72,35 @@ def profile(
             todo.append(candidate)
     while todo:
         size = group_size(family.weights_bytes)
-        group, todo = todo[:size], todo[size:]
-        request = _request(work, family, group, device, settings, timed)._replace(rebuild=rebuild)
+        known = _known(work, family, todo, device) if timed else []
+        known = _spread(known, min(MOST_KNOWN, max(size // 3, size - len(todo))))
+        group, todo = todo[: size - len(known)], todo[size - len(known) :]
+        request = _request(work, family, group, known, device, settings, timed)._replace(rebuild=rebuild)
         if worker is not None:
             _run(request, worker, progress)
         else:
             with Worker() as own:
                 _run(request, own, progress)
         _check_reference(work, family, device, settings)
+
+
+def _known(work: WorkFolder, family: Family, todo: Sequence[Candidate], device: DeviceSpec) -> List[Candidate]:
+    """Candidates besides R = 0 and `todo` that have a profile, and an engine to be timed once more."""
+    profiled, built = (set(_names(folder)) for folder in (work.latencies(device.id), work.engines(device.id)))
+    asked = {candidate.id for candidate in todo} | {"r000"}
+    usable = {name[: -len(".json")] for name in profiled if name.replace(".json", ".engine") in built} - asked
+    return [candidate for candidate in family.candidates if candidate.id in usable]
+
+
+def _names(folder: str) -> List[str]:
+    return os.listdir(folder) if os.path.isdir(folder) else []
+
+
+def _spread(candidates: Sequence[Candidate], most: int) -> List[Candidate]:
+    """At most so many, from all over the range: neighbours alone would hand their errors on from group to group."""
+    if len(candidates) <= most:
+        return list(candidates)
+    return [candidates[(2 * i + 1) * len(candidates) // (2 * most)] for i in range(most)]
 
 
 def is_done(
@@ -152,7 +177,13 @@ def group_size(weights_bytes: int) -> int:
 
 
 def _request(
-    work: WorkFolder, family: Family, group: Sequence[Candidate], device: DeviceSpec, settings: Settings, timed: bool
+    work: WorkFolder,
+    family: Family,
+    group: Sequence[Candidate],
+    known: Sequence[Candidate],
+    device: DeviceSpec,
+    settings: Settings,
+    timed: bool,
 ) -> Request:
     def job(candidate_id: str) -> Job:
         graph = work.graph(family.form, candidate_id)
@@ -165,6 +196,7 @@ def _request(
         latency=work.latencies(device.id) if timed else None,
         jobs=tuple(job(candidate.id) for candidate in group),
         reference=job("r000"),
+        known=tuple(job(candidate.id) for candidate in known),
         threads=settings.threads,
         waiting=settings.waiting,
         max_s=settings.max_s,

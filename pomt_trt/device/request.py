@@ -31,7 +31,7 @@ class Gate(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One group. The reference comes first among the jobs and is timed with every group."""
+    """One group. Where the reference is among the jobs, it comes first."""
 
     device: DeviceSpec
     engines: str  # folder
@@ -47,6 +47,7 @@ class Request(NamedTuple):
     cuda_graph: bool = True
     plugin: Optional[Library] = None
     gate: Optional[Gate] = None  # None: engines of this library compute what their graphs say
+    known: Tuple[Job, ...] = ()  # timed with the group, which is tied to their profiles and to the reference's
     rebuild: bool = False  # build each job anew beside its engine, without timing cache, and keep the better one
 
 

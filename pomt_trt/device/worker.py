@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Optional, Union
+from typing import Any, List, Optional, Tuple, Union
 
 from pomt_trt.core import store
 from pomt_trt.core.bounds import good_builds
@@ -62,18 +62,18 @@ def _work(request: Request) -> None:
     built = [record for record in (_built(job, request) for job in jobs) if record]
     if request.latency is None:
         return
-    known = None if request.reference in request.jobs else _known_reference(request, reference)
-    for record, result in profiles(request, [reference] + built, known, _told):
+    known = _known(request, reference)
+    timed = built if known else [reference] + built
+    for record, result in profiles(request, timed, known, _told):
         _write_profile(request, record, result)
 
 
 def _built(job: Job, request: Request) -> Optional[Engine]:
     """The candidate's engine, built unless it is there; None if it cannot be, which is recorded."""
-    path = _engine_path(job, request)
-    inputs = inputs_of(job, request)
-    record = store.read_matching(record_of(path), Engine, inputs)
-    if record is not None and _is_whole(record, request.engines):
+    record = _record(job, request)
+    if record is not None:
         return record
+    path, inputs = _engine_path(job, request), inputs_of(job, request)
     made = _made(job, request, path, os.path.join(request.engines, TIMING_CACHE))
     if isinstance(made, Failure):
         store.write_record(os.path.join(request.engines, job.candidate_id + ".failed.json"), made, inputs)
@@ -82,6 +82,12 @@ def _built(job: Job, request: Request) -> Optional[Engine]:
     store.write_record(record_of(path), made, inputs)
     _report("built", id=job.candidate_id, seconds=made.build_s)
     return made
+
+
+def _record(job: Job, request: Request) -> Optional[Engine]:
+    """The candidate's engine, if it is there and whole."""
+    record = store.read_matching(record_of(_engine_path(job, request)), Engine, inputs_of(job, request))
+    return record if record is not None and _is_whole(record, request.engines) else None
 
 
 def _made(job: Job, request: Request, path: str, timing_cache: Optional[str]) -> Union[Engine, Failure]:
@@ -130,8 +136,7 @@ def _remove_engine(path: str) -> None:
 def _rebuild(job: Job, request: Request) -> None:
     """A second engine of a candidate that has one: timed, and kept where the first picked poor tactics."""
     reference, kept = _built(request.reference, request), _built(job, request)
-    profile_path = os.path.join(str(request.latency), job.candidate_id + ".json")
-    known = store.read_matching(profile_path, LatencyProfile, profile_inputs(kept, request)) if kept else None
+    known = _profile_of(kept, request) if kept else None
     if reference is None or kept is None or known is None:
         return
     path = _engine_path(job, request, ".again")
@@ -140,8 +145,7 @@ def _rebuild(job: Job, request: Request) -> None:
         builds.remember(job, request, float("nan"))
         _report("failed", id=job.candidate_id, reason=made.reason)
         return
-    tie = _known_reference(request, reference)
-    result = profiles(request, [reference, made], tie, _told)[-1][1]
+    result = profiles(request, [made], _known(request, reference), _told)[0][1]
     if known.latency_ms in good_builds((known.latency_ms, result.latency_ms)):
         builds.remember(job, request, result.latency_ms)
         _remove_engine(path)
@@ -198,9 +202,19 @@ def _write_profile(request: Request, record: Engine, result: LatencyProfile, tol
         _report("profiled", id=record.candidate_id, latency_ms=result.latency_ms, verdict=result.verdict)
 
 
-def _known_reference(request: Request, reference: Engine) -> Optional[LatencyProfile]:
-    path = os.path.join(str(request.latency), reference.candidate_id + ".json")
-    return store.read_matching(path, LatencyProfile, profile_inputs(reference, request))
+def _known(request: Request, reference: Engine) -> List[Tuple[Engine, LatencyProfile]]:
+    """Engines that a group is tied to: the reference, and what else is known and whole; none where that is new."""
+    if request.reference in request.jobs:
+        return []
+    records = [reference] + [record for record in (_record(job, request) for job in request.known) if record]
+    profiled = [(record, _profile_of(record, request)) for record in records]
+    known = [(record, profile) for record, profile in profiled if profile is not None]
+    return known if known and known[0][0] is reference else []
+
+
+def _profile_of(record: Engine, request: Request) -> Optional[LatencyProfile]:
+    path = os.path.join(str(request.latency), record.candidate_id + ".json")
+    return store.read_matching(path, LatencyProfile, profile_inputs(record, request))
 
 
 def _told(text: str) -> None:

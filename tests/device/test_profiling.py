@@ -98,7 +98,73 @@ def test_groups_are_tied_by_r0_which_is_timed_in_each(graphs, run, device, monke
     made = graphs({0: "r000", 2: "r004", 4: "r004", 6: "r004", 8: "r004"})
     assert run(made).steps == 5
     found = [profiling.latency_of(made.work, made.family, c.id, device, SETTINGS) for c in made.family.candidates]
-    assert [latency.tie == 1.0 for latency in found] == [True, True, False, False, False]
+    assert [latency.tie == 1.0 for latency in found] == [True, False, False, False, False]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What workers are asked for, as they are: for each group, the candidates and the known ones beside them."""
+    groups = []
+
+    class Overheard(profiling.Worker):
+        def do(self, request, progress):
+            groups.append(([job.candidate_id for job in request.jobs], [job.candidate_id for job in request.known]))
+            return super().do(request, progress)
+
+    monkeypatch.setattr(profiling, "Worker", Overheard)
+    return groups
+
+
+def test_a_group_is_timed_beside_what_is_known(graphs, run, asked, monkeypatch):
+    monkeypatch.setattr(profiling, "MOST", 3)
+    made = graphs({0: "r000", 2: "r004", 4: "r004", 6: "r004", 8: "r004"})
+    run(made)
+    assert asked == [(["r000", "r002", "r004"], []), (["r006", "r008"], ["r004"])]
+
+
+def test_one_candidate_is_timed_beside_three_that_are_known(graphs, run, device, asked):
+    made = graphs({0: "r000", 2: "r004", 4: "r004", 6: "r004", 8: "r004"})
+    run(made)
+    os.unlink(made.work.latency(device.id, "r004"))
+    run(made)
+    assert asked[1:] == [(["r004"], ["r002", "r006", "r008"])]
+
+
+@pytest.mark.parametrize("lost", ["engine", "profile"])
+def test_what_has_lost_its_engine_or_profile_is_not_timed_again_for_others(graphs, run, device, asked, lost):
+    made = graphs({0: "r000", 2: "r004", 4: "r004", 6: "r004", 8: "r004"})
+    run(made)
+    os.unlink(made.work.latency(device.id, "r004"))
+    engine = os.path.join(made.work.engines(device.id), "r006.engine")
+    os.unlink(engine if lost == "engine" else made.work.latency(device.id, "r006"))
+    profiling.profile(made.work, made.family, made.family.candidates[2:3], device, SETTINGS, Told())
+    assert asked[1:] == [(["r004"], ["r002", "r008"])]
+    assert profiling.latency_of(made.work, made.family, "r004", device, SETTINGS) is not None
+
+
+def test_a_known_engine_that_is_damaged_is_left_out_and_stays_as_it_is(graphs, run, device):
+    made = graphs({0: "r000", 2: "r004", 4: "r004"})
+    run(made)
+    os.unlink(made.work.latency(device.id, "r004"))
+    engine = os.path.join(made.work.engines(device.id), "r002.engine")
+    with open(engine, "wb") as file:
+        file.write(b"{")
+    run(made)
+    assert profiling.latency_of(made.work, made.family, "r004", device, SETTINGS) is not None
+    assert os.path.getsize(engine) == 1
+
+
+def test_what_is_only_built_asks_for_nothing_that_is_known(graphs, run, asked):
+    made = graphs({0: "r000", 2: "r004", 4: "r004"})
+    run(made)
+    made.exported_again(4, "r000")
+    run(made, timed=False)
+    assert asked[1:] == [(["r004"], [])]
+
+
+def test_what_is_known_is_chosen_from_all_over_the_range():
+    assert profiling._spread(list(range(10)), 3) == [1, 5, 8]
+    assert profiling._spread([1, 2], 3) == [1, 2] and profiling._spread([1, 2], 0) == []
 
 
 def test_what_is_finished_is_skipped(graphs, run, device, monkeypatch):

@@ -174,8 +174,8 @@ def test_a_sensor_that_fails_meanwhile_does_not_end_the_timing(copy):
 def timed(made, clocks, root, **modes):
     """The profile of an engine of 5 ms, timed on a board."""
     reference = made("r000", 5)._replace(sampler=sensors.Sampler(root))
-    latency.time_group([reference], reference, RuleOfRounds({5: 12}), clocks, modes.get("pace_fps"))
-    return profile(reference, reference, modes=Modes(2, "default", 3.0, **modes))
+    latency.time_group([reference], [], RuleOfRounds({5: 12}), clocks, modes.get("pace_fps"))
+    return profile(reference, modes=Modes(2, "default", 3.0, **modes))
 
 
 def test_a_profile_says_what_the_board_did_and_what_a_run_costs(made, clocks):
@@ -211,6 +211,6 @@ def test_sampling_is_not_in_the_samples(made, clocks):
 
     reference = made("r000", 5)._replace(sampler=Slow())
     rule = RuleOfRounds({5: 3})
-    latency.time_group([reference], reference, rule, clocks)
+    latency.time_group([reference], [], rule, clocks)
     assert {round(ms, 6) for row in reference.rounds_ms for ms in row} == {5.0}
     assert rule.seen[-1][3] == pytest.approx(3 * 3 * 0.005)

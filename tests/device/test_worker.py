@@ -74,7 +74,7 @@ def test_a_group_is_built_and_timed_with_its_reference_first(graphs):
         record, found = engine_in(request, name), latency_in(request, name)
         engine.check_files(record, request.engines)
         assert found.record.engine_sha256 == record.sha256 and found.record.latency_ms > 0
-        assert found.record.tie == 1.0 and found.record.candidate_id == name
+        assert found.record.candidate_id == name and (found.record.tie == 1.0) is (name == "r000")
         assert {"steal", "others", "involuntary_per_s", "drift"} <= set(found.record.contention)
 
 
@@ -181,7 +181,9 @@ def test_a_paced_candidate_is_not_tied_to_a_reference_that_was_timed_back_to_bac
     run(request_for(made, (0,)))
     request = request_for(made, (4,))._replace(pace_fps=200.0)
     assert told(run(request))[2:] == [("profiled", "r000"), ("profiled", "r004")]
-    assert [latency_in(request, name).record.tie for name in ("r000", "r004")] == [1.0, 1.0]
+    paced = latency_in(request, "r000").record
+    assert (paced.pace_fps, paced.tie) == (200.0, 1.0), "timed anew, and tied to nothing"
+    assert latency_in(request, "r004").record.pace_fps == 200.0
 
 
 def test_the_processors_time_is_recorded(graphs):

@@ -15,9 +15,9 @@ class RuleOfRounds:
     def __init__(self, wanted):
         self._wanted, self.seen = dict(wanted), []
 
-    def decide(self, rounds, drift, elapsed_s):
+    def decide(self, rounds, located, elapsed_s):
         first = rounds[0][0]
-        self.seen.append((first, len(rounds), drift(), elapsed_s))
+        self.seen.append((first, len(rounds), located(), elapsed_s))
         return "settled" if len(rounds) >= self._wanted[round(first)] else None
 
 
@@ -40,9 +40,8 @@ def engine_of(name):
     return Engine(name, fakes.DEVICE, name + ".engine", "0" * 64, 1, None, (1, 1, 8, 8), 2, 0.1)
 
 
-def profile(member, reference, **changes):
-    about = dict(modes=MODES, reference_profile=None, stopped="settled", contention=QUIET)
+def profile(member, *others, **changes):
+    """The profile of a member that was timed with others."""
+    about = dict(modes=MODES, known=(), stopped="settled", contention=QUIET)
     about.update(changes)
-    group = [reference] if member is reference else [reference, member]
-    about.setdefault("drift", latency.drift_of(group))
-    return latency.profile(member, engine_of(member.candidate_id), about.pop("modes"), reference=reference, **about)
+    return latency.profile(member, engine_of(member.candidate_id), about.pop("modes"), group=[member, *others], **about)

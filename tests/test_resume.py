@@ -111,6 +111,21 @@ def test_unfinished_files_of_a_killed_run_are_removed(tmp_path, capsys):
     assert not leftovers(work)
 
 
+def test_a_winner_whose_engine_an_earlier_choice_removed_is_built_again(tmp_path, capsys):
+    work = compiled.copied(tmp_path)
+    command = compiled.compile_command(work, "--rule", "fastest-within", "--max-accuracy-drop", "100", "--json")
+    code, before, err = compiled.call(capsys, *command)
+    assert code == 0, err
+    chosen = json.loads(before)["chosen"]["id"]  # it may be R = 0, in so tiny a model
+    (engine,) = [path for path in _under(os.path.join(work, "engines"), ".engine") if chosen in path]
+    for name in {chosen, "r000"}:
+        os.unlink(engine.replace(chosen, name))
+    shutil.rmtree(one(work, "bundle-"))
+    assert compiled.call(capsys, *command)[:2] == (0, before), "the same engines to the byte: nothing is timed again"
+    check_sound(work, compiled.CANDIDATES)
+    assert os.path.exists(engine)
+
+
 def test_only_the_parent_killed_leaves_no_child_in_the_way(tmp_path, capsys):
     import glob
     import signal

@@ -22,7 +22,6 @@ from pomt_trt.device.sensors import Sampler
 
 VISIT_S = 0.010  # a visit lasts about this long ...
 MOST_RUNS_PER_VISIT = 8  # ... but no more runs than this, nor fewer than two
-KNOWN_RUNS = 2  # in each visit of an engine whose latency is known
 PACED_RUNS_PER_VISIT = 3  # each costs an interval, in which the others of the group wait
 
 
@@ -84,11 +83,10 @@ def time_group(
             predecessor has overrun begins at once. None: back to back.
     Returns: for each candidate id why its sampling stopped.
     """
-    runs = {member.candidate_id: _runs_per_visit(member, clocks, pace_fps) for member in members}
-    runs.update({each.member.candidate_id: KNOWN_RUNS for each in known})
+    everyone = [each.member for each in known] + list(members)
+    runs = {member.candidate_id: _runs_per_visit(member, clocks, pace_fps) for member in everyone}
     stopped: Dict[str, str] = {}
     spent_s = dict.fromkeys(runs, 0.0)
-    everyone = [each.member for each in known] + list(members)
     always = max(1, len(known))
     while len(stopped) < len(members):
         running = everyone[:always] + [m for m in everyone[always:] if m.candidate_id not in stopped]

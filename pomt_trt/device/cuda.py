@@ -111,10 +111,7 @@ class Session:
             try:
                 yield
             except self._driver.Error as error:
-                raise PomtError(
-                    "CUDA reports: {}. If memory ran out, close other programs, or take a smaller --batch-size; else "
-                    "look at the end of dmesg, and run the same command again.".format(error)
-                ) from error
+                raise _reported(error) from error
             finally:
                 self._driver.Context.pop()
 
@@ -171,6 +168,13 @@ class Session:
         self._context = None
 
 
+def _reported(what: Any) -> PomtError:
+    return PomtError(
+        "CUDA reports: {}. If memory ran out, close other programs, or take a smaller --batch-size; else look at the end "
+        "of dmesg, and run the same command again.".format(what)
+    )
+
+
 def elapsed_ms(start: Any, end: Any) -> float:
     """Milliseconds between two events that the device has passed."""
     return float(start.time_till(end))
@@ -207,11 +211,11 @@ class Graph:
     def launch(self) -> None:
         """Enqueues all of it.
 
-        Raises: RuntimeError.
+        Raises: PomtError.
         """
         error = self._library.cudaGraphLaunch(self._executable, self._stream)
         if error:
-            raise RuntimeError("cudaGraphLaunch: {}".format(_text(self._library, error)))
+            raise _reported("cudaGraphLaunch: {}".format(_text(self._library, error)))
 
     def close(self) -> None:
         """Frees it."""

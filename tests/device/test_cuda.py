@@ -190,6 +190,12 @@ def test_what_cannot_be_captured_says_why_and_leaves_no_error_behind(session, mo
     assert ("forget", 0) in cudart.calls
 
 
+def test_a_graph_that_cannot_be_launched_says_why_and_what_to_do(session, monkeypatch):
+    monkeypatch.setattr(cuda, "_loaded", lambda: Cudart(refusal="launch"))
+    with session.current(), pytest.raises(PomtError, match="cudaGraphLaunch: operation not.*run the same command again"):
+        cuda.capture(session, lambda: True).launch()
+
+
 def test_a_capture_in_which_nothing_could_be_enqueued_is_ended(session, monkeypatch):
     cudart = Cudart()
     monkeypatch.setattr(cuda, "_loaded", lambda: cudart)

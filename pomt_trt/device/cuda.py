@@ -170,8 +170,8 @@ class Session:
 
 def _reported(what: Any) -> PomtError:
     return PomtError(
-        "CUDA reports: {}. If memory ran out, close other programs, or take a smaller --batch-size; else look at the end "
-        "of dmesg, and run the same command again.".format(what)
+        "CUDA reports: {}. If memory ran out, close other programs, or take a smaller --batch-size; else look at the "
+        "end of dmesg, and run the same command again.".format(what)
     )
 
 

@@ -23,7 +23,7 @@ def request_for(graphs):
 
     def request(*names):
         chosen = [c for c in made.family.candidates if c.id in names]
-        return _request(made.work, made.family, chosen, device, SETTINGS, True)
+        return _request(made.work, made.family, chosen, [], device, SETTINGS, True)
 
     request.work, request.device = made.work, device
     return request

@@ -101,9 +101,10 @@ def _set_scales(axes: Any, panel: Panel, selection: Selection, lines_above: floa
     A candidate whose timing is not stable may be far off: only what is stable, and the chosen one, decide the scale,
     unless most are not stable.
     """
-    trusted = [row for row in selection.rows if stable(row)]
-    if 2 * len(trusted) < len(selection.rows):
-        trusted = list(selection.rows)
+    shown = [row for row in selection.rows if panel.value(row) is not None]
+    trusted = [row for row in shown if stable(row)]
+    if 2 * len(trusted) < len(shown):
+        trusted = shown
     ends = [panel.value(row) for row in [*trusted, selection.chosen, selection.unreduced]]
     ends += [end for row in trusted for end in panel.interval(row) or ()]
     if panel.allowed:  # and room for its label

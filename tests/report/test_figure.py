@@ -112,6 +112,13 @@ def test_what_is_not_stable_is_hollow_and_does_not_set_the_scale():
     assert "timing not stable" in [text.get_text() for text in picture.legends[0].get_texts()]
 
 
+def test_where_nothing_measured_is_stable_the_scale_holds_all_of_it_however_much_was_not_built():
+    unknown = {"latency_ms": None, "latency_ci_ms": None, "status": "not-built", "verdict": None}
+    rows = [row(r, **({"verdict": "drifting"} if r % 20 == 0 else unknown)) for r in range(0, 101, 4)]
+    low, high = figure(selection(rows), title="t").axes[0].get_ylim()
+    assert low < row(100).latency_ms and row(0).latency_ms < high
+
+
 def test_failed_candidates_are_crosses():
     rows = [row(0), row(4, **FAILED), row(8)]
     picture = figure(selection(rows), title="t")

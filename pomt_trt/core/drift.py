@@ -11,7 +11,7 @@ import numpy as np
 
 Rounds = Sequence[Sequence[float]]
 
-START_QUANTILE = 0.20  # of the rounds' levels: the fast state, which holds a fifth of the rounds at least
+FAST_QUANTILE = 0.20  # of the rounds' levels: the fast state, which holds a fifth of the rounds at least
 WINDOW_ROUNDS = 9  # of one member: drift is slower than this; what is faster is noise of its own
 POLISHES = 3  # of levels into members and rounds; it rests after two or three
 
@@ -40,7 +40,7 @@ def slow_drift(group: Sequence[Rounds]) -> Tuple[float, ...]:
     smooth = np.median(np.stack([padded[i : i + len(raw)] for i in range(window)]), axis=0)
     left = np.abs(logs - own[:, None] - smooth)
     noise = 1.48 * np.median(left[np.isfinite(left)]) * 1.25 / math.sqrt(window * members)
-    factors = np.exp(smooth - np.percentile(smooth, 100 * START_QUANTILE))
+    factors = np.exp(smooth - np.percentile(smooth, 100 * FAST_QUANTILE))
     return tuple(factors.tolist()) if np.std(smooth) > 2 * noise else (1.0,) * len(raw)
 
 
@@ -64,11 +64,11 @@ def _polished(group: Sequence[Rounds]) -> Tuple[np.ndarray, np.ndarray, np.ndarr
         values = np.array([min(samples) for samples in rounds], dtype=float)
         usable = positive(values)
         row[: len(values)][usable] = np.log(values[usable])
-    own, levels = np.zeros(len(logs)), np.zeros(logs.shape[1])
+    own, raw = np.zeros(len(logs)), np.zeros(logs.shape[1])
     for _ in range(POLISHES):
-        own = _medians(logs - levels)
-        levels = _medians((logs - own[:, None]).T)
-    return own, levels, logs
+        own = _medians(logs - raw)
+        raw = _medians((logs - own[:, None]).T)
+    return own, raw, logs
 
 
 def _medians(table: np.ndarray) -> np.ndarray:

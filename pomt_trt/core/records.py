@@ -202,7 +202,7 @@ class LatencyProfile(NamedTuple):
     p99_ms: float
     rounds_ms: Tuple[Tuple[float, ...], ...]  # one row a round, as timed
     drift: Tuple[float, ...]  # by how much the machine was slower in each round than in its fast state: 1.0 is none
-    tie: float  # the reference's latency in its own profile over that in this group; already in latency_ms
+    tie: float  # latency_ms over the location of these rounds by themselves: what samples are multiplied by
     stopped: str  # why sampling ended: settled, time cap
     max_s: float  # the cap: wall time that its runs might take
     verdict: str  # stable, drifting, contended, throttled, floating (a board's clocks were free to move)

@@ -10,7 +10,7 @@ class Bounds(NamedTuple):
     """Beyond these a profile is not called stable."""
 
     relative_width: float = 0.05  # of the location's interval, full width over value
-    drift: float = 0.05  # largest over smallest level of the reference, minus 1
+    drift: float = 0.05  # slowest round over the fast state, minus 1; or how far this group is from what it is tied to
     steal: float = 0.02  # share of CPU time that the hypervisor took
     others: float = 0.10  # share of CPU time that other processes used
     involuntary_per_s: float = 80.0  # involuntary context switches a second of wall time, all threads: two spinning

@@ -12,11 +12,9 @@ import functools
 import statistics
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from pomt_trt.core import stats
+from pomt_trt.core import stats, ties
 from pomt_trt.core.drift import slow_drift
 from pomt_trt.core.records import Engine, LatencyProfile
-from pomt_trt.core.ties import Known as Tie
-from pomt_trt.core.ties import locate_tied
 from pomt_trt.core.verdict import verdict
 from pomt_trt.device.sensors import Sampler
 
@@ -92,10 +90,9 @@ def time_group(
         running = everyone[:always] + [m for m in everyone[always:] if m.candidate_id not in stopped]
         for member in _rotated(running, len(everyone[0].rounds_ms)):
             spent_s[member.candidate_id] += _visit(member, runs[member.candidate_id], clocks, pace_fps)
-        drift = functools.lru_cache(maxsize=None)(functools.partial(drift_of, everyone))  # the same to all in a round
         for member in (member for member in members if member.candidate_id not in stopped):
-            ties = known or [Known(first, 1.0) for first in members[:1] if first is not member]  # scale is no matter
-            located = functools.partial(_located, member, ties, everyone, drift, stats.QUICK_RESAMPLES)
+            beside = known or [Known(first, 1.0) for first in members[:1] if first is not member]  # scale is no matter
+            located = functools.partial(_located, member, beside, everyone)
             reason = rule.decide(member.rounds_ms, located, spent_s[member.candidate_id])
             if reason is not None:
                 stopped[member.candidate_id] = reason
@@ -103,18 +100,19 @@ def time_group(
     return stopped
 
 
-def _located(
-    member: Member,
-    known: Sequence[Known],
-    group: Sequence[Member],
-    drift: Callable[[], Sequence[float]],
-    resamples: int = stats.RESAMPLES,
+def _located(member: Member, known: Sequence[Known], group: Sequence[Member]) -> stats.Location:
+    """Where a member's latency lies so far, with an interval that only decides whether to go on."""
+    if known:
+        return _tied(member, known, group, stats.QUICK_RESAMPLES)
+    drift = drift_of(group)[: len(member.rounds_ms)]
+    return stats.locate(member.rounds_ms, drift, resamples=stats.QUICK_RESAMPLES)
+
+
+def _tied(
+    member: Member, known: Sequence[Known], group: Sequence[Member], resamples: int = stats.RESAMPLES
 ) -> stats.Location:
-    """Where a member's latency lies: tied to what is known, else in the machine's fast state."""
-    if not known:
-        return stats.locate(member.rounds_ms, drift()[: len(member.rounds_ms)], resamples=resamples)
-    ties = [Tie(each.member.rounds_ms, each.latency_ms) for each in known]
-    return locate_tied(member.rounds_ms, ties, [each.rounds_ms for each in group], resamples)
+    told = [ties.Known(each.member.rounds_ms, each.latency_ms) for each in known]
+    return ties.locate_tied(member.rounds_ms, told, [each.rounds_ms for each in group], resamples)
 
 
 def drift_of(group: Sequence[Member]) -> Sequence[float]:
@@ -143,7 +141,7 @@ def profile(
     """
     drift = drift_of(group)[: len(member.rounds_ms)]
     here = stats.locate(member.rounds_ms, drift)
-    found = _located(member, known, group, lambda: drift)
+    found = _tied(member, known, group) if known else here
     tie = found.value / here.value
     percentiles = stats.percentiles(member.rounds_ms)
     moved = max(max(drift) - 1.0, abs(tie - 1.0))

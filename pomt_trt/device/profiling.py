@@ -85,7 +85,10 @@ def profile(
 
 
 def _known(work: WorkFolder, family: Family, todo: Sequence[Candidate], device: DeviceSpec) -> List[Candidate]:
-    """Candidates besides R = 0 and `todo` that have a profile, and an engine to be timed once more."""
+    """Candidates besides R = 0 and `todo` that have a profile, and an engine to be timed once more.
+
+    By names of files: to read all records for each group takes longer than a search; the worker reads the few taken.
+    """
     profiled, built = (set(_names(folder)) for folder in (work.latencies(device.id), work.engines(device.id)))
     asked = {candidate.id for candidate in todo} | {"r000"}
     usable = {name[: -len(".json")] for name in profiled if name.replace(".json", ".engine") in built} - asked

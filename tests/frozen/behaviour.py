@@ -33,7 +33,7 @@ def _parser_of(main):
             main(["bundle", "image"])
         except ZeroDivisionError:
             return made[0]
-    raise AssertionError("{} parses no arguments".format(main))
+    raise AssertionError(f"{main} parses no arguments")
 
 
 def _flag(action):
@@ -48,7 +48,7 @@ def _flag(action):
 
 
 def rounds():
-    """candidate -> rounds -> milliseconds: 60 rounds of five engines of `digits`, recorded on 2026-11-28 (Intel Xeon 6).
+    """candidate -> rounds -> milliseconds: 60 rounds of five engines of `digits` (2026-11-28, Intel Xeon 6).
 
     A phase in which the machine is a tenth slower is planted in rounds 20 to 39, so that there is drift to take out.
     """

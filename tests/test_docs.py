@@ -27,22 +27,29 @@ def check(words):
     words = [word for word in words if not word.endswith("...") and not re.fullmatch(r"[A-Z_]+=\S*", word)]
     program, rest = words[0].replace("/opt/pomt-trt/", ""), words[1:]
     if program in ("sudo", "jetson/with_clocks") and rest:
-        return check(rest)
-    if program in ("pomt-trt", ".venv/bin/pomt-trt"):
-        return check_ours(rest)
-    if program in ("python", ".venv/bin/python"):
-        return check_python(rest)
+        check(rest)
+    elif program in ("pomt-trt", ".venv/bin/pomt-trt"):
+        check_ours(rest)
+    elif program in ("python", ".venv/bin/python"):
+        check_python(rest)
+    elif program.startswith(("scripts/", "jetson/")):
+        check_script(program, rest)
+    else:
+        check_other(program, rest)
+
+
+def check_other(program, rest):
+    """What others made and we call."""
     if program == "accelerate":
         assert rest[:3] == ["launch", "-m", "pomt_trt"]
-        return check_ours(rest[3:])
-    if program.startswith(("scripts/", "jetson/")):
-        return check_script(program, rest)
-    if program == "make":
-        return check_target(rest)
-    if program.endswith("/bin/trtexec"):
+        check_ours(rest[3:])
+    elif program == "make":
+        assert rest[0] == "-C"
+        assert re.search(r"^{}:".format(rest[2]), (ROOT / rest[1] / "Makefile").read_text(), flags=re.M), rest
+    elif program.endswith("/bin/trtexec"):
         assert {word.split("=")[0] for word in rest} <= TRTEXEC
-        return None
-    assert program in SYSTEM, "the test does not know '{}'".format(program)
+    else:
+        assert program in SYSTEM, "the test does not know '{}'".format(program)
 
 
 def check_ours(words):
@@ -82,11 +89,6 @@ def is_text(path):
     return path.is_file() and path.suffix in ("", ".py") and path.parent.name != "__pycache__"
 
 
-def check_target(words):
-    assert words[0] == "-C"
-    assert re.search(r"^{}:".format(words[2]), (ROOT / words[1] / "Makefile").read_text(), flags=re.M), words
-
-
 @pytest.mark.parametrize("document", documents())
 def test_each_command_parses(document):
     wrong = []
@@ -102,7 +104,18 @@ def test_the_documents_give_commands_of_every_kind():
     found = [words for document in documents() for words in commands(document)]
     assert len(found) > 150
     ours = {words[1] for words in found if words[0] == "pomt-trt"}
-    assert ours >= {"compile", "compare", "export", "profile", "select", "bench", "evaluate", "verify", "train", "doctor"}
+    assert ours >= {
+        "compile",
+        "compare",
+        "export",
+        "profile",
+        "select",
+        "bench",
+        "evaluate",
+        "verify",
+        "train",
+        "doctor",
+    }
 
 
 @pytest.mark.parametrize(

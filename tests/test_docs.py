@@ -16,7 +16,21 @@ from tests.documents import INDEX, ROOT, blocks, commands, documents, inline, li
 
 MOST_WORDS = 900  # of the README: a stranger reads no more
 LINKED = [*documents(), "CHANGELOG.md", "tests/data/curves/README.md", "tests/data/jetson/README.md"]
-SYSTEM = {"pip", "cd", "cp", "rsync", "docker", "cmake", "apt-get", "useradd", "install", "systemctl", "chown", "tar"}
+SYSTEM = {
+    "pip",
+    "cd",
+    "cp",
+    "rsync",
+    "docker",
+    "cmake",
+    "apt-get",
+    "useradd",
+    "install",
+    "systemctl",
+    "chown",
+    "tar",
+    "nvpmodel",
+}
 TRTEXEC = {"--onnx", "--stronglyTyped", "--useSpinWait", "--useCudaGraph", "--noDataTransfers"}
 TREES = ("pomt_trt", "tests", "scripts", "jetson", "plugins", "docs")
 SMALL = {"compile": ["--tokens", "196:180:16", "--samples", "8", "--max-seconds", "0.02"]}  # added to marked commands

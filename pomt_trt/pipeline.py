@@ -5,19 +5,21 @@ accuracy belongs to the workstation. Decides nothing: core/search says what is m
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from pomt_trt import delivery, scheduling, stages
 from pomt_trt.core import experiment as known
 from pomt_trt.core import store
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.progress import Progress, Silent
-from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Family, Row, Selection
+from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Energy, Family, Row, Selection
 from pomt_trt.core.targets import PRECISIONS, has_plugin, named, of_engine
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import board, libraries, profiling, sensors, trt_plugins
+from pomt_trt.device.energy import check_meter
 from pomt_trt.device.profiling import Settings
 from pomt_trt.measuring import measure
 from pomt_trt.options import Budget, Choice, Options
@@ -32,6 +34,8 @@ def compile_all(options: Options, module: Any = None) -> Selection:
     """
     if module is not None:
         options = options._replace(request=stages.request_for(module, options.request))
+    if options.energy:
+        check_meter()
     work = WorkFolder(options.work)
     workstation = stages.workstation(options, module)
     with store.locked(work.root):
@@ -49,6 +53,10 @@ def compile_all(options: Options, module: Any = None) -> Selection:
             searched = scheduling.search(stage, device, settings, choice, workstation)
             stage, notes = searched.stage, notes + searched.notes
         chosen = _chosen(stage, device, settings, choice, notes)
+        if options.energy:
+            named = _narrowed(stage, [chosen.chosen.id]).candidates
+            profiling.measure_energy(stage.work, stage.family, named, device, settings)
+            chosen = delivery.select(stage, device, settings, choice, notes)
         delivery.make_bundle(stage, chosen, device, settings)
         if not options.keep_engines:
             delivery.remove_losers(work, chosen)
@@ -59,22 +67,25 @@ def compile_all(options: Options, module: Any = None) -> Selection:
 
 def _chosen(stage: Stage, device: DeviceSpec, settings: Settings, choice: Choice, notes: Sequence[str]) -> Selection:
     """The winner, which has an engine: one whose file was removed, since an earlier choice did not name it, is built
-    again, and timed again unless it is the same to the byte.
+    again.
     """
     while True:
         chosen = delivery.select(stage, device, settings, choice, notes)
-        names = {chosen.unreduced.id, chosen.chosen.id}
-        lost = [
-            one
-            for one in stage.candidates
-            if one.id in names
-            and not profiling.is_done(stage.work, stage.family, one.id, device, settings, timed=False)
-        ]
-        if not lost:
+        if not _built_again(_narrowed(stage, [chosen.chosen.id]), device, settings):
             return chosen
+
+
+def _built_again(stage: Stage, device: DeviceSpec, settings: Settings) -> bool:
+    """Whether engine files had been removed: they are built again, and timed again unless they are the same to the
+    byte.
+    """
+    is_there = functools.partial(profiling.is_done, device=device, settings=settings, timed=False)
+    lost = [one for one in stage.candidates if not is_there(stage.work, stage.family, one.id)]
+    if lost:
         with Progress("build", len(lost)) as progress:
             stages.profile(stage._replace(candidates=lost), device, settings, progress, timed=False)
         stages.profile(stage._replace(candidates=lost), device, settings, Silent())
+    return bool(lost)
 
 
 def export(options: Options) -> Family:
@@ -129,12 +140,19 @@ def profile(
     only: Optional[Sequence[str]],
     precision: Optional[str] = None,
     engine: str = "auto",
-) -> Tuple[Row, ...]:
+    energy: bool = False,
+) -> Tuple[Tuple[Row, ...], Dict[str, Energy]]:
     """Engines and latencies: what the search asks for, or all candidates named in `only`.
 
     The search asks by rule and accuracy, so it needs all accuracies beforehand; without them it measures everything.
-    Raises: UsageError for a name that the experiment does not have.
+
+    Args:
+        energy: measure what a run of each costs, too.
+    Returns: what is known of each, and the energy of a run, where that was measured.
+    Raises: UsageError for a name that the experiment does not have, and for energy where no rail can be read.
     """
+    if energy:
+        check_meter()
     with _on_device(root, tokens, precision, engine, settings) as (stage, device):
         stage = _narrowed(stage, only)
         blind = any(known.accuracy_of(stage.work, stage.family, c.id) is None for c in stage.candidates)
@@ -143,7 +161,11 @@ def profile(
         stages.forget_damaged(stage, device)
         stages.forget_unsettled(stage, device, sensors.read().clocks)
         measure(stage, device, settings, choice, budget)
-        return stages.rows(stage, device, settings)
+        if energy:
+            _built_again(stage, device, settings)
+            profiling.measure_energy(stage.work, stage.family, stage.candidates, device, settings)
+        found = profiling.energies(stage.work, stage.family, stage.candidates, device, settings)
+        return stages.rows(stage, device, settings), found
 
 
 def select(

@@ -5,6 +5,7 @@ Leaves out latency, accuracy and tokens: an engine is a file that turns images i
 """
 
 import os
+import re
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.errors import CorruptArtifact, WrongDevice
@@ -124,9 +125,12 @@ def check_files(engine: Engine, folder: str) -> None:
 
 
 def check_device(built_for: DeviceSpec) -> None:
-    """Raises WrongDevice unless this machine is what an engine was built for, in all that its kernels depend on."""
+    """Raises WrongDevice unless this machine is what an engine was built for, in all that its kernels depend on.
+
+    Another release of the board's system is none of it (see released_elsewhere).
+    """
     here = board.device_spec(built_for.engine)
-    if _bound_to(built_for) != _bound_to(here):
+    if not _fits(built_for, here):
         raise WrongDevice(
             "the engine was built for {}; this is {}. Build it here: pomt-trt compile, or "
             "copy the work folder and run pomt-trt profile WORK; a bundle alone: python -m pomt_trt.infer BUNDLE "
@@ -134,9 +138,38 @@ def check_device(built_for: DeviceSpec) -> None:
         )
 
 
-def _bound_to(device: DeviceSpec) -> Tuple[Optional[str], ...]:
-    """Not the power mode: an engine runs in any, though another count may be the best there."""
-    return (device.engine_version, device.processor, device.compute_capability, device.l4t)
+def released_elsewhere(built_for: DeviceSpec) -> Optional[str]:
+    """What was upgraded since an engine was built, where both releases are known: its answers must be checked then.
+
+    A container without /etc/nv_tegra_release does not know its release.
+    """
+    here = board.device_spec(built_for.engine)
+    if built_for.l4t is None or here.l4t is None or built_for.l4t == here.l4t:
+        return None
+    return "L4T was {} when the engine was built and is {}".format(built_for.l4t, here.l4t)
+
+
+def _fits(built_for: DeviceSpec, here: DeviceSpec) -> bool:
+    """Not by power mode: an engine runs in any, though another count may be the best there.
+
+    A container knows no module, and records up to 0.2 name the GPU's multiprocessors instead, some of which power modes
+    switch off: modules are compared where both are known.
+    """
+    (gpu, module), (gpu_here, module_here) = _processor(built_for), _processor(here)
+    bound, bound_here = (
+        (device.engine_version, name, device.compute_capability)
+        for device, name in ((built_for, gpu), (here, gpu_here))
+    )
+    return bound == bound_here and (None in (module, module_here) or module == module_here)
+
+
+def _processor(device: DeviceSpec) -> Tuple[str, Optional[str]]:
+    """(name, module or None) of a GPU; (name, None) of a CPU."""
+    found = re.match(r"(.*) \(([^()]*)\)$", device.processor) if device.compute_capability else None
+    if found is None:
+        return device.processor, None
+    name, module = found.groups()
+    return name, None if re.match(r"\d+ SM$", module) else module
 
 
 def _described(device: DeviceSpec) -> str:

@@ -189,6 +189,21 @@ class Engine(NamedTuple):
     details: Optional[Dict[str, Any]] = None  # what the build really did: typing, TF32, fused attention, cache, gate
 
 
+class Energy(NamedTuple):
+    """What one run costs in energy beyond what the board draws when it idles (device/energy).
+
+    One engine ran back to back, alone; idle_w was measured just before.
+    """
+
+    energy_mj: float  # (busy_w - idle_w) * run_ms
+    energy_ci_mj: Interval
+    idle_w: float
+    busy_w: float
+    run_ms: float  # wall time of a run meanwhile
+    runs: int
+    images: int  # in a run
+
+
 class LatencyProfile(NamedTuple):
     """Latency of one engine, raw samples kept.
 
@@ -214,12 +229,13 @@ class LatencyProfile(NamedTuple):
     tie: float  # latency_ms over the location of these rounds by themselves: what samples are multiplied by
     stopped: str  # why sampling ended: settled, time cap
     max_s: float  # the cap: wall time that its runs might take
-    verdict: str  # stable, drifting, contended, throttled, floating (a board's clocks were free to move)
+    verdict: str  # stable, drifting, contended, throttled, floating (clocks were free to move, or did)
     contention: Dict[str, Any]  # what was seen: steal, involuntary switches, drift; paced, missed: share of
-    # the runs that were still going when the next one was due
+    # the runs that were still going when the next one was due; what a board's sensors said, see sensors.Sampler
     gpu_ms: Optional[float] = None  # of latency_ms, between events around the enqueue, as trtexec's GPU compute time
     transfers_ms: Optional[float] = None  # the copies to and from the device, likewise
     modes: Optional[Dict[str, Any]] = None  # how the engine ran: memory, waiting, CUDA graph or why none
+    energy: Optional[Energy] = None  # None: not asked for, or no rail could be read
 
 
 class BlockLatency(NamedTuple):

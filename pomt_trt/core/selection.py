@@ -14,7 +14,7 @@ from pomt_trt.core.rules import MIN_GAIN, RULES, Choice, Entry, Problem, broken_
 # verdict of a latency -> how to get a better one; any other: on a quieter machine
 REMEDIES = {
     "floating": "under locked clocks: jetson/with_clocks pomt-trt profile WORK",
-    "throttled": "with better cooling, or in a power mode of fewer watts",
+    "throttled": "with better cooling or a stronger power supply, or in a power mode of fewer watts",
 }
 
 

@@ -17,6 +17,7 @@ class Bounds(NamedTuple):
     # threads on two shared cores were seen to have 36 undisturbed and 200 to 300 beside a CPU hog
     tail: float = 0.25  # share of runs a quarter slower than the location
     clock_ratio: float = 0.90  # clock over the power mode's own cap
+    over_current: int = 0  # alarms that went off: each slows all clocks down for a moment
 
 
 def verdict(
@@ -28,6 +29,7 @@ def verdict(
     involuntary_per_s: Optional[float] = None,
     tail: Optional[float] = None,
     clock_ratio: Optional[float] = None,
+    over_current: Optional[int] = None,
     bounds: Bounds = Bounds(),
 ) -> str:
     """One word for a profile: throttled, contended, drifting or stable; the worst cause seen, in that order.
@@ -36,6 +38,8 @@ def verdict(
     cause is called contended: something made the runs differ.
     """
     if clock_ratio is not None and clock_ratio < bounds.clock_ratio:
+        return "throttled"
+    if over_current is not None and over_current > bounds.over_current:
         return "throttled"
     disturbances = (
         (steal, bounds.steal),

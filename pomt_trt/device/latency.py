@@ -16,7 +16,7 @@ from pomt_trt.core import stats, ties
 from pomt_trt.core.drift import slow_drift
 from pomt_trt.core.records import Engine, LatencyProfile
 from pomt_trt.core.verdict import verdict
-from pomt_trt.device.sensors import Sampler
+from pomt_trt.device.sensors import FLOATING, MOVING, Sampler
 
 VISIT_S = 0.010  # a visit lasts about this long ...
 MOST_RUNS_PER_VISIT = 8  # ... but no more runs than this, nor fewer than two
@@ -136,8 +136,7 @@ def profile(
         known: those of the group that it is tied to.
         group: all members, known and unknown.
         contention: what the machine's counters showed meanwhile, see board.contention.
-    Returns: with a sampler, its summary is in the profile's `contention`, and energy_mj: the watts drawn while this
-        engine runs, times its latency (not where it is paced, since the board idles in between).
+    Returns: with a sampler, its summary is in the profile's `contention`.
     """
     drift = drift_of(group)[: len(member.rounds_ms)]
     here = stats.locate(member.rounds_ms, drift)
@@ -146,12 +145,9 @@ def profile(
     percentiles = stats.percentiles(member.rounds_ms)
     moved = max(max(drift) - 1.0, abs(tie - 1.0))
     seen: Dict[str, Any] = dict(contention, drift=moved, tail=stats.tail_fraction(member.rounds_ms, drift, here))
-    board = member.sampler.summary() if member.sampler is not None else {}
-    seen.update(board)
+    seen.update(member.sampler.summary() if member.sampler is not None else {})
     if modes.pace_fps is not None:
         seen["missed"] = sum(member.overran) / len(member.overran)
-    elif board.get("watts") is not None:
-        seen["energy_mj"] = board["watts"] * found.value
     return LatencyProfile(
         candidate_id=member.candidate_id,
         device_id=engine.device.id,
@@ -177,10 +173,10 @@ def profile(
 
 
 def _verdict(relative_width: float, seen: Dict[str, Any]) -> str:
-    """core/verdict's word, but 'floating' where the board's clocks were free to move, whatever they happened to do."""
-    if seen.get("clocks") == "floating":
+    """core/verdict's word, but 'floating' where clocks were free to move, whatever they did, or moved all the same."""
+    if seen.get("clocks") == FLOATING:
         return "floating"
-    return verdict(
+    word = verdict(
         relative_width,
         seen["drift"],
         steal=seen.get("steal"),
@@ -188,7 +184,9 @@ def _verdict(relative_width: float, seen: Dict[str, Any]) -> str:
         involuntary_per_s=seen.get("involuntary_per_s"),
         tail=seen["tail"],
         clock_ratio=seen.get("clock_ratio"),
+        over_current=sum(seen.get("over_current", {}).values()),
     )
+    return "floating" if seen.get("clocks") == MOVING and word != "throttled" else word
 
 
 def _runs_per_visit(member: Member, clocks: Clocks, pace_fps: Optional[float]) -> int:

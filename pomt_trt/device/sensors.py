@@ -1,25 +1,28 @@
-"""What a Jetson's clocks, temperatures and power rails are.
+"""What a Jetson's clocks, temperatures, power rails and over-current alarms are.
 
 Makes Readings, and the summary of a Sampler, from sysfs; on any machine, off a Jetson they are empty. Needs no library
 and no root: what only root may read is 'unknown (root)', a sensor that is missing or wrong 'unknown'. Every function
 takes `root`, below which /sys lies. Leaves out what is too slow (core/verdict); and sets nothing, see jetson/.
 
 Sources: NVIDIA's Jetson Linux developer guides 32.7 to 38.2 (power management, clocks, INA3221), the kernel's
-documentation of devfreq, cpufreq, thermal and hwmon, and users' listings (jetson_stats issues 323, 360, 825, 885, 900;
-energymon's JetsonPowerRails; balena-jetson issue 142), read 2026-11.
+documentation of devfreq, cpufreq, thermal and hwmon, and users' listings (jetson_stats issues 323, 360, 597, 825, 885,
+900, 905; energymon's JetsonPowerRails; balena-jetson issue 142; NVIDIA's forum, topic 361188), read 2026-11.
 """
 
 import glob
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from pomt_trt.device.jetson import SOCS, identity, soc_of, text_of
 
 UNKNOWN, NEEDS_ROOT = "unknown", "unknown (root)"
+FLOATING, LOCKED, MOVING = "floating", "locked", "locked, but moving"  # what a profile says of the clocks
+MOVED = 0.02  # of its cap: a locked clock that was read in a wider range has moved
 INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")  # rails that feed all others: of the module, on a Thor of the whole kit
 PART_OF_ANOTHER = ("VDDQ_VDD2_1V8AO",)  # AGX Orin: contained in VIN_SYS_5V0
 PLAUSIBLE = {"clock": (0.0, 1e5), "temperature": (-40.0, 125.0), "rail": (0.0, 500.0)}  # MHz, degrees C, W
+PLAUSIBLE["count"] = (0.0, 2.0**32)
 
 
 class Clock(NamedTuple):
@@ -42,7 +45,7 @@ class Readings(NamedTuple):
 class Sensor(NamedTuple):
     """Where one value stands: the product of the numbers in the files, times the scale."""
 
-    kind: str  # clock, temperature, rail
+    kind: str  # clock, temperature, rail, count
     name: str
     files: Tuple[str, ...]
     scale: float
@@ -71,73 +74,121 @@ def read(root: str = "/") -> Readings:
 
 def floating(clocks: Dict[str, Clock]) -> Optional[bool]:
     """True where clocks of GPU or CPU may move, False after jetson_clocks; None where neither can be told."""
-    judged = [clock for name, clock in clocks.items() if name != "emc"]
-    if any(clock.least_mhz < clock.cap_mhz for clock in judged):
+    if free(clocks):
         return True
-    return False if "gpu" in clocks and len(judged) > 1 else None
+    return False if "gpu" in clocks and len([name for name in clocks if name != "emc"]) > 1 else None
+
+
+def free(clocks: Dict[str, Clock]) -> List[str]:
+    """The clocks of GPU and CPU that may move. Not the memory's: jetson_clocks locks it in other files."""
+    return [name for name, clock in sorted(clocks.items()) if name != "emc" and clock.least_mhz < clock.cap_mhz]
+
+
+def over_current_events(root: str = "/") -> Dict[str, int]:
+    """How often each over-current alarm (oc1, oc2 ...) went off since the board started; empty where none is counted.
+
+    The kernel of JetPack 4 and 5.0 calls the counters oc1_irq_cnt, later ones oc1_event_cnt.
+    """
+    counted = _alarms(root, "event_cnt")
+    return counted or _alarms(root, "irq_cnt")
+
+
+def over_current_throttles(root: str = "/") -> Dict[str, bool]:
+    """Whether each over-current alarm slows the clocks down when it goes off; empty where the board does not tell."""
+    return {name: bool(value) for name, value in _alarms(root, "throt_en").items()}
 
 
 def input_watts(rails_w: Dict[str, float]) -> Optional[float]:
     """What is drawn: on the rail that feeds all others, or where none is measured, on all together."""
+    names = _feeding(list(rails_w))
+    return sum(rails_w[name] for name in names) if names else None
+
+
+def power_meter(root: str = "/") -> Optional[Callable[[], Optional[float]]]:
+    """What gives the watts that the board draws now (None: a rail cannot be read now); None where no rail is there."""
+    if identity(root) is None:
+        return None
+    rails = {sensor.name: sensor for sensor in _rails(root) if not _value(sensor)[1]}
+    chosen = [rails[name] for name in _feeding(list(rails))]
+    return (lambda: _sum(chosen)) if chosen else None
+
+
+def _feeding(names: List[str]) -> List[str]:
+    """The rails that together are what is drawn."""
     for name in INPUTS:
-        if name in rails_w:
-            return rails_w[name]
-    return sum(watts for name, watts in rails_w.items() if name not in PART_OF_ANOTHER) if rails_w else None
+        if name in names:
+            return [name]
+    return [name for name in names if name not in PART_OF_ANOTHER]
+
+
+def _sum(rails: List[Sensor]) -> Optional[float]:
+    values = [_value(rail) for rail in rails]
+    return None if any(reason for _, reason in values) else sum(value for value, _ in values)
 
 
 class Sampler:
     """What the board did while one engine was timed.
 
-    A sample reads the clocks, and one temperature and one rail in turn, since each of these is a conversation on a slow
-    bus: below a millisecond together. Off a Jetson it reads nothing.
+    A sample reads the clocks, and one temperature in turn, since each of these is a conversation on a slow bus: below a
+    millisecond together. Off a Jetson it reads nothing. Power is none of it: the board idles when a sample is taken
+    (device/energy measures that).
     """
 
     def __init__(self, root: str = "/") -> None:
-        self._state = read(root)
+        self._root, self._state = root, read(root)
         known = {name: clock.cap_mhz for name, clock in self._state.clocks.items() if name != "emc" and clock.cap_mhz}
         self._clocks = [(now, known[now.name]) for now, _, _ in _clocks(root) if now.name in known]
         self._zones = [sensor for sensor in _temperatures(root) if sensor.name in self._state.temperatures_c]
-        self._rails = [sensor for sensor in _rails(root) if sensor.name in self._state.rails_w]
+        self._alarms = over_current_events(root)
         self._samples = 0
-        self._ratios: List[float] = []
+        self._ratios: Dict[str, List[float]] = {}  # of a clock: its readings over its cap
         self._seen_c: List[float] = []
-        self._seen_w: Dict[str, List[float]] = {}
 
     def sample(self) -> None:
         """Takes one sample."""
         for sensor, cap_mhz in self._clocks:
             value, reason = _value(sensor)
             if not reason:
-                self._ratios.append(value / cap_mhz)
-        for sensors in (self._zones, self._rails):
-            if sensors:
-                self._keep(sensors[self._samples % len(sensors)])
+                self._ratios.setdefault(sensor.name, []).append(value / cap_mhz)
+        if self._zones:
+            value, reason = _value(self._zones[self._samples % len(self._zones)])
+            if not reason:
+                self._seen_c.append(value)
         self._samples += 1
-
-    def _keep(self, sensor: Sensor) -> None:
-        value, reason = _value(sensor)
-        if not reason:
-            (self._seen_c if sensor.kind == "temperature" else self._seen_w.setdefault(sensor.name, [])).append(value)
 
     def summary(self) -> Dict[str, Any]:
         """What was seen so far; empty off a Jetson.
 
-        Returns: clocks (locked, floating or unknown), caps_mhz, clock_ratio (least clock of GPU and CPU over its cap),
-        max_temperature_c, rails_w (means), watts (drawn in all), unknown (name -> reason).
+        Returns: clocks (FLOATING, LOCKED, MOVING or unknown), moved (names of locked clocks that were read at different
+        values), caps_mhz, clock_ratio (least clock of GPU and CPU over its cap), max_temperature_c, over_current
+        (alarms that went off meanwhile, and how often), over_current_throttles (whether these slow down, where told),
+        unknown (name -> reason).
         """
         if not (self._state.clocks or self._state.unknown):
             return {}
-        state = {None: UNKNOWN, True: "floating", False: "locked"}[floating(self._state.clocks)]
-        rails_w = {name: sum(values) / len(values) for name, values in self._seen_w.items()}
+        moved = [name for name, ratios in sorted(self._ratios.items()) if max(ratios) - min(ratios) > MOVED]
+        state = {None: UNKNOWN, True: FLOATING, False: MOVING if moved else LOCKED}[floating(self._state.clocks)]
+        alarms = {name: count - self._alarms.get(name, 0) for name, count in over_current_events(self._root).items()}
         return {
             "clocks": state,
+            "moved": moved if state == MOVING else [],
             "caps_mhz": {name: clock.cap_mhz for name, clock in self._state.clocks.items()},
-            "clock_ratio": min(self._ratios) if self._ratios else None,
+            "clock_ratio": min((min(ratios) for ratios in self._ratios.values()), default=None),
             "max_temperature_c": max(self._seen_c) if self._seen_c else None,
-            "rails_w": rails_w,
-            "watts": input_watts(rails_w),
+            "over_current": {name: count for name, count in alarms.items() if count > 0},
+            "over_current_throttles": over_current_throttles(self._root),
             "unknown": dict(self._state.unknown),
         }
+
+
+def _alarms(root: str, what: str) -> Dict[str, int]:
+    """Numbers of the over-current alarms, by their names; the chip is called soctherm_oc up to Orin."""
+    found = {}
+    for path in _below(root, "sys/class/hwmon/hwmon*/oc*_" + what):
+        value, reason = _value(Sensor("count", "", (path,), 1.0))
+        if not reason:
+            found[os.path.basename(path).split("_")[0]] = int(value)
+    return found
 
 
 def _clocks(root: str) -> List[Tuple[Sensor, Sensor, Sensor]]:

@@ -10,6 +10,8 @@ from pomt_trt.core.verdict import verdict
     [
         ("stable", {}),
         ("throttled", {"clock_ratio": 0.7, "steal": 0.5}),
+        ("throttled", {"over_current": 1, "steal": 0.5}),
+        ("stable", {"over_current": 0}),
         ("contended", {"steal": 0.1}),
         ("contended", {"involuntary_per_s": 200.0}),
         ("contended", {"tail": 0.4}),

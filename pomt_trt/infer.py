@@ -16,7 +16,7 @@ import numpy as np
 
 from pomt_trt.core.command import exit_code_of
 from pomt_trt.core.dataset import EXTENSIONS, files_of
-from pomt_trt.core.errors import InputError, SomeInputsFailed
+from pomt_trt.core.errors import InputError, SomeInputsFailed, WrongDevice
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.store import explained
 from pomt_trt.device import preprocess
@@ -33,6 +33,7 @@ examples:
   find /data -name '*.png' | python -m pomt_trt.infer work/bundle-x/ -
   python -m pomt_trt.infer work/bundle-y/ photos/ --out maps/    a label map for each image, where the model has them
   python -m pomt_trt.infer bundle-x/ --rebuild                   on another device or after an upgrade
+  python -m pomt_trt.infer bundle-x/ --rebuild-refused           the same, only where it is needed: before a service starts
 
 latency_ms is the engine's call alone, for its whole batch; a summary on stderr gives end to end beside it. A bad image
 is one line on stderr, the others go on.
@@ -75,7 +76,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     logging.basicConfig(format="pomt-trt: %(message)s")
 
     def run() -> None:
-        if arguments.rebuild:
+        if arguments.rebuild or (arguments.rebuild_refused and _is_refused(arguments)):
             from pomt_trt.rebuild import rebuild
 
             for note in rebuild(arguments.bundle, arguments.threads).notes:
@@ -88,8 +89,18 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return exit_code_of(run, _complain, "interrupted")
 
 
+def _is_refused(arguments: argparse.Namespace) -> bool:
+    """Whether the bundle's engine is of another device or release, which is said."""
+    try:
+        load(arguments.bundle, threads=arguments.threads).close()
+    except WrongDevice as error:
+        _complain("{} It is built anew now.".format(error))
+        return True
+    return False
+
+
 def _parsed(words: Sequence[str]) -> argparse.Namespace:
-    """Images may be left out with --rebuild only: where they may be, argparse finds none behind flags."""
+    """Images may be left out where engines are built: where they may be, argparse finds none behind flags."""
     parser = argparse.ArgumentParser(
         prog="python -m pomt_trt.infer",
         description="Labels images, or their pixels, with a bundle's engine.",
@@ -100,7 +111,7 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "inputs",
         metavar="IMAGE|DIR|-",
-        nargs="*" if "--rebuild" in words else "+",
+        nargs="*" if {"--rebuild", "--rebuild-refused"} & set(words) else "+",
         help="image files; folders, walked; -: paths from stdin, one a line",
     )
     parser.add_argument("--top-k", type=_positive, default=5, metavar="K", help="classes to name (default: 5)")
@@ -108,6 +119,9 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON object a line for each image")
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: as the engine was built)")
     parser.add_argument("--rebuild", action="store_true", help="first build the engines here; images stand before")
+    parser.add_argument(
+        "--rebuild-refused", action="store_true", help="the same, but only where the engine is refused here (exit 8)"
+    )
     return parser.parse_args(words)
 
 

@@ -12,6 +12,7 @@ KIT_FILE = "kit.json"  # the record Kit in a kit's folder
 PRECISIONS = ("fp16", "fp32")  # fp16 first: it is what boards are bought for, and the time may run out
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"  # how a step ended
 DEFAULT, NO_GRAPH, OTHER_STAGING = "default", "no CUDA graph", "other staging"  # ways to run an engine
+HELD, NOT, UNKNOWN = "held", "not", "?"  # states of a Line
 SENSORS, CLOCKS, DOCTOR, BUILD, TIME, TRTEXEC = "sensors", "clocks", "doctor", "build", "time", "trtexec"  # kinds
 
 
@@ -126,3 +127,20 @@ class Collected(NamedTuple):
     built: Tuple[Built, ...] = ()
     timed: Tuple[Timed, ...] = ()
     ratios: Tuple[Ratio, ...] = ()
+
+    def step(self, kind: str, about: str = "") -> Optional[Step]:
+        """How a step ended; None where there was no such step."""
+        return next((step for step in self.steps if (step.kind, step.about) == (kind, about)), None)
+
+    def why(self, kind: str, about: str = "") -> str:
+        """Why nothing is known that a step should have found."""
+        step = self.step(kind, about)
+        return "no such step" if step is None else step.error or "the step found nothing"
+
+
+class Line(NamedTuple):
+    """One thing that was to be shown of a board."""
+
+    state: str  # HELD, NOT or UNKNOWN
+    what: str  # as it should be
+    found: str  # what was seen, or why nothing was

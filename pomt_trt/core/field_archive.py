@@ -29,6 +29,7 @@ NAME = re.compile(r"field\.json|layers/[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.json|log
 MOST_FILES = 200
 MOST_BYTES = 16 << 20  # of one file
 MOST_BYTES_IN_ALL = 128 << 20  # unpacked
+MOST_DIGITS = 20  # of a whole number
 
 
 class Archive(NamedTuple):
@@ -132,7 +133,7 @@ def _check(member: tarfile.TarInfo, before: Dict[str, bytes]) -> None:
 
 def _collected(path: str, data: bytes) -> Collected:
     try:
-        body = json.loads(data.decode("utf-8"), parse_constant=_no_number)
+        body = json.loads(data.decode("utf-8"), parse_constant=_no_number, parse_int=_number)
         if body["format"] != FORMAT or body["schema"] != SCHEMA:
             raise ValueError("it is {!r} of schema {!r}".format(body["format"], body["schema"]))
         found: Collected = store.from_json(Collected, body["collected"])
@@ -145,6 +146,12 @@ def _collected(path: str, data: bytes) -> Collected:
 
 def _no_number(text: str) -> float:
     raise ValueError("{} is no number of JSON".format(text))
+
+
+def _number(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError("{}... is no number of ours".format(text[:MOST_DIGITS]))
+    return int(text)
 
 
 def _corrupt(path: str, reason: str) -> CorruptArtifact:

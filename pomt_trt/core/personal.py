@@ -15,9 +15,7 @@ LEAST_NAME = 2  # characters: a single letter tells nobody, and stands everywher
 LEAST_SERIAL = 6
 # Names that any board or any model may have. To replace them would take the board's own name out of the archive.
 NOBODY = frozenset(
-    {"nvidia", "jetson", "tegra", "ubuntu", "localhost", "root", "user", "admin", "orin", "xavier", "thor", "tx2", "agx"}
-    | {"nano", "linux", "build", "time", "doctor", "sensors", "clocks", "digits", "deit", "before", "after", "locked"}
-    | {"trtexec", "tensorrt", "onnxruntime", "fp16", "fp32", "done", "failed", "skipped", "gpu", "cpu", "emc", "default"}
+    ["nvidia", "jetson", "tegra", "ubuntu", "linux", "localhost", "root", "user", "admin", "orin", "xavier", "thor", "tx2", "agx", "nano", "gpu", "cpu", "emc", "build", "time", "doctor", "sensors", "clocks", "digits", "deit", "before", "after", "locked", "trtexec", "tensorrt", "onnxruntime", "fp16", "fp32", "done", "failed", "skipped", "default"]
 )
 _FORMS: Tuple[Tuple[str, str], ...] = (
     (r"[\w.+-]+@[\w-]+(\.[\w-]+)+", "[mail]"),

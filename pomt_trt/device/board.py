@@ -54,7 +54,7 @@ def _with_gpu(device: DeviceSpec) -> DeviceSpec:
 
     gpu = cuda.gpu()
     return device._replace(
-        processor="{} ({} SM)".format(gpu.name, gpu.multiprocessors),
+        processor=gpu.name,  # without the number of multiprocessors: power modes of a Jetson switch some off
         compute_capability=gpu.compute_capability,
         memory_bytes=device.memory_bytes if device.l4t else gpu.memory_bytes,
     )

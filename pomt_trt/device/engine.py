@@ -5,6 +5,7 @@ Leaves out latency, accuracy and tokens: an engine is a file that turns images i
 """
 
 import os
+import re
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.errors import CorruptArtifact, WrongDevice
@@ -124,7 +125,10 @@ def check_files(engine: Engine, folder: str) -> None:
 
 
 def check_device(built_for: DeviceSpec) -> None:
-    """Raises WrongDevice unless this machine is what an engine was built for, in all that its kernels depend on."""
+    """Raises WrongDevice unless this machine is what an engine was built for, in all that its kernels depend on.
+
+    Another release of the board's system is none of it (see released_elsewhere).
+    """
     here = board.device_spec(built_for.engine)
     if _bound_to(built_for) != _bound_to(here):
         raise WrongDevice(
@@ -134,9 +138,23 @@ def check_device(built_for: DeviceSpec) -> None:
         )
 
 
+def released_elsewhere(built_for: DeviceSpec) -> Optional[str]:
+    """What was upgraded since an engine was built, where both releases are known: its answers must be checked then.
+
+    A container without /etc/nv_tegra_release does not know its release.
+    """
+    here = board.device_spec(built_for.engine)
+    if built_for.l4t is None or here.l4t is None or built_for.l4t == here.l4t:
+        return None
+    return "L4T was {} when the engine was built and is {}".format(built_for.l4t, here.l4t)
+
+
 def _bound_to(device: DeviceSpec) -> Tuple[Optional[str], ...]:
-    """Not the power mode: an engine runs in any, though another count may be the best there."""
-    return (device.engine_version, device.processor, device.compute_capability, device.l4t)
+    """Not the power mode: an engine runs in any, though another count may be the best there.
+
+    Records up to 0.2 name the multiprocessors behind the GPU, and power modes switch some of them off.
+    """
+    return (device.engine_version, re.sub(r" \(\d+ SM\)$", "", device.processor), device.compute_capability)
 
 
 def _described(device: DeviceSpec) -> str:

@@ -17,7 +17,6 @@ from pomt_trt.core.errors import InputError
 from pomt_trt.core.records import AccuracyEstimate, Bundle, Candidate, Engine, Preprocessing, Row, Selection
 from pomt_trt.core.segmentation import checked_labels
 from pomt_trt.device import deployed, preprocess
-from pomt_trt.device.engine import open_engine
 from pomt_trt.device.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ def _comparable(engine: AccuracyEstimate, selection: Selection) -> bool:
 
 
 def _predictor(bundle: Bundle, engine: Engine, folder: str, threads: Optional[int]) -> Predictor:
-    return deployed.of(bundle, open_engine(engine, folder, threads=threads, waiting="passive"))
+    return deployed.of(bundle, deployed.open_one(bundle, engine, folder, threads, "passive"))
 
 
 def _logits(

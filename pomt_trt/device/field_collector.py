@@ -6,6 +6,7 @@ what needs it; the time has a limit; Ctrl-C ends the steps and keeps what there 
 """
 
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -109,7 +110,7 @@ class Collector:
         return Archive(remover.everywhere(self._found), files)
 
     def _known(self) -> Any:
-        folders = [(self._plan.folder, "KIT"), (_CHECKOUT, "CHECKOUT"), (os.getcwd(), "[folder]"), (sys.prefix, "PYTHON")]
+        folders = [(self._plan.folder, "KIT"), (_CHECKOUT, "CHECKOUT"), (sys.prefix, "PYTHON"), (os.getcwd(), "[folder]")]
         folders += [(os.path.realpath(path), mark) for path, mark in folders]
         values = [finding.value for finding in self._found.findings]
         versions = [found.group() for found in map(_VERSION.match, values) if found]
@@ -123,7 +124,8 @@ class Collector:
         try:
             self._found.moments[when] = field_watch.moment(self._plan.root)
         except Exception as error:  # whatever a strange /sys leads to, the other steps are worth more than a traceback
-            self._end(field.SENSORS, when, FAILED, self._clock() - began_s, "{}: {}".format(type(error).__name__, error))
+            reason = "{}: {}".format(type(error).__name__, error)
+            self._end(field.SENSORS, when, FAILED, self._clock() - began_s, reason)
             return
         self._end(field.SENSORS, when, DONE, self._clock() - began_s)
 
@@ -159,8 +161,9 @@ class Collector:
 
     def _run(self, task: Task, left_s: float) -> None:
         began_s = self._clock()
+        tick = functools.partial(self._tick, task)
         try:
-            ended = field_process.run(task.command, left_s, lambda spent_s: self._tick(task, spent_s), environment(None))
+            ended = field_process.run(task.command, left_s, tick, environment(None))
         except KeyboardInterrupt:
             self._end(task.kind, task.about, FAILED, self._clock() - began_s, "interrupted")
             raise

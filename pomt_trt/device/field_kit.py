@@ -118,9 +118,8 @@ class _Tried(Exception):
 
 def _told(found: Collected, out: str) -> str:
     counts = [sum(step.status == status for step in found.steps) for status in (DONE, FAILED, SKIPPED)]
-    return "{}: {} steps done, {} failed, {} skipped, {:.1f} minutes. On a workstation: pomt-trt field-report {}".format(
-        out, *counts, found.seconds / 60, os.path.basename(out)
-    )
+    told = "{}: {} steps done, {} failed, {} skipped, {:.1f} minutes. On a workstation: pomt-trt field-report {}"
+    return told.format(out, *counts, found.seconds / 60, os.path.basename(out))
 
 
 if __name__ == "__main__":

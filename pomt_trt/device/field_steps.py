@@ -13,7 +13,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 from pomt_trt.core import experiment, store
 from pomt_trt.core.command import exit_code_of
 from pomt_trt.core.errors import BuildFailed, InputError, UsageError
-from pomt_trt.core.field import DEFAULT, NO_GRAPH, Built, BuildResult, Gate, Timed
+from pomt_trt.core.field import DEFAULT, NO_GRAPH, BuildResult, Built, Gate, Timed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Family, Finding
 from pomt_trt.core.targets import of_engine
@@ -90,7 +90,7 @@ class _Opened:
 
 
 def build(arguments: argparse.Namespace) -> BuildResult:
-    """Builds all engines of a model in one precision and holds each against its graph's logits; what is there is kept."""
+    """Builds all engines of a model in one precision, and holds each against its graph's logits; keeps what is there."""
     opened = _Opened(arguments)
     with store.locked(opened.work.root), Progress("build", len(opened.family.candidates)) as progress:
         try:
@@ -186,7 +186,7 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
 
 
 def ways(record: Engine) -> List[Tuple[str, Engine]]:
-    """The ways to run an engine, by the records that make it run so; only the default where the library has no other."""
+    """The ways to run an engine, by the records that make it run so; the default alone where the library has no other."""
     found = [(DEFAULT, record)]
     if libraries.varies(record.device.engine):
         found.append((NO_GRAPH, record._replace(details=dict(record.details or {}, cuda_graph=False))))

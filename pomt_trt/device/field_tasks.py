@@ -17,6 +17,7 @@ from pomt_trt.device.field_process import Ended
 
 # A step that has less time than this is not begun: it would be killed before it has anything to tell.
 LEAST_S = {field.DOCTOR: 5.0, field.BUILD: 20.0, field.TIME: 20.0, field.TRTEXEC: 30.0}
+MOST_SAID = 400  # characters
 _RATIO = re.compile(r"^(\S+) r000: pomt-trt ([\d.]+) ms, trtexec ([\d.]+) ms, ratio", re.MULTILINE)
 
 
@@ -63,7 +64,7 @@ def _json_of(kind: Any) -> Callable[[Ended], Any]:
 
     def result(ended: Ended) -> Any:
         if ended.code != 0:
-            raise ValueError(_last_line(ended))
+            raise ValueError(_said(ended))
         return store.from_json(kind, json.loads(ended.out.strip().split("\n")[-1]))
 
     return result
@@ -73,15 +74,17 @@ def _ratios_of(model: str) -> Callable[[Ended], Tuple[Ratio, ...]]:
     """compare_trtexec's lines; its exit code also says whether the times agree, which is not for the board to judge."""
 
     def result(ended: Ended) -> Tuple[Ratio, ...]:
-        found = tuple(Ratio(model, name, float(ours), float(theirs)) for name, ours, theirs in _RATIO.findall(ended.out))
-        if not found:
-            raise ValueError(_last_line(ended))
-        return found
+        told = _RATIO.findall(ended.out)
+        if not told:
+            raise ValueError(_said(ended))
+        return tuple(Ratio(model, device_id, float(ours), float(theirs)) for device_id, ours, theirs in told)
 
     return result
 
 
-def _last_line(ended: Ended) -> str:
+def _said(ended: Ended) -> str:
+    """Why a step failed, by the end of its own words: its last message, or else its last line."""
     lines = [line.strip() for line in ended.err.splitlines() if line.strip()]
-    said = lines[-1] if lines else "without a word"
+    begins = [number for number, line in enumerate(lines) if line.startswith("pomt-trt: ")]
+    said = " ".join(lines[begins[-1] if begins else -1 :])[:MOST_SAID] or "without a word"
     return said if ended.code > 0 and lines else "it ended with exit code {}: {}".format(ended.code, said)

@@ -4,7 +4,7 @@ Makes Moment and Watched of core/field from device/sensors, on any machine; off 
 """
 
 import time
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict
 
 from pomt_trt.core.field import Moment, Watched
 from pomt_trt.core.records import Interval

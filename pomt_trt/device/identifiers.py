@@ -55,9 +55,10 @@ def of_this_machine(
         versions: of libraries, which may look like addresses.
     """
     people, homes = _accounts(root)
-    homes += [environment[name] for name in ("HOME",) if environment.get(name, "/") not in ("/", "/root")]
+    homes += [home for home in [environment.get("HOME", "/")] if home.count("/") > 1]
     names = people + _hosts(root) + [environment.get(name, "") for name in NAME_VARIABLES]
-    addresses = [word for name in ADDRESS_VARIABLES for word in environment.get(name, "").split() if "." in word or ":" in word]
+    words = [word for name in ADDRESS_VARIABLES for word in environment.get(name, "").split()]
+    addresses = [word for word in words if "." in word or ":" in word]
     called = tuple(paths) + tuple((home, "[home]") for home in homes)
     return Known(_unique(names), _unique(_serials(root) + addresses), called, tuple(versions))
 

@@ -73,14 +73,13 @@ def _end_to_end(arguments: argparse.Namespace) -> Tuple[Callable[[], Any], Engin
 
 def _opened(arguments: argparse.Namespace) -> Tuple[Runner, Engine, Any]:
     """The runner, its engine, and the bundle's manifest where the source is a bundle."""
-    bundle, folder = None, arguments.source
-    if os.path.isfile(arguments.source):
-        folder = os.path.dirname(arguments.source)
-        engine = store.read_record(os.path.splitext(arguments.source)[0] + ".json", Engine).record
-    else:
-        bundle = open_bundle(arguments.source, verify=False)  # open_engine verifies the files that are used
-        engine = bundle.engine if arguments.which == "chosen" else bundle.unreduced_engine
-    return open_engine(engine, folder, threads=arguments.threads, waiting=arguments.waiting), engine, bundle
+    how, folder = (arguments.threads, arguments.waiting), arguments.source
+    if os.path.isfile(folder):
+        engine = store.read_record(os.path.splitext(folder)[0] + ".json", Engine).record
+        return open_engine(engine, os.path.dirname(folder), *how), engine, None
+    bundle = open_bundle(folder, verify=False)  # opening verifies the files that are used
+    engine = bundle.engine if arguments.which == "chosen" else bundle.unreduced_engine
+    return deployed.open_one(bundle, engine, folder, *how), engine, bundle
 
 
 if __name__ == "__main__":

@@ -13,14 +13,32 @@ REPOSITORY = Path(__file__).parent.parent.parent
 SCRIPTS = REPOSITORY / "jetson"
 TREES = REPOSITORY / "tests" / "data" / "jetson"
 
-# As NVIDIA's: it asks before it overwrites, and fails where there is nothing to restore.
+# As NVIDIA's: it sets limits in sysfs, asks before it overwrites, fails where there is nothing to restore, and exits with
+# 0 after most failures. $BROKEN names one: lock, gpu (only the GPU's clock stays free), store, restore; loud: exit 1.
 JETSON_CLOCKS = """#!/usr/bin/env bash
 echo "jetson_clocks $*" >>"$LOG"
+broken=$(cat "$BROKEN" 2>/dev/null)
+[ "$broken" != loud ] || exit 1
+limits() { ls "$ROOT"/sys/class/devfreq/*g*/min_freq "$ROOT"/sys/devices/system/cpu/cpufreq/policy*/scaling_min_freq; }
 case ${1:-lock} in
-    --store) if [ -e "$2" ]; then echo "already exists. Can I overwrite it? Y/N:"; exit 1; fi; touch "$2" ;;
-    --restore) [ -e "$2" ] ;;
-    lock) [ ! -e "$BROKEN" ] ;;
+    --store)
+        if [ -e "$2" ]; then echo "already exists. Can I overwrite it? Y/N:"; exit 1; fi
+        [ "$broken" = store ] || for file in $(limits); do echo "$file:$(cat "$file")" >>"$2"; done
+        ;;
+    --restore)
+        [ -e "$2" ] || exit 1
+        [ "$broken" = restore ] || while IFS=: read -r file value; do echo "$value" >"$file"; done <"$2"
+        ;;
+    lock)
+        for file in $(limits); do
+            case $broken:$file in
+                lock:* | gpu:*devfreq*) echo "Failed to max GPU frequency!" ;;
+                *) cat "${file/min_freq/max_freq}" >"$file" ;;
+            esac
+        done
+        ;;
 esac
+exit 0
 """
 SUDO = """#!/usr/bin/env bash
 echo "sudo $1" >>"$LOG"

@@ -1,6 +1,8 @@
 """What install would do on each JetPack, and what the package's extra asks for on which machine."""
 
 import configparser
+import re
+import shlex
 
 import pytest
 
@@ -48,6 +50,22 @@ def test_jetpacks_own_tensorrt_is_seen_and_no_other_installed(board):
     assert "/usr/bin/python3 -m venv --system-site-packages /venv" in printed
     assert "sudo apt-get install --yes nvidia-jetpack" in printed
     assert not [line for line in printed if line.startswith("pip") and "tensorrt" in line.replace(r"\[tensorrt\]", "")]
+
+
+DPKG = """#!/bin/sh
+case "$*" in *python3-libnvinfer) [ -n "$HAS_TENSORRT" ] && echo installed || exit 1 ;; *) exit 1 ;; esac
+"""
+
+
+@pytest.mark.parametrize("has, installed", [("yes", False), ("", True)])
+def test_an_image_that_holds_tensorrt_gets_no_second_one_though_it_cannot_be_loaded(board, has, installed):
+    """While an image is built, importing it fails for want of NVIDIA's libraries; dpkg knows all the same."""
+    machine = board(None)
+    machine.program("dpkg-query", DPKG)
+    machine.environment["HAS_TENSORRT"] = has
+    printed = machine.run("install", "--dry-run", "--jetpack", "6").stdout
+    assert ("apt-get install --yes nvidia-jetpack" in printed) == installed
+    assert "apt-get install --yes python3-venv" in printed
 
 
 def test_pycuda_is_compiled_with_cudas_compiler_on_the_path(board):
@@ -122,5 +140,27 @@ def test_the_extra_brings_tensorrt_to_x86_only(python, machine, names):
 
 
 def test_the_container_is_made_by_the_same_script():
-    text = (SCRIPTS / "Dockerfile").read_text()
-    assert "jetson/install --jetpack" in text and "l4t-tensorrt:r10.3.0-devel" in text
+    text = (SCRIPTS / "Dockerfile").read_text().replace("\\\n", " ")
+    told = [line.split(maxsplit=1) for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    run = next(rest for instruction, rest in told if instruction == "RUN")
+    assert run.split()[:3] == ["/opt/pomt-trt/jetson/install", "--jetpack", '"${JETPACK}"']
+    assert ["ARG", "BASE=nvcr.io/nvidia/l4t-tensorrt:r10.3.0-devel"] in told
+
+
+DOCKER = [line for line in (SCRIPTS / "README.md").read_text().splitlines() if "docker" in line and "--" in line]
+
+
+def test_images_are_built_where_the_default_runtime_counts():
+    """BuildKit ignores it, and without it NVIDIA's libraries are not there."""
+    (build,) = [shlex.split(line) for line in DOCKER if " build " in line and not line.startswith("|")]
+    assert build[:3] == ["DOCKER_BUILDKIT=0", "docker", "build"]
+    assert '"default-runtime": "nvidia"' in (SCRIPTS / "README.md").read_text()
+
+
+@pytest.mark.parametrize("source", ["README.md", "Dockerfile"])
+def test_a_container_is_given_the_boards_release_read_only(source):
+    (run,) = re.findall(r"^(?:#\s*)?(docker run .*)$", (SCRIPTS / source).read_text(), flags=re.M)
+    words = shlex.split(run)
+    assert "/etc/nv_tegra_release:/etc/nv_tegra_release:ro" in [
+        words[number + 1] for number, word in enumerate(words) if word == "--volume"
+    ]

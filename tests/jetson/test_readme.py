@@ -24,6 +24,7 @@ def commands():
 
 def check(words):
     """Raises where a command could not be given so."""
+    words = [word for number, word in enumerate(words) if number or not re.fullmatch(r"[A-Z_]+=\w+", word)]
     if words[0] in OURS:
         cli.parser().parse_args(words[1:])
     elif words[:3] == [".venv/bin/python", "-m", "pomt_trt.infer"]:
@@ -60,16 +61,17 @@ def test_each_target_of_the_table_is_known_and_none_is_missing():
     assert named | same_parser == {name for name in TARGETS if name.startswith("jetpack")}
 
 
-@pytest.mark.parametrize("script", ["set_clocks", "restore_clocks", "install"])
+@pytest.mark.parametrize("script", ["set_clocks", "restore_clocks", "install", "install_service"])
 def test_scripts_that_take_a_dry_run_are_said_to(board, script):
     machine = board("agx-orin-jetpack-6.2")
     assert machine.run(script, "--dry-run").returncode == 0
 
 
-@pytest.mark.parametrize("tree, number", [("tx2-jetpack-4.6.6", 0), ("orin-nano-jetpack-6.2", 2)])
-def test_the_mode_that_the_readme_sets_is_what_set_clocks_prints(board, tree, number):
-    assert f"sudo nvpmodel -m {number}" in board(tree).run("set_clocks", "--dry-run").stderr
-    assert f"sudo nvpmodel -m {number}" in TEXT
+def test_no_number_of_a_power_mode_is_pasted():
+    """It means another mode on another module."""
+    assert "jetson/power_mode" in commands()
+    for path in [*REPOSITORY.glob("*.md"), *SCRIPTS.glob("*.md"), *REPOSITORY.glob("docs/*.md")]:
+        assert not re.search(r"nvpmodel (-m|--mode) *\d", path.read_text()), path
 
 
 def test_lint_checks_every_script():

@@ -76,6 +76,7 @@ class Built(NamedTuple):
     failure: Optional[Failure] = None
     gate: Optional[Gate] = None  # None: no expected logits were there, or there is no engine
     layers: int = 0  # that the inspector tells
+    fused_attention: Optional[int] = None  # blocks whose attention is one kernel; None: the layers do not tell
     shortfall: str = ""  # why attention runs unfused where it could be fused
 
 
@@ -84,7 +85,7 @@ class BuildResult(NamedTuple):
 
     device: DeviceSpec
     built: Tuple[Built, ...]
-    layer_files: Dict[str, str]  # name in the archive -> file in the kit
+    layer_files: Dict[str, str]  # name, such as digits-fp16-r000 -> file in the kit
 
 
 class Timed(NamedTuple):

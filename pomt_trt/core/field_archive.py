@@ -106,7 +106,8 @@ def _contents(file: BinaryIO) -> Dict[str, bytes]:
     """name -> data; nothing is trusted, and nothing goes to the disk."""
     contents: Dict[str, bytes] = {}
     with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
-        with tarfile.open(fileobj=_Limited(unpacked), mode="r|") as tar:  # type: ignore[call-overload]
+        limited = _Limited(unpacked)
+        with tarfile.open(fileobj=limited, mode="r|") as tar:  # type: ignore[call-overload]
             for member in tar:
                 _check(member, contents)
                 held = tar.extractfile(member)
@@ -114,6 +115,8 @@ def _contents(file: BinaryIO) -> Dict[str, bytes]:
                 if len(data) != member.size:
                     raise _Refused("{} is cut short".format(member.name))
                 contents[member.name] = data
+        while limited.read():  # to its end, where gzip compares its checksum: a damaged tar may seem to end before
+            pass
     return contents
 
 

@@ -53,9 +53,14 @@ def _stayed(run: Collected, seen: Dict[str, Tuple[float, float, float]]) -> Line
     known = {name: ranges[name] for name in sorted(seen) if name in ranges}
     if run.watched is None or not known:
         return Line(UNKNOWN, what, "no clock was read meanwhile")
-    moved = [name for name, (low, high) in known.items() if high - low > MOVED * seen[name][2]]
-    told = ["{} moved {:.0f}..{:.0f} MHz".format(name, *known[name]) for name in moved]
-    return Line(NOT if moved else HELD, what, ", ".join(told) or "{} readings".format(run.watched.readings))
+    told = []
+    for name, (low, high) in known.items():
+        cap = seen[name][2]
+        if high - low > MOVED * cap:
+            told.append("{} moved {:.0f}..{:.0f} MHz".format(name, low, high))
+        elif low < (1 - MOVED) * cap:  # it stands still, and not where it was locked
+            told.append("{} ran at {:.0f} of {:.0f} MHz".format(name, low, cap))
+    return Line(NOT if told else HELD, what, ", ".join(told) or "{} readings".format(run.watched.readings))
 
 
 def _given_back(before: Optional[Moment], after: Optional[Moment]) -> Line:

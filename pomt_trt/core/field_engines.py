@@ -59,8 +59,8 @@ def _engine(one: Built, title: str) -> Iterator[Line]:
     if one.failure is not None:
         yield Line(NOT, what, one.failure.reason)
         return
-    if one.gate is None or math.isnan(one.gate.error):
-        yield Line(UNKNOWN, what, "no expected logits were there to compare with")
+    if one.gate is None or not one.gate.compared or math.isnan(one.gate.error):
+        yield Line(UNKNOWN, what, "no image could be compared")
     else:
         told = "median error {:.1e} of the largest logit, {:.0e} allowed, {} images"
         state = HELD if one.gate.error <= one.gate.allowed else NOT
@@ -72,7 +72,8 @@ def _layers(one: Built, title: str) -> Line:
     what = title + " is fused as it can be"
     if not one.layers:
         return Line(UNKNOWN, what, "the inspector told no layers")
-    return Line(NOT if one.shortfall else HELD, what, one.shortfall or "{} layers".format(one.layers))
+    told = "{} layers, attention as one kernel in {} blocks".format(one.layers, one.fused_attention or 0)
+    return Line(NOT if one.shortfall else HELD, what, one.shortfall or told)
 
 
 def _times(run: Collected, model: str, precision: str) -> Iterator[Line]:

@@ -15,7 +15,10 @@ LEAST_NAME = 2  # characters: a single letter tells nobody, and stands everywher
 LEAST_SERIAL = 6
 # Names that any board or any model may have. To replace them would take the board's own name out of the archive.
 NOBODY = frozenset(
-    ["nvidia", "jetson", "tegra", "ubuntu", "linux", "localhost", "root", "user", "admin", "orin", "xavier", "thor", "tx2", "agx", "nano", "gpu", "cpu", "emc", "build", "time", "doctor", "sensors", "clocks", "digits", "deit", "before", "after", "locked", "trtexec", "tensorrt", "onnxruntime", "fp16", "fp32", "done", "failed", "skipped", "default"]
+    {"nvidia", "jetson", "tegra", "orin", "xavier", "thor", "tx2", "agx", "nano", "ubuntu", "linux", "localhost"}
+    | {"root", "user", "admin", "default", "digits", "deit", "fp16", "fp32", "gpu", "cpu", "emc", "done", "failed"}
+    | {"skipped", "build", "time", "trtexec", "doctor", "sensors", "clocks", "before", "after", "locked", "tensorrt"}
+    | {"onnxruntime"}
 )
 _FORMS: Tuple[Tuple[str, str], ...] = (
     (r"[\w.+-]+@[\w-]+(\.[\w-]+)+", "[mail]"),

@@ -56,7 +56,7 @@ class Collector:
         self._plan, self._progress, self._clock = plan, progress, clock
         self._started_s = clock()
         self._ends_s = self._started_s + 60 * plan.minutes - RESERVE_S
-        self._watch = field_watch.Watch(plan.root, clock)
+        self._watch: Optional[field_watch.Watch] = None  # from the moment on at which clocks are locked
         self._steps: Dict[str, Step] = {}
         self._logs: Dict[str, str] = {}
         self._layer_files: Dict[str, str] = {}
@@ -79,6 +79,7 @@ class Collector:
             self._do(tasks[0])  # before clocks are locked: it says how the board is found
             with self._clocks():
                 self._sense("locked")
+                self._watch = field_watch.Watch(self._plan.root, self._clock)
                 for task in tasks[1:]:
                     self._do(task)
             interrupt.over()
@@ -91,7 +92,7 @@ class Collector:
         self._found = self._found._replace(
             steps=tuple(self._steps.values()),
             seconds=self._clock() - self._started_s,
-            watched=self._watch.watched(),
+            watched=None if self._watch is None else self._watch.watched(),
         )
         return self._found
 
@@ -110,7 +111,8 @@ class Collector:
         return Archive(remover.everywhere(self._found), files)
 
     def _known(self) -> Any:
-        folders = [(self._plan.folder, "KIT"), (_CHECKOUT, "CHECKOUT"), (sys.prefix, "PYTHON"), (os.getcwd(), "[folder]")]
+        folders = [(self._plan.folder, "KIT"), (_CHECKOUT, "CHECKOUT"), (sys.prefix, "PYTHON")]
+        folders += [(os.getcwd(), "[folder]"), (self._plan.root, "ROOT")]
         folders += [(os.path.realpath(path), mark) for path, mark in folders]
         values = [finding.value for finding in self._found.findings]
         versions = [found.group() for found in map(_VERSION.match, values) if found]
@@ -137,7 +139,7 @@ class Collector:
             yield
             return
         began_s = self._clock()
-        self._progress.show("locking the clocks; sudo may ask for a password")
+        self._tell(self._progress.show, "locking the clocks; sudo may ask for a password")
         with HeldClocks(self._plan.scripts) as held:
             waited_s = self._clock() - began_s
             self._ends_s += waited_s
@@ -184,9 +186,10 @@ class Collector:
         self._end(task.kind, task.about, DONE, ended.seconds)
 
     def _tick(self, task: Task, spent_s: float) -> None:
-        self._progress.show("{}, {:.0f} s".format(task.name, spent_s))
-        with contextlib.suppress(OSError, ValueError):
-            self._watch.look()
+        self._tell(self._progress.show, "{}, {:.0f} s".format(task.name, spent_s))
+        if self._watch is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._watch.look()
 
     def _keep(self, kind: str, result: Any) -> None:
         found = self._found
@@ -208,8 +211,13 @@ class Collector:
             return
         self._steps[step.name] = step
         told = "{:8} {}{}".format(status, step.name, ", {:.0f} s".format(seconds) if status == DONE else ": " + error)
-        self._progress.message(told)
-        self._progress.step(step.name)
+        self._tell(self._progress.message, told)
+        self._tell(self._progress.step, step.name)
+
+    def _tell(self, say: Callable[[str], None], text: str) -> None:
+        """Says how far it is; a terminal that is gone (a lost connection) must not cost the archive."""
+        with contextlib.suppress(OSError):
+            say(text)
 
 
 def _machine(root: str) -> str:

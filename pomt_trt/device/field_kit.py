@@ -66,11 +66,12 @@ def _run(arguments: argparse.Namespace) -> bool:
     plan = _plan(arguments)
     out = os.path.abspath(arguments.out or time.strftime("pomt-trt-field-%Y%m%d-%H%M.tar.gz", time.gmtime()))
     _check_writable(out)
-    with OneInterrupt() as interrupt, Progress("field kit", OTHER_STEPS + len(plan.tasks)) as progress:
-        collector = Collector(plan, progress)
+    with OneInterrupt() as interrupt:
+        collector = Collector(plan, Progress("field kit", OTHER_STEPS + len(plan.tasks)))
         found = collector.collect(interrupt)
         field_archive.write(out, collector.archive())
-    _say(_told(found, out))
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            _say(_told(found, out))
     return found.interrupted
 
 

@@ -90,7 +90,7 @@ class _Opened:
 
 
 def build(arguments: argparse.Namespace) -> BuildResult:
-    """Builds all engines of a model in one precision, and holds each against its graph's logits; keeps what is there."""
+    """Builds a model's engines in one precision, and holds each against its graph's logits; keeps those there are."""
     opened = _Opened(arguments)
     with store.locked(opened.work.root), Progress("build", len(opened.family.candidates)) as progress:
         try:
@@ -109,7 +109,7 @@ def build(arguments: argparse.Namespace) -> BuildResult:
         opened.device,
         tuple(_built(opened, candidate) for candidate in opened.family.candidates),
         {
-            "layers/{}-{}-{}.json".format(opened.model, opened.precision, candidate.id): path
+            "-".join([opened.model, opened.precision, candidate.id]): path
             for candidate, path in _layer_files(opened)
         },
     )
@@ -125,6 +125,7 @@ def _built(opened: _Opened, candidate: Candidate) -> Built:
         engine=record,
         gate=_gate(record),
         layers=_layers(opened, record),
+        fused_attention=(record.details or {}).get("fused_attention"),
         shortfall=trt_layers.shortfall(record, candidate.schedule, opened.family.reads_attention) or "",
     )
 
@@ -186,7 +187,7 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
 
 
 def ways(record: Engine) -> List[Tuple[str, Engine]]:
-    """The ways to run an engine, by the records that make it run so; the default alone where the library has no other."""
+    """The ways to run an engine, each with the record that makes it run so; only one where there is no other."""
     found = [(DEFAULT, record)]
     if libraries.varies(record.device.engine):
         found.append((NO_GRAPH, record._replace(details=dict(record.details or {}, cuda_graph=False))))

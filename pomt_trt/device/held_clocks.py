@@ -15,6 +15,8 @@ from typing import Any, Callable, Optional
 LONGEST_WAIT_S = 300.0  # for a password: as long as sudo itself waits
 RELEASE_S = 60.0
 TELL_S = 0.2
+PREFIX = "pomt-trt: "
+NO_REASON = ("for the reason above", "clocks are as they were", "nothing to restore", "power mode: ", "sudo nvpmodel ")
 
 
 class HeldClocks:
@@ -85,4 +87,6 @@ class HeldClocks:
 
     def _why(self) -> str:
         lines = [line.strip() for line in self.said.splitlines() if line.strip()]
-        return " ".join(lines[-2:]) or "with_clocks ended without a word"
+        told = [line for line in lines if not any(words in line for words in NO_REASON)]
+        said = told[-1] if told else "with_clocks ended without a word"
+        return said[len(PREFIX) :] if said.startswith(PREFIX) else said

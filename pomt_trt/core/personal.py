@@ -20,11 +20,12 @@ NOBODY = frozenset(
     | {"skipped", "build", "time", "trtexec", "doctor", "sensors", "clocks", "before", "after", "locked", "tensorrt"}
     | {"onnxruntime"}
 )
+_REST = r"(/[^\s'\",;:)\]]*)*"  # of a path
 _FORMS: Tuple[Tuple[str, str], ...] = (
     (r"[\w.+-]+@[\w-]+(\.[\w-]+)+", "[mail]"),
     (r"[\w.-]+@(?=\[)", ""),  # user@[host], of which the host is replaced already
     (r"(?<![\w/])~([A-Za-z_][\w.-]*)?/[^\s'\",;:)\]]*", "[home]"),
-    (r"/(home|Users|media|mnt|root|run/user|run/media)(?![\w.-])(/[^\s'\",;:)\]]*)*", "[home]"),
+    (r"/(home|Users|media|mnt|root|run/user|run/media)(?![\w.-])" + _REST, "[home]"),
     (r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Fa-f])", "[uuid]"),
     (r"(?<![0-9A-Fa-f])([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![0-9A-Fa-f])", "[mac]"),
     (r"(?i)(?<=serial)([ _-]?(number|no\.?|num))?(\s*[:=]\s*|\s+(?=\S*\d))\S+", ": [serial]"),
@@ -40,7 +41,8 @@ class Known(NamedTuple):
 
     names: Tuple[str, ...] = ()  # of users and of the machine, of any length
     serials: Tuple[str, ...] = ()  # serial numbers, ids and addresses
-    paths: Tuple[Tuple[str, str], ...] = ()  # (path, what to call it), such as the checkout's
+    paths: Tuple[Tuple[str, str], ...] = ()  # (path, what to call it), such as the checkout's; what follows it stays
+    homes: Tuple[str, ...] = ()  # paths below which names are somebody's own
     versions: Tuple[str, ...] = ()  # that look like addresses and are none
 
 
@@ -49,9 +51,12 @@ class Remover:
 
     def __init__(self, known: Known) -> None:
         self._versions = frozenset(known.versions)
-        paths = sorted(((path.rstrip("/"), mark) for path, mark in known.paths), key=lambda pair: -len(pair[0]))
+        folders = [(path.rstrip("/"), "", mark) for path, mark in known.paths]
+        folders += [(home.rstrip("/"), _REST, "[home]") for home in known.homes]
         self._literal: List[Tuple[Pattern[str], str]] = [
-            (re.compile(re.escape(path) + r"(?![\w.-])"), mark) for path, mark in paths if path
+            (re.compile(re.escape(path) + r"(?![\w.-])" + rest), mark)
+            for path, rest, mark in sorted(folders, key=lambda folder: (-len(folder[0]), folder))
+            if path
         ]
         self._literal += _whole(known.serials, LEAST_SERIAL, "[serial]")
         self._names = _whole([name for name in known.names if name.lower() not in NOBODY], LEAST_NAME, "[name]")

@@ -112,7 +112,7 @@ class Collector:
 
     def _known(self) -> Any:
         folders = [(self._plan.folder, "KIT"), (_CHECKOUT, "CHECKOUT"), (sys.prefix, "PYTHON")]
-        folders += [(os.getcwd(), "[folder]"), (self._plan.root, "ROOT")]
+        folders.append((self._plan.root, "ROOT"))
         folders += [(os.path.realpath(path), mark) for path, mark in folders]
         values = [finding.value for finding in self._found.findings]
         versions = [found.group() for found in map(_VERSION.match, values) if found]
@@ -188,7 +188,7 @@ class Collector:
     def _tick(self, task: Task, spent_s: float) -> None:
         self._tell(self._progress.show, "{}, {:.0f} s".format(task.name, spent_s))
         if self._watch is not None:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(Exception):  # told by the steps that read the sensors
                 self._watch.look()
 
     def _keep(self, kind: str, result: Any) -> None:

@@ -59,8 +59,8 @@ def of_this_machine(
     names = people + _hosts(root) + [environment.get(name, "") for name in NAME_VARIABLES]
     words = [word for name in ADDRESS_VARIABLES for word in environment.get(name, "").split()]
     addresses = [word for word in words if "." in word or ":" in word]
-    called = tuple(paths) + tuple((home, "[home]") for home in homes)
-    return Known(_unique(names), _unique(_serials(root) + addresses), called, tuple(versions))
+    homes.append(os.getcwd())
+    return Known(_unique(names), _unique(_serials(root) + addresses), tuple(paths), _unique(homes), tuple(versions))
 
 
 def _accounts(root: str) -> Tuple[List[str], List[str]]:

@@ -9,6 +9,7 @@ KNOWN = Known(
     names=("ada", "Ada Lovelace", "difference-engine", "nvidia", "x"),
     serials=("1421819012345", "48b02d0a1b2c", "short"),
     paths=(("/data/acme/pomt-trt", "CHECKOUT"), ("/data/acme/pomt-trt/kit", "KIT")),
+    homes=("/srv/people/ada",),
     versions=("8.2.1.8",),
 )
 
@@ -28,6 +29,7 @@ def remover():
         ("/home/ada/work/kit/digits: no such file", "[home]: no such file"),
         ("'/root/.cache/x'", "'[home]'"),
         ("/media/ada/USB1/x, /mnt/share/y", "[home], [home]"),
+        ("/srv/people/ada/secret/x.onnx, /srv/people", "[home], /srv/people"),
         ("~/work and ~ada/work", "[home] and [home]"),
         ("/data/acme/pomt-trt/kit/digits and /data/acme/pomt-trt/jetson", "KIT/digits and CHECKOUT/jetson"),
         ("Serial : 1421819012345", "Serial: [serial]"),

@@ -74,6 +74,7 @@ _COMPILED = [
     flags.engine,
     flags.choice,
     flags.search,
+    flags.energy,
     flags.keep,
 ]
 _COMMANDS = [
@@ -115,7 +116,7 @@ _COMMANDS = [
         "profile",
         commands.profile,
         "graphs -> engines and their latencies, as many as the choice needs",
-        [*_STAGE, flags.only, flags.choice, flags.search],
+        [*_STAGE, flags.only, flags.choice, flags.search, flags.energy],
     ),
     Command("select", commands.select, "latencies and accuracies -> the choice, by any rule", [*_STAGE, flags.choice]),
     Command(

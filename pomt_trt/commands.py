@@ -75,8 +75,14 @@ def profile(arguments: argparse.Namespace) -> None:
     budget = options.budget(arguments.search, arguments.max_builds, arguments.max_time)
     settings = _settings(arguments)
     a = arguments
-    found = pipeline.profile(a.work, settings, _choice(a), budget, a.tokens, _only(a), a.precision, a.engine)
-    _print(found, describe.rows(found, settings.pace_fps), arguments.json)
+    found, energies = pipeline.profile(
+        a.work, settings, _choice(a), budget, a.tokens, _only(a), a.precision, a.engine, a.energy
+    )
+    listed = [
+        dict(row._asdict(), energy=energies[row.id]) if row.id in energies else row
+        for row in found
+    ]
+    _print(listed, describe.rows(found, settings.pace_fps, energies), arguments.json)
 
 
 def _only(arguments: argparse.Namespace) -> Optional[List[str]]:

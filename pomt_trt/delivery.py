@@ -34,7 +34,7 @@ def select(
     """
     chosen = choose(stage, device, settings, choice)
     told = [*_pace_notes(stage, chosen, device, settings), *_removed_notes(stage, chosen, settings)]
-    told += _fusion_notes(stage, chosen, device, settings)
+    told += _fusion_notes(stage, chosen, device, settings) + _board_notes(stage, chosen, device, settings)
     chosen = chosen._replace(notes=chosen.notes + tuple(told) + tuple(notes))
     if not _is_written(stage.work.selection(device.id), chosen):
         with contextlib.suppress(FileNotFoundError):
@@ -74,6 +74,16 @@ def _fusion_notes(stage: Stage, chosen: Selection, device: DeviceSpec, settings:
         if engine is not None:
             notes.append(shortfall(engine, schedules[name], stage.family.reads_attention))
     return [note for note in notes if note is not None]
+
+
+def _board_notes(stage: Stage, chosen: Selection, device: DeviceSpec, settings: Settings) -> List[str]:
+    """What a run of the unreduced model and of the winner costs in energy, and how images reach the GPU, if measured."""
+    named = [one for one in stage.candidates if one.id in (chosen.unreduced.id, chosen.chosen.id)]
+    found = profiling.energies(stage.work, stage.family, named, device, settings)
+    notes = ["{}: {}.".format(one.id, describe.energy(found[one.id])) for one in named if one.id in found]
+    winner = profiling.latency_of(stage.work, stage.family, chosen.chosen.id, device, settings)
+    memory = str((winner.modes or {}).get("memory", "")) if winner is not None else ""
+    return notes + (["{}: {}.".format(chosen.chosen.id, memory)] if " ms " in memory else [])
 
 
 def _removed_notes(stage: Stage, chosen: Selection, settings: Settings) -> List[str]:

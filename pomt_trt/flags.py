@@ -127,6 +127,15 @@ def engine(command: argparse.ArgumentParser) -> None:
     )
 
 
+def energy(command: argparse.ArgumentParser) -> None:
+    """Whether energy is measured."""
+    command.add_argument(
+        "--energy",
+        action="store_true",
+        help="measure what a run costs on a board with power sensors, 8 s an engine (compile: the winner and R = 0)",
+    )
+
+
 def only(command: argparse.ArgumentParser) -> None:
     """Some candidates of the grid."""
     command.add_argument("--only", metavar="IDS", help="candidates such as r056,r098; R = 0 is always added")

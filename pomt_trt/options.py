@@ -59,6 +59,7 @@ class Options(NamedTuple):
     budget: Budget
     keep_engines: bool
     schedule: str = "even"  # or search: over many layers, besides
+    energy: bool = False  # measure that of a run of the unreduced model and of the winner
 
 
 def make(
@@ -97,6 +98,7 @@ def make(
     max_time: Optional[float] = None,
     keep_engines: bool = False,
     schedule: str = "even",
+    energy: bool = False,
 ) -> Options:
     """Checked Options from the flags of `pomt-trt compile`.
 
@@ -114,6 +116,7 @@ def make(
         search: exhaustive (all engines, which is quick where they build in a moment) or adaptive (few).
         schedule: even (the method's own: in one block, or evenly over all) or search (also schedules over many blocks,
             from this device's block latencies; on one machine that is workstation and device).
+        energy: measure what a run of the unreduced model and of the winner costs, on a board that has power sensors.
         max_builds: engines of the method's own schedules at most.
         max_time: minutes of searching at most.
     Raises: UsageError or InputError for what cannot be, before any work is done.
@@ -161,6 +164,7 @@ def make(
         budget=budget(search, max_builds, max_time),
         keep_engines=keep_engines,
         schedule=schedule,
+        energy=energy,
     )
 
 

@@ -7,14 +7,14 @@ accuracy belongs to the workstation. Decides nothing: core/search says what is m
 import contextlib
 import importlib.util
 import os
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from pomt_trt import delivery, scheduling, stages
 from pomt_trt.core import experiment as known
 from pomt_trt.core import store
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.progress import Progress, Silent
-from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Family, Row, Selection
+from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Energy, Family, Row, Selection
 from pomt_trt.core.targets import PRECISIONS, has_plugin, named, of_engine
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import board, libraries, profiling, sensors, trt_plugins
@@ -32,6 +32,8 @@ def compile_all(options: Options, module: Any = None) -> Selection:
     """
     if module is not None:
         options = options._replace(request=stages.request_for(module, options.request))
+    if options.energy:
+        _check_meter()
     work = WorkFolder(options.work)
     workstation = stages.workstation(options, module)
     with store.locked(work.root):
@@ -49,6 +51,10 @@ def compile_all(options: Options, module: Any = None) -> Selection:
             searched = scheduling.search(stage, device, settings, choice, workstation)
             stage, notes = searched.stage, notes + searched.notes
         chosen = _chosen(stage, device, settings, choice, notes)
+        if options.energy:
+            named = _narrowed(stage, [chosen.chosen.id]).candidates
+            profiling.measure_energy(stage.work, stage.family, named, device, settings)
+            chosen = delivery.select(stage, device, settings, choice, notes)
         delivery.make_bundle(stage, chosen, device, settings)
         if not options.keep_engines:
             delivery.remove_losers(work, chosen)
@@ -129,12 +135,19 @@ def profile(
     only: Optional[Sequence[str]],
     precision: Optional[str] = None,
     engine: str = "auto",
-) -> Tuple[Row, ...]:
+    energy: bool = False,
+) -> Tuple[Tuple[Row, ...], Dict[str, Energy]]:
     """Engines and latencies: what the search asks for, or all candidates named in `only`.
 
     The search asks by rule and accuracy, so it needs all accuracies beforehand; without them it measures everything.
-    Raises: UsageError for a name that the experiment does not have.
+
+    Args:
+        energy: measure what a run of each costs, too.
+    Returns: what is known of each, and the energy of a run, where that was measured.
+    Raises: UsageError for a name that the experiment does not have, and for energy where no rail can be read.
     """
+    if energy:
+        _check_meter()
     with _on_device(root, tokens, precision, engine, settings) as (stage, device):
         stage = _narrowed(stage, only)
         blind = any(known.accuracy_of(stage.work, stage.family, c.id) is None for c in stage.candidates)
@@ -143,7 +156,10 @@ def profile(
         stages.forget_damaged(stage, device)
         stages.forget_unsettled(stage, device, sensors.read().clocks)
         measure(stage, device, settings, choice, budget)
-        return stages.rows(stage, device, settings)
+        if energy:
+            profiling.measure_energy(stage.work, stage.family, stage.candidates, device, settings)
+        energies = profiling.energies(stage.work, stage.family, stage.candidates, device, settings)
+        return stages.rows(stage, device, settings), energies
 
 
 def select(
@@ -181,6 +197,15 @@ def report(root: str) -> List[str]:
             raise InputError("{0} holds no selection. Make one: pomt-trt select {0}.".format(stage.work.root))
         chosen = [store.read_record(stage.work.selection(device), Selection).record for device in devices]
         return [made for one in chosen for made in (delivery.draw(stage, one), delivery.record_curve(stage, one))]
+
+
+def _check_meter() -> None:
+    """Raises UsageError where energy cannot be measured."""
+    if sensors.power_meter() is None:
+        raise UsageError(
+            "--energy needs a power sensor, and none can be read here (those of a Jetson are looked for below /sys). "
+            "Leave it out, or run on the board; in a container /sys must show the board's."
+        )
 
 
 def _device(engine: str) -> DeviceSpec:

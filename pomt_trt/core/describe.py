@@ -3,10 +3,10 @@
 Makes text from records, on any machine. Leaves out where it is printed.
 """
 
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from pomt_trt.core.accuracy import TITLES
-from pomt_trt.core.records import AccuracyEstimate, Interval, Row, Selection, Training
+from pomt_trt.core.records import AccuracyEstimate, Energy, Interval, Row, Selection, Training
 
 MOST_ROWS = 40  # a longer table keeps the rows that matter and says how many it leaves out
 
@@ -22,11 +22,26 @@ def paced(pace_fps: float) -> str:
     return "paced at {:g} FPS".format(pace_fps)
 
 
-def rows(found: Sequence[Row], pace_fps: Optional[float] = None) -> str:
+def energy(found: Energy) -> str:
+    """What a run costs."""
+    return "{:.1f} mJ a run{} [{:.1f}, {:.1f}], above {:.1f} W of the idle board ({:.1f} W while it runs)".format(
+        found.energy_mj,
+        " of {} images".format(found.images) if found.images > 1 else "",
+        found.energy_ci_mj[0],
+        found.energy_ci_mj[1],
+        found.idle_w,
+        found.busy_w,
+    )
+
+
+def rows(
+    found: Sequence[Row], pace_fps: Optional[float] = None, energies: Optional[Dict[str, Energy]] = None
+) -> str:
     """A line for each candidate that has an engine or a reason for having none.
 
     Args:
         pace_fps: of their latencies, frames per second; None: back to back.
+        energies: of runs, by candidate, where they were measured.
     """
     how = "" if pace_fps is None else ", " + paced(pace_fps)
     lines = []
@@ -37,7 +52,8 @@ def rows(found: Sequence[Row], pace_fps: Optional[float] = None) -> str:
             else _number(row.latency_ms, "{:.3f} ms") + " " + _interval(row.latency_ci_ms)
         )
         state = row.verdict + how if row.verdict else row.status
-        lines.append("{}  {} tokens  {}  {}".format(row.id, row.tokens_after, known, state))
+        cost = "  " + energy(energies[row.id]) if energies and row.id in energies else ""
+        lines.append("{}  {} tokens  {}  {}{}".format(row.id, row.tokens_after, known, state, cost))
     return "\n".join(lines)
 
 

@@ -155,7 +155,7 @@ class DeviceSpec(NamedTuple):
     machine: str
     engine: str  # onnxruntime or tensorrt
     engine_version: str
-    processor: str  # what kernels are made for: the CPU or the GPU
+    processor: str  # what kernels are made for: the CPU, or the GPU with the Jetson's module
     cores: int
     memory_bytes: int
     power_mode: Optional[str] = None

@@ -35,7 +35,7 @@ def device_spec(engine: str) -> DeviceSpec:
         jetpack=found.jetpack if found else None,
     )
     if engine == "tensorrt":
-        made = _with_gpu(made)
+        made = _with_gpu(made, found.module if found else None)
     return made._replace(id=_device_id(made, found.module if found else None))
 
 
@@ -48,13 +48,17 @@ def in_form(device: DeviceSpec, form: str, precision: str) -> DeviceSpec:
     return device._replace(id=device.id + kind)
 
 
-def _with_gpu(device: DeviceSpec) -> DeviceSpec:
-    """A Jetson's memory is the GPU's and the processor's, elsewhere it is the GPU's own that counts."""
+def _with_gpu(device: DeviceSpec, module: Optional[str]) -> DeviceSpec:
+    """A Jetson's memory is the GPU's and the processor's, elsewhere it is the GPU's own that counts.
+
+    Its module belongs to the GPU's name, since CUDA calls all Orins alike. The number of multiprocessors does not: power
+    modes switch some off.
+    """
     from pomt_trt.device import cuda  # numpy, which doctor must do without
 
     gpu = cuda.gpu()
     return device._replace(
-        processor=gpu.name,  # without the number of multiprocessors: power modes of a Jetson switch some off
+        processor=gpu.name + (" ({})".format(module) if module else ""),
         compute_capability=gpu.compute_capability,
         memory_bytes=device.memory_bytes if device.l4t else gpu.memory_bytes,
     )

@@ -1,4 +1,4 @@
-"""What an engine needs of CUDA: the primary context, one stream, page-locked staging, device buffers, events, graphs.
+"""What an engine needs of CUDA: the primary context, one stream, buffers on both sides, events, graphs.
 
 Makes a Session on device 0 by pycuda, and Graphs by a few calls on libcudart, since pycuda has none. On the machine
 that runs engines. Leaves out what is enqueued. No managed or mapped memory: on a Tegra the processor's touching it
@@ -79,7 +79,7 @@ class Buffer(NamedTuple):
     """One input or output: memory on both sides."""
 
     host: np.ndarray
-    page_locked: Any  # pycuda's PagelockedHostAllocation, which `host` shows
+    page_locked: Any  # pycuda's PagelockedHostAllocation, which `host` shows; None: `host` is pageable
     device: Any  # pycuda's DeviceAllocation; int() of it is the address
 
 
@@ -121,6 +121,16 @@ class Session:
         made = Buffer(host, host.base, self._driver.mem_alloc(host.nbytes))
         self._buffers.append(made)
         return made
+
+    def pageable(self, buffer: Buffer) -> Buffer:
+        """The same device memory behind pageable memory of the host. It goes with `buffer`."""
+        return buffer._replace(host=np.empty(buffer.host.shape, np.float32), page_locked=None)
+
+    @property
+    def compute_capability(self) -> Tuple[int, int]:
+        """Such as (8, 7)."""
+        major, minor = self._driver.Device(0).compute_capability()
+        return major, minor
 
     def copy_in(self, buffer: Buffer) -> None:
         """Enqueues the copy of a buffer to the device."""

@@ -130,7 +130,7 @@ def check_device(built_for: DeviceSpec) -> None:
     Another release of the board's system is none of it (see released_elsewhere).
     """
     here = board.device_spec(built_for.engine)
-    if _bound_to(built_for) != _bound_to(here):
+    if not _fits(built_for, here):
         raise WrongDevice(
             "the engine was built for {}; this is {}. Build it here: pomt-trt compile, or "
             "copy the work folder and run pomt-trt profile WORK; a bundle alone: python -m pomt_trt.infer BUNDLE "
@@ -149,12 +149,27 @@ def released_elsewhere(built_for: DeviceSpec) -> Optional[str]:
     return "L4T was {} when the engine was built and is {}".format(built_for.l4t, here.l4t)
 
 
-def _bound_to(device: DeviceSpec) -> Tuple[Optional[str], ...]:
-    """Not the power mode: an engine runs in any, though another count may be the best there.
+def _fits(built_for: DeviceSpec, here: DeviceSpec) -> bool:
+    """Not by power mode: an engine runs in any, though another count may be the best there.
 
-    Records up to 0.2 name the multiprocessors behind the GPU, and power modes switch some of them off.
+    A container knows no module, and records up to 0.2 name the GPU's multiprocessors instead, some of which power modes
+    switch off: modules are compared where both are known.
     """
-    return (device.engine_version, re.sub(r" \(\d+ SM\)$", "", device.processor), device.compute_capability)
+    (gpu, module), (gpu_here, module_here) = _processor(built_for), _processor(here)
+    bound, bound_here = (
+        (device.engine_version, name, device.compute_capability)
+        for device, name in ((built_for, gpu), (here, gpu_here))
+    )
+    return bound == bound_here and (None in (module, module_here) or module == module_here)
+
+
+def _processor(device: DeviceSpec) -> Tuple[str, Optional[str]]:
+    """(name, module or None) of a GPU; (name, None) of a CPU."""
+    found = re.match(r"(.*) \(([^()]*)\)$", device.processor) if device.compute_capability else None
+    if found is None:
+        return device.processor, None
+    name, module = found.groups()
+    return name, None if re.match(r"\d+ SM$", module) else module
 
 
 def _described(device: DeviceSpec) -> str:

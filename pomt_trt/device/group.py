@@ -6,13 +6,13 @@ where profiles go (device/worker).
 
 import contextlib
 import time
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from pomt_trt.core.records import Engine, LatencyProfile
+from pomt_trt.core.records import Energy, Engine, LatencyProfile
 from pomt_trt.core.stats import StoppingRule
-from pomt_trt.device import board, engine, latency, libraries, sensors
+from pomt_trt.device import board, energy, engine, latency, libraries, sensors
 from pomt_trt.device.request import Request
 
 REPORT_EVERY_S = 1.0
@@ -54,6 +54,17 @@ def profiles(
         results.append((record, found._replace(candidate_id=record.candidate_id, **extra)))
         ties = ties or [latency.Known(member, found.latency_ms)]  # where nothing is known, the first is by now
     return results
+
+
+def energy_of(request: Request, record: Engine) -> Optional[Energy]:
+    """What a run of an engine costs, which runs alone and waits as it will in use; None where no rail can be read."""
+    meter = sensors.power_meter()
+    if meter is None:
+        return None
+    with engine.open_engine(record, request.engines, request.threads, request.waiting) as runner:
+        run = _call(runner)
+        run()  # the first is slower than any other
+        return energy.measure(run, meter, runner.input_shape[0])
 
 
 def _on_gpu(runner: engine.Runner) -> Dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 from pomt_trt.core import experiment, store
 from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.progress import Progress
-from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Failure, Family, LatencyProfile
+from pomt_trt.core.records import Candidate, DeviceSpec, Energy, Engine, Failure, Family, LatencyProfile
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import builds
 from pomt_trt.device.engine import WEIGHTS_FILE
@@ -82,6 +82,32 @@ def profile(
             with Worker() as own:
                 _run(request, own, progress)
         _check_reference(work, family, device, settings)
+
+
+def measure_energy(
+    work: WorkFolder, family: Family, candidates: Sequence[Candidate], device: DeviceSpec, settings: Settings
+) -> None:
+    """Adds what a run costs in energy to each profile that lacks it and whose engine is there; 8 s an engine."""
+    known = energies(work, family, candidates, device, settings)
+    lacking = [
+        one
+        for one in candidates
+        if one.id not in known
+        and latency_of(work, family, one.id, device, settings) is not None
+        and is_done(work, family, one.id, device, settings, timed=False)
+    ]
+    if lacking:
+        request = _request(work, family, lacking, [], device, settings, timed=True)._replace(energy=True)
+        with Progress("energy", len(lacking)) as progress, Worker() as worker:
+            _run(request, worker, progress)
+
+
+def energies(
+    work: WorkFolder, family: Family, candidates: Sequence[Candidate], device: DeviceSpec, settings: Settings
+) -> Dict[str, Energy]:
+    """What is known of the energy of a run, by candidate."""
+    profiles = {one.id: latency_of(work, family, one.id, device, settings) for one in candidates}
+    return {name: profile.energy for name, profile in profiles.items() if profile is not None and profile.energy}
 
 
 def _known(work: WorkFolder, family: Family, todo: Sequence[Candidate], device: DeviceSpec) -> List[Candidate]:

@@ -48,6 +48,7 @@ class Request(NamedTuple):
     plugin: Optional[Library] = None
     gate: Optional[Gate] = None  # None: engines of this library compute what their graphs say
     known: Tuple[Job, ...] = ()  # timed with the group, which is tied to their profiles and to the reference's
+    energy: bool = False  # only measure what a run of each job's engine costs, and add it to its profile
     rebuild: bool = False  # build each job anew beside its engine, without timing cache, and keep the better one
 
 

@@ -1,4 +1,4 @@
-"""A TensorRT engine that runs: host array in, host logits out, through page-locked staging and device buffers.
+"""A TensorRT engine that runs: host array in, host logits out, through staging and device buffers.
 
 Makes a Runner from a serialised engine. On the machine it was built on. Leaves out building (trt_build) and what CUDA
 needs (cuda). Named inputs and outputs where the release has them, numbered bindings before TensorRT 8.5.
@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact
-from pomt_trt.device import cuda
+from pomt_trt.device import cuda, staging
 from pomt_trt.device.engine import GpuTimes, Runner
 from pomt_trt.device.trt_library import log_of
 
@@ -75,7 +75,11 @@ class TrtRunner(Runner):
         """Makes buffers and the call that enqueues one run."""
         assert self._session is not None
         buffers = [self._session.buffer(tensor.shape) for tensor in tensors]
-        self._input, self._output = buffers if tensors[0].is_input else buffers[::-1]
+        given, result = buffers if tensors[0].is_input else buffers[::-1]
+        session = self._session
+        self._input, self._output, self._memory = staging.chosen(
+            session, given, result, lambda: session.wait(self._passive)
+        )
         stream, context = self._session.stream.handle, self._context
         assert context is not None
         addresses = [int(buffer.device) for buffer in buffers]
@@ -139,7 +143,7 @@ class TrtRunner(Runner):
     def modes(self) -> Dict[str, Any]:
         """Memory, waiting and CUDA graph."""
         waiting = "asleep until an event" if self._passive else "asking the stream without pause"
-        return {"memory": "page-locked staging", "waiting": waiting, "cuda_graph": self._cuda_graph}
+        return {"memory": self._memory, "waiting": waiting, "cuda_graph": self._cuda_graph}
 
     def close(self) -> None:
         """Frees engine, buffers and stream; harmless where that was done before."""

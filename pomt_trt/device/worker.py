@@ -20,7 +20,7 @@ from pomt_trt.core.bounds import good_builds
 from pomt_trt.core.errors import CorruptArtifact, PomtError
 from pomt_trt.core.records import Engine, Failure, LatencyProfile
 from pomt_trt.device import builds, engine, gate
-from pomt_trt.device.group import Seldom, profiles
+from pomt_trt.device.group import Seldom, energy_of, profiles
 from pomt_trt.device.request import TIMING_CACHE, Gate, Job, Request, inputs_of, profile_inputs, record_of
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -54,9 +54,9 @@ def _work(request: Request) -> None:
     reference = _built(request.reference, request)  # first: without it the others are worth nothing
     if reference is None:
         return
-    if request.rebuild:
+    if request.energy or request.rebuild:
         for job in request.jobs:
-            _rebuild(job, request)
+            (_measure_energy if request.energy else _rebuild)(job, request)
         return
     jobs = [job for job in request.jobs if job.candidate_id != request.reference.candidate_id]
     built = [record for record in (_built(job, request) for job in jobs) if record]
@@ -131,6 +131,16 @@ def _remove_engine(path: str) -> None:
     for name in (path, engine.layers_of(path)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+
+
+def _measure_energy(job: Job, request: Request) -> None:
+    """Adds energy to the profile of a candidate whose engine is there."""
+    record = _record(job, request)
+    profile = _profile_of(record, request) if record else None
+    found = energy_of(request, record) if record and profile else None
+    if record and profile and found:
+        _write_profile(request, record, profile._replace(energy=found), told=False)
+    _report("metered", id=job.candidate_id)
 
 
 def _rebuild(job: Job, request: Request) -> None:

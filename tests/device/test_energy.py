@@ -4,9 +4,11 @@ import time
 
 import pytest
 
-from pomt_trt.core import store
-from pomt_trt.core.records import Energy
-from pomt_trt.device import energy
+from pomt_trt.core import describe, store
+from pomt_trt.core.progress import Silent
+from pomt_trt.core.records import Energy, Row
+from pomt_trt.device import board, energy, profiling, sensors, worker
+from pomt_trt.device.process import Outcome
 from tests.simulator.power import Supply
 
 IDLE_W, RUN_S = 3.0, 0.004
@@ -65,6 +67,69 @@ def test_a_run_that_fails_ends_the_measurement_and_its_thread(supply):
 def test_the_real_measurement_is_longer_than_a_chips_average_and_than_three_seconds(monkeypatch):
     monkeypatch.undo()
     assert energy.BLOCKS * energy.BLOCK_S > 3 and energy.BLOCK_S > 0.4 < energy.SETTLE_S
+
+
+@pytest.fixture
+def profiled(graphs, monkeypatch, supply):
+    """A work folder with two profiles, and a board on which they were taken; the worker's work is done here."""
+
+    class Here:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        def do(self, request, progress):
+            worker._work(request)
+            return Outcome(0, None, ())
+
+    pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
+    made, device = graphs({0: "r000", 4: "r004", 8: None}), board.device_spec("onnxruntime")
+    how = (made.work, made.family, made.family.candidates, device, profiling.Settings(threads=1, max_s=0.05))
+    profiling.profile(*how, Silent())
+    monkeypatch.setattr(sensors, "power_meter", lambda: supply.meter)
+    monkeypatch.setattr(profiling, "Worker", Here)
+    return how
+
+
+def test_profiles_get_the_energy_of_their_engines_and_keep_all_else(profiled):
+    work, family, candidates, device, settings = profiled
+    before = profiling.latency_of(work, family, "r004", device, settings)
+    assert before.energy is None and profiling.energies(*profiled) == {}
+    profiling.measure_energy(*profiled)
+    found = profiling.energies(*profiled)
+    assert sorted(found) == ["r000", "r004"]  # r008 has no engine
+    after = profiling.latency_of(work, family, "r004", device, settings)
+    assert after == before._replace(energy=found["r004"])
+    assert found["r004"].idle_w == found["r004"].busy_w == IDLE_W  # the simulated supply does not know of this engine
+    assert found["r004"].runs > 10 and found["r004"].images == 1
+
+
+def test_what_is_measured_is_not_measured_again(profiled, monkeypatch):
+    profiling.measure_energy(*profiled)
+    monkeypatch.setattr(profiling, "Worker", None)
+    profiling.measure_energy(*profiled)
+
+
+def test_where_no_rail_can_be_read_there_is_no_energy(profiled, monkeypatch):
+    monkeypatch.setattr(sensors, "power_meter", lambda: None)
+    profiling.measure_energy(*profiled)
+    assert profiling.energies(*profiled) == {}
+
+
+def test_a_line_for_people_names_both_powers_and_the_interval():
+    found = Energy(120.0, (100.0, 140.0), 3.0, 15.0, 10.0, 360, 4)
+    told = describe.energy(found)
+    assert told == "120.0 mJ a run of 4 images [100.0, 140.0], above 3.0 W of the idle board (15.0 W while it runs)"
+
+
+def test_energy_stands_only_in_rows_where_it_was_measured():
+    rows = [Row("r000", 17, 17, 0, 2.0, (1.9, 2.1)), Row("r004", 17, 13, 4, 1.0, (0.9, 1.1))]
+    found = {"r004": Energy(120.0, (100.0, 140.0), 3.0, 15.0, 10.0, 360, 1)}
+    first, second = describe.rows(rows, energies=found).splitlines()
+    assert "mJ" not in first and "120.0 mJ a run [100.0, 140.0]" in second
+    assert "mJ" not in describe.rows(rows)
 
 
 def test_it_is_a_record_that_can_be_stored(supply):

@@ -326,9 +326,8 @@ def test_a_truncated_plan_is_damaged(source, folder, release):
     "release, device, told",
     [
         ("10.13.3", None, "tensorrt 10.3.0.* this is tensorrt 10.13.3"),
-        ("10.3.0", simulator.THOR, "Orin .16 SM., compute capability 8.7.*compute capability 11.0"),
+        ("10.3.0", simulator.THOR, "on Orin, compute capability 8.7.*compute capability 11.0"),
         ("10.3.0", simulator.ORIN._replace(name="Orin Nano"), "Orin Nano"),
-        ("10.3.0", simulator.ORIN._replace(multiprocessors=8), "16 SM.*8 SM"),
     ],
 )
 def test_an_engine_of_another_device_or_release_is_refused_before_tensorrt_sees_it(
@@ -338,14 +337,6 @@ def test_an_engine_of_another_device_or_release_is_refused_before_tensorrt_sees_
         record = built(source, folder)
     with simulator.installed(release, device), pytest.raises(WrongDevice, match=told + ".*infer BUNDLE --rebuild"):
         engine.open_engine(record, folder)
-
-
-def test_an_engine_of_another_l4t_is_refused(source, folder):
-    with simulator.installed("10.3.0"):
-        record = built(source, folder)
-        record = record._replace(device=record.device._replace(l4t="36.4.0"))
-        with pytest.raises(WrongDevice, match="L4T 36.4.0"):
-            engine.open_engine(record, folder)
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -461,7 +452,7 @@ def test_a_device_id_names_what_latencies_depend_on(monkeypatch):
     from pomt_trt.device import jetson
 
     with simulator.installed("8.2"):
-        assert board.device_spec("tensorrt").id == "tensorrt-8.2.3.0-nvidia-tegra-x2-2-sm"
+        assert board.device_spec("tensorrt").id == "tensorrt-8.2.3.0-nvidia-tegra-x2"
         tx2 = jetson.Identity("NVIDIA Jetson TX2", "tegra186", "6.2", "32.7.6", "4.6.6", 8 << 30, "MAXN")
         monkeypatch.setattr(board, "identity", lambda: tx2)
         found = board.device_spec("tensorrt")

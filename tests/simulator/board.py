@@ -12,6 +12,8 @@ POMT_SIMULATED_FAULTS or from the caller, separated by commas:
     wrong-logits=RELATIVE   every engine multiplies its output by 1 + RELATIVE, from random signs
     nan-logits=NAME         engines of graphs whose path holds NAME give NaN
     false-execution         every execution returns False
+    slow-page-locked=MS     every copy from or to page-locked memory takes so much longer
+    slow-pageable=MS        ... from or to any other memory of the host
 
 NAME may be left out: then it is every graph.
 """
@@ -23,6 +25,7 @@ from . import memory, tables
 
 _ON_PATHS = ("out-of-memory", "none-build", "nan-logits")
 FAULTS = _ON_PATHS + ("no-device", "slow-build", "foreign-cache", "build-noise", "wrong-logits", "false-execution")
+FAULTS += ("slow-page-locked", "slow-pageable")
 
 
 class Device(NamedTuple):

@@ -5,6 +5,7 @@ There is no table of pycuda; the names, arguments and errors here are those of p
 graphs. Calls without a current context fail as they do on a board.
 """
 
+import time
 import types
 from typing import Any, Optional, Tuple
 
@@ -103,13 +104,21 @@ class _Driver:
 
     def _to_device(self, address: int, source: Any) -> None:
         host = _host_bytes(source)
+        self._spend(source)
         self.board.memory.bytes_at(address, host.nbytes)[:] = host
 
     def _to_host(self, target: Any, address: int) -> None:
         host = _host_bytes(target)
+        self._spend(target)
         if not host.flags.writeable:
             raise LogicError("cuMemcpyDtoH failed: the host buffer cannot be written")
         host[:] = self.board.memory.bytes_at(address, host.nbytes)
+
+
+    def _spend(self, array: Any) -> None:
+        """What a copy takes by the board's faults."""
+        locked = isinstance(getattr(array, "base", None), PageLocked)
+        time.sleep(float(self.board.fault("slow-page-locked" if locked else "slow-pageable") or 0) / 1e3)
 
 
 def _host_bytes(array: Any) -> np.ndarray:

@@ -113,7 +113,8 @@ def _graph(usual: Timed, without: Optional[Timed], name: str) -> Iterator[Line]:
 
 def _staging(usual: Timed, other: Optional[Timed], name: str) -> Iterator[Line]:
     if other is not None:
-        yield _not_slower("{} is no slower by {}".format(name, usual.memory), usual, other, "by " + other.memory)
+        used, beside = (one.memory.split(":")[0] for one in (usual, other))  # what was measured of them comes behind
+        yield _not_slower("{} is no slower by {}".format(name, used), usual, other, "by " + beside)
 
 
 def _not_slower(what: str, usual: Timed, other: Timed, how: str) -> Line:

@@ -13,13 +13,13 @@ from typing import Any, List, Optional, Sequence, Tuple
 from pomt_trt.core import experiment, store
 from pomt_trt.core.command import exit_code_of
 from pomt_trt.core.errors import BuildFailed, InputError, UsageError
-from pomt_trt.core.field import DEFAULT, NO_GRAPH, BuildResult, Built, Gate, Timed
+from pomt_trt.core.field import DEFAULT, NO_GRAPH, OTHER_STAGING, BuildResult, Built, Gate, Timed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Family, Finding
 from pomt_trt.core.targets import of_engine
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import board, doctor, group, libraries, profiling, trt_layers
-from pomt_trt.device.engine import layers_of
+from pomt_trt.device import board, doctor, group, libraries, profiling, staging, trt_layers
+from pomt_trt.device.engine import layers_of, open_engine
 from pomt_trt.device.profiling import Settings
 from pomt_trt.device.request import Job, Request, latency_inputs
 
@@ -163,12 +163,13 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
     """
     opened = _Opened(arguments)
     engines = [(candidate, opened.engine(candidate)) for candidate in opened.family.candidates]
-    asked = [(candidate, way, ran) for candidate, one in engines if one is not None for way, ran in ways(one)]
+    folder = opened.work.engines(opened.device.id)
+    asked = [(candidate, way, ran) for candidate, one in engines if one is not None for way, ran in ways(one, folder)]
     if not asked:
         raise InputError("{} has no engine of precision {} to time.".format(opened.model, opened.precision))
     request = Request(
         device=opened.device,
-        engines=opened.work.engines(opened.device.id),
+        engines=folder,
         latency=opened.work.latencies(opened.device.id),
         jobs=(),
         reference=Job("r000", "", "", ""),
@@ -186,12 +187,22 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
     return timed
 
 
-def ways(record: Engine) -> List[Tuple[str, Engine]]:
-    """The ways to run an engine, each with the record that makes it run so; only one where there is no other."""
-    found = [(DEFAULT, record)]
-    if libraries.varies(record.device.engine):
-        found.append((NO_GRAPH, record._replace(details=dict(record.details or {}, cuda_graph=False))))
-    return found
+def ways(record: Engine, folder: str) -> List[Tuple[str, Engine]]:
+    """The ways to run an engine in `folder`, each with the record that makes it run so; one where there is no other."""
+    if not libraries.varies(record.device.engine):
+        return [(DEFAULT, record)]
+    with open_engine(record, folder) as runner:
+        memory = str((runner.modes() or {}).get("memory"))
+    other = staging.PAGE_LOCKED if memory.startswith(staging.PAGEABLE) else staging.PAGEABLE
+    return [
+        (DEFAULT, record),
+        (NO_GRAPH, _with_details(record, cuda_graph=False)),
+        (OTHER_STAGING, _with_details(record, staging=other)),
+    ]
+
+
+def _with_details(record: Engine, **changes: Any) -> Engine:
+    return record._replace(details=dict(record.details or {}, **changes))
 
 
 def _timed(opened: _Opened, candidate: Candidate, way: str, profile: Any) -> Timed:

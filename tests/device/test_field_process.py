@@ -46,7 +46,8 @@ def test_a_process_that_hangs_is_ended_with_all_that_it_started(tmp_path, childr
     program = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1.5); open({!r}, \"w\")'])\n"
+        "later = 'import sys, time; time.sleep(1.5); open(sys.argv[1], chr(119))'\n"
+        "subprocess.Popen([sys.executable, '-c', later, {!r}])\n"
         "time.sleep(60)\n"
     ).format(mark)
     ended = run(program, timeout_s=0.3)

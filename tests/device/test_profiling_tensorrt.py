@@ -77,7 +77,7 @@ def test_engines_are_built_pass_the_gate_and_are_timed(made, machine, release):
     for name, source in (("r000", "golden.npz"), ("r004", "r004.npz")):
         engine, latency = engine_of(made, device, name), latency_of(made, device, name)
         assert engine.details["gate"]["source"] == source and engine.details["gate"]["error"] < 1e-3
-        assert latency.gpu_ms > 0 and latency.transfers_ms > 0 
+        assert latency.gpu_ms > 0 and latency.transfers_ms > 0
         assert "staging" in latency.modes["memory"]
         assert latency.waiting == "default" and "without pause" in latency.modes["waiting"]
     assert engine_of(made, device, "r000").details["timing_cache"] == "new"

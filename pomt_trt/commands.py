@@ -78,10 +78,7 @@ def profile(arguments: argparse.Namespace) -> None:
     found, energies = pipeline.profile(
         a.work, settings, _choice(a), budget, a.tokens, _only(a), a.precision, a.engine, a.energy
     )
-    listed = [
-        dict(row._asdict(), energy=energies[row.id]) if row.id in energies else row
-        for row in found
-    ]
+    listed = [dict(row._asdict(), energy=energies[row.id]) if row.id in energies else row for row in found]
     _print(listed, describe.rows(found, settings.pace_fps, energies), arguments.json)
 
 

@@ -77,7 +77,7 @@ def _fusion_notes(stage: Stage, chosen: Selection, device: DeviceSpec, settings:
 
 
 def _board_notes(stage: Stage, chosen: Selection, device: DeviceSpec, settings: Settings) -> List[str]:
-    """What a run of the unreduced model and of the winner costs in energy, and how images reach the GPU, if measured."""
+    """What a run of R = 0 and of the winner costs in energy, and how images reach the GPU, where it was measured."""
     named = [one for one in stage.candidates if one.id in (chosen.unreduced.id, chosen.chosen.id)]
     found = profiling.energies(stage.work, stage.family, named, device, settings)
     notes = ["{}: {}.".format(one.id, describe.energy(found[one.id])) for one in named if one.id in found]

@@ -33,7 +33,7 @@ examples:
   find /data -name '*.png' | python -m pomt_trt.infer work/bundle-x/ -
   python -m pomt_trt.infer work/bundle-y/ photos/ --out maps/    a label map for each image, where the model has them
   python -m pomt_trt.infer bundle-x/ --rebuild                   on another device or after an upgrade
-  python -m pomt_trt.infer bundle-x/ --rebuild-refused           the same, only where it is needed: before a service starts
+  python -m pomt_trt.infer bundle-x/ --rebuild-refused           the same, only where it is needed
 
 latency_ms is the engine's call alone, for its whole batch; a summary on stderr gives end to end beside it. A bad image
 is one line on stderr, the others go on.

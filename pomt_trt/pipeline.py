@@ -5,6 +5,7 @@ accuracy belongs to the workstation. Decides nothing: core/search says what is m
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -18,6 +19,7 @@ from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Energy, Family, 
 from pomt_trt.core.targets import PRECISIONS, has_plugin, named, of_engine
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import board, libraries, profiling, sensors, trt_plugins
+from pomt_trt.device.energy import check_meter
 from pomt_trt.device.profiling import Settings
 from pomt_trt.measuring import measure
 from pomt_trt.options import Budget, Choice, Options
@@ -33,7 +35,7 @@ def compile_all(options: Options, module: Any = None) -> Selection:
     if module is not None:
         options = options._replace(request=stages.request_for(module, options.request))
     if options.energy:
-        _check_meter()
+        check_meter()
     work = WorkFolder(options.work)
     workstation = stages.workstation(options, module)
     with store.locked(work.root):
@@ -65,22 +67,25 @@ def compile_all(options: Options, module: Any = None) -> Selection:
 
 def _chosen(stage: Stage, device: DeviceSpec, settings: Settings, choice: Choice, notes: Sequence[str]) -> Selection:
     """The winner, which has an engine: one whose file was removed, since an earlier choice did not name it, is built
-    again, and timed again unless it is the same to the byte.
+    again.
     """
     while True:
         chosen = delivery.select(stage, device, settings, choice, notes)
-        names = {chosen.unreduced.id, chosen.chosen.id}
-        lost = [
-            one
-            for one in stage.candidates
-            if one.id in names
-            and not profiling.is_done(stage.work, stage.family, one.id, device, settings, timed=False)
-        ]
-        if not lost:
+        if not _built_again(_narrowed(stage, [chosen.chosen.id]), device, settings):
             return chosen
+
+
+def _built_again(stage: Stage, device: DeviceSpec, settings: Settings) -> bool:
+    """Whether engine files had been removed: they are built again, and timed again unless they are the same to the
+    byte.
+    """
+    is_there = functools.partial(profiling.is_done, device=device, settings=settings, timed=False)
+    lost = [one for one in stage.candidates if not is_there(stage.work, stage.family, one.id)]
+    if lost:
         with Progress("build", len(lost)) as progress:
             stages.profile(stage._replace(candidates=lost), device, settings, progress, timed=False)
         stages.profile(stage._replace(candidates=lost), device, settings, Silent())
+    return bool(lost)
 
 
 def export(options: Options) -> Family:
@@ -147,7 +152,7 @@ def profile(
     Raises: UsageError for a name that the experiment does not have, and for energy where no rail can be read.
     """
     if energy:
-        _check_meter()
+        check_meter()
     with _on_device(root, tokens, precision, engine, settings) as (stage, device):
         stage = _narrowed(stage, only)
         blind = any(known.accuracy_of(stage.work, stage.family, c.id) is None for c in stage.candidates)
@@ -157,9 +162,10 @@ def profile(
         stages.forget_unsettled(stage, device, sensors.read().clocks)
         measure(stage, device, settings, choice, budget)
         if energy:
+            _built_again(stage, device, settings)
             profiling.measure_energy(stage.work, stage.family, stage.candidates, device, settings)
-        energies = profiling.energies(stage.work, stage.family, stage.candidates, device, settings)
-        return stages.rows(stage, device, settings), energies
+        found = profiling.energies(stage.work, stage.family, stage.candidates, device, settings)
+        return stages.rows(stage, device, settings), found
 
 
 def select(
@@ -197,15 +203,6 @@ def report(root: str) -> List[str]:
             raise InputError("{0} holds no selection. Make one: pomt-trt select {0}.".format(stage.work.root))
         chosen = [store.read_record(stage.work.selection(device), Selection).record for device in devices]
         return [made for one in chosen for made in (delivery.draw(stage, one), delivery.record_curve(stage, one))]
-
-
-def _check_meter() -> None:
-    """Raises UsageError where energy cannot be measured."""
-    if sensors.power_meter() is None:
-        raise UsageError(
-            "--energy needs a power sensor, and none can be read here (those of a Jetson are looked for below /sys). "
-            "Leave it out, or run on the board; in a container /sys must show the board's."
-        )
 
 
 def _device(engine: str) -> DeviceSpec:

@@ -1,6 +1,7 @@
-"""Profiles taken while a board's clocks could move: taken again once they are locked, and not before."""
+"""What a board adds to profiles: taken again once its clocks are locked, and the energy of a run."""
 
 import glob
+import json
 import os
 
 import pytest
@@ -10,8 +11,9 @@ pytest.importorskip("torch", reason="compiles a model, which belongs to the work
 from pomt_trt import cli, pipeline  # noqa: E402
 from pomt_trt.core import store  # noqa: E402
 from pomt_trt.core.records import LatencyProfile  # noqa: E402
-from pomt_trt.device import sensors  # noqa: E402
+from pomt_trt.device import energy, profiling, sensors  # noqa: E402
 from tests import compiled  # noqa: E402
+from tests.device.test_energy import Here  # noqa: E402
 from tests.device.test_jetson import tree  # noqa: E402
 
 FLOATING, LOCKED = "agx-orin-jetpack-6.2", "agx-xavier-jetpack-5.1.2"
@@ -70,3 +72,39 @@ def test_what_locked_clocks_would_not_change_is_left(work, monkeypatch, verdict)
 def test_a_machine_whose_clocks_cannot_be_told_takes_nothing_again(work, monkeypatch):
     called(work, "floating", *compiled.CANDIDATES)
     assert profile_again(work, monkeypatch, "no board") == []
+
+
+def meter(monkeypatch, watts):
+    """A board that draws so much, and a short look at it; workers' work is done in this process."""
+    monkeypatch.setattr(sensors, "power_meter", lambda: None if watts is None else lambda: watts)
+    monkeypatch.setattr(profiling, "Worker", Here)
+    for name in ("STEP_S", "SETTLE_S", "BLOCK_S"):
+        monkeypatch.setattr(energy, name, 0.004)
+    monkeypatch.setattr(energy, "BLOCK_S", 0.04)
+
+
+def test_profile_adds_energy_to_what_it_prints_where_it_is_asked_for(work, monkeypatch, capsys):
+    meter(monkeypatch, 5.0)
+    command = ["profile", work, "--only", "r005", "--energy", *compiled.TIMING]
+    code, out, _ = compiled.call(capsys, *command)
+    assert code == 0 and [line.split()[0] for line in out.splitlines() if "mJ a run" in line] == ["r000", "r005"]
+    code, out, _ = compiled.call(capsys, *command, "--json")
+    (unreduced, reduced) = json.loads(out)
+    assert reduced["id"] == "r005" and reduced["energy"]["idle_w"] == reduced["energy"]["busy_w"] == 5.0
+    code, out, _ = compiled.call(capsys, "profile", work, "--only", "r001", *compiled.TIMING, "--json")
+    assert ["energy" in row for row in json.loads(out)] == [True, False]  # only where it was measured
+
+
+def test_compile_measures_the_energy_of_the_winner_and_of_r0_and_notes_it(work, monkeypatch, capsys):
+    meter(monkeypatch, 5.0)
+    code, out, _ = compiled.call(capsys, *compiled.compile_command(work, "--energy", "--json"))
+    chosen = compiled.selection(out)
+    noted = sorted(note.split(":")[0] for note in chosen["notes"] if "mJ a run" in note)
+    assert code == 0 and noted == sorted({"r000", chosen["chosen"]["id"]})
+
+
+@pytest.mark.parametrize("command", [["profile", "nowhere"], ["compile", "digits", "--work", "nowhere"]])
+def test_energy_without_a_power_sensor_is_refused_before_any_work(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = compiled.call(capsys, *command, "--energy")
+    assert code == 2 and "--energy needs a power sensor" in err and not os.listdir(str(tmp_path))

@@ -34,9 +34,7 @@ def energy(found: Energy) -> str:
     )
 
 
-def rows(
-    found: Sequence[Row], pace_fps: Optional[float] = None, energies: Optional[Dict[str, Energy]] = None
-) -> str:
+def rows(found: Sequence[Row], pace_fps: Optional[float] = None, energies: Optional[Dict[str, Energy]] = None) -> str:
     """A line for each candidate that has an engine or a reason for having none.
 
     Args:

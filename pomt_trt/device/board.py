@@ -51,8 +51,8 @@ def in_form(device: DeviceSpec, form: str, precision: str) -> DeviceSpec:
 def _with_gpu(device: DeviceSpec, module: Optional[str]) -> DeviceSpec:
     """A Jetson's memory is the GPU's and the processor's, elsewhere it is the GPU's own that counts.
 
-    Its module belongs to the GPU's name, since CUDA calls all Orins alike. The number of multiprocessors does not: power
-    modes switch some off.
+    Its module belongs to the GPU's name, since CUDA calls all Orins alike. The number of multiprocessors does not:
+    power modes switch some off.
     """
     from pomt_trt.device import cuda  # numpy, which doctor must do without
 

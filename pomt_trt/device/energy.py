@@ -13,7 +13,9 @@ import threading
 import time
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
+from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Energy
+from pomt_trt.device import sensors
 
 STEP_S = 0.02  # between readings
 SETTLE_S = 0.6  # left out of each part
@@ -29,6 +31,15 @@ class Part(NamedTuple):
     blocks_w: List[float]  # mean of each block
     runs: int  # begun in these blocks
     seconds: float  # that these runs took
+
+
+def check_meter() -> None:
+    """Raises UsageError where energy cannot be measured."""
+    if sensors.power_meter() is None:
+        raise UsageError(
+            "--energy needs a power sensor, and none can be read here (those of a Jetson are looked for below /sys). "
+            "Leave it out, or run on the board; in a container /sys must show the board's."
+        )
 
 
 def measure(run: Callable[[], Any], meter: Meter, images: int) -> Optional[Energy]:

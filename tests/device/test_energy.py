@@ -1,5 +1,7 @@
 """Energy of a run on a simulated supply, whose meter averages as a power chip does."""
 
+import contextlib
+import io
 import time
 
 import pytest
@@ -69,21 +71,24 @@ def test_the_real_measurement_is_longer_than_a_chips_average_and_than_three_seco
     assert energy.BLOCKS * energy.BLOCK_S > 3 and energy.BLOCK_S > 0.4 < energy.SETTLE_S
 
 
+class Here:
+    """A worker whose work is done in this process, where sensors can be stand-ins."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def do(self, request, progress):
+        with contextlib.redirect_stdout(io.StringIO()):  # its reports
+            worker._work(request)
+        return Outcome(0, None, ())
+
+
 @pytest.fixture
 def profiled(graphs, monkeypatch, supply):
-    """A work folder with two profiles, and a board on which they were taken; the worker's work is done here."""
-
-    class Here:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *exception):
-            pass
-
-        def do(self, request, progress):
-            worker._work(request)
-            return Outcome(0, None, ())
-
+    """A work folder with two profiles, and a board on which they were taken."""
     pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
     made, device = graphs({0: "r000", 4: "r004", 8: None}), board.device_spec("onnxruntime")
     how = (made.work, made.family, made.family.candidates, device, profiling.Settings(threads=1, max_s=0.05))

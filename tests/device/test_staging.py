@@ -37,7 +37,8 @@ def weights(source):
 
 
 @pytest.mark.parametrize(
-    "faults, faster, slower", [("slow-page-locked=2", "pageable", "page-locked"), ("slow-pageable=2", "page-locked", "pageable")]
+    "faults, faster, slower",
+    [("slow-page-locked=2", "pageable", "page-locked"), ("slow-pageable=2", "page-locked", "pageable")],
 )
 def test_a_tx2_takes_the_memory_that_is_faster_and_says_both_times(opened, faults, faster, slower):
     told = opened("8.2", faults)

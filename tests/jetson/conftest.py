@@ -13,8 +13,8 @@ REPOSITORY = Path(__file__).parent.parent.parent
 SCRIPTS = REPOSITORY / "jetson"
 TREES = REPOSITORY / "tests" / "data" / "jetson"
 
-# As NVIDIA's: it sets limits in sysfs, asks before it overwrites, fails where there is nothing to restore, and exits with
-# 0 after most failures. $BROKEN names one: lock, gpu (only the GPU's clock stays free), store, restore; loud: exit 1.
+# As NVIDIA's: it sets limits in sysfs, asks before it overwrites, fails where there is nothing to restore, and exits
+# with 0 after most failures. $BROKEN names one: lock, gpu (only the GPU's clock stays free), store, restore, loud (1).
 JETSON_CLOCKS = """#!/usr/bin/env bash
 echo "jetson_clocks $*" >>"$LOG"
 broken=$(cat "$BROKEN" 2>/dev/null)

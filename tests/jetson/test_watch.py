@@ -1,4 +1,4 @@
-"""The watched folder, its service and that one's installation, and the comparison with trtexec, on stand-ins for what only a board has."""
+"""The watched folder, its service, and the comparison with trtexec, on stand-ins for what only a board has."""
 
 import os
 import re
@@ -68,7 +68,7 @@ def test_the_service_starts_a_script_that_is_there_with_settings_that_are_given(
     script, *arguments = command.split()
     assert os.access(REPOSITORY / script.replace("/opt/pomt-trt/", ""), os.X_OK)
     given = re.findall(r"^(\w+)=", (SCRIPTS / "pomt-infer.default").read_text(), flags=re.M)
-    assert arguments == ["${%s}" % name for name in given] == ["${BUNDLE}", "${FOLDER}", "${RESULTS}"]
+    assert arguments == [f"${{{name}}}" for name in given] == ["${BUNDLE}", "${FOLDER}", "${RESULTS}"]
 
 
 def test_an_engine_that_is_refused_is_built_anew_before_the_service_starts(service):

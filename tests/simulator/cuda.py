@@ -114,7 +114,6 @@ class _Driver:
             raise LogicError("cuMemcpyDtoH failed: the host buffer cannot be written")
         host[:] = self.board.memory.bytes_at(address, host.nbytes)
 
-
     def _spend(self, array: Any) -> None:
         """What a copy takes by the board's faults."""
         locked = isinstance(getattr(array, "base", None), PageLocked)

@@ -3,8 +3,10 @@
 Makes a folder by the stages of export and accuracy, on the workstation. Leaves out what the board does with it.
 """
 
+import contextlib
+import logging
 import os
-from typing import Dict, Sequence, Tuple
+from typing import Dict, Iterator, Sequence, Tuple
 
 from pomt_trt import options, pipeline
 from pomt_trt.core import field, store
@@ -29,16 +31,29 @@ def make(folder: str, target: str, models: Dict[str, str] = MODELS, tokens: str 
     Raises: UsageError for a target that is not known; what export and accuracy raise.
     """
     named(target)
-    for name, model in models.items():
-        work = os.path.join(folder, name)
-        for precision in field.PRECISIONS:
-            pipeline.export(
-                options.make(model, work, target=target, precision=precision, tokens=tokens, samples=SAMPLES)
-            )
-        pipeline.accuracy(work, None)
+    with _random_weights_meant():
+        for name, model in models.items():
+            work = os.path.join(folder, name)
+            for precision in field.PRECISIONS:
+                pipeline.export(
+                    options.make(model, work, target=target, precision=precision, tokens=tokens, samples=SAMPLES)
+                )
+            pipeline.accuracy(work, None)
     kit = Kit(target, tuple(models))
     store.write_record(os.path.join(folder, field.KIT_FILE), kit)
     return kit
+
+
+@contextlib.contextmanager
+def _random_weights_meant() -> Iterator[None]:
+    """Without the advice to give weights, for which a kit has no flag."""
+    logger = logging.getLogger("pomt_trt.host.models")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def size_bytes(folder: str) -> int:

@@ -58,5 +58,5 @@ class Watch:
 
 def _widen(ranges: Dict[str, Interval], values: Dict[str, float]) -> None:
     for name, value in values.items():
-        low, high = ranges.get(name, (value, value))  # type: Tuple[float, float]
+        low, high = ranges.get(name, (value, value))
         ranges[name] = (min(low, value), max(high, value))

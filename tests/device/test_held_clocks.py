@@ -60,7 +60,8 @@ def test_refused_clocks_are_told_with_the_reason(scripts, children, said, reason
 
 def test_a_script_that_is_not_there_is_a_reason_too(tmp_path):
     with HeldClocks(str(tmp_path)) as held:
-        assert held.reason == os.path.join(str(tmp_path), "with_clocks") + " does not start: No such file or directory"
+        told = os.path.join(str(tmp_path), "with_clocks") + " does not start: No such file or directory"
+        assert held.reason.startswith(told)
 
 
 def test_a_password_is_not_waited_for_without_end(scripts, clock, children, monkeypatch):

@@ -161,4 +161,16 @@ _COMMANDS = [
         "what this machine is and what is missing, with the line that mends it",
         [flags.as_json],
     ),
+    Command(
+        "field-kit",
+        commands.field_kit,
+        "a folder for a board, on which jetson/field_kit then finds out what works (on the workstation)",
+        [flags.board, flags.kit, flags.as_json],
+    ),
+    Command(
+        "field-report",
+        commands.field_report,
+        "an archive of jetson/field_kit -> what held on the board and what did not",
+        [flags.archive, flags.as_json],
+    ),
 ]

@@ -204,6 +204,25 @@ def doctor(arguments: argparse.Namespace) -> None:
     doctor.check(findings)
 
 
+def field_kit(arguments: argparse.Namespace) -> None:
+    """Where the kit is, how large, and what to do with it."""
+    from pomt_trt import kits
+
+    made = kits.make(arguments.out, arguments.target)
+    told = "{0}: {1} for {2}, {3:.0f} MB. Copy it to the board beside the checkout, and there: jetson/field_kit {0}"
+    size = kits.size_bytes(arguments.out)
+    _print(made, told.format(arguments.out, " and ".join(made.models), made.target, size / 1e6), arguments.json)
+
+
+def field_report(arguments: argparse.Namespace) -> None:
+    """What held on a board, line by line; an error where something did not."""
+    from pomt_trt.core import field_archive, field_report
+
+    found = field_report.judge(field_archive.read(arguments.archive).collected)
+    _print(found, field_report.text(found), arguments.json)
+    field_report.require(found)
+
+
 def _options(arguments: argparse.Namespace) -> Any:
     """The Options of a command that names a model; flags that it lacks keep their defaults."""
     given = dict(vars(arguments))

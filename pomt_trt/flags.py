@@ -221,3 +221,21 @@ def bench(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", default="1,2", metavar="LIST", help="CPU threads to compare with (default: 1,2)")
     command.add_argument("--waiting", default="default,passive", metavar="LIST", help="default, passive or both")
     command.add_argument("--max-seconds", type=float, default=40.0, metavar="S", help="for each setting (default: 40)")
+
+
+def board(command: argparse.ArgumentParser) -> None:
+    """The board that a kit is for."""
+    boards = [name for name in TARGETS if name != "onnxruntime"]
+    command.add_argument(
+        "--target", required=True, choices=boards, metavar="T", help="the board's JetPack: " + ", ".join(boards)
+    )
+
+
+def kit(command: argparse.ArgumentParser) -> None:
+    """Where a kit goes."""
+    command.add_argument("--out", required=True, metavar="DIR", help="folder of the kit; a rerun goes on from it")
+
+
+def archive(command: argparse.ArgumentParser) -> None:
+    """What a board sent."""
+    command.add_argument("archive", metavar="ARCHIVE", help="the .tar.gz that jetson/field_kit made")

@@ -164,6 +164,15 @@ class DeviceSpec(NamedTuple):
     compute_capability: Optional[str] = None
 
 
+class Finding(NamedTuple):
+    """One thing about a machine, see device/doctor."""
+
+    name: str
+    state: str  # ok, missing (something needed), warning
+    value: str
+    remedy: str = ""
+
+
 class Engine(NamedTuple):
     """The compiled artefact of one candidate on one device."""
 

@@ -12,9 +12,10 @@ import re
 import shutil
 import sys
 import time
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from pomt_trt.core.errors import MissingDependency
+from pomt_trt.core.records import Finding
 from pomt_trt.core.targets import PRECISIONS, of_engine
 from pomt_trt.core.verdict import Bounds
 from pomt_trt.device import board, libraries, sensors
@@ -30,15 +31,6 @@ HOST_PACKAGES = (
     ("safetensors", "safetensors"),
     ("scikit-learn", "sklearn"),
 )
-
-
-class Finding(NamedTuple):
-    """One thing about this machine."""
-
-    name: str
-    state: str  # ok, missing (something needed), warning
-    value: str
-    remedy: str = ""
 
 
 def examine(root: str = "/", pause: Callable[[float], Any] = time.sleep) -> Tuple[Finding, ...]:

@@ -10,7 +10,7 @@ Source: NVIDIA, CUDA for Tegra, memory management, read 2026-11.
 
 import statistics
 import time
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from pomt_trt.device.cuda import Buffer, Session
 
 COHERENT_FROM = (7, 2)  # compute capability
 TIMES = 15  # each, in turn; the medians are compared
+PAGE_LOCKED, PAGEABLE = "page-locked", "pageable"
 
 
 class Staging(NamedTuple):
@@ -28,19 +29,24 @@ class Staging(NamedTuple):
     told: str
 
 
-def chosen(session: Session, given: Buffer, result: Buffer, wait: Callable[[], None]) -> Staging:
+def chosen(
+    session: Session, given: Buffer, result: Buffer, wait: Callable[[], None], asked: Optional[str] = None
+) -> Staging:
     """Page-locked staging, or pageable where it is measured to be faster. Call it with the session's context current.
 
     Args:
         given, result: page-locked input and output.
         wait: until the stream has done what was enqueued, as runs will wait.
+        asked: PAGE_LOCKED or PAGEABLE, to compare them; None: the faster one.
     """
-    if session.compute_capability >= COHERENT_FROM:
-        return Staging(given, result, "page-locked staging")
+    if asked is None and session.compute_capability >= COHERENT_FROM:
+        return Staging(given, result, PAGE_LOCKED + " staging")
     pairs = {
-        "page-locked": (given, result),
-        "pageable": (session.pageable(given), session.pageable(result)),
+        PAGE_LOCKED: (given, result),
+        PAGEABLE: (session.pageable(given), session.pageable(result)),
     }
+    if asked is not None:
+        return Staging(*pairs[asked], asked + " staging")
     seen_ms: Dict[str, List[float]] = {name: [] for name in pairs}
     image = np.zeros_like(given.host)
     for _ in range(TIMES):

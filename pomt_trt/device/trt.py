@@ -73,4 +73,5 @@ def open_file(path: str, engine: Engine, threads: int, waiting: str, shared_pool
     trt, plugins = tensorrt(), trt_plugins.beside(engine, os.path.dirname(path))
     if plugins is not None:
         trt_plugins.load(trt, plugins)
-    return TrtRunner(trt, path, waiting, (engine.details or {}).get("cuda_graph", True))
+    details = engine.details or {}
+    return TrtRunner(trt, path, waiting, details.get("cuda_graph", True), details.get("staging"))

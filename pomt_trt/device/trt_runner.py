@@ -31,12 +31,16 @@ class Tensor(NamedTuple):
 class TrtRunner(Runner):
     """One execution context with its buffers and stream. Threads may share it: they take turns."""
 
-    def __init__(self, trt: Any, path: str, waiting: str, cuda_graph: bool) -> None:
+    def __init__(
+        self, trt: Any, path: str, waiting: str, cuda_graph: bool, asked_staging: Optional[str] = None
+    ) -> None:
         """Loads an engine file.
 
+        Args:
+            asked_staging: see staging.chosen.
         Raises: CorruptArtifact where TensorRT refuses it, BuildFailed where it does not run.
         """
-        self._passive = waiting == "passive"
+        self._passive, self._asked_staging = waiting == "passive", asked_staging
         self._log = log_of(trt)
         self._enqueue: Any = None  # enqueues one run; False where TensorRT refuses
         self._launch: Any = None  # that, or a CUDA graph of it
@@ -78,7 +82,7 @@ class TrtRunner(Runner):
         given, result = buffers if tensors[0].is_input else buffers[::-1]
         session = self._session
         self._input, self._output, self._memory = staging.chosen(
-            session, given, result, lambda: session.wait(self._passive)
+            session, given, result, lambda: session.wait(self._passive), self._asked_staging
         )
         stream, context = self._session.stream.handle, self._context
         assert context is not None

@@ -15,10 +15,11 @@ from tests import simulator
 def opened(source, folder):
     """opened(release, faults) -> what a runner on that board says of its memory; its answers are checked."""
 
-    def run(release, faults="", device=None):
+    def run(release, faults="", device=None, **details):
         with simulator.installed(release, device) as machine:
             graph, path = os.path.join(source, "r004-b1.onnx"), os.path.join(folder, "r004.engine")
             record = engine.build(graph, path, board.device_spec("tensorrt"), "r004", engine.BuildOptions())
+            record = record._replace(details=dict(record.details, **details))
             machine.faults.update(part.split("=") for part in faults.split(",") if part)
             with engine.open_engine(record, folder) as runner:
                 image = np.random.RandomState(0).rand(1, 1, 8, 8).astype(np.float32)
@@ -75,3 +76,10 @@ def test_both_are_timed_in_turn():
     buffer = staging.Buffer(np.zeros(1, np.float32), "locked", None)
     staging.chosen(Session(), buffer, buffer, lambda: None)
     assert order == ["locked", None] * staging.TIMES
+
+
+@pytest.mark.parametrize("release", ["8.2", "10.3.0"])
+@pytest.mark.parametrize("asked", [staging.PAGE_LOCKED, staging.PAGEABLE])
+def test_either_can_be_asked_for_and_is_taken_unmeasured(opened, release, asked):
+    faults = "slow-pageable=2" if asked == staging.PAGEABLE else "slow-page-locked=2"
+    assert opened(release, faults, staging=asked) == asked + " staging"

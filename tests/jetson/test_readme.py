@@ -12,7 +12,7 @@ from tests.jetson.conftest import REPOSITORY, SCRIPTS, TREES
 
 TEXT = (SCRIPTS / "README.md").read_text()
 OURS = ("pomt-trt", ".venv/bin/pomt-trt")
-SYSTEM = {"pip", "cd", "rsync", "sudo", "docker", "make", "/usr/src/tensorrt/bin/trtexec"}
+SYSTEM = {"pip", "tar", "cd", "rsync", "sudo", "docker", "make", "/usr/src/tensorrt/bin/trtexec"}
 TRTEXEC_FLAGS = {"--onnx", "--stronglyTyped", "--useSpinWait", "--useCudaGraph", "--noDataTransfers"}
 
 

@@ -15,7 +15,9 @@ Format
 - `engine` and `unreduced_engine` MUST name listed files with the sizes and hashes that `files` gives; the same file
   where R = 0 won. Engine files are called `r056.engine`, their graphs `r056.onnx`.
 - An engine with `weights_sha256` reads `weights.bin` beside it, which MUST be listed with that hash. The ONNX files
-  share the same `weights.bin`.
+  share the same `weights.bin`. A TensorRT engine holds its own weights; `weights.bin` is there for the ONNX files.
+- A file has no second name: a writer MUST copy, or reflink. onnx refuses external data that is a hard or symbolic link.
+  A reader takes bundles of 0.2, whose files are hard links into the work folder.
 - An engine whose `details` have a `plugin` runs with that library of TensorRT plugins, native code, which MUST be
   listed with the file name and sha256 given there.
 - `golden.npz` holds real inputs and the logits expected of R = 0 on them; `r056.npz`, where present, those of the
@@ -51,7 +53,7 @@ def pack(folder: str, manifest: Bundle, sources: Dict[str, str]) -> None:
 
     Args:
         manifest: its `files` is ignored and computed here.
-        sources: name in the bundle -> file to link, or copy where links fail. It MUST not be changed in place later.
+        sources: name in the bundle -> file to copy.
 
     Raises: CorruptArtifact where a source differs from what the manifest says of it; InputError where one is absent;
         WorkFolderUnusable where the folder cannot be written, or is there and is no bundle.
@@ -61,7 +63,7 @@ def pack(folder: str, manifest: Bundle, sources: Dict[str, str]) -> None:
     with store.explained(folder), _temporary_beside(folder) as temporary:
         for name in sorted(sources):
             _check_name(name)
-            _link(sources[name], os.path.join(temporary, name))
+            _copy(sources[name], os.path.join(temporary, name))
         files = {name: _measured(os.path.join(temporary, name)) for name in sorted(sources)}
         data = _serialised(manifest._replace(files=files))
         store.write_bytes(os.path.join(temporary, MANIFEST), data)
@@ -194,11 +196,10 @@ def _measured(path: str) -> Dict[str, Any]:
     return {"bytes": os.path.getsize(path), "sha256": store.sha256_of(path)}
 
 
-def _link(source: str, target: str) -> None:
-    source = os.path.realpath(source)  # a link to a link would put a symbolic one into the bundle
+def _copy(source: str, target: str) -> None:
     if not os.path.isfile(source):
         raise InputError("{} does not exist: run the stage that makes it, or compile.".format(source))
-    store.hard_link(source, target)
+    store.copy(source, target)
 
 
 def _refuse_foreign(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""The work folder's files: atomic JSON records, hashes, schema versions, the lock.
+"""The work folder's files: atomic JSON records, hashes, copies, schema versions.
 
 Makes files from records and records from files, on any machine. Leaves out what a record means, and which stage writes
 which file when.
@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple, Type, TypeV
 from pomt_trt.core.errors import CorruptArtifact, InputError, WorkFolderUnusable
 
 SCHEMA = 1
+FICLONE = 0x40049409  # linux/fs.h
 RecordT = TypeVar("RecordT", bound=Tuple[Any, ...])
 
 
@@ -85,16 +86,29 @@ def explained(path: str) -> Iterator[None]:
         raise WorkFolderUnusable("cannot write {}: {}.".format(path, advice)) from error
 
 
-def hard_link(source: str, target: str) -> None:
-    """Makes `target` the same file as `source`; a copy where the file system has no links."""
-    with _temporary_beside(target) as temporary:
-        os.unlink(temporary)
-        try:
-            os.link(source, temporary)  # from here on both names have one mode: it is left as it is
-        except OSError:
+def copy(source: str, target: str) -> None:
+    """Makes `target` a whole copy of `source`, or leaves it as it was.
+
+    Never a link: onnx refuses weights that have a second name. A file system with reflinks (btrfs, XFS) lets both files
+    share their blocks, and the copy takes no space.
+
+    Raises: WorkFolderUnusable where the folder cannot be written or the disk is full.
+    """
+    with replacing(target) as temporary:
+        if not _reflink(source, temporary):
             shutil.copyfile(source, temporary)
-            _finish(temporary)
-        os.replace(temporary, target)  # does nothing, and leaves the temporary name, where target is that link already
+
+
+def _reflink(source: str, target: str) -> bool:
+    """Whether the file system could let `target`, an empty file, share the blocks of `source`."""
+    import fcntl
+
+    with open(source, "rb") as original, open(target, "r+b") as clone:
+        try:
+            fcntl.ioctl(clone, FICLONE, original.fileno())
+        except OSError:
+            return False
+    return True
 
 
 def sha256_of(path: str) -> str:
@@ -227,53 +241,6 @@ def read_matching(path: str, kind: Type[RecordT], inputs: Dict[str, str]) -> Opt
     except (CorruptArtifact, InputError):
         return None
     return stored.record if stored.inputs == inputs else None
-
-
-@contextlib.contextmanager
-def locked(folder: str) -> Iterator[None]:
-    """Holds the work folder for one process; the operating system lets go of it when that process dies.
-
-    Raises: WorkFolderUnusable if another process holds it.
-    """
-    import fcntl
-
-    with explained(folder):
-        os.makedirs(folder, exist_ok=True)
-        lock = open(os.path.join(folder, ".lock"), "a+")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise WorkFolderUnusable(
-                "{} is in use by process {}. Wait for it, or choose another --work folder.".format(
-                    folder, lock.read().strip() or "(unknown)"
-                )
-            ) from None
-        except OSError as error:
-            raise WorkFolderUnusable(
-                "{} cannot be locked: {}. Choose a --work folder on a local disk.".format(folder, _reason(error))
-            ) from error
-        with explained(folder):
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-        _remove_leftovers(folder)
-        yield
-
-
-def _remove_leftovers(folder: str) -> None:
-    """Deletes the unfinished files and folders of a process that was killed; under the lock nobody else writes here.
-
-    A work folder inside this one has a lock of its own, and is left alone.
-    """
-    for directory, folders, names in os.walk(folder):
-        for name in [name for name in folders if name.startswith(".part-")]:
-            shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
-        folders[:] = [name for name in folders if not os.path.exists(os.path.join(directory, name, ".lock"))]
-        for name in names:
-            if name.startswith(".part-"):
-                _remove_quietly(os.path.join(directory, name))
 
 
 def _reason(error: OSError) -> str:

@@ -17,7 +17,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, DeviceSpec, Engine, Experiment, Family, LatencyProfile, Request
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import board, gate, profiling, trt_plugins, verify
-from pomt_trt.device.engine import layers_of
+from pomt_trt.device.contract import layers_of
 from pomt_trt.device.preprocess import normalise
 from pomt_trt.device.profiling import Settings
 

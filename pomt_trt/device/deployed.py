@@ -9,7 +9,8 @@ from typing import Optional
 from pomt_trt.core.bundle import open_bundle
 from pomt_trt.core.records import SEGMENTATION, Bundle
 from pomt_trt.device.classifier import Classifier
-from pomt_trt.device.engine import Runner, open_engine
+from pomt_trt.device.contract import Runner
+from pomt_trt.device.engine import open_engine
 from pomt_trt.device.predictor import Predictor
 from pomt_trt.device.segmenter import Segmenter
 

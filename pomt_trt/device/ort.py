@@ -15,7 +15,7 @@ import numpy as np
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.store import copy, explained, replacing, sha256_of, write_bytes
-from pomt_trt.device.engine import WEIGHTS_FILE, BuildOptions, Runner
+from pomt_trt.device.contract import WEIGHTS_FILE, BuildOptions, Runner
 
 PROBE_BYTES = 1 << 20
 _QUIET = 3  # ONNX Runtime's ERROR; its warnings about hardware-specific files are answered by WrongDevice

@@ -8,10 +8,10 @@ import pytest
 
 from pomt_trt.core import store
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, UsageError, WorkFolderUnusable, WrongDevice
-from pomt_trt.device import board, engine, libraries, ort
+from pomt_trt.device import board, contract, engine, libraries, ort
 
 runtime = pytest.importorskip("onnxruntime", reason="builds ONNX Runtime engines")
-OPTIONS = engine.BuildOptions(threads=1)
+OPTIONS = contract.BuildOptions(threads=1)
 
 
 def built(source, folder, name="r004", batch=1):

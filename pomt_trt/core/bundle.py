@@ -9,6 +9,8 @@ Format
 - `bundle.json` MUST be the object {"bundle": MANIFEST, "format": "pomt-trt bundle", "schema": 1, "sha256": HEX}, at
   most 16 MiB, in exactly the bytes that this module writes: keys sorted at every depth, one space of indentation,
   ASCII, one newline at the end. A reader MUST write it again and refuse any other bytes.
+- A record in MANIFEST MAY lack a field that has a default: an older release did not know it. A field that is not known
+  and not null comes from a newer release, as a higher schema does: a reader MUST refuse it, and say so.
 - HEX is the sha256 of the bytes before the comma that precedes it. It finds damage; it is not a signature.
 - MANIFEST is records.Bundle. Its `files` MUST give size and sha256 of every other file. A reader MUST compare the
   sizes, and SHOULD compare the hashes before it gives a file to a decoder.
@@ -90,6 +92,11 @@ def open_bundle(folder: str, verify: bool = True) -> Bundle:
         for name in sorted(bundle.files) if verify else ():
             _check_equal("sha256", name, store.sha256_of(os.path.join(folder, name)), bundle.files[name]["sha256"])
         return bundle
+    except store.MadeByNewer as error:
+        raise CorruptArtifact(
+            "{} was made by a newer pomt-trt: {}. Update pomt-trt here, or make the bundle anew with this release: "
+            "pomt-trt bundle WORK.".format(folder, error)
+        ) from error
     except CorruptArtifact as error:
         raise CorruptArtifact("{} is no intact bundle: {}. {}".format(folder, error, AGAIN)) from error
     except OSError as error:
@@ -111,7 +118,10 @@ def _manifest_bytes(folder: str) -> bytes:
 
 def _serialised(bundle: Bundle) -> bytes:
     """The one way to write a manifest: equal records give equal bytes."""
-    value = store.to_json(store.from_json(Bundle, json.loads(json.dumps(store.to_json(bundle)))))  # 1 becomes 1.0
+    return _signed(store.to_json(store.from_json(Bundle, json.loads(json.dumps(store.to_json(bundle))))))  # 1 as 1.0
+
+
+def _signed(value: Any) -> bytes:
     body = json.dumps({"bundle": value, "format": FORMAT, "schema": SCHEMA}, indent=1, sort_keys=True, allow_nan=False)
     before = body[: -len("\n}")].encode("ascii")
     return before + ',\n "sha256": "{}"\n}}\n'.format(hashlib.sha256(before).hexdigest()).encode("ascii")
@@ -120,19 +130,20 @@ def _serialised(bundle: Bundle) -> bytes:
 def _parsed(data: bytes) -> Bundle:
     try:
         body = json.loads(data.decode("ascii"))
+        if body["format"] == FORMAT:
+            store.check_schema(body["schema"], SCHEMA)
         if (body["format"], body["schema"]) != (FORMAT, SCHEMA):
             raise ValueError("it is {!r} of schema {!r}".format(body["format"], body["schema"]))
+        if _signed(body["bundle"]) != data:
+            raise CorruptArtifact("{} has been changed: its bytes are not those that were packed".format(MANIFEST))
         bundle: Bundle = store.from_json(Bundle, body["bundle"])
-        again = _serialised(bundle)
         _check_manifest(bundle)
-    except CorruptArtifact:
+        return bundle
+    except (CorruptArtifact, store.MadeByNewer):
         raise
     except Exception as error:  # whatever a decoder raises on hostile bytes: RecursionError, MemoryError, KeyError ...
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CorruptArtifact("{} is not a manifest of schema {}: {}".format(MANIFEST, SCHEMA, reason)) from error
-    if again != data:
-        raise CorruptArtifact("{} has been changed: its bytes are not those that were packed".format(MANIFEST))
-    return bundle
 
 
 def _check_manifest(bundle: Bundle) -> None:

@@ -141,10 +141,18 @@ def to_json(value: Any) -> Any:
     return value
 
 
+class MadeByNewer(ValueError):
+    """A file says something that this release does not know: a later one wrote it."""
+
+
 def from_json(hint: Any, value: Any) -> Any:
     """The inverse of to_json for a type built of records, Tuple, Dict, Optional and scalars.
 
-    Raises: ValueError where the value does not fit the type.
+    A record may lack fields with a default, which an older release did not know. An unknown field that is null says
+    nothing, and is left out.
+
+    Raises: MadeByNewer where a record has a field that is not known here; ValueError where the value does not fit the
+        type.
     """
     origin: Any = getattr(hint, "__origin__", None)
     arguments: Any = getattr(hint, "__args__", None) or ()
@@ -176,11 +184,16 @@ def _tuple_from_json(arguments: Any, value: Any) -> Tuple[Any, ...]:
 
 
 def _record_from_json(kind: Any, value: Any) -> Any:
-    known, defaults = set(kind._fields), set(kind._field_defaults)  # a field with one may be younger than the file
-    if not isinstance(value, dict) or not known - defaults <= set(value) <= known:
-        raise ValueError("the fields of {} do not match".format(kind.__name__))
+    if not isinstance(value, dict):
+        raise ValueError("expected the fields of {}, found {!r}".format(kind.__name__, value))
+    missing = set(kind._fields) - set(kind._field_defaults) - set(value)
+    if missing:
+        raise ValueError("{} has no {}".format(kind.__name__, ", ".join(sorted(missing))))
+    unknown = sorted(name for name in set(value) - set(kind._fields) if value[name] is not None)
+    if unknown:
+        raise MadeByNewer("{} has {}, which this release does not know".format(kind.__name__, ", ".join(unknown)))
     hints = get_type_hints(kind)
-    return kind(**{name: from_json(hints[name], item) for name, item in value.items()})
+    return kind(**{name: from_json(hints[name], item) for name, item in value.items() if name in hints})
 
 
 def _scalar_from_json(hint: Any, value: Any) -> Any:
@@ -213,6 +226,7 @@ def read_record(path: str, kind: Type[RecordT]) -> Stored:
     try:
         with open(path, "rb") as file:
             body = json.loads(file.read().decode("utf-8"))
+        check_schema(body["schema"], SCHEMA)
         if body["record"] != kind.__name__ or body["schema"] != SCHEMA:
             raise ValueError(
                 "holds {} of schema {}, expected {} of schema {}".format(
@@ -228,10 +242,21 @@ def read_record(path: str, kind: Type[RecordT]) -> Stored:
             "cannot read {}: {}. Give it back its permissions, or delete it and run the same command again to make it "
             "anew.".format(path, _reason(error))
         ) from error
+    except MadeByNewer as error:
+        raise CorruptArtifact(
+            "{} was made by a newer pomt-trt: {}. Update pomt-trt here, or delete the file and run the same command "
+            "again to make it anew.".format(path, error)
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CorruptArtifact(
             "{} is damaged: {}. Delete it and run the same command again to make it anew.".format(path, error)
         ) from error
+
+
+def check_schema(found: Any, known: int) -> None:
+    """Raises MadeByNewer for a schema number beyond the one known here."""
+    if type(found) is int and found > known:
+        raise MadeByNewer("it is of schema {}, and this release reads schema {}".format(found, known))
 
 
 def read_matching(path: str, kind: Type[RecordT], inputs: Dict[str, str]) -> Optional[RecordT]:

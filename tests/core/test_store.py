@@ -144,7 +144,7 @@ def test_an_absent_record_does_not_match_and_is_explained(path):
         b'{"schema": 1, "record": "Failure", "inputs": [], "value": {}}',
         b'{"schema": 1, "record": "Failure", "inputs": {}, "value": {"candidate_id": "r"}}',
         b'{"schema": 1, "record": "Failure", "inputs": {}, "value": {"candidate_id": 1, "stage": "", "reason": ""}}',
-        b'{"schema": 2, "record": "Failure", "inputs": {}, "value": {}}',
+        b'{"schema": 0, "record": "Failure", "inputs": {}, "value": {}}',
         b'{"schema": 1, "record": "Step", "inputs": {}, "value": {}}',
         b"[" * 100000,
     ],
@@ -152,6 +152,24 @@ def test_an_absent_record_does_not_match_and_is_explained(path):
 def test_a_damaged_record_is_named_with_the_way_out(data, path):
     damaged(path, data)
     with pytest.raises(CorruptArtifact, match="r056.json is damaged: .*Delete it and run the same command again"):
+        store.read_record(path, records.Failure)
+    assert store.read_matching(path, records.Failure, {}) is None
+
+
+@pytest.mark.parametrize(
+    "data, said",
+    [
+        (b'{"schema": 2, "record": "Failure", "inputs": {}, "value": {}}', "of schema 2, and this release reads sch"),
+        (
+            b'{"schema": 1, "record": "Failure", "inputs": {}, "value": {"candidate_id": "r", "stage": "", '
+            b'"reason": "", "advice": ""}}',
+            "Failure has advice, which this release does not know",
+        ),
+    ],
+)
+def test_a_record_of_a_newer_release_says_so(data, said, path):
+    damaged(path, data)
+    with pytest.raises(CorruptArtifact, match="made by a newer pomt-trt: .*{}.*Update pomt-trt".format(said)):
         store.read_record(path, records.Failure)
     assert store.read_matching(path, records.Failure, {}) is None
 

@@ -148,7 +148,7 @@ def locked(folder: str) -> Iterator[None]:
             ) from None
         except OSError as error:
             raise WorkFolderUnusable(
-                "{} cannot be locked: {}. Choose a --work folder on a local disk.".format(folder, error.strerror or error)
+                "{} cannot be locked: {}. Choose a --work folder on a local disk.".format(folder, error.strerror)
             ) from error
         with store.explained(folder):
             lock.truncate(0)

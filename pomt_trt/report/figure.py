@@ -10,7 +10,7 @@ import textwrap
 from typing import Any
 
 from pomt_trt.core.errors import MissingDependency
-from pomt_trt.core.records import Row, Selection
+from pomt_trt.core.records import Selection
 from pomt_trt.core.store import write_bytes
 from pomt_trt.report.panels import (
     CHOSEN,

@@ -4,8 +4,8 @@ import hashlib
 import json
 import math
 import os
-from typing import get_type_hints
 import shutil
+from typing import get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings

@@ -5,8 +5,8 @@ import os
 import numpy as np
 
 from pomt_trt.core import bundle as bundles
-from pomt_trt.device import engine as engines
 from pomt_trt.device import contract, gate, ort
+from pomt_trt.device import engine as engines
 from pomt_trt.device.preprocess import normalise
 from tests import fakes
 

@@ -1,4 +1,4 @@
-"""Every command of jetson/README.md parses, and every script that it or scripts/lint names is there."""
+"""Every command of jetson/README.md parses, and every script that it names is there."""
 
 import os
 import re
@@ -70,13 +70,6 @@ def test_scripts_that_take_a_dry_run_are_said_to(board, script):
 def test_the_mode_that_the_readme_sets_is_what_set_clocks_prints(board, tree, number):
     assert f"sudo nvpmodel -m {number}" in board(tree).run("set_clocks", "--dry-run").stderr
     assert f"sudo nvpmodel -m {number}" in TEXT
-
-
-def test_lint_checks_every_script():
-    linted = (REPOSITORY / "scripts" / "lint").read_text()
-    for path in SCRIPTS.iterdir():
-        if path.read_text().startswith("#!/usr/bin/env bash") or path.name == "environment":
-            assert "jetson/" + path.name in linted, path.name
 
 
 def test_the_trees_say_what_they_are():

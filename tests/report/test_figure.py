@@ -14,7 +14,6 @@ from pomt_trt.report.figure import draw, figure
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'pomt-trt[report]'")
 
 
-
 def row(removed, **others):
     """A candidate of a 197-token model: slower and better with more tokens, a step of 0.5 ms past 141 tokens."""
     latency = 10 - 0.05 * removed - 0.5 * (removed >= 56)

@@ -10,7 +10,7 @@ import sys
 from typing import Callable, NamedTuple, Optional, Sequence
 
 from pomt_trt import __version__, commands, flags, training_flags
-from pomt_trt.core.command import exit_code_of
+from pomt_trt.core.command import exit_code_of, exit_codes_told
 
 EXAMPLES = """examples:
   pomt-trt compile digits --work work/digits                     the bundled model, every candidate
@@ -19,9 +19,6 @@ EXAMPLES = """examples:
   pomt-trt compile vit_small_patch14_dinov2 --checkpoint dinov2_vits14.pth --head linear.pth --img-size 224 \\
       --data val/ --work work/dino --max-accuracy-drop 0.5
   python -m pomt_trt.infer work/digits/bundle-*/ picture.png     classify with the result
-
-exit codes: 0 done, 2 usage, 3 data or model, 4 missing dependency, 5 build failed, 6 constraint unmet,
-  7 verification failed, 8 wrong device or stale file, 9 corrupt file, 12 work folder, 13 diverged, 130 interrupted
 """
 
 
@@ -50,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="pomt-trt",
         description="Compiles a vision transformer into the engine whose token count this device rewards most.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES + "\n" + exit_codes_told(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version="pomt-trt " + __version__)

@@ -17,7 +17,7 @@ from pomt_trt.core.errors import BuildFailed, ConstraintUnmet, InputError, PomtE
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Comparison, EagerLatencies, Selection
 from pomt_trt.core.stats import StoppingRule
-from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.core.workfolder import WorkFolder, locked
 from pomt_trt.device import alternate
 from pomt_trt.options import Options
 
@@ -42,7 +42,7 @@ def compare(
     options: Dict[str, Options] = {}
     selections: Dict[str, Selection] = {}
     reasons: Dict[str, PomtError] = {}
-    with store.locked(root):
+    with locked(root):
         for name in methods:
             sys.stderr.write("{}:\n".format(name))
             try:
@@ -75,11 +75,11 @@ def _share_unreduced(others: Sequence[str], root: str) -> None:
             there = known.family_of(source, family.form)
             same = there.graph_sha256["r000"] == family.graph_sha256["r000"]
             if same and there.weights_sha256 == family.weights_sha256:
-                _link_unreduced(source, target)
+                _copy_unreduced(source, target)
                 break
 
 
-def _link_unreduced(source: WorkFolder, target: WorkFolder) -> None:
+def _copy_unreduced(source: WorkFolder, target: WorkFolder) -> None:
     """What a device has of R = 0; what the target has already stays. Records go last: they vouch for the files."""
     for folder in ("engines", "latency"):
         for device_id in sorted(_listed(os.path.join(source.root, folder))):
@@ -88,8 +88,7 @@ def _link_unreduced(source: WorkFolder, target: WorkFolder) -> None:
             for name in sorted(names, key=lambda name: name.endswith(".json")):
                 path = os.path.join(there, name)
                 if not os.path.exists(path):
-                    os.makedirs(there, exist_ok=True)
-                    store.hard_link(os.path.join(here, name), path)
+                    store.copy(os.path.join(here, name), path)
 
 
 def _listed(folder: str) -> List[str]:

@@ -16,7 +16,7 @@ from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, Latency
 from pomt_trt.core.steps import significant_steps
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import profiling
-from pomt_trt.device.engine import layers_of
+from pomt_trt.device.contract import layers_of
 from pomt_trt.device.profiling import Settings
 from pomt_trt.device.trt_layers import shortfall
 from pomt_trt.device.trt_plugins import beside

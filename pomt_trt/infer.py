@@ -14,7 +14,7 @@ from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from pomt_trt.core.command import exit_code_of
+from pomt_trt.core.command import exit_code_of, exit_codes_told
 from pomt_trt.core.dataset import EXTENSIONS, files_of
 from pomt_trt.core.errors import InputError, SomeInputsFailed, WrongDevice
 from pomt_trt.core.progress import Progress
@@ -36,10 +36,9 @@ examples:
   python -m pomt_trt.infer bundle-x/ --rebuild-refused           the same, only where it is needed
 
 latency_ms is the engine's call alone, for its whole batch; a summary on stderr gives end to end beside it. A bad image
-is one line on stderr, the others go on.
+is one line on stderr, the others go on. If no image can be used the exit code is 3, if some cannot it is 11.
 
-exit codes: 0 all done, 2 usage, 3 no usable image or bundle, 5 not rebuilt, 7 rebuilt but wrong, 8 bundle of another
-  device, 9 damaged bundle, 11 some images failed and the others are done, 130 interrupted"""
+"""
 MANY_IMAGES = 100  # from here on a log gets a line of progress now and then
 NOTICE_EVERY_S = 10.0  # where the number of images is not known beforehand
 LONGEST_COLUMN = 48
@@ -104,7 +103,7 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pomt_trt.infer",
         description="Labels images, or their pixels, with a bundle's engine.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES + exit_codes_told(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundle", metavar="BUNDLE", help="folder that `pomt-trt bundle` or `pomt-trt compile` made")

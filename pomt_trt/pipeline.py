@@ -17,7 +17,7 @@ from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Energy, Family, Row, Selection
 from pomt_trt.core.targets import PRECISIONS, has_plugin, named, of_engine
-from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.core.workfolder import WorkFolder, locked
 from pomt_trt.device import board, libraries, profiling, sensors, trt_plugins
 from pomt_trt.device.energy import check_meter
 from pomt_trt.device.profiling import Settings
@@ -38,7 +38,7 @@ def compile_all(options: Options, module: Any = None) -> Selection:
         check_meter()
     work = WorkFolder(options.work)
     workstation = stages.workstation(options, module)
-    with store.locked(work.root):
+    with locked(work.root):
         if options.schedule == "search":
             scheduling.check(work, options.request)
         stage = stages.export(work, options, workstation)
@@ -91,7 +91,7 @@ def _built_again(stage: Stage, device: DeviceSpec, settings: Settings) -> bool:
 def export(options: Options) -> Family:
     """The experiment and its graphs; see stages.export."""
     work = WorkFolder(options.work)
-    with store.locked(work.root):
+    with locked(work.root):
         return stages.export(work, options, stages.workstation(options)).family
 
 
@@ -231,7 +231,7 @@ def _on_device(
 def _opened(root: str, tokens: Optional[str], choose: Callable[[WorkFolder], Family]) -> Iterator[Stage]:
     work = WorkFolder(root)
     known.experiment_of(work)  # before the lock, which would make the folder
-    with store.locked(work.root):
+    with locked(work.root):
         experiment = known.experiment_of(work)
         if not work.forms():
             raise InputError("{0} holds no graphs. Make them: pomt-trt export MODEL --work {0}.".format(work.root))

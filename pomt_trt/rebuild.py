@@ -17,7 +17,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, DeviceSpec, Engine, Experiment, Family, LatencyProfile, Request
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import board, gate, profiling, trt_plugins, verify
-from pomt_trt.device.engine import layers_of
+from pomt_trt.device.contract import layers_of
 from pomt_trt.device.preprocess import normalise
 from pomt_trt.device.profiling import Settings
 
@@ -70,8 +70,7 @@ def _unpacked(there: Bundle, folder: str, work: WorkFolder) -> Family:
                 "{} holds no {}, so that its engines cannot be built from it. Make it anew where its work folder is: "
                 "pomt-trt bundle WORK.".format(folder, name)
             )
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        store.hard_link(os.path.join(folder, name), target)
+        store.copy(os.path.join(folder, name), target)
     store.write_record(work.experiment(), _experiment(there))
     return Family(
         form=there.form,

@@ -4,9 +4,11 @@ The guard fails a test that leaves something behind, so that no test's outcome d
 """
 
 import contextlib
+import gc
 import glob
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -24,9 +26,18 @@ settings.register_profile(
 )
 settings.load_profile("ours")
 
-# A shell starts what it puts in the background with Ctrl-C ignored, and every child inherits that; some tests send one.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+INHERITED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+
+def ignore_for_this_process_only(number, frame):
+    """A handler that does nothing: unlike an ignored signal, no child inherits it."""
+
+
+# nohup has SIGHUP ignored, and a shell has Ctrl-C ignored for what it puts in the background. Children inherit that, and
+# some tests send these signals to theirs. This process goes on ignoring them, as it was told to.
+for number in INHERITED:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, ignore_for_this_process_only)
 
 # Compiling sets it for torch, once a process: so it is the same to tests that come before the first compile.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -40,9 +51,23 @@ def nothing_left_behind():
     before, others = _traces(), children_of_this()
     yield
     left = {name: (before[name], value) for name, value in _traces().items() if value != before[name]}
-    assert not left, "the test changes this, (before, after), for those after it: {}".format(left)
     started = children_of_this() - others
+    _end(started)
+    assert not left, "the test changes this, (before, after), for those after it: {}".format(left)
     assert not started, "the test leaves child processes behind: {}".format(started)
+
+
+def _end(started):
+    """Ends the processes that a failed test has left, with their groups, so that no other test fails for them."""
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, signal.SIGKILL)
+    for process in gc.get_objects() if started else ():
+        if type(process) is subprocess.Popen and process.pid in started:
+            process.wait()
+            for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+                with contextlib.suppress(BrokenPipeError):  # what it did not read
+                    pipe.close()
 
 
 def _traces():
@@ -51,7 +76,7 @@ def _traces():
         "modules": [_stand_in(name) for name in STAND_INS],
         "variables": {name: value for name, value in os.environ.items() if name.startswith(ours)},
         "folder": os.getcwd(),
-        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+        "signals": [signal.getsignal(number) for number in INHERITED],
     }
 
 

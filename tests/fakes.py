@@ -72,7 +72,7 @@ def _sha256(path):
 
 def quadrant_bundle(folder, batch=1, model=None):
     """A bundle with real engines for this machine; returns its path."""
-    from pomt_trt.device import board
+    from pomt_trt.device import board, contract
     from pomt_trt.device import engine as engines
 
     work = os.path.join(str(folder), "work-b{}".format(batch))
@@ -82,7 +82,7 @@ def quadrant_bundle(folder, batch=1, model=None):
     for name in ("r000", "r004"):
         graph = os.path.join(work, name + ".onnx")
         shutil.copy(os.path.join(GRAPHS, "{}-b{}.onnx".format(name, batch)), graph)
-        options = engines.BuildOptions(threads=1)
+        options = contract.BuildOptions(threads=1)
         target = os.path.join(work, name + ".engine")
         records[name] = engines.build(graph, target, board.device_spec("onnxruntime"), name, options)
         sources[name + ".onnx"], sources[name + ".engine"] = graph, target

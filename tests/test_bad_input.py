@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch", reason="compiles a model, which belongs to the workstation")
 
-from pomt_trt.core import store  # noqa: E402
+from pomt_trt.core import store, workfolder  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.compiled import call, copied, files  # noqa: E402
 
@@ -390,7 +390,7 @@ def test_a_folder_of_somebody_else_is_said(tmp_path, capsys):
 
 def test_a_folder_in_use_is_said(work, capsys):
     before = files(work)
-    with store.locked(work):
+    with workfolder.locked(work):
         code, out, err = call(capsys, *compiled.compile_command(work))
     assert (code, out) == (WORK, "") and "is in use by process" in error_line(err) and files(work) == before
 

@@ -207,3 +207,23 @@ def test_a_package_knows_what_it_gives():
 
     assert pomt_trt.__all__ == sorted(pomt_trt.__all__)
     assert all(callable(getattr(pomt_trt, name)) for name in pomt_trt.__all__)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    modules = {path[: -len(".py")].replace(os.sep, ".").replace(".__init__", ""): path for path in sources()}
+
+    def imported(module):
+        names = [name for name, _ in imports(modules[module])]
+        found = {next((name for name in (full, full.rpartition(".")[0]) if name in modules), module) for full in names}
+        return found - {module}
+
+    def reached(module):
+        found, left = set(), [module]
+        while left:
+            new = imported(left.pop()) - found
+            found |= new
+            left += new
+        return found
+
+    assert "device.ort" in reached("device.worker"), "imports inside functions count"
+    assert [module for module in modules if module in reached(module)] == []

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -74,12 +75,23 @@ def test_flags_and_python_have_the_same_defaults():
                 assert action.default == defaults[action.dest], action.dest
 
 
-def test_the_listed_exit_codes_are_the_errors_own():
+def errors_of_ours():
+    """Every class of error, read from the module that holds them."""
     from pomt_trt.core import errors
 
-    for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, errors.PomtError):
-            assert str(kind.exit_code) in errors.__doc__
+    return [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.PomtError)]
+
+
+@pytest.mark.parametrize("program", ["pomt-trt", "python -m pomt_trt.infer"])
+def test_the_help_lists_the_exit_code_of_every_error_and_what_it_means(program, capsys):
+    from pomt_trt import infer
+
+    with pytest.raises(SystemExit):
+        (cli.main if program == "pomt-trt" else infer.main)(["--help"])
+    listed = " ".join(capsys.readouterr().out.partition("exit codes: ")[2].split())
+    found = {int(code): meaning for code, meaning in re.findall(r"(\d+) ([^,]+)", listed)}
+    assert len(errors_of_ours()) > 13 and set(found) == {0, 130} | {kind.exit_code for kind in errors_of_ours()}
+    assert found[11].startswith("some inputs failed") and "stale" in found[8] and found[130] == "interrupted"
 
 
 @pytest.mark.parametrize(

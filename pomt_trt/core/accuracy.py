@@ -7,16 +7,17 @@ and trained weights make that mean something, else agreement with the unreduced 
 
 from typing import Any
 
-from pomt_trt.core.records import SEGMENTATION, AccuracyEstimate, ModelSpec, Preprocessing
-
-TOP1, AGREEMENT = "top1", "agreement"  # of images
-MIOU, PIXEL_AGREEMENT = "miou", "pixel-agreement"
-TITLES = {
-    TOP1: "top-1",
-    AGREEMENT: "agreement with R = 0",
-    MIOU: "mIoU",
-    PIXEL_AGREEMENT: "pixel agreement with R = 0",
-}
+from pomt_trt.core import agreement, segmentation
+from pomt_trt.core.records import (
+    AGREEMENT,
+    MIOU,
+    PIXEL_AGREEMENT,
+    SEGMENTATION,
+    TOP1,
+    AccuracyEstimate,
+    ModelSpec,
+    Preprocessing,
+)
 
 
 def kind_of(spec: ModelSpec, labelled: bool) -> str:
@@ -46,8 +47,6 @@ def paired(
         source: what computed the logits, such as "host-fp32" or "engine".
     Raises: InputError where there are no images, or shapes or labels do not match.
     """
-    from pomt_trt.core import agreement, segmentation
-
     if kind in (MIOU, PIXEL_AGREEMENT):
         size = look.height, look.width
         return segmentation.paired(kind, reference_logits, logits, labels, size, candidate_id, source)

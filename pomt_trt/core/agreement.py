@@ -8,9 +8,8 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from pomt_trt.core.accuracy import AGREEMENT, TOP1
 from pomt_trt.core.errors import InputError
-from pomt_trt.core.records import AccuracyEstimate, Interval
+from pomt_trt.core.records import AGREEMENT, TOP1, AccuracyEstimate, Interval
 
 Z_95 = 1.959963984540054  # the normal quantile that leaves 2.5 % on either side
 

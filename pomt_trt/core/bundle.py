@@ -9,13 +9,17 @@ Format
 - `bundle.json` MUST be the object {"bundle": MANIFEST, "format": "pomt-trt bundle", "schema": 1, "sha256": HEX}, at
   most 16 MiB, in exactly the bytes that this module writes: keys sorted at every depth, one space of indentation,
   ASCII, one newline at the end. A reader MUST write it again and refuse any other bytes.
+- A record in MANIFEST MAY lack a field that has a default: an older release did not know it. A field that is not known
+  and not null comes from a newer release, as a higher schema does: a reader MUST refuse it, and say so.
 - HEX is the sha256 of the bytes before the comma that precedes it. It finds damage; it is not a signature.
 - MANIFEST is records.Bundle. Its `files` MUST give size and sha256 of every other file. A reader MUST compare the
   sizes, and SHOULD compare the hashes before it gives a file to a decoder.
 - `engine` and `unreduced_engine` MUST name listed files with the sizes and hashes that `files` gives; the same file
   where R = 0 won. Engine files are called `r056.engine`, their graphs `r056.onnx`.
 - An engine with `weights_sha256` reads `weights.bin` beside it, which MUST be listed with that hash. The ONNX files
-  share the same `weights.bin`.
+  share the same `weights.bin`. A TensorRT engine holds its own weights; `weights.bin` is there for the ONNX files.
+- A file has no second name: a writer MUST copy, or reflink. onnx refuses external data that is a hard or symbolic link.
+  A reader takes bundles of 0.2, whose files are hard links into the work folder.
 - An engine whose `details` have a `plugin` runs with that library of TensorRT plugins, native code, which MUST be
   listed with the file name and sha256 given there.
 - `golden.npz` holds real inputs and the logits expected of R = 0 on them; `r056.npz`, where present, those of the
@@ -51,7 +55,7 @@ def pack(folder: str, manifest: Bundle, sources: Dict[str, str]) -> None:
 
     Args:
         manifest: its `files` is ignored and computed here.
-        sources: name in the bundle -> file to link, or copy where links fail. It MUST not be changed in place later.
+        sources: name in the bundle -> file to copy.
 
     Raises: CorruptArtifact where a source differs from what the manifest says of it; InputError where one is absent;
         WorkFolderUnusable where the folder cannot be written, or is there and is no bundle.
@@ -61,7 +65,7 @@ def pack(folder: str, manifest: Bundle, sources: Dict[str, str]) -> None:
     with store.explained(folder), _temporary_beside(folder) as temporary:
         for name in sorted(sources):
             _check_name(name)
-            _link(sources[name], os.path.join(temporary, name))
+            _copy(sources[name], os.path.join(temporary, name))
         files = {name: _measured(os.path.join(temporary, name)) for name in sorted(sources)}
         data = _serialised(manifest._replace(files=files))
         store.write_bytes(os.path.join(temporary, MANIFEST), data)
@@ -88,6 +92,11 @@ def open_bundle(folder: str, verify: bool = True) -> Bundle:
         for name in sorted(bundle.files) if verify else ():
             _check_equal("sha256", name, store.sha256_of(os.path.join(folder, name)), bundle.files[name]["sha256"])
         return bundle
+    except store.MadeByNewer as error:
+        raise CorruptArtifact(
+            "{} was made by a newer pomt-trt: {}. Update pomt-trt here, or make the bundle anew with this release: "
+            "pomt-trt bundle WORK.".format(folder, error)
+        ) from error
     except CorruptArtifact as error:
         raise CorruptArtifact("{} is no intact bundle: {}. {}".format(folder, error, AGAIN)) from error
     except OSError as error:
@@ -109,7 +118,10 @@ def _manifest_bytes(folder: str) -> bytes:
 
 def _serialised(bundle: Bundle) -> bytes:
     """The one way to write a manifest: equal records give equal bytes."""
-    value = store.to_json(store.from_json(Bundle, json.loads(json.dumps(store.to_json(bundle)))))  # 1 becomes 1.0
+    return _signed(store.to_json(store.from_json(Bundle, json.loads(json.dumps(store.to_json(bundle))))))  # 1 as 1.0
+
+
+def _signed(value: Any) -> bytes:
     body = json.dumps({"bundle": value, "format": FORMAT, "schema": SCHEMA}, indent=1, sort_keys=True, allow_nan=False)
     before = body[: -len("\n}")].encode("ascii")
     return before + ',\n "sha256": "{}"\n}}\n'.format(hashlib.sha256(before).hexdigest()).encode("ascii")
@@ -118,19 +130,20 @@ def _serialised(bundle: Bundle) -> bytes:
 def _parsed(data: bytes) -> Bundle:
     try:
         body = json.loads(data.decode("ascii"))
+        if body["format"] == FORMAT:
+            store.check_schema(body["schema"], SCHEMA)
         if (body["format"], body["schema"]) != (FORMAT, SCHEMA):
             raise ValueError("it is {!r} of schema {!r}".format(body["format"], body["schema"]))
+        if _signed(body["bundle"]) != data:
+            raise CorruptArtifact("{} has been changed: its bytes are not those that were packed".format(MANIFEST))
         bundle: Bundle = store.from_json(Bundle, body["bundle"])
-        again = _serialised(bundle)
         _check_manifest(bundle)
-    except CorruptArtifact:
+        return bundle
+    except (CorruptArtifact, store.MadeByNewer):
         raise
     except Exception as error:  # whatever a decoder raises on hostile bytes: RecursionError, MemoryError, KeyError ...
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CorruptArtifact("{} is not a manifest of schema {}: {}".format(MANIFEST, SCHEMA, reason)) from error
-    if again != data:
-        raise CorruptArtifact("{} has been changed: its bytes are not those that were packed".format(MANIFEST))
-    return bundle
 
 
 def _check_manifest(bundle: Bundle) -> None:
@@ -194,11 +207,10 @@ def _measured(path: str) -> Dict[str, Any]:
     return {"bytes": os.path.getsize(path), "sha256": store.sha256_of(path)}
 
 
-def _link(source: str, target: str) -> None:
-    source = os.path.realpath(source)  # a link to a link would put a symbolic one into the bundle
+def _copy(source: str, target: str) -> None:
     if not os.path.isfile(source):
         raise InputError("{} does not exist: run the stage that makes it, or compile.".format(source))
-    store.hard_link(source, target)
+    store.copy(source, target)
 
 
 def _refuse_foreign(folder: str) -> None:

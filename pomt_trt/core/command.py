@@ -5,9 +5,13 @@ Any machine. Leaves out what the command does.
 
 import os
 import sys
+import textwrap
 from typing import Callable
 
-from pomt_trt.core.errors import PomtError
+from pomt_trt.core.errors import INTERRUPTED, PomtError, exit_codes
+
+HELP_COLUMNS = 110
+NO_BREAK = "\u00a0"
 
 
 def exit_code_of(run: Callable[[], None], complain: Callable[[str], None], interrupted: str) -> int:
@@ -28,4 +32,11 @@ def exit_code_of(run: Callable[[], None], complain: Callable[[str], None], inter
         return 0
     except KeyboardInterrupt:
         complain(interrupted)
-        return 130
+        return INTERRUPTED
+
+
+def exit_codes_told() -> str:
+    """The paragraph of a command's help that lists the exit codes."""
+    entries = ["{} {}".format(code, meaning).replace(" ", NO_BREAK) for code, meaning in exit_codes().items()]
+    filled = textwrap.fill("exit codes: " + ", ".join(entries), HELP_COLUMNS, subsequent_indent="  ")
+    return filled.replace(NO_BREAK, " ")

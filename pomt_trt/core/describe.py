@@ -5,9 +5,25 @@ Makes text from records, on any machine. Leaves out where it is printed.
 
 from typing import Dict, List, Optional, Sequence
 
-from pomt_trt.core.accuracy import TITLES
-from pomt_trt.core.records import AccuracyEstimate, Energy, Interval, Row, Selection, Training
+from pomt_trt.core.records import (
+    AGREEMENT,
+    MIOU,
+    PIXEL_AGREEMENT,
+    TOP1,
+    AccuracyEstimate,
+    Energy,
+    Interval,
+    Row,
+    Selection,
+    Training,
+)
 
+ACCURACY_TITLES = {
+    TOP1: "top-1",
+    AGREEMENT: "agreement with R = 0",
+    MIOU: "mIoU",
+    PIXEL_AGREEMENT: "pixel agreement with R = 0",
+}
 MOST_ROWS = 40  # a longer table keeps the rows that matter and says how many it leaves out
 
 
@@ -57,7 +73,7 @@ def rows(found: Sequence[Row], pace_fps: Optional[float] = None, energies: Optio
 
 def evaluation(engine: AccuracyEstimate, unreduced: AccuracyEstimate, host: Row, expected: Optional[bool]) -> str:
     """What an engine does on real images, beside what the host had estimated."""
-    kind = TITLES[engine.kind]
+    kind = ACCURACY_TITLES[engine.kind]
     lines = [
         "{} images, {}".format(engine.samples, kind),
         "engine {}  {:.2%}  {}".format(engine.candidate_id, engine.accuracy, _percents(engine.accuracy_ci)),
@@ -77,7 +93,7 @@ def training(found: Training) -> str:
     """What a training made of a model."""
     lines = [
         "{} of {}: {} images, {} to validate ({})".format(
-            found.method, found.model, found.images, found.validation_images, TITLES[found.accuracy_kind]
+            found.method, found.model, found.images, found.validation_images, ACCURACY_TITLES[found.accuracy_kind]
         )
     ]
     for number, epoch in enumerate(found.epochs, start=1):
@@ -94,7 +110,7 @@ def _percents(interval: Interval) -> str:
 
 
 def _table(chosen: Selection) -> str:
-    kind = TITLES[chosen.accuracy_kind].replace(" with R = 0", "")
+    kind = ACCURACY_TITLES[chosen.accuracy_kind].replace(" with R = 0", "")
     header = ["", "tokens", "R", "latency ms", "95 % interval", "gain", kind, "drop pt", "utility", "why"]
     shown = _shown(chosen)
     lines = [header] + [_cells(row, chosen) for row in shown]
@@ -175,7 +191,7 @@ def _verdict(chosen: Selection) -> str:
             )
         )
     if row.accuracy_drop is not None and row.removed:
-        kind = TITLES[chosen.accuracy_kind]
+        kind = ACCURACY_TITLES[chosen.accuracy_kind]
         drop = "  {}: {:.2%}, {:+.2f} points lost".format(kind, row.accuracy or 0.0, 100 * row.accuracy_drop)
         if row.accuracy_drop_ci is not None:
             drop += " (95 % interval {:+.2f} to {:+.2f})".format(*(100 * value for value in row.accuracy_drop_ci))

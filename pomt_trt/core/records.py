@@ -10,6 +10,8 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 Interval = Tuple[float, float]
 GRID, SEARCHED, CHAIN = "grid", "searched", "chain"  # kinds of candidates
 CLASSIFICATION, SEGMENTATION = "classification", "segmentation"  # tasks: a class an image, or one a pixel
+TOP1, AGREEMENT = "top1", "agreement"  # kinds of accuracy: of images with labels, or with the unreduced model
+MIOU, PIXEL_AGREEMENT = "miou", "pixel-agreement"  # the same, of pixels
 
 
 class Preprocessing(NamedTuple):
@@ -127,7 +129,7 @@ class Experiment(NamedTuple):
     request: Request
     model: ModelSpec
     data_kind: str  # labelled, unlabelled, random
-    accuracy_kind: str  # top1, agreement, miou, pixel-agreement: see core/accuracy
+    accuracy_kind: str  # top1, agreement, miou or pixel-agreement
     images: int  # that accuracy is estimated on
 
 
@@ -286,7 +288,7 @@ class AccuracyEstimate(NamedTuple):
     """Accuracy of one candidate, paired with the unreduced model on the same images."""
 
     candidate_id: str
-    kind: str  # of accuracy, see core/accuracy
+    kind: str  # of accuracy
     samples: int
     accuracy: float
     accuracy_ci: Interval
@@ -343,18 +345,6 @@ class Row(NamedTuple):
     schedule: Optional[Tuple[int, ...]] = None  # of a searched candidate: tokens entering each block, leaving the last
 
 
-class Eager(NamedTuple):
-    """The PyTorch eager baseline of the same model, timed beside the engines."""
-
-    latency_ms: float
-    latency_ci_ms: Interval
-    torch: str
-    device: str
-    dtype: str
-    threads: int
-    waiting: str
-
-
 class Selection(NamedTuple):
     """Which candidate, by which rule, and why not the others."""
 
@@ -370,7 +360,6 @@ class Selection(NamedTuple):
     rows: Tuple[Row, ...]
     pareto: Tuple[str, ...]
     notes: Tuple[str, ...]
-    eager: Optional[Eager] = None
     accuracy_images: Optional[int] = None  # that accuracies were estimated on
 
 
@@ -481,4 +470,4 @@ class Training(NamedTuple):
     accuracy_after: float
     seconds: float
     versions: Dict[str, str]
-    accuracy_kind: str = "top1"  # see core/accuracy
+    accuracy_kind: str = TOP1

@@ -9,9 +9,8 @@ from typing import Optional, Sequence, Tuple
 import numpy as np
 
 from pomt_trt.core import agreement
-from pomt_trt.core.accuracy import MIOU, PIXEL_AGREEMENT
 from pomt_trt.core.errors import InputError
-from pomt_trt.core.records import AccuracyEstimate, Interval
+from pomt_trt.core.records import MIOU, PIXEL_AGREEMENT, AccuracyEstimate, Interval
 
 IGNORED = 255  # in a label map: no class is known, or asked for
 MOST_CLASSES = IGNORED  # a label map has one byte a pixel

@@ -8,7 +8,7 @@ import math
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core.errors import InputError, UsageError
-from pomt_trt.core.records import Eager, Interval, Row, Selection, Step
+from pomt_trt.core.records import Interval, Row, Selection, Step
 from pomt_trt.core.rules import MIN_GAIN, RULES, Choice, Entry, Problem, broken_constraint, decide
 
 # verdict of a latency -> how to get a better one; any other: on a quieter machine
@@ -37,7 +37,6 @@ def select(
     device_id: str,
     accuracy_kind: str,
     accuracy_source: str,
-    eager: Optional[Eager] = None,
     accuracy_images: Optional[int] = None,
     min_gain: float = MIN_GAIN,
 ) -> Selection:
@@ -84,7 +83,6 @@ def select(
         rows=tuple(explained),
         pareto=pareto(entries),
         notes=choice.notes + tuple(_remarks(explained, by_id[choice.winner.id], max_accuracy_drop)),
-        eager=eager,
         accuracy_images=accuracy_images,
     )
 

@@ -1,4 +1,4 @@
-"""The work folder's files: atomic JSON records, hashes, schema versions, the lock.
+"""The work folder's files: atomic JSON records, hashes, copies, schema versions.
 
 Makes files from records and records from files, on any machine. Leaves out what a record means, and which stage writes
 which file when.
@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple, Type, TypeV
 from pomt_trt.core.errors import CorruptArtifact, InputError, WorkFolderUnusable
 
 SCHEMA = 1
+FICLONE = 0x40049409  # linux/fs.h
 RecordT = TypeVar("RecordT", bound=Tuple[Any, ...])
 
 
@@ -85,16 +86,29 @@ def explained(path: str) -> Iterator[None]:
         raise WorkFolderUnusable("cannot write {}: {}.".format(path, advice)) from error
 
 
-def hard_link(source: str, target: str) -> None:
-    """Makes `target` the same file as `source`; a copy where the file system has no links."""
-    with _temporary_beside(target) as temporary:
-        os.unlink(temporary)
-        try:
-            os.link(source, temporary)  # from here on both names have one mode: it is left as it is
-        except OSError:
+def copy(source: str, target: str) -> None:
+    """Makes `target` a whole copy of `source`, or leaves it as it was.
+
+    Never a link: onnx refuses weights that have a second name. A file system with reflinks (btrfs, XFS) lets both files
+    share their blocks, and the copy takes no space.
+
+    Raises: WorkFolderUnusable where the folder cannot be written or the disk is full.
+    """
+    with replacing(target) as temporary:
+        if not _reflink(source, temporary):
             shutil.copyfile(source, temporary)
-            _finish(temporary)
-        os.replace(temporary, target)  # does nothing, and leaves the temporary name, where target is that link already
+
+
+def _reflink(source: str, target: str) -> bool:
+    """Whether the file system could let `target`, an empty file, share the blocks of `source`."""
+    import fcntl
+
+    with open(source, "rb") as original, open(target, "r+b") as clone:
+        try:
+            fcntl.ioctl(clone, FICLONE, original.fileno())
+        except OSError:
+            return False
+    return True
 
 
 def sha256_of(path: str) -> str:
@@ -127,10 +141,18 @@ def to_json(value: Any) -> Any:
     return value
 
 
+class MadeByNewer(ValueError):
+    """A file says something that this release does not know: a later one wrote it."""
+
+
 def from_json(hint: Any, value: Any) -> Any:
     """The inverse of to_json for a type built of records, Tuple, Dict, Optional and scalars.
 
-    Raises: ValueError where the value does not fit the type.
+    A record may lack fields with a default, which an older release did not know. An unknown field that is null says
+    nothing, and is left out.
+
+    Raises: MadeByNewer where a record has a field that is not known here; ValueError where the value does not fit the
+        type.
     """
     origin: Any = getattr(hint, "__origin__", None)
     arguments: Any = getattr(hint, "__args__", None) or ()
@@ -162,11 +184,16 @@ def _tuple_from_json(arguments: Any, value: Any) -> Tuple[Any, ...]:
 
 
 def _record_from_json(kind: Any, value: Any) -> Any:
-    known, defaults = set(kind._fields), set(kind._field_defaults)  # a field with one may be younger than the file
-    if not isinstance(value, dict) or not known - defaults <= set(value) <= known:
-        raise ValueError("the fields of {} do not match".format(kind.__name__))
+    if not isinstance(value, dict):
+        raise ValueError("expected the fields of {}, found {!r}".format(kind.__name__, value))
+    missing = set(kind._fields) - set(kind._field_defaults) - set(value)
+    if missing:
+        raise ValueError("{} has no {}".format(kind.__name__, ", ".join(sorted(missing))))
+    unknown = sorted(name for name in set(value) - set(kind._fields) if value[name] is not None)
+    if unknown:
+        raise MadeByNewer("{} has {}, which this release does not know".format(kind.__name__, ", ".join(unknown)))
     hints = get_type_hints(kind)
-    return kind(**{name: from_json(hints[name], item) for name, item in value.items()})
+    return kind(**{name: from_json(hints[name], item) for name, item in value.items() if name in hints})
 
 
 def _scalar_from_json(hint: Any, value: Any) -> Any:
@@ -199,6 +226,7 @@ def read_record(path: str, kind: Type[RecordT]) -> Stored:
     try:
         with open(path, "rb") as file:
             body = json.loads(file.read().decode("utf-8"))
+        check_schema(body["schema"], SCHEMA)
         if body["record"] != kind.__name__ or body["schema"] != SCHEMA:
             raise ValueError(
                 "holds {} of schema {}, expected {} of schema {}".format(
@@ -214,10 +242,21 @@ def read_record(path: str, kind: Type[RecordT]) -> Stored:
             "cannot read {}: {}. Give it back its permissions, or delete it and run the same command again to make it "
             "anew.".format(path, _reason(error))
         ) from error
+    except MadeByNewer as error:
+        raise CorruptArtifact(
+            "{} was made by a newer pomt-trt: {}. Update pomt-trt here, or delete the file and run the same command "
+            "again to make it anew.".format(path, error)
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CorruptArtifact(
             "{} is damaged: {}. Delete it and run the same command again to make it anew.".format(path, error)
         ) from error
+
+
+def check_schema(found: Any, known: int) -> None:
+    """Raises MadeByNewer for a schema number beyond the one known here."""
+    if type(found) is int and found > known:
+        raise MadeByNewer("it is of schema {}, and this release reads schema {}".format(found, known))
 
 
 def read_matching(path: str, kind: Type[RecordT], inputs: Dict[str, str]) -> Optional[RecordT]:
@@ -227,53 +266,6 @@ def read_matching(path: str, kind: Type[RecordT], inputs: Dict[str, str]) -> Opt
     except (CorruptArtifact, InputError):
         return None
     return stored.record if stored.inputs == inputs else None
-
-
-@contextlib.contextmanager
-def locked(folder: str) -> Iterator[None]:
-    """Holds the work folder for one process; the operating system lets go of it when that process dies.
-
-    Raises: WorkFolderUnusable if another process holds it.
-    """
-    import fcntl
-
-    with explained(folder):
-        os.makedirs(folder, exist_ok=True)
-        lock = open(os.path.join(folder, ".lock"), "a+")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise WorkFolderUnusable(
-                "{} is in use by process {}. Wait for it, or choose another --work folder.".format(
-                    folder, lock.read().strip() or "(unknown)"
-                )
-            ) from None
-        except OSError as error:
-            raise WorkFolderUnusable(
-                "{} cannot be locked: {}. Choose a --work folder on a local disk.".format(folder, _reason(error))
-            ) from error
-        with explained(folder):
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-        _remove_leftovers(folder)
-        yield
-
-
-def _remove_leftovers(folder: str) -> None:
-    """Deletes the unfinished files and folders of a process that was killed; under the lock nobody else writes here.
-
-    A work folder inside this one has a lock of its own, and is left alone.
-    """
-    for directory, folders, names in os.walk(folder):
-        for name in [name for name in folders if name.startswith(".part-")]:
-            shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
-        folders[:] = [name for name in folders if not os.path.exists(os.path.join(directory, name, ".lock"))]
-        for name in names:
-            if name.startswith(".part-"):
-                _remove_quietly(os.path.join(directory, name))
 
 
 def _reason(error: OSError) -> str:

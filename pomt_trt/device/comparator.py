@@ -15,7 +15,7 @@ import numpy as np
 from pomt_trt.core import parity
 from pomt_trt.core.records import DeviceSpec
 from pomt_trt.device import gate
-from pomt_trt.device.engine import Runner
+from pomt_trt.device.contract import Runner
 
 POLYGRAPHY_FROM = (8, 5)  # the first TensorRT that today's Polygraphy imports
 ENGINE, LOGITS = "engine", "logits"

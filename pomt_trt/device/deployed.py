@@ -12,7 +12,8 @@ from pomt_trt.core.errors import BuildFailed, CorruptArtifact, WrongDevice
 from pomt_trt.core.records import SEGMENTATION, Bundle, Engine
 from pomt_trt.device import gate
 from pomt_trt.device.classifier import Classifier
-from pomt_trt.device.engine import Runner, check_device, check_files, open_engine, released_elsewhere
+from pomt_trt.device.contract import Runner
+from pomt_trt.device.engine import check_device, check_files, open_engine, released_elsewhere
 from pomt_trt.device.predictor import Predictor
 from pomt_trt.device.segmenter import Segmenter
 

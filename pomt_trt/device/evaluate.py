@@ -14,7 +14,7 @@ from pomt_trt.core import accuracy, dataset
 from pomt_trt.core.bundle import open_bundle
 from pomt_trt.core.dataset import Item
 from pomt_trt.core.errors import InputError
-from pomt_trt.core.records import AccuracyEstimate, Bundle, Candidate, Engine, Preprocessing, Row, Selection
+from pomt_trt.core.records import MIOU, AccuracyEstimate, Bundle, Candidate, Engine, Preprocessing, Row, Selection
 from pomt_trt.core.segmentation import checked_labels
 from pomt_trt.device import deployed, preprocess
 from pomt_trt.device.predictor import Predictor
@@ -106,7 +106,7 @@ def _comparable(engine: AccuracyEstimate, selection: Selection) -> bool:
     """
     if engine.kind != selection.accuracy_kind:
         return False
-    return engine.kind != accuracy.MIOU or engine.samples == selection.accuracy_images
+    return engine.kind != MIOU or engine.samples == selection.accuracy_images
 
 
 def _predictor(bundle: Bundle, engine: Engine, folder: str, threads: Optional[int]) -> Predictor:

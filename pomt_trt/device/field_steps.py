@@ -17,9 +17,10 @@ from pomt_trt.core.field import DEFAULT, NO_GRAPH, OTHER_STAGING, BuildResult, B
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Family, Finding
 from pomt_trt.core.targets import of_engine
-from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.core.workfolder import WorkFolder, locked
 from pomt_trt.device import board, doctor, group, libraries, profiling, staging, trt_layers
-from pomt_trt.device.engine import layers_of, open_engine
+from pomt_trt.device.contract import layers_of
+from pomt_trt.device.engine import open_engine
 from pomt_trt.device.profiling import Settings
 from pomt_trt.device.request import Job, Request, latency_inputs
 
@@ -92,7 +93,7 @@ class _Opened:
 def build(arguments: argparse.Namespace) -> BuildResult:
     """Builds a model's engines in one precision, and holds each against its graph's logits; keeps those there are."""
     opened = _Opened(arguments)
-    with store.locked(opened.work.root), Progress("build", len(opened.family.candidates)) as progress:
+    with locked(opened.work.root), Progress("build", len(opened.family.candidates)) as progress:
         try:
             profiling.profile(
                 opened.work,
@@ -177,7 +178,7 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
         waiting=opened.settings.waiting,
         max_s=opened.settings.max_s,
     )
-    with store.locked(opened.work.root):
+    with locked(opened.work.root):
         found = group.profiles(request, [ran for _, _, ran in asked], [], lambda text: None)
         timed = tuple(_timed(opened, each[0], each[1], result) for each, (_, result) in zip(asked, found))
         for (candidate, way, ran), each in zip(asked, timed):

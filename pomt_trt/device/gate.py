@@ -13,7 +13,7 @@ from pomt_trt.core.errors import CorruptArtifact
 from pomt_trt.core.parity import Parity, compare
 from pomt_trt.core.records import Preprocessing
 from pomt_trt.device import preprocess
-from pomt_trt.device.engine import Runner
+from pomt_trt.device.contract import Runner
 
 
 class Golden(NamedTuple):

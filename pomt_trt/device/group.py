@@ -12,7 +12,7 @@ import numpy as np
 
 from pomt_trt.core.records import Energy, Engine, LatencyProfile
 from pomt_trt.core.stats import StoppingRule
-from pomt_trt.device import board, energy, engine, latency, libraries, sensors
+from pomt_trt.device import board, contract, energy, engine, latency, libraries, sensors
 from pomt_trt.device.request import Request
 
 REPORT_EVERY_S = 1.0
@@ -67,7 +67,7 @@ def energy_of(request: Request, record: Engine) -> Optional[Energy]:
         return energy.measure(run, meter, runner.input_shape[0])
 
 
-def _on_gpu(runner: engine.Runner) -> Dict[str, Any]:
+def _on_gpu(runner: contract.Runner) -> Dict[str, Any]:
     """What a profile says besides where a GPU takes part."""
     times = runner.gpu_times(_image(runner))
     found: Dict[str, Any] = {"modes": runner.modes()}
@@ -88,10 +88,10 @@ class Seldom:
             self._told(text)
 
 
-def _call(runner: engine.Runner) -> Any:
+def _call(runner: contract.Runner) -> Any:
     image = _image(runner)
     return lambda: runner.run(image)
 
 
-def _image(runner: engine.Runner) -> np.ndarray:
+def _image(runner: contract.Runner) -> np.ndarray:
     return np.random.RandomState(0).rand(*runner.input_shape).astype(np.float32)

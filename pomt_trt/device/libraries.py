@@ -3,13 +3,12 @@
 On the machine that runs engines. Leaves out engines themselves (device/engine).
 """
 
-import importlib
 from typing import Any
 
 from pomt_trt.core.errors import MissingDependency, UsageError
 from pomt_trt.device.jetson import identity
 
-_MODULES = {"onnxruntime": "pomt_trt.device.ort", "tensorrt": "pomt_trt.device.trt"}
+NAMES = ("onnxruntime", "tensorrt")
 _VARYING = ("tensorrt",)
 
 
@@ -57,8 +56,16 @@ def version(engine: str) -> str:
 def library(engine: str) -> Any:
     """The module that builds and opens engines of that library: build, open_file, version, share_threads.
 
+    It is imported when it is asked for: doctor runs where numpy is not installed.
+
     Raises: UsageError, with the names there are.
     """
-    if engine not in _MODULES:
-        raise UsageError("engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(sorted(_MODULES))))
-    return importlib.import_module(_MODULES[engine])
+    if engine == "onnxruntime":
+        from pomt_trt.device import ort
+
+        return ort
+    if engine == "tensorrt":
+        from pomt_trt.device import trt
+
+        return trt
+    raise UsageError("engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(NAMES)))

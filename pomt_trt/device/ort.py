@@ -14,8 +14,8 @@ import numpy as np
 
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency
 from pomt_trt.core.records import DeviceSpec, Engine
-from pomt_trt.core.store import explained, hard_link, replacing, sha256_of, write_bytes
-from pomt_trt.device.engine import WEIGHTS_FILE, BuildOptions, Runner
+from pomt_trt.core.store import copy, explained, replacing, sha256_of, write_bytes
+from pomt_trt.device.contract import WEIGHTS_FILE, BuildOptions, Runner
 
 PROBE_BYTES = 1 << 20
 _QUIET = 3  # ONNX Runtime's ERROR; its warnings about hardware-specific files are answered by WrongDevice
@@ -57,9 +57,9 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
     source = os.path.join(os.path.dirname(onnx_path), WEIGHTS_FILE)
     weights_sha256 = None
     if os.path.isfile(source):
-        if not _same_file(source, weights):
-            hard_link(source, weights)
-        weights_sha256 = sha256_of(weights)
+        weights_sha256 = sha256_of(source)
+        if not os.path.isfile(weights) or sha256_of(weights) != weights_sha256:
+            copy(source, weights)
     shape = _optimise(runtime, onnx_path, engine_path, options.threads)
     return Engine(
         candidate_id=candidate_id,
@@ -157,13 +157,6 @@ def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> A
 def _check_space(folder: str) -> None:
     """Raises WorkFolderUnusable where the disk is full, which ONNX Runtime calls a failed serialization."""
     write_bytes(os.path.join(folder, "probe"), bytes(PROBE_BYTES))
-
-
-def _same_file(one: str, other: str) -> bool:
-    """True where `other` is a link to `one` or an unchanged copy of it."""
-    if not os.path.isfile(other):
-        return False
-    return os.path.samefile(one, other) or sha256_of(one) == sha256_of(other)
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.records import Bundle, Preprocessing
 from pomt_trt.device import preprocess
-from pomt_trt.device.engine import Runner
+from pomt_trt.device.contract import Runner
 
 
 class Predictor:

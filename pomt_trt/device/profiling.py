@@ -15,7 +15,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Energy, Engine, Failure, Family, LatencyProfile
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import builds
-from pomt_trt.device.engine import WEIGHTS_FILE
+from pomt_trt.device.contract import WEIGHTS_FILE
 from pomt_trt.device.libraries import varies
 from pomt_trt.device.process import Outcome, Worker
 from pomt_trt.device.request import Gate, Job, Request, engine_inputs, inputs_of, latency_inputs

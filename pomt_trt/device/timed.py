@@ -17,7 +17,8 @@ from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Engine
 from pomt_trt.core.rounds import Prepared, serve
 from pomt_trt.device import board, deployed
-from pomt_trt.device.engine import Runner, open_engine
+from pomt_trt.device.contract import Runner
+from pomt_trt.device.engine import open_engine
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Dict
 from pomt_trt.core import store
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.device import cuda, sensors, trt_build, trt_plugins
-from pomt_trt.device.engine import BuildOptions, Runner, layers_of
+from pomt_trt.device.contract import BuildOptions, Runner, layers_of
 from pomt_trt.device.trt_library import tensorrt
 from pomt_trt.device.trt_runner import TrtRunner
 

@@ -13,7 +13,7 @@ from pomt_trt.core import store
 from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.records import DeviceSpec
 from pomt_trt.device import trt_layers
-from pomt_trt.device.engine import BuildOptions
+from pomt_trt.device.contract import BuildOptions
 from pomt_trt.device.trt_library import log_of, monitor_of
 
 logger = logging.getLogger(__name__)

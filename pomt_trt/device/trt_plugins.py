@@ -102,8 +102,7 @@ def keep(library: Library, folder: str) -> Dict[str, str]:
     """Puts a library beside engines; what their records say of it."""
     name = "libpomt_plugins-{}.so".format(library.sha256[:12])
     if not os.path.isfile(os.path.join(folder, name)):
-        with open(library.path, "rb") as file:
-            store.write_bytes(os.path.join(folder, name), file.read())
+        store.copy(library.path, os.path.join(folder, name))
     return {"file": name, "sha256": library.sha256}
 
 

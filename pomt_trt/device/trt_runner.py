@@ -12,7 +12,7 @@ import numpy as np
 
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact
 from pomt_trt.device import cuda, staging
-from pomt_trt.device.engine import GpuTimes, Runner
+from pomt_trt.device.contract import GpuTimes, Runner
 from pomt_trt.device.trt_library import log_of
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,8 @@ from pomt_trt.core.records import Bundle, Engine, Family
 from pomt_trt.core.targets import TARGETS, has_plugin, is_bare
 from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import comparator, gate, ort
-from pomt_trt.device.engine import Runner, check_device, open_engine
+from pomt_trt.device.contract import Runner
+from pomt_trt.device.engine import check_device, open_engine
 from pomt_trt.device.preprocess import normalise
 
 HOST = "host"  # PyTorch in fp32, when it was exported

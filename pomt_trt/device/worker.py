@@ -17,9 +17,9 @@ from typing import Any, List, Optional, Tuple, Union
 
 from pomt_trt.core import store
 from pomt_trt.core.bounds import good_builds
-from pomt_trt.core.errors import CorruptArtifact, PomtError
+from pomt_trt.core.errors import BuildFailed, CorruptArtifact, PomtError
 from pomt_trt.core.records import Engine, Failure, LatencyProfile
-from pomt_trt.device import builds, engine, gate
+from pomt_trt.device import builds, contract, engine, gate
 from pomt_trt.device.group import Seldom, energy_of, profiles
 from pomt_trt.device.request import TIMING_CACHE, Gate, Job, Request, inputs_of, profile_inputs, record_of
 
@@ -94,7 +94,7 @@ def _made(job: Job, request: Request, path: str, timing_cache: Optional[str]) ->
     """A new engine under `path` that has passed the gate, or why there is none."""
     check_sources(job)
     _report("building", id=job.candidate_id)
-    options = engine.BuildOptions(
+    options = contract.BuildOptions(
         threads=request.threads,
         precision=request.precision,
         fp32_nodes=request.fp32_nodes,
@@ -110,9 +110,7 @@ def _made(job: Job, request: Request, path: str, timing_cache: Optional[str]) ->
             return record
         stage = "gate"
         verdict = _judged(record, job, request, request.gate)
-    except PomtError as error:
-        if error.exit_code != 5:
-            raise
+    except BuildFailed as error:
         return Failure(job.candidate_id, stage, str(error))
     if verdict.passed:
         return record._replace(details=dict(record.details or {}, gate=verdict.told()))
@@ -128,7 +126,7 @@ def _judged(record: Engine, job: Job, request: Request, asked: Gate) -> gate.Ver
 
 
 def _remove_engine(path: str) -> None:
-    for name in (path, engine.layers_of(path)):
+    for name in (path, contract.layers_of(path)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
 
@@ -170,8 +168,8 @@ def _replace_engine(job: Job, request: Request, made: Engine, result: LatencyPro
     again, path = _engine_path(job, request, ".again"), _engine_path(job, request)
     details = dict(made.details or {})
     if "layers" in details:
-        details["layers"] = os.path.basename(engine.layers_of(path))
-        os.replace(engine.layers_of(again), engine.layers_of(path))
+        details["layers"] = os.path.basename(contract.layers_of(path))
+        os.replace(contract.layers_of(again), contract.layers_of(path))
     os.replace(again, path)
     record = made._replace(file=os.path.basename(path), details=details)
     store.write_record(record_of(path), record, inputs_of(job, request))
@@ -195,7 +193,7 @@ def check_sources(job: Job) -> None:
 
     A damaged file says nothing of its candidate, and must not be recorded as a Failure.
     """
-    weights = os.path.join(os.path.dirname(job.onnx), engine.WEIGHTS_FILE)
+    weights = os.path.join(os.path.dirname(job.onnx), contract.WEIGHTS_FILE)
     for path, digest in ((job.onnx, job.onnx_sha256), (weights, job.weights_sha256)):
         found = store.sha256_of(path)
         if found != digest:

@@ -28,7 +28,6 @@ def extend(
     Raises: VerificationFailed, as export does.
     """
     folder = work / "onnx" / there.form
-    family.unlink_others(folder / family.WEIGHTS_FILE)
     located = family.located_in(folder / f"{there.candidates[0].id}.onnx")
     written = write(plan, more, images, folder, progress, located, make)
     return there._replace(

@@ -9,7 +9,6 @@ tokens that a block removes, or what its method counts besides. Which, is found 
 count explains is an error.
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from onnx import TensorProto, numpy_helper
 
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.records import Schedule
-from pomt_trt.core.store import replacing, write_bytes
+from pomt_trt.core.store import write_bytes
 from pomt_trt.host.trace import Trace
 
 ALIGNMENT_BYTES = 64  # a cache line, so that a mapped tensor can be read in place
@@ -103,13 +102,6 @@ def write_weights(path: Path, weights: dict[str, np.ndarray]) -> list[TensorProt
         data.extend(raw)
     write_bytes(str(path), bytes(data))
     return located
-
-
-def unlink_others(path: Path) -> None:
-    """Makes a file that has other names too (engines link to weights.bin) one of its own: onnx's checker refuses it."""
-    if path.stat().st_nlink > 1:
-        with replacing(str(path)) as copy:
-            shutil.copyfile(path, copy)
 
 
 def located_in(graph: Path) -> list[TensorProto]:

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pomt_trt.core.accuracy import TITLES
 from pomt_trt.core.comparison import UNREDUCED
+from pomt_trt.core.describe import ACCURACY_TITLES
 from pomt_trt.core.records import Comparison, Contender
 from pomt_trt.core.store import write_bytes
 from pomt_trt.report.figure import DOTS_PER_INCH, STYLE, matplotlib_or_advice
@@ -72,7 +72,7 @@ def figure(comparison: Comparison, *, title: str) -> Any:
             _draw_panel(axes, comparison, panel)
             axes.set_title(panel.name, fontsize=9, color=HELP, loc="left")
             axes.set_xlabel("latency (ms)")
-        all_axes[0].set_ylabel(TITLES[comparison.accuracy_kind] + " (%)")
+        all_axes[0].set_ylabel(ACCURACY_TITLES[comparison.accuracy_kind] + " (%)")
         picture.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=PLAIN, parse_math=False)
         place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.005), "ncols": columns}
         picture.legend(handles=handles, frameon=False, fontsize=8.5, labelcolor=PLAIN, **place)

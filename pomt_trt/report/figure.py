@@ -10,7 +10,7 @@ import textwrap
 from typing import Any
 
 from pomt_trt.core.errors import MissingDependency
-from pomt_trt.core.records import Eager, Row, Selection
+from pomt_trt.core.records import Selection
 from pomt_trt.core.store import write_bytes
 from pomt_trt.report.panels import (
     CHOSEN,
@@ -119,23 +119,13 @@ def _summary(selection: Selection) -> str:
 
 
 def _header_words(selection: Selection) -> list[str]:
-    """Lines about device, rule and eager baseline."""
-    lines = [_device_and_rule(selection)] + ([_eager(selection.eager, selection.chosen)] if selection.eager else [])
-    return [part for line in lines for part in textwrap.wrap(line, 120)]
-
-
-def _device_and_rule(selection: Selection) -> str:
+    """Lines about device, rule and constraints."""
     used = "" if selection.rule_used == selection.rule else f", which acted as {selection.rule_used}"
     words = f"{selection.device_id}; rule {selection.rule}{used}"
     drop, latency = selection.constraints.get("max_accuracy_drop"), selection.constraints.get("max_latency_ms")
     words += "" if drop is None else f"; accuracy drop at most {in_points(drop)}"
-    return words + ("" if latency is None else f"; latency at most {latency:g} ms")
-
-
-def _eager(eager: Eager, chosen: Row) -> str:
-    words = f"PyTorch {eager.torch} eager ({eager.dtype}, {eager.threads} threads, {eager.waiting} waiting): "
-    ratio = f", {eager.latency_ms / chosen.latency_ms:.2f} times the chosen engine's" if chosen.latency_ms else ""
-    return words + in_ms(eager.latency_ms) + ratio
+    words += "" if latency is None else f"; latency at most {latency:g} ms"
+    return textwrap.wrap(words, 120)
 
 
 def _legend(picture: Any, selection: Selection, height: float) -> None:

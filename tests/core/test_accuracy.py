@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pomt_trt.core import accuracy
+from pomt_trt.core.describe import ACCURACY_TITLES
 from pomt_trt.core.records import SEGMENTATION
 from tests import fakes
 
@@ -20,7 +21,7 @@ def test_accuracy_needs_labels_and_trained_weights(labelled, weights, images, pi
     spec = fakes.quadrant_model(weights)
     assert accuracy.kind_of(spec, labelled) == images
     assert accuracy.kind_of(spec._replace(task=SEGMENTATION), labelled) == pixels
-    assert {images, pixels} <= set(accuracy.TITLES)
+    assert {images, pixels} <= set(ACCURACY_TITLES)
 
 
 def test_each_task_has_its_estimate():

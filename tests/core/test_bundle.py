@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+from typing import get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pomt_trt.core import bundle as bundles
 from pomt_trt.core import store
 from pomt_trt.core.errors import CorruptArtifact, InputError, PomtError
+from pomt_trt.core.records import Bundle
 from tests import fakes
 
 RELAXED = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
@@ -246,7 +248,50 @@ def test_a_manifest_beyond_the_limit_is_not_read(packed, monkeypatch):
 def test_a_newer_schema_says_so(packed):
     text = (packed / "bundle.json").read_text()
     (packed / "bundle.json").write_text(text.replace('"schema": 1', '"schema": 2'))
-    assert "of schema 2" in refused(packed) and "schema 1" in refused(packed)
+    said = refused(packed)
+    assert "was made by a newer pomt-trt" in said and "of schema 2" in said and "schema 1" in said
+
+
+def optional_fields(value, kind=Bundle):
+    """(object in the manifest, name) of every field with a default, at any depth of records in records."""
+    for name, hint in get_type_hints(kind).items():
+        if name in kind._field_defaults:
+            yield value, name
+        elif hasattr(hint, "_fields"):
+            yield from optional_fields(value[name], hint)
+
+
+def test_an_older_bundle_lacks_what_came_later_and_opens(packed):
+    def without(bundle):
+        found = list(optional_fields(bundle))
+        assert {"fp32_nodes", "details", "merged", "kind", "task", "schedule"} <= {name for _, name in found}
+        for value, name in found:
+            del value[name]
+
+    before = bundles.open_bundle(str(packed))
+    rewritten(packed, without)
+    opened = bundles.open_bundle(str(packed))
+    assert (opened.fp32_nodes, opened.model.task, opened.candidate.id) == ((), "classification", "r004")
+    assert opened.files == before.files
+
+
+def test_a_field_that_came_and_went_and_holds_nothing_is_left_out(packed):
+    """As a selection's eager baseline, which 0.2 wrote as null."""
+    before = bundles.open_bundle(str(packed))
+    rewritten(packed, lambda bundle: bundle["selection"].update(eager=None))
+    assert bundles.open_bundle(str(packed)) == before
+
+
+@pytest.mark.parametrize("place", ["selection", "engine", "model"])
+def test_a_field_of_a_newer_release_says_so(packed, place):
+    rewritten(packed, lambda bundle: bundle[place].update(energy_mj=1.5))
+    said = refused(packed)
+    assert "was made by a newer pomt-trt" in said and "energy_mj" in said and "Update pomt-trt here" in said
+
+
+def test_a_manifest_without_what_a_bundle_needs_names_it(packed):
+    rewritten(packed, lambda bundle: bundle["model"].pop("classes"))
+    assert "ModelSpec has no classes" in refused(packed)
 
 
 @pytest.mark.parametrize("key, value, said", [

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from pomt_trt.core import segmentation
 from pomt_trt.core.errors import InputError
-from pomt_trt.core.segmentation import IGNORED, MIOU, PIXEL_AGREEMENT, centres
+from pomt_trt.core.records import MIOU, PIXEL_AGREEMENT
+from pomt_trt.core.segmentation import IGNORED, centres
 
 SIZE = (4, 6)
 

@@ -1,4 +1,4 @@
-"""Records on disk: what is written is read, whole or not at all, by one process at a time, and damage is explained."""
+"""Records on disk: what is written is read, whole or not at all, and damage is explained."""
 
 import contextlib
 import errno
@@ -6,8 +6,7 @@ import hashlib
 import json
 import math
 import os
-import subprocess
-import sys
+import resource
 from typing import Any, Dict, NamedTuple, Optional, Tuple, get_type_hints
 
 import pytest
@@ -16,8 +15,8 @@ from hypothesis import strategies as st
 
 from pomt_trt.core import records, store
 from pomt_trt.core.errors import CorruptArtifact, InputError, WorkFolderUnusable
+from pomt_trt.core.workfolder import locked
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 KINDS = [kind for _, kind in sorted(vars(records).items()) if isinstance(kind, type) and hasattr(kind, "_fields")]
 FAILURE = records.Failure("r056", "build", "no memory")
 
@@ -145,7 +144,7 @@ def test_an_absent_record_does_not_match_and_is_explained(path):
         b'{"schema": 1, "record": "Failure", "inputs": [], "value": {}}',
         b'{"schema": 1, "record": "Failure", "inputs": {}, "value": {"candidate_id": "r"}}',
         b'{"schema": 1, "record": "Failure", "inputs": {}, "value": {"candidate_id": 1, "stage": "", "reason": ""}}',
-        b'{"schema": 2, "record": "Failure", "inputs": {}, "value": {}}',
+        b'{"schema": 0, "record": "Failure", "inputs": {}, "value": {}}',
         b'{"schema": 1, "record": "Step", "inputs": {}, "value": {}}',
         b"[" * 100000,
     ],
@@ -153,6 +152,24 @@ def test_an_absent_record_does_not_match_and_is_explained(path):
 def test_a_damaged_record_is_named_with_the_way_out(data, path):
     damaged(path, data)
     with pytest.raises(CorruptArtifact, match="r056.json is damaged: .*Delete it and run the same command again"):
+        store.read_record(path, records.Failure)
+    assert store.read_matching(path, records.Failure, {}) is None
+
+
+@pytest.mark.parametrize(
+    "data, said",
+    [
+        (b'{"schema": 2, "record": "Failure", "inputs": {}, "value": {}}', "of schema 2, and this release reads sch"),
+        (
+            b'{"schema": 1, "record": "Failure", "inputs": {}, "value": {"candidate_id": "r", "stage": "", '
+            b'"reason": "", "advice": ""}}',
+            "Failure has advice, which this release does not know",
+        ),
+    ],
+)
+def test_a_record_of_a_newer_release_says_so(data, said, path):
+    damaged(path, data)
+    with pytest.raises(CorruptArtifact, match="made by a newer pomt-trt: .*{}.*Update pomt-trt".format(said)):
         store.read_record(path, records.Failure)
     assert store.read_matching(path, records.Failure, {}) is None
 
@@ -252,7 +269,7 @@ def test_a_path_through_a_file_is_no_work_folder(tmp_path):
     damaged(str(tmp_path / "file"), b"")
     with pytest.raises(WorkFolderUnusable, match="a part of this path is a file"):
         store.write_bytes(str(tmp_path / "file" / "below"), b"")
-    with pytest.raises(WorkFolderUnusable, match="a part of this path is a file"), store.locked(str(tmp_path / "file")):
+    with pytest.raises(WorkFolderUnusable, match="a part of this path is a file"), locked(str(tmp_path / "file")):
         pass
 
 
@@ -268,110 +285,52 @@ def test_a_reader_that_has_gone_is_no_refusal_to_write():
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
-def test_a_hard_link_is_the_same_file_with_its_own_mode(tmp_path):
+def test_a_copy_is_whole_and_a_file_of_its_own(tmp_path):
     source, target = str(tmp_path / "source"), str(tmp_path / "below" / "target")
     damaged(source, b"weights")
-    os.chmod(source, 0o440)
-    store.hard_link(source, target)
-    assert os.path.samefile(source, target) and os.stat(source).st_mode & 0o777 == 0o440
-    store.hard_link(source, target)  # again: a rename onto itself does nothing
-    assert os.path.samefile(source, target) and left_in(tmp_path / "below") == ["target"]
+    store.copy(source, target)
+    assert open_bytes(target) == b"weights" and not os.path.samefile(source, target)
+    assert left_in(tmp_path / "below") == ["target"]
 
 
-def test_a_hard_link_replaces_another_file_and_leaves_its_other_names_alone(tmp_path):
-    old, new, target = (str(tmp_path / name) for name in ("old", "new", "target"))
-    damaged(old, b"old")
+def test_a_copy_replaces_one_name_of_a_file_and_leaves_the_others(tmp_path):
+    linked, target, new = (str(tmp_path / name) for name in ("linked", "target", "new"))
+    damaged(linked, b"old")
     damaged(new, b"new")
-    store.hard_link(old, target)
-    store.hard_link(new, target)
-    assert open_bytes(target) == b"new" and open_bytes(old) == b"old"
+    os.link(linked, target)
+    store.copy(new, target)
+    assert open_bytes(target) == b"new" and open_bytes(linked) == b"old"
 
 
-def test_a_copy_serves_where_links_fail(tmp_path, monkeypatch):
-    def refuse(*arguments):
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
+def test_a_copy_shares_blocks_where_the_file_system_can(tmp_path, monkeypatch):
+    """A stand-in for the ioctl: it is asked for the right file, and what it did is kept."""
+    import fcntl
 
-    monkeypatch.setattr(os, "link", refuse)
+    def clone(target, request, source):
+        assert request == store.FICLONE and os.fstat(source).st_ino == os.stat(str(tmp_path / "source")).st_ino
+        target.write(b"shared blocks")
+
+    monkeypatch.setattr(fcntl, "ioctl", clone)
     damaged(str(tmp_path / "source"), b"weights")
-    store.hard_link(str(tmp_path / "source"), str(tmp_path / "target"))
-    assert open_bytes(str(tmp_path / "target")) == b"weights"
-    assert not os.path.samefile(str(tmp_path / "source"), str(tmp_path / "target"))
-    assert left_in(tmp_path) == ["source", "target"]
-
-
-HOLD = """
-import sys
-from pomt_trt.core import store
-with store.locked(sys.argv[1]):
-    print("held", flush=True)
-    {}
-"""
+    store.copy(str(tmp_path / "source"), str(tmp_path / "target"))
+    assert open_bytes(str(tmp_path / "target")) == b"shared blocks"
 
 
 @contextlib.contextmanager
-def holder(folder, then="sys.stdin.readline()"):
-    """Another process that holds the lock of `folder`, until it is told to go on."""
-    environment = dict(os.environ, PYTHONPATH=ROOT)
-    command = [sys.executable, "-c", HOLD.format(then), str(folder)]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-    with child:
-        try:
-            assert child.stdout.readline() == b"held\n"
-            yield child
-        finally:
-            child.kill()
+def files_at_most(size_bytes):
+    """No file of this process may grow beyond that: the operating system refuses as it does where a disk is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_folder_held_by_another_process_is_refused_with_its_number(tmp_path):
-    with holder(tmp_path) as child:
-        told = "in use by process {}. Wait for it, or".format(child.pid)
-        with pytest.raises(WorkFolderUnusable, match=told), store.locked(str(tmp_path)):
-            pass
-    with store.locked(str(tmp_path)):  # the lock went with the process
-        pass
-
-
-def test_a_lock_is_given_back_at_the_end_and_after_an_error(tmp_path):
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), store.locked(str(tmp_path)):
-            raise ZeroDivisionError
-    with store.locked(str(tmp_path)):
-        assert open_bytes(str(tmp_path / ".lock")) == str(os.getpid()).encode()
-
-
-def test_what_a_killed_process_left_unfinished_is_removed_with_the_next_lock(tmp_path):
-    (tmp_path / "engines").mkdir()
-    damaged(str(tmp_path / "engines" / "r056.engine"), b"whole")
-    unfinished = """
-    with store.replacing(sys.argv[1] + "/engines/r056.engine") as temporary:
-        open(temporary, "w").write("half")
-        print("writing", flush=True)
-        sys.stdin.readline()"""
-    with holder(tmp_path, unfinished) as child:
-        assert child.stdout.readline() == b"writing\n"
-        child.kill()
-        child.wait()
-    assert len(left_in(tmp_path / "engines")) == 2
-    (tmp_path / ".part-bundle").mkdir()
-    damaged(str(tmp_path / ".part-bundle" / "file"), b"half")
-    with store.locked(str(tmp_path)):
-        assert left_in(tmp_path / "engines") == ["r056.engine"] and left_in(tmp_path) == ["engines"]
-    assert open_bytes(str(tmp_path / "engines" / "r056.engine")) == b"whole"
-
-
-def test_unfinished_files_of_a_work_folder_inside_this_one_are_its_own(tmp_path):
-    inner = tmp_path / "inner"
-    with store.locked(str(inner)), store.replacing(str(inner / "onnx" / "file")), store.locked(str(tmp_path)):
-        assert len(left_in(inner / "onnx")) == 1
-
-
-def test_a_file_system_without_locks_is_not_called_in_use(tmp_path, monkeypatch):
-    import fcntl
-
-    def refuse(*arguments):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    told = "cannot be locked: No locks available. Choose a --work folder on"
-    with pytest.raises(WorkFolderUnusable, match=told), store.locked(str(tmp_path)):
-        pass
+def test_a_copy_that_does_not_fit_is_said_and_leaves_the_old_file(tmp_path):
+    source, target = str(tmp_path / "source"), str(tmp_path / "target")
+    damaged(source, bytes(1 << 20))
+    damaged(target, b"old")
+    with files_at_most(1 << 16), pytest.raises(WorkFolderUnusable, match="cannot write {}: File too la".format(target)):
+        store.copy(source, target)
+    assert open_bytes(target) == b"old" and left_in(tmp_path) == ["source", "target"]

@@ -5,8 +5,8 @@ import os
 import numpy as np
 
 from pomt_trt.core import bundle as bundles
+from pomt_trt.device import contract, gate, ort
 from pomt_trt.device import engine as engines
-from pomt_trt.device import gate, ort
 from pomt_trt.device.preprocess import normalise
 from tests import fakes
 
@@ -36,7 +36,7 @@ def tensorrt_bundle(folder, device):
     made, files = {}, {}
     for name in ("r000", "r004"):
         path = os.path.join(str(folder), name + ".engine")
-        made[name] = engines.build(os.path.join(bundle, name + ".onnx"), path, device, name, engines.BuildOptions())
+        made[name] = engines.build(os.path.join(bundle, name + ".onnx"), path, device, name, contract.BuildOptions())
         files[name + ".engine"] = path
     selection = manifest.selection._replace(device_id=device.id)
     changed = manifest._replace(engine=made["r004"], unreduced_engine=made["r000"], selection=selection)

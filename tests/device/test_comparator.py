@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
 
 from pomt_trt import cli
 from pomt_trt.core import parity
-from pomt_trt.device import comparator, engine, gate, ort, verify
+from pomt_trt.device import comparator, contract, engine, gate, ort, verify
 from tests import fakes
 from tests.device import golden
 
@@ -80,7 +80,7 @@ def test_without_polygraphy_the_same_is_compared_by_itself(tmp_path, monkeypatch
 def test_engines_of_tensorrt_are_compared_by_it_from_8_5_on(tmp_path, machine, release, by):
     device = machine(release)
     graph, path = os.path.join(fakes.GRAPHS, "r004-b1.onnx"), str(tmp_path / "r004.engine")
-    record = engine.build(graph, path, device, "r004", engine.BuildOptions(threads=1))
+    record = engine.build(graph, path, device, "r004", contract.BuildOptions(threads=1))
     found = verify.checked(verify.Subject(record, str(tmp_path), graph, "op17-fp32", None, None), IMAGES, {})
     assert [check.compared_by.split()[0] for check in found] == [by]
     assert found[0].against.startswith("onnxruntime") and found[0].passed

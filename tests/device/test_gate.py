@@ -5,7 +5,7 @@ import pytest
 
 from pomt_trt.core.errors import CorruptArtifact
 from pomt_trt.device import gate
-from pomt_trt.device.engine import Runner
+from pomt_trt.device.contract import Runner
 from tests import fakes
 
 LOOK = fakes.quadrant_model().preprocessing

@@ -13,6 +13,7 @@ import pytest
 from pomt_trt.core import store
 from pomt_trt.core.errors import BuildFailed, PomtError
 from pomt_trt.core.progress import Progress
+from pomt_trt.core.workfolder import locked
 from pomt_trt.device import board, profiling
 from pomt_trt.device.profiling import Settings
 from tests import fakes
@@ -327,7 +328,7 @@ import sys
 from pomt_trt.core.records import Family
 from pomt_trt.core import store
 from pomt_trt.core.progress import Progress
-from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.core.workfolder import WorkFolder, locked
 from pomt_trt.device import board, profiling
 
 class Told(Progress):
@@ -336,7 +337,7 @@ class Told(Progress):
 
 work = WorkFolder(sys.argv[1])
 family = store.read_record(work.family("op13-fp32"), Family).record
-with store.locked(work.root), Told("profile", 1) as progress:
+with locked(work.root), Told("profile", 1) as progress:
     settings = profiling.Settings(threads=1, max_s=0.05)
     profiling.profile(work, family, family.candidates, board.device_spec("onnxruntime"), settings, progress)
 """
@@ -368,7 +369,7 @@ def test_kill_9_of_the_run_loses_the_candidate_in_flight_only(graphs, run, devic
             time.sleep(0.01)
     assert _stat(child)[:1] in ([], ["Z"]) and is_part_there(engines)  # it ended, and not because the build was over
     before = stamps(engines)["r000.engine"]
-    with store.locked(made.work.root):
+    with locked(made.work.root):
         run(made)
     assert stamps(engines)["r000.engine"] == before
     assert sorted(os.listdir(engines)) == ["r000.engine", "r000.json", "r004.engine", "r004.json", "weights.bin"]

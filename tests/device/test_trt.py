@@ -14,7 +14,7 @@ import pytest
 from pomt_trt.core import schedule, store
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency, WrongDevice
 from pomt_trt.core.records import Engine, Schedule
-from pomt_trt.device import board, cuda, engine, libraries, trt_build, trt_layers, trt_library
+from pomt_trt.device import board, contract, cuda, engine, libraries, trt_build, trt_layers, trt_library
 from tests import fakes, simulator
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
@@ -36,7 +36,7 @@ def no_libcudart(monkeypatch):
 def built(source, folder, name="r004", batch=1, **options):
     graph = os.path.join(source, "{}-b{}.onnx".format(name, batch))
     path = os.path.join(folder, name + ".engine")
-    return engine.build(graph, path, board.device_spec("tensorrt"), name, engine.BuildOptions(**options))
+    return engine.build(graph, path, board.device_spec("tensorrt"), name, contract.BuildOptions(**options))
 
 
 def patched(source, old, new, name="r004"):
@@ -196,7 +196,7 @@ def test_bf16_is_refused_on_a_gpu_without_it(source, folder):
     turing = fakes.DEVICE._replace(engine="tensorrt", compute_capability="7.5")
     told = "compute capability is 7.5: bf16 is there from 8.0 on .* --precision fp16"
     with simulator.installed("10.3.0"), pytest.raises(BuildFailed, match=told):
-        trt_build.build(trt_library.tensorrt(), source, turing, engine.BuildOptions(precision="bf16"))
+        trt_build.build(trt_library.tensorrt(), source, turing, contract.BuildOptions(precision="bf16"))
 
 
 @pytest.mark.parametrize("release", RELEASES)

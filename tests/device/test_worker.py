@@ -135,7 +135,6 @@ def test_a_graph_or_weights_cut_short_end_the_run_and_fail_no_candidate(graphs, 
     path = os.path.join(made.work.onnx(FORM), name)
     with open(path, "rb") as file:
         whole = file.read()
-    os.unlink(path)  # engines/weights.bin is a link to it
     with open(path, "wb") as file:
         file.write(whole[:100])
     request = request_for(made, (4,))

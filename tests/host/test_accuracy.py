@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 
 from pomt_trt.core import agreement
-from pomt_trt.core.accuracy import MIOU
 from pomt_trt.core.errors import VerificationFailed
+from pomt_trt.core.records import MIOU
 from pomt_trt.host import accuracy, export
 from tests.host import tiny
 

@@ -20,7 +20,6 @@ def made(request, tmp_path_factory):
     grid = tiny.grid(plan, spec, [0, 4])
     there = export.export(plan, grid, images, work)
     folder = work / "onnx" / there.form
-    (work / "engine-weights.bin").hardlink_to(folder / "weights.bin")  # as an engine folder has it
     plain = [blocks.plain_chain(count, spec.depth, 1) for count in COUNTS]
     asked = [blocks.chain(one, grid[0]) for one in [*plain, *blocks.walks(COUNTS, spec.depth, 1)]]
     return plan, there, chains.extend(plan, there, asked, images, work), folder

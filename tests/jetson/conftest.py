@@ -81,7 +81,7 @@ class Board:
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         return [line.replace(" " + str(self.stored), " FILE") for line in lines if not line.startswith("sudo ")]
 
-    def start(self, script, *arguments):
+    def start(self, script, *arguments, before=None):
         return subprocess.Popen(
             [str(SCRIPTS / script), *map(str, arguments)],
             env=self.environment,
@@ -90,7 +90,7 @@ class Board:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whoever runs the tests may ignore it
+            preexec_fn=before,
         )
 
     def run(self, script, *arguments):

@@ -214,6 +214,18 @@ def test_clocks_are_given_back_after_a_signal(board, eventually, tmp_path, numbe
     assert process.returncode == (130 if number == signal.SIGINT else -number)
 
 
+def test_under_nohup_a_hangup_ends_neither_command_nor_clocks(board, eventually, tmp_path):
+    orin, started = board(), tmp_path / "started"
+    command = ["sh", "-c", 'touch "$0"; while [ -e "$0" ]; do sleep 0.02; done; exit 7', started]
+    process = orin.start("with_clocks", *command, before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    eventually(started.exists, True)
+    os.killpg(process.pid, signal.SIGHUP)
+    assert process.poll() is None and orin.log == [STORE, LOCK]
+    started.unlink()
+    process.communicate(timeout=60)
+    assert process.returncode == 7 and orin.log == [STORE, LOCK, RESTORE]
+
+
 @pytest.mark.parametrize("answer, code", [("", 130), ('trap "exit 7" INT;', 7)])
 def test_ctrl_c_is_the_commands_to_answer_from_its_first_moment_on(board, answer, code):
     orin = board()

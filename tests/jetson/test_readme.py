@@ -1,4 +1,4 @@
-"""Every command of jetson/README.md parses, and every script that it or scripts/lint names is there."""
+"""Every command of jetson/README.md parses, and every script that it names is there."""
 
 import os
 import re
@@ -72,13 +72,6 @@ def test_no_number_of_a_power_mode_is_pasted():
     assert "jetson/power_mode" in commands()
     for path in [*REPOSITORY.glob("*.md"), *SCRIPTS.glob("*.md"), *REPOSITORY.glob("docs/*.md")]:
         assert not re.search(r"nvpmodel (-m|--mode) *\d", path.read_text()), path
-
-
-def test_lint_checks_every_script():
-    linted = (REPOSITORY / "scripts" / "lint").read_text()
-    for path in SCRIPTS.iterdir():
-        if path.read_text().startswith("#!/usr/bin/env bash") or path.name == "environment":
-            assert "jetson/" + path.name in linted, path.name
 
 
 def test_the_trees_say_what_they_are():

@@ -7,13 +7,11 @@ import pytest
 from PIL import Image
 
 from pomt_trt.core.errors import MissingDependency
-from pomt_trt.core.records import Eager, Row, Step
+from pomt_trt.core.records import Row, Step
 from pomt_trt.core.selection import select
 from pomt_trt.report.figure import draw, figure
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'pomt-trt[report]'")
-
-EAGER = Eager(16.4, (16.2, 16.7), "2.9.1+cpu", "cpu", "float32", 2, "passive")
 
 
 def row(removed, **others):
@@ -76,14 +74,13 @@ def test_marks_the_chosen_candidate_with_its_id_in_every_panel():
     assert "r056, 141 of 197 tokens, 6.70 ms: 1.49x as fast as R = 0, top-1 −6.27 points" in titles(picture)[1]
 
 
-def test_names_steps_constraint_device_rule_and_eager_baseline():
-    picture = figure(selection(steps=STEPS, eager=EAGER), title="deit, batch 1")
+def test_names_steps_constraint_device_and_rule():
+    picture = figure(selection(steps=STEPS), title="deit, batch 1")
     assert "141\n−0.50 ms\n−7 %" in texts(picture.axes[0])
     assert "allowed\n−10 points" in texts(picture.axes[1])
     title, _, details = titles(picture)
     assert title == "deit, batch 1"
     assert "ort-any-2c; rule step; accuracy drop at most 10 points" in details
-    assert "PyTorch 2.9.1+cpu eager (float32, 2 threads, passive waiting): 16.4 ms, 2.45 times" in details
 
 
 def test_a_long_title_stays_on_the_sheet():

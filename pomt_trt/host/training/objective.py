@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pomt_trt.core import segmentation
-from pomt_trt.core.accuracy import MIOU, TOP1
+from pomt_trt.core.records import MIOU, TOP1
 from pomt_trt.host import models
 
 LABEL_SMOOTHING = 0.1  # of the classes of images

@@ -19,7 +19,7 @@ from timm.optim import param_groups_weight_decay
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from pomt_trt.core import store
+from pomt_trt.core import store, workfolder
 from pomt_trt.core.errors import InputError, UsageError, VerificationFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Training
@@ -148,7 +148,7 @@ def _train(
     identity = _identity(task, loaded, trainee.method, sets, own)
     loop = Loop(trainee, optimizer, sets, task.settings, os.path.join(task.work, checkpoint.FILE))
     first = loop.accelerator.is_main_process
-    with store.locked(task.work) if first else contextlib.nullcontext():
+    with workfolder.locked(task.work) if first else contextlib.nullcontext():
         state = loop.fit(identity)
         if not first:
             return None

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from pomt_trt.core import store
+from pomt_trt.core import store, workfolder
 from pomt_trt.core.errors import InputError, UsageError, WorkFolderUnusable
 from pomt_trt.core.records import Training
 from pomt_trt.host import models
@@ -95,7 +95,7 @@ def test_a_folder_of_another_method_is_refused(ltmp):
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
-    with store.locked(str(tmp_path)), pytest.raises(WorkFolderUnusable, match="is in use"):
+    with workfolder.locked(str(tmp_path)), pytest.raises(WorkFolderUnusable, match="is in use"):
         train.cropr(task(tmp_path), CROPR)
 
 

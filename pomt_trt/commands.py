@@ -157,7 +157,7 @@ def bench(arguments: argparse.Namespace) -> None:
     from pomt_trt.core.progress import Progress
     from pomt_trt.device import bench
 
-    threads = options.whole_numbers(arguments.threads, "--threads")
+    threads = options.bench_threads(arguments.threads)
     waitings = arguments.waiting.split(",")
     with Progress("bench", len(threads) * len(waitings)) as progress:
         found = bench.bench(

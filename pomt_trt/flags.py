@@ -106,7 +106,7 @@ def engine(command: argparse.ArgumentParser) -> None:
     """How engines are built and timed."""
     group = command.add_argument_group("engine and timing")
     group.add_argument("--engine", default="auto", choices=ENGINES, help="default: what is here")
-    group.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: one a core)")
+    group.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: as many as this process may use)")
     group.add_argument(
         "--waiting", default="default", choices=["default", "passive"], help="passive: idle threads sleep"
     )
@@ -209,6 +209,8 @@ def bench(command: argparse.ArgumentParser) -> None:
     """What a bundle is compared with, and how."""
     command.add_argument("--against", default="eager", metavar="LIST", help="baselines, or none (default: eager)")
     command.add_argument("--image", metavar="FILE", help="picture for end-to-end times (default: one of the golden)")
-    command.add_argument("--threads", default="1,2", metavar="LIST", help="CPU threads to compare with (default: 1,2)")
+    command.add_argument(
+        "--threads", metavar="LIST", help="CPU threads to compare with (default: 1,2; 1 where this process may use one)"
+    )
     command.add_argument("--waiting", default="default,passive", metavar="LIST", help="default, passive or both")
     command.add_argument("--max-seconds", type=float, default=40.0, metavar="S", help="for each setting (default: 40)")

@@ -7,7 +7,7 @@ import math
 import os
 from typing import List, NamedTuple, Optional
 
-from pomt_trt.core import learned, store
+from pomt_trt.core import cpus, learned, store
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Request
 from pomt_trt.core.rules import MIN_GAIN, RULES
@@ -104,7 +104,7 @@ def make(
         max_accuracy_drop: points (1.0 is one per cent of the images).
         max_latency: ms.
         min_gain: per cent of the latency of R = 0.
-        threads: None: one for each core.
+        threads: None: as many as this process may use, see core/cpus.
         max_seconds: timing of one candidate at most.
         cuda_graph: on (where TensorRT can be captured) or off.
         plugin: on: graphs in which plugins' nodes remove tokens, and TensorRT engines with the plugin; off: neither;
@@ -182,7 +182,7 @@ def settings(
     _check(cuda_graph in ("on", "off"), "--cuda-graph is '{}'; give on or off.".format(cuda_graph))
     _check(plugin in PLUGIN, "--plugin is '{}'; give {}.".format(plugin, ", ".join(PLUGIN)))
     library = trt_plugins.found(_existing(plugin_library, "--plugin-library"))
-    return Settings(threads or os.cpu_count() or 1, waiting, max_seconds, pace, cuda_graph == "on", plugin, library)
+    return Settings(threads or cpus.usable().threads, waiting, max_seconds, pace, cuda_graph == "on", plugin, library)
 
 
 def _check_pace(pace: float, max_seconds: float) -> None:
@@ -213,11 +213,13 @@ def budget(search: str, max_builds: Optional[int], max_time: Optional[float]) ->
     return Budget(search, max_builds, None if max_time is None else 60 * max_time)
 
 
-def whole_numbers(text: str, flag: str) -> List[int]:
-    """'1,2' -> [1, 2]. Raises: UsageError."""
+def bench_threads(text: Optional[str]) -> List[int]:
+    """'1,2' -> [1, 2]; None: 1 and 2, as far as this process may use them. Raises: UsageError."""
+    if text is None:
+        return [1, 2][: cpus.usable().threads]
     parts = text.split(",")
     _check(
-        all(part.strip().isdecimal() and int(part) > 0 for part in parts), "{} is '{}'; give 1,2.".format(flag, text)
+        all(part.strip().isdecimal() and int(part) > 0 for part in parts), "--threads is '{}'; give 1,2.".format(text)
     )
     return [int(part) for part in parts]
 

@@ -79,9 +79,10 @@ class Workstation:
         """(plan, spec, images) of host/export, host/models and host/data."""
         if self._loaded is None:
             with on_workstation():
-                from pomt_trt.host import data, export, models
+                from pomt_trt.host import data, export, models, threads
                 from pomt_trt.host.reducers import learned
 
+            threads.limit_torch()
             asked = self._request
             loaded = models.asked_for(asked, self._module)
             plan = export.Plan(

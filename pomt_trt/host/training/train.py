@@ -25,6 +25,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Training
 from pomt_trt.host import models
 from pomt_trt.host.bundled import BUNDLED
+from pomt_trt.host.threads import limit_torch
 from pomt_trt.host.training import checkpoint, data
 from pomt_trt.host.training.calibration import calibrate
 from pomt_trt.host.training.cropr import Cropr
@@ -126,6 +127,8 @@ def _loaded(task: Task) -> models.Loaded:
     if task.threads is not None:
         _check(task.threads >= 1, f"--threads is {task.threads}; it must be 1 or more.")
         torch.set_num_threads(task.threads)
+    else:
+        limit_torch()
     given = {"checkpoint": task.checkpoint, "image_size": task.image_size, "labels": task.labels}
     loaded = models.load(task.model, pretrained=task.pretrained, seed=settings.seed, **given)  # type: ignore[arg-type]
     if not loaded.module.num_classes:

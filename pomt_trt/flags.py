@@ -14,6 +14,7 @@ PLUGIN = ["auto", "on", "off"]
 WAITINGS = ["default", "passive"]
 SEARCHES = ["adaptive", "exhaustive"]
 SCHEDULES = ["even", "search"]
+EXIF = "EXIF orientation is ignored, as timm ignores it"
 
 
 def model(command: argparse.ArgumentParser) -> None:
@@ -52,7 +53,11 @@ def experiment(command: argparse.ArgumentParser) -> None:
     """On which images, in which batch, for whom."""
     group = command.add_argument_group("what is compared")
     group.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in one call (default: 1)")
-    group.add_argument("--data", metavar="DIR", help="class folders, images and a CSV, images/ and labels/, or images")
+    group.add_argument(
+        "--data",
+        metavar="DIR",
+        help="class folders, images and a CSV, images/ and labels/, or images; " + EXIF,
+    )
     group.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")
     seed(group)
     group.add_argument(
@@ -199,7 +204,9 @@ def source(command: argparse.ArgumentParser) -> None:
 
 def evaluate(command: argparse.ArgumentParser) -> None:
     """What an engine is evaluated on."""
-    command.add_argument("data", metavar="DATA", help="images: class folders, a flat folder with a CSV, or unlabelled")
+    command.add_argument(
+        "data", metavar="DATA", help="images: class folders, a flat folder with a CSV, or unlabelled; " + EXIF
+    )
     command.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of their draw (default: 0)")
     command.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: as built)")

@@ -34,6 +34,7 @@ examples:
   python -m pomt_trt.infer work/bundle-y/ photos/ --out maps/    a label map for each image, where the model has them
   python -m pomt_trt.infer bundle-x/ --rebuild                   on another device or after an upgrade
 
+Images are decoded as timm decodes them: EXIF orientation is ignored. Only 16-bit grey differs, and becomes value >> 8.
 latency_ms is the engine's call alone, for its whole batch; a summary on stderr gives end to end beside it. A bad image
 is one line on stderr, the others go on.
 

@@ -14,8 +14,8 @@ from pomt_trt.core import accuracy, dataset
 from pomt_trt.core.bundle import open_bundle
 from pomt_trt.core.dataset import Item
 from pomt_trt.core.errors import InputError
+from pomt_trt.core.images import open_label_map
 from pomt_trt.core.records import AccuracyEstimate, Bundle, Candidate, Engine, Preprocessing, Row, Selection
-from pomt_trt.core.segmentation import checked_labels
 from pomt_trt.device import deployed, preprocess
 from pomt_trt.device.engine import open_engine
 from pomt_trt.device.predictor import Predictor
@@ -143,8 +143,7 @@ def _readable(items: Sequence[Item], bundle: Bundle) -> List[Picture]:
 
 def _labels(path: str, size: Tuple[int, int], classes: int, look: Preprocessing) -> np.ndarray:
     """The label map of an image of that (width, height), cropped as the image."""
-    labels = np.asarray(preprocess.open_image(path))
-    return preprocess.crop_labels(checked_labels(labels, classes, path, size[::-1]), look)
+    return preprocess.crop_labels(open_label_map(path, size, classes), look)
 
 
 def _silent(done: int, total: int) -> None:

@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pomt_trt.core import dataset
 from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.core.images import in_colours, open_image, open_label_map
 from pomt_trt.core.records import SEGMENTATION, ModelSpec
 from pomt_trt.host.bundled import BUNDLED
-from pomt_trt.host.data import DAMAGED, decoded_labels, fitting, fitting_labels, mode_of, normalised
+from pomt_trt.host.data import fitting, fitting_labels, normalised
 from pomt_trt.host.digits import CANVAS_PX
 
 VALIDATION_PLACES, CALIBRATION_PLACES = 1_000_001, 1_000_002  # seeds of bundled pictures that no epoch uses
@@ -115,26 +115,17 @@ def _reading(spec: ModelSpec, *, varied: bool) -> Callable[[dataset.Item, str], 
     fit_labels = fitting_labels(look, varied=varied)
 
     def read(item: dataset.Item, lot: str) -> Sample:
-        image = _opened(item.path, mode_of(look))
+        image = in_colours(open_image(item.path), look.channels)
         with _lot(lot):
             pixels = normalised(fit(image)[None], look)[0]
         if item.label_map is None:
             assert item.label is not None
             return pixels, item.label
-        labels = decoded_labels(item.label_map, image.size, spec.classes)
+        labels = open_label_map(item.label_map, image.size, spec.classes)
         with _lot(lot):
             return pixels, torch.from_numpy(fit_labels(labels))
 
     return read
-
-
-def _opened(path: str, mode: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            converted: Image.Image = image.convert(mode)
-            return converted
-    except DAMAGED as error:
-        raise InputError(f"{path} cannot be read: {error}. Mend or remove it.") from error
 
 
 def _bundled(spec: ModelSpec, validation: float, seed: int) -> Sets:

@@ -147,7 +147,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             bars[0].at(done)
 
         a = arguments
-        found = evaluate(a.bundle, a.data, a.samples, a.seed, threads=a.threads, progress=progress)
+        found = evaluate(a.bundle, a.data, a.samples, a.seed, a.threads, progress, a.class_order)
     _print(found, describe.evaluation(found.engine, found.unreduced, found.host, found.host_expected), arguments.json)
 
 

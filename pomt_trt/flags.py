@@ -58,10 +58,21 @@ def experiment(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="class folders, images and a CSV, images/ and labels/, or images; " + EXIF,
     )
+    class_order(group)
     group.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")
     seed(group)
     group.add_argument(
         "--target", default="onnxruntime", metavar="T", help="who reads the graphs: " + ", ".join(TARGETS)
+    )
+
+
+def class_order(group: argparse._ActionsContainer) -> None:
+    """How names of classes in the data become the model's classes."""
+    group.add_argument(
+        "--class-order",
+        metavar="ORDER",
+        help="of class names in the data: natural (c1 c2 c10, as timm), string (c1 c10 c2, as torchvision), or a FILE "
+        "with a name a line in the model's order (default: by label names, wnids or class numbers, else natural)",
     )
 
 
@@ -207,6 +218,7 @@ def evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "data", metavar="DATA", help="images: class folders, a flat folder with a CSV, or unlabelled; " + EXIF
     )
+    class_order(command)
     command.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of their draw (default: 0)")
     command.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: as built)")

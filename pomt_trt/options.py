@@ -8,6 +8,7 @@ import os
 from typing import List, NamedTuple, Optional
 
 from pomt_trt.core import cpus, learned, store
+from pomt_trt.core.class_order import CLASS_ORDER_WITHOUT_DATA, NATURAL, STRING
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Request
 from pomt_trt.core.rules import MIN_GAIN, RULES
@@ -66,6 +67,7 @@ def make(
     work: str,
     *,
     data: Optional[str] = None,
+    class_order: Optional[str] = None,
     checkpoint: Optional[str] = None,
     pretrained: bool = False,
     head: Optional[str] = None,
@@ -101,6 +103,8 @@ def make(
     """Checked Options from the flags of `pomt-trt compile`.
 
     Args:
+        class_order: how names of classes in the data become the model's classes: natural, string, or a file with a
+            name a line; None: as the names say, see core/class_order.
         max_accuracy_drop: points (1.0 is one per cent of the images).
         max_latency: ms.
         min_gain: per cent of the latency of R = 0.
@@ -128,10 +132,13 @@ def make(
     named(target).check(precision or "fp32")
     _check(engine in ENGINES, "engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(ENGINES)))
     _check(schedule in SCHEDULES, "--schedule is '{}'; give {}.".format(schedule, " or ".join(SCHEDULES)))
+    _check(data is not None or class_order is None, CLASS_ORDER_WITHOUT_DATA)
     if tokens is not None:
         parse_range(tokens)
     model = _absolute_local_dir(model)
     learned_file = learned.file_of(model, method)
+    if class_order not in (None, NATURAL, STRING):
+        class_order = _existing(class_order, "--class-order")
     request = Request(
         model=model,
         checkpoint=_existing(checkpoint, "--checkpoint"),
@@ -147,6 +154,8 @@ def make(
         samples=samples,
         seed=seed,
         learned_sha256=store.sha256_of(learned_file) if learned_file else None,
+        class_order=class_order,
+        class_order_sha256=store.sha256_of(class_order) if class_order and os.path.isabs(class_order) else None,
     )
     return Options(
         request=request,

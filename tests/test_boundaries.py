@@ -26,7 +26,7 @@ ROOMS = {
     "pipeline": ({"core", "device", "options", "stages", "measuring", "delivery", "scheduling"}, set()),
     "comparing": ({"core", "device", "options", "pipeline"}, {"report"}),
     "options": ({"core", "device"}, set()),
-    "training": ({"core", "stages"}, {"host"}),
+    "training": ({"core"}, {"host"}),
     "flags": ({"core", "options"}, set()),
     "training_flags": ({"flags"}, set()),
     "commands": ({"core"}, {"options", "pipeline", "comparing", "device", "training"}),
@@ -36,7 +36,7 @@ ROOMS = {
     "eager": ({"core", "device", "numpy"}, {"torch", "plain_vit"}),
     "plain_vit": ({"core", "numpy", "torch"}, set()),
     "__main__": ({"cli"}, set()),
-    "__init__": (set(), {"options", "pipeline", "device", "host", "stages"}),
+    "__init__": (set(), {"core", "options", "pipeline", "device", "host"}),
 }
 # core is numbers and files: only what computes on arrays needs numpy, and only inside the functions that do where a
 # machine without numpy must get this far (pomt-trt doctor)

@@ -1,7 +1,5 @@
 """What the flags become, and what is refused before any work is done."""
 
-import os
-
 import pytest
 
 from pomt_trt import options

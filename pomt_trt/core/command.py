@@ -1,13 +1,14 @@
-"""How a command ends: its exit code, and one line for what a user can mend.
+"""How a command ends: its exit code, and one line for what a user can mend, such as what is not installed.
 
 Any machine. Leaves out what the command does.
 """
 
+import contextlib
 import os
 import sys
-from typing import Callable
+from typing import Callable, Iterator
 
-from pomt_trt.core.errors import PomtError
+from pomt_trt.core.errors import MissingDependency, PomtError
 
 
 def exit_code_of(run: Callable[[], None], complain: Callable[[str], None], interrupted: str) -> int:
@@ -29,3 +30,17 @@ def exit_code_of(run: Callable[[], None], complain: Callable[[str], None], inter
     except KeyboardInterrupt:
         complain(interrupted)
         return 130
+
+
+@contextlib.contextmanager
+def on_workstation() -> Iterator[None]:
+    """Around imports from the host room: what is not installed is explained."""
+    # Read once, when torch is loaded. Beside a busy neighbour, idle threads that spin make torch ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependency(
+            "models are exported and compared on the workstation, with torch, timm and onnx: {}. Install there: "
+            "pip install 'pomt-trt[host]'".format(error)
+        ) from error

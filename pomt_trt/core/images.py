@@ -1,4 +1,4 @@
-"""An image file -> its pixels in the model's colours, the same on both machines: what `Image.convert` makes, as in timm.
+"""An image file -> its pixels in the model's colours, on both machines: what `Image.convert` makes of it, as in timm.
 
 Needs Pillow and numpy. Resizing and cropping are elsewhere: host/data has timm's transform, device/preprocess its twin.
 

@@ -12,10 +12,11 @@ import numpy as np
 
 from pomt_trt.core import accuracy, dataset
 from pomt_trt.core.bundle import open_bundle
+from pomt_trt.core.class_order import say_classes
 from pomt_trt.core.dataset import Item
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.images import open_label_map
-from pomt_trt.core.records import AccuracyEstimate, Bundle, Candidate, Engine, Preprocessing, Row, Selection
+from pomt_trt.core.records import AccuracyEstimate, Bundle, Candidate, ClassOrder, Engine, Preprocessing, Row, Selection
 from pomt_trt.device import deployed, preprocess
 from pomt_trt.device.engine import open_engine
 from pomt_trt.device.predictor import Predictor
@@ -43,6 +44,7 @@ class Evaluation(NamedTuple):
     host_kind: str  # of accuracy, see core/accuracy: what the host's row speaks of
     host_expected: Optional[bool]  # the host's accuracy is within the engine's interval; None where that says nothing
     skipped: Tuple[str, ...]  # images that could not be read
+    class_order: Optional[ClassOrder] = None  # how names of classes in the data became labels
 
 
 def evaluate(
@@ -52,8 +54,9 @@ def evaluate(
     seed: int,
     threads: Optional[int] = None,
     progress: Optional[ProgressT] = None,
+    class_order: Optional[str] = None,
 ) -> Evaluation:
-    """Runs the bundle's two engines on the same images and compares their predictions.
+    """Runs the bundle's two engines on the same images and compares their predictions; says how classes were read.
 
     An image that cannot be read is skipped with a warning, and listed.
 
@@ -62,11 +65,13 @@ def evaluate(
         samples: at most so many images, drawn with `seed`.
         threads: of the CPU; None: as many as the engines were built for.
         progress: called with the images done and the images in all.
+        class_order: natural, string or a file of class names; None: as at the compile, or as the names say.
 
     Raises: InputError where no image can be used, or labels do not match the head; CorruptArtifact; WrongDevice.
     """
     bundle = open_bundle(bundle_folder)
-    found = dataset.sample(dataset.find_for(data, bundle.model), samples, seed)
+    found = dataset.sample(dataset.find_for(data, bundle.model, class_order, bundle.class_order), samples, seed)
+    say_classes(found.class_order, bundle.model.labels)
     with _predictor(bundle, bundle.engine, bundle_folder, threads) as reduced:
         with _predictor(bundle, bundle.unreduced_engine, bundle_folder, threads) as unreduced:
             chunks = list(_logits(found.items, reduced, unreduced, progress or _silent))
@@ -77,7 +82,8 @@ def evaluate(
     labels = np.array([picture.label for picture in used]) if found.kind == "labelled" else None
     logits = np.concatenate([part for _, part, _ in chunks])  # (n, ...)
     unreduced_logits = np.concatenate([part for _, _, part in chunks])  # (n, ...)
-    return _evaluation(bundle, unreduced_logits, logits, labels, skipped)
+    evaluation = _evaluation(bundle, unreduced_logits, logits, labels, skipped)
+    return evaluation._replace(class_order=found.class_order)
 
 
 def _evaluation(

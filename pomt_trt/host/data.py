@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pomt_trt.core import dataset
 from pomt_trt.core.errors import InputError, MissingDependency, UsageError
 from pomt_trt.core.images import in_colours, open_image, open_label_map
-from pomt_trt.core.records import ModelSpec, Preprocessing
+from pomt_trt.core.records import ClassOrder, ModelSpec, Preprocessing
 from pomt_trt.core.segmentation import IGNORED
 from pomt_trt.host.bundled import BUNDLED
 
@@ -42,6 +42,7 @@ class Images:
     labels: torch.Tensor | None  # (n,) int64, in segmentation (n, H, W) uint8; None unless labelled
     stored: Pixels  # (n, H, W, C), not yet normalised
     preprocessing: Preprocessing
+    class_order: ClassOrder | None = None  # how names of classes in the data became labels
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -63,7 +64,14 @@ def normalised(pixels: Pixels, preprocessing: Preprocessing) -> torch.Tensor:
     return batch.float().div_(255).sub_(mean).div_(std)
 
 
-def load(data: str | None, spec: ModelSpec, samples: int, seed: int, progress: Progress | None = None) -> Images:
+def load(
+    data: str | None,
+    spec: ModelSpec,
+    samples: int,
+    seed: int,
+    progress: Progress | None = None,
+    class_order: str | None = None,
+) -> Images:
     """Pictures for a model, all decoded at once: samples * height * width * channels bytes of memory.
 
     Args:
@@ -72,6 +80,7 @@ def load(data: str | None, spec: ModelSpec, samples: int, seed: int, progress: P
         samples: how many at most; of files, drawn without replacement.
         seed: of that draw, or of the random pictures.
         progress: called with (done, total) after every file.
+        class_order: natural, string or a file of class names; None: as the names in the data say.
     Raises:
         UsageError: samples is less than 1.
         InputError: no image is there, none can be read, or the labels do not match the head.
@@ -79,7 +88,7 @@ def load(data: str | None, spec: ModelSpec, samples: int, seed: int, progress: P
     if samples < 1:
         raise UsageError(f"{samples} samples were asked for: ask for 1 or more.")
     if data is not None:
-        return _from_files(dataset.sample(dataset.find_for(data, spec), samples, seed), spec, progress)
+        return _from_files(dataset.sample(dataset.find_for(data, spec, class_order), samples, seed), spec, progress)
     if spec.name in BUNDLED:
         return _held_out(spec, samples)
     stored = _random_pictures(spec.preprocessing, samples, seed)
@@ -104,7 +113,7 @@ def _from_files(chosen: dataset.Dataset, spec: ModelSpec, progress: Progress | N
             "viewer to see whether the files are damaged."
         )
     known = torch.from_numpy(np.array(labels)) if chosen.kind == "labelled" else None
-    return Images(chosen.kind, known, stored[: len(labels)], spec.preprocessing)
+    return Images(chosen.kind, known, stored[: len(labels)], spec.preprocessing, chosen.class_order)
 
 
 def _decoded(path: str, preprocessing: Preprocessing) -> Image.Image | None:

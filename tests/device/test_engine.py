@@ -58,7 +58,7 @@ def test_an_engine_runs_with_fewer_threads_where_the_process_may_use_fewer(sourc
 
     monkeypatch.setattr(ort, "open_file", remembering)
     for quota, expected in ((1.0, 1), (8.0, 4)):
-        monkeypatch.setattr(engine.cpus, "usable", lambda: Cpus(8, 8, quota))
+        monkeypatch.setattr(engine.cpus, "usable", lambda found=Cpus(8, 8, quota): found)
         logits(record, folder)
         assert seen[-1] == expected
     logits(record, folder, threads=2)

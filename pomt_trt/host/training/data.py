@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from pomt_trt.core import dataset
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.images import in_colours, open_image, open_label_map
-from pomt_trt.core.records import SEGMENTATION, ModelSpec
+from pomt_trt.core.records import SEGMENTATION, ClassOrder, ModelSpec
 from pomt_trt.host.bundled import BUNDLED
 from pomt_trt.host.data import fitting, fitting_labels, normalised
 from pomt_trt.host.digits import CANVAS_PX
@@ -61,9 +61,18 @@ class Sets(NamedTuple):
     calibration: Pictures
     source: str  # a path, or the name of the bundled model
     sha256: str  # of names, labels and sizes of the files, or of bundled pictures themselves
+    class_order: ClassOrder | None = None  # how names of classes in the data became labels
 
 
-def load(data: str | None, spec: ModelSpec, *, validation: float, augment: bool, seed: int) -> Sets:
+def load(
+    data: str | None,
+    spec: ModelSpec,
+    *,
+    validation: float,
+    augment: bool,
+    seed: int,
+    class_order: str | None = None,
+) -> Sets:
     """The pictures for a model.
 
     Args:
@@ -71,17 +80,17 @@ def load(data: str | None, spec: ModelSpec, *, validation: float, augment: bool,
             with digits at new places in every epoch.
         validation: share of the pictures that validate, 0..1 without the ends.
         augment: crop, mirror and tint files at random, as ImageNet's models are trained (timm).
+        class_order: natural, string or a file of class names; None: as the names in the data say.
     Raises: UsageError for another share; InputError without labels that fit the head.
     """
     if not 0 < validation < 1:
         raise UsageError(f"--validation is {validation}; it must lie between 0 and 1.")
     if data is None:
         return _bundled(spec, validation, seed)
-    return _files(data, spec, validation, augment, seed)
+    return _files(data, dataset.find_for(data, spec, class_order), spec, validation, augment, seed)
 
 
-def _files(data: str, spec: ModelSpec, validation: float, augment: bool, seed: int) -> Sets:
-    found = dataset.find_for(data, spec)
+def _files(data: str, found: dataset.Dataset, spec: ModelSpec, validation: float, augment: bool, seed: int) -> Sets:
     if found.kind != "labelled":
         wanted = "label maps beside images" if spec.task == SEGMENTATION else "the images in a folder for each class"
         raise InputError(f"{data} has no labels, and training needs them. Put {wanted}.")
@@ -99,6 +108,7 @@ def _files(data: str, spec: ModelSpec, validation: float, augment: bool, seed: i
         Pictures(len(rest), reader(rest, plain), seed),
         os.path.abspath(data),
         hashlib.sha256("\n".join(listed).encode()).hexdigest(),
+        found.class_order,
     )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from pomt_trt.core import store
+from pomt_trt.core.class_order import CLASS_ORDER_WITHOUT_DATA, say_classes
 from pomt_trt.core.errors import InputError, UsageError, VerificationFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Training
@@ -50,6 +51,7 @@ class Task(NamedTuple):
     labels: str | None
     validation: float
     augment: bool
+    class_order: str | None  # of the data: natural, string, a file of names; None: as the names say
     threads: int | None  # of the CPU; None: torch's choice
     settings: Settings
 
@@ -124,6 +126,7 @@ def _loaded(task: Task) -> models.Loaded:
     _check(settings.epochs >= 1, f"--epochs is {settings.epochs}; it must be 1 or more.")
     _check(settings.batch_size >= 1, f"--batch is {settings.batch_size}; it must be 1 or more.")
     _check(settings.mixed_precision in AUTOCAST, f"--mixed-precision is one of {', '.join(AUTOCAST)}.")
+    _check(task.data is not None or task.class_order is None, CLASS_ORDER_WITHOUT_DATA)
     if task.threads is not None:
         _check(task.threads >= 1, f"--threads is {task.threads}; it must be 1 or more.")
         torch.set_num_threads(task.threads)
@@ -147,10 +150,19 @@ def _train(
     learned: Callable[[data.Sets], Learned],
 ) -> Training | None:
     """Trains, then writes all files; of several processes the first does the latter, and has the record."""
-    sets = data.load(task.data, loaded.spec, validation=task.validation, augment=task.augment, seed=task.settings.seed)
+    sets = data.load(
+        task.data,
+        loaded.spec,
+        validation=task.validation,
+        augment=task.augment,
+        seed=task.settings.seed,
+        class_order=task.class_order,
+    )
     identity = _identity(task, loaded, trainee.method, sets, own)
     loop = Loop(trainee, optimizer, sets, task.settings, os.path.join(task.work, checkpoint.FILE))
     first = loop.accelerator.is_main_process
+    if first:
+        say_classes(sets.class_order, loaded.spec.labels)
     with store.locked(task.work) if first else contextlib.nullcontext():
         state = loop.fit(identity)
         if not first:
@@ -172,6 +184,7 @@ def _train(
             accuracy_after=state.epochs[-1].accuracy,
             accuracy_kind=trainee.objective.kind,
             seconds=state.seconds,
+            class_order=sets.class_order,
             versions={name: metadata.version(name) for name in VERSIONS},
         )
         name = os.path.join(task.work, trainee.method)

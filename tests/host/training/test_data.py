@@ -182,7 +182,7 @@ def test_unlabelled_pictures_teach_nothing(spec, tmp_path):
 
 def test_labels_that_do_not_fit_the_head_are_refused(spec, tmp_path):
     compiled.write_pictures(str(tmp_path / "all"), classes=7)
-    with pytest.raises(InputError, match=r"7 class folders.*5 classes in the head"):
+    with pytest.raises(InputError, match=r"7 folders.*5 classes in the head"):
         load(spec, data=str(tmp_path / "all"))
 
 

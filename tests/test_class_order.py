@@ -124,7 +124,7 @@ def refresh(path, **inputs):
     "more, code, told",
     [
         (["--class-order", "nowhere.txt"], 3, "--class-order nowhere.txt is no file here. Check the path."),
-        (["--class-order", "string", "--data", "{data}/c1"], 2, "--class-order string is given, and {data}/c1 names no"),
+        (["--class-order", "string", "--data", "{data}/c1"], 2, "--class-order string is given, and {data}/c1 names"),
     ],
 )
 def test_an_order_that_cannot_be_is_refused(data, tmp_path, capsys, more, code, told):

@@ -34,9 +34,7 @@ IMAGENET_CLASSES = 1000
 BY_PLACE = (NATURAL, STRING, FILE)  # readings in which a name says nothing, and its place is its class
 WNID = re.compile(r"n\d{8}")
 OWN_ORDER = "or choose how they are read: --class-order natural, string or FILE"
-CLASS_ORDER_WITHOUT_DATA = (
-    "--class-order is given without --data. Give the data that it is about, or leave it out."
-)
+CLASS_ORDER_WITHOUT_DATA = "--class-order is given without --data. Give the data that it is about, or leave it out."
 
 
 class Head(NamedTuple):

@@ -142,7 +142,7 @@ def test_a_csv_file_without_labels_is_unlabelled(tmpdir):
     "text, message",
     [
         ("a.png,1\nb.png\n", r"no label for 1 of its 2 images .*b.png\). Add them"),
-        ("a.png,10\nb.png,3\n", "has the class number 10, the model has 10 classes: 0 to 9. Number classes from 0, or choose"),
+        ("a.png,10\nb.png,3\n", "has the class number 10, the model has 10 classes: 0 to 9. Number classes from 0"),
         ("a.png,1\nz.png,2\n", r"1 of the 2 images in .* do not exist .*z.png\). Write paths relative to the CSV file"),
         ("image,label\n", "holds no image"),
         ("", "holds no image"),

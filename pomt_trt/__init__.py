@@ -48,7 +48,7 @@ def reduce_tokens(model: Any, method: str, **arguments: Any) -> Any:
         **arguments: removed=R, net tokens in one place or in each block; layer=L, where those in one place act; and
             what else methods take, see pomt_trt.host.surgery.reduce_tokens.
     """
-    from pomt_trt.stages import on_workstation
+    from pomt_trt.core.command import on_workstation
 
     with on_workstation():
         from pomt_trt.host import surgery

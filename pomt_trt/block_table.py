@@ -12,6 +12,7 @@ from typing import Dict, List, Optional, Sequence
 
 from pomt_trt.core import blocks, store
 from pomt_trt.core import experiment as known
+from pomt_trt.core.command import on_workstation
 from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import (
@@ -26,7 +27,7 @@ from pomt_trt.core.records import (
 )
 from pomt_trt.device import profiling
 from pomt_trt.device.profiling import Settings
-from pomt_trt.stages import Stage, Workstation, on_workstation
+from pomt_trt.stages import Stage, Workstation
 
 
 def measure(

@@ -150,7 +150,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             bars[0].at(done)
 
         a = arguments
-        found = evaluate(a.bundle, a.data, a.samples, a.seed, threads=a.threads, progress=progress)
+        found = evaluate(a.bundle, a.data, a.samples, a.seed, a.threads, progress, a.class_order)
     _print(found, describe.evaluation(found.engine, found.unreduced, found.host, found.host_expected), arguments.json)
 
 
@@ -160,7 +160,7 @@ def bench(arguments: argparse.Namespace) -> None:
     from pomt_trt.core.progress import Progress
     from pomt_trt.device import bench
 
-    threads = options.whole_numbers(arguments.threads, "--threads")
+    threads = options.bench_threads(arguments.threads)
     waitings = arguments.waiting.split(",")
     with Progress("bench", len(threads) * len(waitings)) as progress:
         found = bench.bench(

@@ -9,7 +9,7 @@ import json
 import os
 from typing import Dict, List, Sequence
 
-from pomt_trt.core import describe, experiment, selection, stats, store
+from pomt_trt.core import class_order, describe, experiment, selection, stats, store
 from pomt_trt.core.bundle import open_bundle, pack
 from pomt_trt.core.errors import InputError, PomtError, StaleArtifact
 from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, LatencyProfile, Row, Selection
@@ -33,7 +33,7 @@ def select(
         notes: on how it was measured; they stand in the selection.
     """
     chosen = choose(stage, device, settings, choice)
-    told = [*_pace_notes(stage, chosen, device, settings), *_removed_notes(stage, chosen, settings)]
+    told = [*_class_notes(stage), *_pace_notes(stage, chosen, device, settings), *_removed_notes(stage, chosen, settings)]
     told += _fusion_notes(stage, chosen, device, settings) + _board_notes(stage, chosen, device, settings)
     chosen = chosen._replace(notes=chosen.notes + tuple(told) + tuple(notes))
     if not _is_written(stage.work.selection(device.id), chosen):
@@ -63,6 +63,12 @@ def choose(stage: Stage, device: DeviceSpec, settings: Settings, choice: Choice)
         accuracy_source="host-fp32",
         accuracy_images=stage.experiment.images,
     )
+
+
+def _class_notes(stage: Stage) -> List[str]:
+    """How classes in the data were read, where it names any."""
+    order = stage.experiment.class_order
+    return [] if order is None else [class_order.describe(order, stage.experiment.model.labels)]
 
 
 def _fusion_notes(stage: Stage, chosen: Selection, device: DeviceSpec, settings: Settings) -> List[str]:
@@ -157,6 +163,7 @@ def make_bundle(stage: Stage, chosen: Selection, device: DeviceSpec, settings: S
         selection=chosen,
         files={},
         fp32_nodes=family.fp32_nodes,
+        class_order=stage.experiment.class_order,
     )
     sources = {"weights.bin": work.weights(family.form), "golden.npz": work.golden()}
     for engine in engines:

@@ -14,6 +14,7 @@ PLUGIN = ["auto", "on", "off"]
 WAITINGS = ["default", "passive"]
 SEARCHES = ["adaptive", "exhaustive"]
 SCHEDULES = ["even", "search"]
+EXIF = "EXIF orientation is ignored, as timm ignores it"
 
 
 def model(command: argparse.ArgumentParser) -> None:
@@ -52,11 +53,26 @@ def experiment(command: argparse.ArgumentParser) -> None:
     """On which images, in which batch, for whom."""
     group = command.add_argument_group("what is compared")
     group.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in one call (default: 1)")
-    group.add_argument("--data", metavar="DIR", help="class folders, images and a CSV, images/ and labels/, or images")
+    group.add_argument(
+        "--data",
+        metavar="DIR",
+        help="class folders, images and a CSV, images/ and labels/, or images; " + EXIF,
+    )
+    class_order(group)
     group.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")
     seed(group)
     group.add_argument(
         "--target", default="onnxruntime", metavar="T", help="who reads the graphs: " + ", ".join(TARGETS)
+    )
+
+
+def class_order(group: argparse._ActionsContainer) -> None:
+    """How names of classes in the data become the model's classes."""
+    group.add_argument(
+        "--class-order",
+        metavar="ORDER",
+        help="of class names in the data: natural (c1 c2 c10, as timm), string (c1 c10 c2, as torchvision), or a FILE "
+        "with a name a line in the model's order (default: by label names, wnids or class numbers, else natural)",
     )
 
 
@@ -106,7 +122,7 @@ def engine(command: argparse.ArgumentParser) -> None:
     """How engines are built and timed."""
     group = command.add_argument_group("engine and timing")
     group.add_argument("--engine", default="auto", choices=ENGINES, help="default: what is here")
-    group.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: one a core)")
+    group.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: as many as this process may use)")
     group.add_argument(
         "--waiting", default="default", choices=["default", "passive"], help="passive: idle threads sleep"
     )
@@ -208,7 +224,10 @@ def source(command: argparse.ArgumentParser) -> None:
 
 def evaluate(command: argparse.ArgumentParser) -> None:
     """What an engine is evaluated on."""
-    command.add_argument("data", metavar="DATA", help="images: class folders, a flat folder with a CSV, or unlabelled")
+    command.add_argument(
+        "data", metavar="DATA", help="images: class folders, a flat folder with a CSV, or unlabelled; " + EXIF
+    )
+    class_order(command)
     command.add_argument("--samples", type=int, default=1000, metavar="N", help="images at most (default: 1000)")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of their draw (default: 0)")
     command.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: as built)")
@@ -218,7 +237,9 @@ def bench(command: argparse.ArgumentParser) -> None:
     """What a bundle is compared with, and how."""
     command.add_argument("--against", default="eager", metavar="LIST", help="baselines, or none (default: eager)")
     command.add_argument("--image", metavar="FILE", help="picture for end-to-end times (default: one of the golden)")
-    command.add_argument("--threads", default="1,2", metavar="LIST", help="CPU threads to compare with (default: 1,2)")
+    command.add_argument(
+        "--threads", metavar="LIST", help="CPU threads to compare with (default: 1,2; 1 where this process may use one)"
+    )
     command.add_argument("--waiting", default="default,passive", metavar="LIST", help="default, passive or both")
     command.add_argument("--max-seconds", type=float, default=40.0, metavar="S", help="for each setting (default: 40)")
 

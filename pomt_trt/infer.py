@@ -35,6 +35,7 @@ examples:
   python -m pomt_trt.infer bundle-x/ --rebuild                   on another device or after an upgrade
   python -m pomt_trt.infer bundle-x/ --rebuild-refused           the same, only where it is needed
 
+Images are decoded as timm decodes them: EXIF orientation is ignored. Only 16-bit grey differs, and becomes value >> 8.
 latency_ms is the engine's call alone, for its whole batch; a summary on stderr gives end to end beside it. A bad image
 is one line on stderr, the others go on. If no image can be used the exit code is 3, if some cannot it is 11.
 

@@ -7,7 +7,8 @@ import math
 import os
 from typing import List, NamedTuple, Optional
 
-from pomt_trt.core import learned, store
+from pomt_trt.core import cpus, learned, store
+from pomt_trt.core.class_order import CLASS_ORDER_WITHOUT_DATA, NATURAL, STRING
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Request
 from pomt_trt.core.rules import MIN_GAIN, RULES
@@ -67,6 +68,7 @@ def make(
     work: str,
     *,
     data: Optional[str] = None,
+    class_order: Optional[str] = None,
     checkpoint: Optional[str] = None,
     pretrained: bool = False,
     head: Optional[str] = None,
@@ -103,10 +105,12 @@ def make(
     """Checked Options from the flags of `pomt-trt compile`.
 
     Args:
+        class_order: how names of classes in the data become the model's classes: natural, string, or a file with a
+            name a line; None: as the names say, see core/class_order.
         max_accuracy_drop: points (1.0 is one per cent of the images).
         max_latency: ms.
         min_gain: per cent of the latency of R = 0.
-        threads: None: one for each core.
+        threads: None: as many as this process may use, see core/cpus.
         max_seconds: timing of one candidate at most.
         cuda_graph: on (where TensorRT can be captured) or off.
         plugin: on: graphs in which plugins' nodes remove tokens, and TensorRT engines with the plugin; off: neither;
@@ -131,10 +135,13 @@ def make(
     named(target).check(precision or "fp32")
     _check(engine in ENGINES, "engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(ENGINES)))
     _check(schedule in SCHEDULES, "--schedule is '{}'; give {}.".format(schedule, " or ".join(SCHEDULES)))
+    _check(data is not None or class_order is None, CLASS_ORDER_WITHOUT_DATA)
     if tokens is not None:
         parse_range(tokens)
     model = _absolute_local_dir(model)
     learned_file = learned.file_of(model, method)
+    if class_order not in (None, NATURAL, STRING):
+        class_order = _existing(class_order, "--class-order")
     request = Request(
         model=model,
         checkpoint=_existing(checkpoint, "--checkpoint"),
@@ -150,6 +157,8 @@ def make(
         samples=samples,
         seed=seed,
         learned_sha256=store.sha256_of(learned_file) if learned_file else None,
+        class_order=class_order,
+        class_order_sha256=store.sha256_of(class_order) if class_order and os.path.isabs(class_order) else None,
     )
     return Options(
         request=request,
@@ -186,7 +195,7 @@ def settings(
     _check(cuda_graph in ("on", "off"), "--cuda-graph is '{}'; give on or off.".format(cuda_graph))
     _check(plugin in PLUGIN, "--plugin is '{}'; give {}.".format(plugin, ", ".join(PLUGIN)))
     library = trt_plugins.found(_existing(plugin_library, "--plugin-library"))
-    return Settings(threads or os.cpu_count() or 1, waiting, max_seconds, pace, cuda_graph == "on", plugin, library)
+    return Settings(threads or cpus.usable().threads, waiting, max_seconds, pace, cuda_graph == "on", plugin, library)
 
 
 def _check_pace(pace: float, max_seconds: float) -> None:
@@ -217,11 +226,13 @@ def budget(search: str, max_builds: Optional[int], max_time: Optional[float]) ->
     return Budget(search, max_builds, None if max_time is None else 60 * max_time)
 
 
-def whole_numbers(text: str, flag: str) -> List[int]:
-    """'1,2' -> [1, 2]. Raises: UsageError."""
+def bench_threads(text: Optional[str]) -> List[int]:
+    """'1,2' -> [1, 2]; None: 1 and 2, as far as this process may use them. Raises: UsageError."""
+    if text is None:
+        return [1, 2][: cpus.usable().threads]
     parts = text.split(",")
     _check(
-        all(part.strip().isdecimal() and int(part) > 0 for part in parts), "{} is '{}'; give 1,2.".format(flag, text)
+        all(part.strip().isdecimal() and int(part) > 0 for part in parts), "--threads is '{}'; give 1,2.".format(text)
     )
     return [int(part) for part in parts]
 

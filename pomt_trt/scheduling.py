@@ -13,6 +13,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 from pomt_trt import block_table, delivery, stages
 from pomt_trt.core import blocks, frontier, store
 from pomt_trt.core import experiment as known
+from pomt_trt.core.command import on_workstation
 from pomt_trt.core.errors import ConstraintUnmet
 from pomt_trt.core.frontier import Found
 from pomt_trt.core.progress import Progress
@@ -21,7 +22,7 @@ from pomt_trt.core.workfolder import WorkFolder
 from pomt_trt.device import profiling
 from pomt_trt.device.profiling import Settings
 from pomt_trt.options import Choice
-from pomt_trt.stages import Stage, Workstation, on_workstation
+from pomt_trt.stages import Stage, Workstation
 
 ROUNDS = (6, 4, 4)  # schedules built in each: first over all latencies, then around the winner so far
 

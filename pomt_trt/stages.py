@@ -9,13 +9,15 @@ import glob
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core import experiment as known
 from pomt_trt.core import store
 from pomt_trt.core.accuracy import kind_of
 from pomt_trt.core.bounds import Point
-from pomt_trt.core.errors import MissingDependency, PomtError
+from pomt_trt.core.class_order import say_classes
+from pomt_trt.core.command import on_workstation
+from pomt_trt.core.errors import PomtError
 from pomt_trt.core.learned import record_of
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import (
@@ -50,20 +52,6 @@ class Stage(NamedTuple):
     candidates: Sequence[Candidate]  # R = 0 first
 
 
-@contextlib.contextmanager
-def on_workstation() -> Iterator[None]:
-    """Around imports from the host room: what is not installed is explained."""
-    # Read once, when torch is loaded. Beside a busy neighbour, idle threads that spin make torch ten times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        yield
-    except ImportError as error:
-        raise MissingDependency(
-            "models are exported and compared on the workstation, with torch, timm and onnx: {}. Install there: "
-            "pip install 'pomt-trt[host]'".format(error)
-        ) from error
-
-
 class Workstation:
     """The model and its images, loaded when a stage first needs them: a resumed run may need neither."""
 
@@ -79,9 +67,10 @@ class Workstation:
         """(plan, spec, images) of host/export, host/models and host/data."""
         if self._loaded is None:
             with on_workstation():
-                from pomt_trt.host import data, export, models
+                from pomt_trt.host import data, export, models, threads
                 from pomt_trt.host.reducers import learned
 
+            threads.limit_torch()
             asked = self._request
             loaded = models.asked_for(asked, self._module)
             plan = export.Plan(
@@ -95,7 +84,7 @@ class Workstation:
                 learned.asked_for(asked, loaded.spec),
                 self._plugin,
             )
-            images = data.load(asked.data, loaded.spec, asked.samples, asked.seed)
+            images = data.load(asked.data, loaded.spec, asked.samples, asked.seed, class_order=asked.class_order)
             self._loaded = plan, loaded.spec, images
         return self._loaded
 
@@ -134,6 +123,7 @@ def export(work: WorkFolder, options: Options, workstation: Workstation) -> Stag
     if family is None:
         family = _export(work, options, workstation)
     experiment = known.experiment_of(work)
+    say_classes(experiment.class_order, experiment.model.labels)
     grid = known.grid(experiment, family, options.tokens)
     return Stage(work, experiment, family, [candidate for candidate in grid if candidate.kind == GRID])
 
@@ -144,6 +134,7 @@ def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Fam
         from pomt_trt.host import plain
 
     plan, spec, images = workstation.load()
+    known.check_class_order(work, images.class_order)
     asked = known.counts(spec, options.request.method, options.tokens)
     form = named(options.target).form(options.precision, options.plugin)
     counts = sorted({*asked, *known.counts_there(work, form)}, reverse=True)  # what was made of those stays
@@ -158,7 +149,8 @@ def _export(work: WorkFolder, options: Options, workstation: Workstation) -> Fam
         shutil.copyfile(record, work.training())
     # Only now is the folder about something: what cannot be exported must not stand in the way of the next attempt.
     kind = kind_of(spec, images.labels is not None)
-    store.write_record(work.experiment(), Experiment(options.request, spec, images.kind, kind, len(images)))
+    made = Experiment(options.request, spec, images.kind, kind, len(images), images.class_order)
+    known.write_experiment(work, made)
     family = known.with_searched(work, family)
     store.write_record(work.family(family.form), family, known.family_inputs(work))
     return family
@@ -178,6 +170,7 @@ def estimate(stage: Stage, workstation: Workstation, progress: Progress) -> None
         from pomt_trt.host import export as exporting
 
     plan, _, images = workstation.load()
+    known.check_class_order(work, images.class_order)
     estimator = workstation.estimator(stage.candidates[0], stage.experiment.accuracy_kind)
     families = known.families(work)
     for done in estimator.estimate(todo, progress.show):

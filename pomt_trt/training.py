@@ -5,8 +5,8 @@ Any machine, as far as explaining what is missing. Leaves out the training itsel
 
 from typing import Any, Dict, Optional
 
+from pomt_trt.core.command import on_workstation
 from pomt_trt.core.records import Training
-from pomt_trt.stages import on_workstation
 
 EPOCHS = {"ltmp": 1, "cropr": 50}
 WARMUP = {"ltmp": 0.0, "cropr": 0.1}  # share of all steps; Cropr's rates then fall, LTMP's stay
@@ -33,6 +33,7 @@ def train(given: Dict[str, Any]) -> Optional[Training]:
         pretrained=given["pretrained"],
         image_size=given["img_size"],
         labels=given["labels"],
+        class_order=given["class_order"],
         validation=given["validation"],
         augment=not given["no_augment"],
         threads=given["threads"],

@@ -33,8 +33,10 @@ def training(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--data",
         metavar="DIR",
-        help="labelled images: class folders, a CSV, or images/ and labels/ (default: a bundled model's own)",
+        help="labelled images: class folders, a CSV, or images/ and labels/ (default: a bundled model's own); "
+        + flags.EXIF,
     )
+    flags.class_order(group)
     group.add_argument(
         "--validation", type=float, default=0.1, metavar="SHARE", help="of the images, to validate with (default: 0.1)"
     )

@@ -292,3 +292,10 @@ def test_ctrl_c_is_told_and_goes_on_from_there(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and b"goes on from here" in err and b"Traceback" not in err, err.decode()
+
+
+@pytest.mark.parametrize("command", [["compile"], ["export"], ["evaluate"], ["train", "ltmp"]])
+def test_help_says_what_becomes_of_exif_orientation(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--help"])
+    assert "EXIF orientation is ignored, as timm ignores it" in " ".join(capsys.readouterr().out.split())

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pomt_trt.core.errors import InputError
+from pomt_trt.core.images import open_image
 from pomt_trt.device import preprocess
 from pomt_trt.device.classifier import Classifier
 from pomt_trt.device.engine import open_engine
@@ -224,7 +225,7 @@ def test_wrong_usage_is_exit_2(wrong, capsys):
 
 def test_the_classifier_takes_paths_pictures_and_arrays_alike(bundles, pictures):
     paths = [pictures / "{}.png".format(index) for index in range(6)]
-    opened = [preprocess.open_image(str(path)) for path in paths]
+    opened = [open_image(str(path)) for path in paths]
     for bundle in bundles.values():
         with load(bundle) as classifier:
             arrays = np.stack([preprocess.read(str(path), classifier.bundle.model.preprocessing) for path in paths])

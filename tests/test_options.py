@@ -1,11 +1,10 @@
 """What the flags become, and what is refused before any work is done."""
 
-import os
-
 import pytest
 
 from pomt_trt import options
 from pomt_trt.core import store
+from pomt_trt.core.cpus import Cpus
 from pomt_trt.core.errors import InputError, UsageError
 
 
@@ -17,9 +16,18 @@ def test_defaults_are_those_of_the_command_line():
     found = made()
     assert found.engine == "auto" and found.target == "onnxruntime" and found.tokens is None
     assert found.precision == "fp32" and made(precision="fp16").precision == "fp16"
-    assert found.settings == options.settings(None, "default", 0.75) and found.settings.threads == os.cpu_count()
+    assert found.settings == options.settings(None, "default", 0.75)
     assert found.choice == options.Choice("step", 0.5, 0.01, None, 0.05)
     assert (found.request.method, found.request.batch_size, found.request.samples) == ("pomt", 1, 1000)
+
+
+def test_threads_are_as_many_as_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(options.cpus, "usable", lambda: Cpus(8, 6, 3.5))
+    assert (
+        made().settings.threads == 3 and made(threads=5).settings.threads == 5 and options.bench_threads(None) == [1, 2]
+    )
+    monkeypatch.setattr(options.cpus, "usable", lambda: Cpus(8, 8, 0.5))
+    assert made().settings.threads == 1 and options.bench_threads(None) == [1]
 
 
 def test_runs_are_paced_where_that_is_asked_for():
@@ -95,10 +103,10 @@ def test_a_checkpoint_and_pretrained_weights_exclude_each_other(tmp_path):
 
 
 def test_whole_numbers_are_read_from_a_list():
-    assert options.whole_numbers("1,2", "--threads") == [1, 2] and options.whole_numbers(" 4 ", "--threads") == [4]
+    assert options.bench_threads("1,2") == [1, 2] and options.bench_threads(" 4 ") == [4]
 
 
 @pytest.mark.parametrize("text", ["", "1,,2", "0", "-1", "1.5", "two", "1,\N{SUPERSCRIPT TWO}"])
 def test_what_is_no_list_of_whole_numbers_is_refused(text):
     with pytest.raises(UsageError, match="--threads is '{}'; give 1,2".format(text)):
-        options.whole_numbers(text, "--threads")
+        options.bench_threads(text)

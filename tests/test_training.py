@@ -47,6 +47,9 @@ def test_a_killed_training_goes_on_to_the_same_result(tmp_path, capsys):
     assert "reduced, after training" in out and "train" in err
     assert call_quietly(*command(tmp_path / "whole")) == 0
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    assert "classes: 5 folders, by class number: 0, 1, ... 4" in err.splitlines()
+    record = store.read_record(str(tmp_path / "whole" / "cropr.json"), Training).record
+    assert record.class_order.reading == "numbers" and record.class_order.in_data == 5
     assert not leftovers(str(tmp_path / "killed"))
 
 

@@ -1,14 +1,15 @@
-"""How a command ends: its exit code, and one line for what a user can mend.
+"""How a command ends: its exit code, and one line for what a user can mend, such as what is not installed.
 
 Any machine. Leaves out what the command does.
 """
 
+import contextlib
 import os
 import sys
 import textwrap
-from typing import Callable
+from typing import Callable, Iterator
 
-from pomt_trt.core.errors import INTERRUPTED, PomtError, exit_codes
+from pomt_trt.core.errors import INTERRUPTED, MissingDependency, PomtError, exit_codes
 
 HELP_COLUMNS = 110
 NO_BREAK = "\u00a0"
@@ -40,3 +41,17 @@ def exit_codes_told() -> str:
     entries = ["{} {}".format(code, meaning).replace(" ", NO_BREAK) for code, meaning in exit_codes().items()]
     filled = textwrap.fill("exit codes: " + ", ".join(entries), HELP_COLUMNS, subsequent_indent="  ")
     return filled.replace(NO_BREAK, " ")
+
+
+@contextlib.contextmanager
+def on_workstation() -> Iterator[None]:
+    """Around imports from the host room: what is not installed is explained."""
+    # Read once, when torch is loaded. Beside a busy neighbour, idle threads that spin make torch ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependency(
+            "models are exported and compared on the workstation, with torch, timm and onnx: {}. Install there: "
+            "pip install 'pomt-trt[host]'".format(error)
+        ) from error

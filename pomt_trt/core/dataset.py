@@ -1,23 +1,21 @@
 """A folder of images or a CSV file -> a list of (path, label), without decoding; on both machines.
 
-Labels are indices of the model's head: from ImageNet's wnid folders, class names, class numbers, or the sorted order of
-as many class folders as the head has classes; in segmentation, files of labels beside the images. Leaves out pixels and
-preprocessing.
+Labels are indices of the model's head, see core/class_order; in segmentation, files of labels beside the images. Leaves
+out pixels and preprocessing.
 """
 
-import collections
 import csv
 import os
 import random
-from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Any, BinaryIO, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
+from pomt_trt.core.class_order import CSV_LABELS, FOLDERS, Head, Names, few, indices
 from pomt_trt.core.errors import InputError, UsageError
-from pomt_trt.core.records import SEGMENTATION, ModelSpec
+from pomt_trt.core.records import SEGMENTATION, ClassOrder, ModelSpec
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 LABELS_FILE = "labels.csv"  # beside the images of a flat folder
 IMAGES, LABEL_MAPS = "images", "labels"  # subfolders of a folder for segmentation
-IMAGENET_CLASSES = 1000
 FoundT = TypeVar("FoundT", bound=Sequence[object])
 
 
@@ -34,16 +32,29 @@ class Dataset(NamedTuple):
 
     items: Tuple[Item, ...]
     kind: str  # labelled, unlabelled
+    class_order: Optional[ClassOrder] = None  # how names of classes became labels
 
 
-def find_for(root: str, spec: ModelSpec) -> Dataset:
+def find_for(
+    root: str, spec: ModelSpec, class_order: Optional[str] = None, compiled: Optional[ClassOrder] = None
+) -> Dataset:
     """The images under a folder or listed in a file, with labels that fit a model, see find and find_label_maps.
 
-    Raises: InputError.
+    Args:
+        class_order: natural, string or a file of class names; None: as the names themselves say.
+        compiled: how a bundle's own data were read.
+    Raises: InputError; UsageError where an order is asked for and there are no names of classes.
     """
     if spec.task == SEGMENTATION:
-        return find_label_maps(root)
-    return find(root, spec.classes, spec.labels)
+        found = find_label_maps(root)
+    else:
+        found = find(root, Head(spec.classes, spec.labels, class_order, compiled))
+    if class_order is not None and found.class_order is None:
+        raise UsageError(
+            "--class-order {} is given, and {} names no classes. Leave it out, or give class folders or a CSV file "
+            "with labels.".format(class_order, root)
+        )
+    return found
 
 
 def find_label_maps(root: str) -> Dataset:
@@ -66,12 +77,12 @@ def find_label_maps(root: str) -> Dataset:
     if absent:
         raise InputError(
             "{} of the {} images in {} have no label map ({}). Add them, or take the folder labels away to compare "
-            "without.".format(len(absent), len(paths), images, _few(absent))
+            "without.".format(len(absent), len(paths), images, few(absent))
         )
     return Dataset(tuple(Item(path, None, file) for path, file in zip(paths, files)), "labelled")
 
 
-def find(root: str, classes: int, labels: Sequence[str] = ()) -> Dataset:
+def find(root: str, head: Head) -> Dataset:
     """The images under a folder, or listed in a CSV file, with labels that fit a head.
 
     A folder of folders is read as one folder a class; images directly inside it make it an unlabelled one, unless a
@@ -80,16 +91,15 @@ def find(root: str, classes: int, labels: Sequence[str] = ()) -> Dataset:
 
     Args:
         root: folder or .csv file.
-        classes: number of outputs of the head.
-        labels: names of the classes in the head's order, where known.
+        head: what is known of the model's classes.
     Raises:
         InputError: nothing is there, it holds no image, or its labels do not match the head.
     """
     try:
         if os.path.isdir(root):
-            return _from_folder(root, classes, labels)
+            return _from_folder(root, head)
         if os.path.isfile(root):
-            return _from_csv(root, classes, labels)
+            return _from_csv(root, head)
     except OSError as error:
         raise InputError("cannot read {}: {}. Check its permissions.".format(root, error)) from error
     raise InputError("there is no {}. Give --data a folder of images or a CSV file.".format(root))
@@ -130,14 +140,14 @@ def files_of(inputs: Iterable[str], lines: BinaryIO) -> Iterator[str]:
             yield given
 
 
-def _from_folder(root: str, classes: int, labels: Sequence[str]) -> Dataset:
+def _from_folder(root: str, head: Head) -> Dataset:
     if os.path.isfile(os.path.join(root, LABELS_FILE)):
-        return _from_csv(os.path.join(root, LABELS_FILE), classes, labels)
+        return _from_csv(os.path.join(root, LABELS_FILE), head)
     names = _visible(root)
     folders = [name for name in names if os.path.isdir(os.path.join(root, name))]
     if not folders or any(_is_image(name) for name in names if name not in set(folders)):
         return _unlabelled(root)
-    return _from_class_folders(root, folders, classes, labels)
+    return _from_class_folders(root, folders, head)
 
 
 def _unlabelled(root: str) -> Dataset:
@@ -145,18 +155,12 @@ def _unlabelled(root: str) -> Dataset:
     return Dataset(_not_empty(root, items), "unlabelled")
 
 
-def _from_class_folders(root: str, folders: List[str], classes: int, labels: Sequence[str]) -> Dataset:
+def _from_class_folders(root: str, folders: List[str], head: Head) -> Dataset:
     files = {name: _images_under(os.path.join(root, name)) for name in folders}
     _not_empty(root, [path for paths in files.values() for path in paths])
-    index = _indices(folders, classes, labels)
-    if index is None:
-        raise InputError(
-            "{} has no labels that match the head: {} class folders ({}), {} classes in the head. Name the folders by "
-            "wnid, class name (--labels FILE) or class number{}; to compare without labels, put the images in one "
-            "folder.".format(root, len(folders), _few(folders), classes, _inner_folder(root, folders))
-        )
+    index, order = indices(Names(tuple(folders), FOLDERS, root, _inner_folder(root, folders)), head)
     items = [Item(path, index[name]) for name in folders for path in files[name]]
-    return Dataset(tuple(items), "labelled")
+    return Dataset(tuple(items), "labelled", order)
 
 
 def _inner_folder(root: str, folders: Sequence[str]) -> str:
@@ -164,7 +168,7 @@ def _inner_folder(root: str, folders: Sequence[str]) -> str:
     return ", or give --data {}".format(os.path.join(root, "val")) if "val" in folders else ""
 
 
-def _from_csv(path: str, classes: int, labels: Sequence[str]) -> Dataset:
+def _from_csv(path: str, head: Head) -> Dataset:
     rows = _rows(path)
     named = [label for _, label in rows if label]
     if not named:
@@ -173,16 +177,12 @@ def _from_csv(path: str, classes: int, labels: Sequence[str]) -> Dataset:
         unnamed = [image for image, label in rows if not label]
         raise InputError(
             "{} gives no label for {} of its {} images ({}). Add them, or leave all labels out.".format(
-                path, len(unnamed), len(rows), _few(unnamed)
+                path, len(unnamed), len(rows), few(unnamed)
             )
         )
-    index = _indices(sorted(set(named)), classes, labels)
-    if index is None:
-        raise InputError(
-            "{} has no labels that match the head: {} different labels ({}), {} classes in the head. Write class "
-            "numbers from 0, wnids, or names from --labels FILE.".format(path, len(set(named)), _few(named), classes)
-        )
-    return Dataset(tuple(Item(image, index[label]) for image, label in rows), "labelled")
+    index, order = indices(Names(tuple(sorted(set(named))), CSV_LABELS, path), head)
+    items = tuple(Item(image, index[label]) for image, label in rows)
+    return Dataset(items, "labelled", order)
 
 
 def _rows(path: str) -> List[Tuple[str, str]]:
@@ -202,35 +202,10 @@ def _rows(path: str) -> List[Tuple[str, str]]:
     if absent:
         raise InputError(
             "{} of the {} images in {} do not exist ({}). Write paths relative to the CSV file.".format(
-                len(absent), len(found), path, _few(absent)
+                len(absent), len(found), path, few(absent)
             )
         )
     return _not_empty(path, found)
-
-
-def _indices(names: Sequence[str], classes: int, labels: Sequence[str]) -> Optional[Dict[str, int]]:
-    """Class index of each of these sorted names, by the first reading that fits them all; None where none does."""
-    readings = [_wnids()] if classes == IMAGENET_CLASSES else []
-    readings.append(_unambiguous(labels))
-    readings.append({name: int(name) for name in names if name.isdecimal() and int(name) < classes})
-    if len(names) == classes:
-        readings.append({name: index for index, name in enumerate(names)})  # torchvision's ImageFolder
-    for reading in readings:
-        if all(name in reading for name in names):
-            return {name: reading[name] for name in names}
-    return None
-
-
-def _wnids() -> Dict[str, int]:
-    """The 1000 classes of ImageNet-1k: their index is their place in sorted order."""
-    with open(os.path.join(os.path.dirname(__file__), "imagenet_wnids.txt"), encoding="ascii") as file:
-        return {wnid: index for index, wnid in enumerate(file.read().split())}
-
-
-def _unambiguous(labels: Sequence[str]) -> Dict[str, int]:
-    """Index of each name that occurs once: ImageNet has two cranes and two maillots."""
-    times = collections.Counter(labels)
-    return {name: index for index, name in enumerate(labels) if times[name] == 1}
 
 
 def _images_under(folder: str) -> List[str]:
@@ -261,8 +236,3 @@ def _not_empty(source: str, found: FoundT) -> FoundT:
     if not found:
         raise InputError("{} holds no image. Images end in {}.".format(source, ", ".join(EXTENSIONS)))
     return found
-
-
-def _few(names: Sequence[str]) -> str:
-    """The first three names, for a message."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -8,8 +8,19 @@ import os
 from typing import Dict, List, Optional, Tuple
 
 from pomt_trt.core import schedule, store
+from pomt_trt.core.class_order import BY_PLACE
 from pomt_trt.core.errors import InputError, StaleArtifact, UsageError
-from pomt_trt.core.records import GRID, SEARCHED, AccuracyEstimate, Candidate, Experiment, Family, ModelSpec, Request
+from pomt_trt.core.records import (
+    GRID,
+    SEARCHED,
+    AccuracyEstimate,
+    Candidate,
+    ClassOrder,
+    Experiment,
+    Family,
+    ModelSpec,
+    Request,
+)
 from pomt_trt.core.workfolder import WorkFolder
 
 
@@ -41,6 +52,37 @@ def checked_experiment(work: WorkFolder, request: Request) -> Optional[Experimen
                 )
             )
     return experiment
+
+
+def write_experiment(work: WorkFolder, made: Experiment) -> None:
+    """Puts the record there, unless the folder has it already: all families are made from its very bytes.
+
+    A record of 0.2 lacks the order of classes, and stays as it is.
+    """
+    if os.path.isfile(work.experiment()):
+        there = experiment_of(work)
+        if there._replace(class_order=there.class_order or made.class_order) == made:
+            return
+    store.write_record(work.experiment(), made)
+
+
+def check_class_order(work: WorkFolder, order: Optional[ClassOrder]) -> None:
+    """Raises StaleArtifact where accuracies in the folder were estimated with classes in another order than this.
+
+    0.2 read names that are no label names, wnids or numbers in string order, and recorded none.
+    """
+    if order is None or not os.path.isfile(work.experiment()):
+        return
+    there = experiment_of(work).class_order
+    if order.reading not in BY_PLACE and (there is None or there.reading == order.reading):
+        return  # a name is its class, whatever other names there are
+    before = tuple(sorted(order.names)) if there is None else there.names
+    if before != order.names:
+        raise StaleArtifact(
+            "{} was made with classes in the order {}; now the data are read as {}. Use another --work folder.".format(
+                work.root, ", ".join(before[:4]), ", ".join(order.names[:4])
+            )
+        )
 
 
 def family_inputs(work: WorkFolder) -> Dict[str, str]:

@@ -104,6 +104,15 @@ class Candidate(NamedTuple):
         return self.kind[0] + hashlib.sha256(counts.encode()).hexdigest()[:6]
 
 
+class ClassOrder(NamedTuple):
+    """How the names of classes in the data became indices of the model's outputs (core/class_order)."""
+
+    reading: str  # labels, wnids, numbers, natural, string, file
+    kind: str  # of names: folders, CSV labels
+    in_data: int  # how many different names the data have
+    names: Tuple[str, ...]  # in the model's order; those of natural, string and file are all that the model has
+
+
 class Request(NamedTuple):
     """What the user asked a work folder to be about. Paths are absolute."""
 
@@ -121,6 +130,8 @@ class Request(NamedTuple):
     samples: int  # at most this many images
     seed: int
     learned_sha256: Optional[str] = None  # of the file with what the method learned, see core/learned
+    class_order: Optional[str] = None  # natural, string, or a file of class names; None: as the names themselves say
+    class_order_sha256: Optional[str] = None  # of that file
 
 
 class Experiment(NamedTuple):
@@ -131,6 +142,7 @@ class Experiment(NamedTuple):
     data_kind: str  # labelled, unlabelled, random
     accuracy_kind: str  # top1, agreement, miou or pixel-agreement
     images: int  # that accuracy is estimated on
+    class_order: Optional[ClassOrder] = None  # as classes were read; None: there were none, or 0.2 read them
 
 
 class Family(NamedTuple):
@@ -419,6 +431,7 @@ class Bundle(NamedTuple):
     selection: Selection
     files: Dict[str, Dict[str, Any]]  # name -> {"sha256", "bytes"}; every file but the manifest itself
     fp32_nodes: Tuple[str, ...] = ()  # of its graphs, see Family
+    class_order: Optional[ClassOrder] = None  # of the data that it was compiled with, see Experiment
 
 
 class StoredTensor(NamedTuple):
@@ -471,3 +484,4 @@ class Training(NamedTuple):
     seconds: float
     versions: Dict[str, str]
     accuracy_kind: str = TOP1
+    class_order: Optional[ClassOrder] = None  # as classes were read; None: there were none, or 0.2 read them

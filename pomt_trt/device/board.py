@@ -9,6 +9,7 @@ import platform
 import re
 from typing import Any, Dict, NamedTuple, Optional
 
+from pomt_trt.core import cpus
 from pomt_trt.core.records import DeviceSpec
 from pomt_trt.core.targets import PLUGIN, has_plugin
 from pomt_trt.device import libraries
@@ -28,7 +29,7 @@ def device_spec(engine: str) -> DeviceSpec:
         engine=engine,
         engine_version=version,
         processor=processor(),
-        cores=os.cpu_count() or 1,
+        cores=cpus.usable().machine,  # the machine's, whatever this process may use: threads are recorded apart
         memory_bytes=_memory_bytes(),
         power_mode=found.power_mode if found else None,
         l4t=found.l4t if found else None,

@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any, Callable, List, Optional, Tuple
 
+from pomt_trt.core import cpus
 from pomt_trt.core.errors import MissingDependency
 from pomt_trt.core.records import Finding
 from pomt_trt.core.targets import PRECISIONS, of_engine
@@ -42,7 +43,7 @@ def examine(root: str = "/", pause: Callable[[float], Any] = time.sleep) -> Tupl
     """
     known = identity(root)
     jetson = known is not None
-    findings = [_python(), _system(), _processor(), _memory(root), _disk(), _jetson(known)]
+    findings = [_python(), _system(), _processor(root), _memory(root), _disk(), _jetson(known)]
     findings += [_needed("numpy", "numpy"), _needed("Pillow", "PIL")]
     findings += _engines(jetson)
     findings += [_host_package(name, module, jetson) for name, module in HOST_PACKAGES] + [_matplotlib(jetson)]
@@ -85,9 +86,11 @@ def _system() -> Finding:
     return Finding("system", "warning", value, "profile on Linux: elsewhere what disturbs a measurement is not seen")
 
 
-def _processor() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Finding("processor", "ok", "{}, {} of {} cores usable".format(board.processor(), usable, os.cpu_count()))
+def _processor(root: str) -> Finding:
+    found = cpus.usable(root)
+    value = "{}, {} cores; {} by default: {}"
+    threads = "{} thread{}".format(found.threads, "" if found.threads == 1 else "s")
+    return Finding("processor", "ok", value.format(board.processor(), found.machine, threads, found.why))
 
 
 def _memory(root: str) -> Finding:
@@ -249,7 +252,7 @@ def _load(root: str) -> Finding:
     found = re.match(r"[\d.]+", text_of(root, "proc/loadavg"))
     if not found:
         return Finding("load", "ok", "not known")
-    load, cores = float(found.group()), os.cpu_count() or 1
+    load, cores = float(found.group()), cpus.usable(root).machine
     value = "{:.2f} on average over the last minute, {} cores".format(load, cores)
     if load <= cores:
         return Finding("load", "ok", value)

@@ -4,16 +4,20 @@ On the machine that runs engines. What libraries have in common is in device/con
 device/libraries.
 """
 
+import logging
 import os
 import re
 from typing import Optional, Tuple
 
+from pomt_trt.core import cpus
 from pomt_trt.core.errors import CorruptArtifact, WrongDevice
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.store import sha256_of
 from pomt_trt.device import board, libraries
 from pomt_trt.device.contract import WEIGHTS_FILE, BuildOptions, Runner
 from pomt_trt.device.trt_plugins import beside
+
+logger = logging.getLogger(__name__)
 
 
 def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: str, options: BuildOptions) -> Engine:
@@ -34,7 +38,7 @@ def open_engine(
     """Loads an engine from `folder` for running.
 
     Args:
-        threads: of the CPU; None: as many as the engine was built for.
+        threads: of the CPU; None: as many as the engine was built for, or fewer where this process may use fewer.
         waiting: 'default' or 'passive' (idle threads sleep instead of spinning).
         shared_pool: use the process's one thread pool, see ort.share_threads; for many engines in one process.
     Raises: WrongDevice where the engine was built for another device; CorruptArtifact where the file is not the one
@@ -44,8 +48,19 @@ def open_engine(
     check_device(engine.device)
     check_files(engine, folder)
     path = os.path.join(folder, engine.file)
-    runner: Runner = library.open_file(path, engine, threads or engine.threads, waiting, shared_pool)
+    runner: Runner = library.open_file(path, engine, threads or _usable_threads(engine), waiting, shared_pool)
     return runner
+
+
+def _usable_threads(engine: Engine) -> int:
+    """Threads that an engine runs with where nobody says how many: more than can run at a time slow it down."""
+    found = cpus.usable()
+    if engine.device.engine != "onnxruntime" or found.threads >= engine.threads:  # TensorRT runs on the GPU
+        return engine.threads
+    logger.warning(
+        "the engine was built for %d threads and runs with %d here: %s", engine.threads, found.threads, found.why
+    )
+    return found.threads
 
 
 def check_files(engine: Engine, folder: str) -> None:

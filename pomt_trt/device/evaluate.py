@@ -12,10 +12,21 @@ import numpy as np
 
 from pomt_trt.core import accuracy, dataset
 from pomt_trt.core.bundle import open_bundle
+from pomt_trt.core.class_order import say_classes
 from pomt_trt.core.dataset import Item
 from pomt_trt.core.errors import InputError
-from pomt_trt.core.records import MIOU, AccuracyEstimate, Bundle, Candidate, Engine, Preprocessing, Row, Selection
-from pomt_trt.core.segmentation import checked_labels
+from pomt_trt.core.images import open_label_map
+from pomt_trt.core.records import (
+    MIOU,
+    AccuracyEstimate,
+    Bundle,
+    Candidate,
+    ClassOrder,
+    Engine,
+    Preprocessing,
+    Row,
+    Selection,
+)
 from pomt_trt.device import deployed, preprocess
 from pomt_trt.device.predictor import Predictor
 
@@ -42,6 +53,7 @@ class Evaluation(NamedTuple):
     host_kind: str  # of accuracy, see core/accuracy: what the host's row speaks of
     host_expected: Optional[bool]  # the host's accuracy is within the engine's interval; None where that says nothing
     skipped: Tuple[str, ...]  # images that could not be read
+    class_order: Optional[ClassOrder] = None  # how names of classes in the data became labels
 
 
 def evaluate(
@@ -51,8 +63,9 @@ def evaluate(
     seed: int,
     threads: Optional[int] = None,
     progress: Optional[ProgressT] = None,
+    class_order: Optional[str] = None,
 ) -> Evaluation:
-    """Runs the bundle's two engines on the same images and compares their predictions.
+    """Runs the bundle's two engines on the same images and compares their predictions; says how classes were read.
 
     An image that cannot be read is skipped with a warning, and listed.
 
@@ -61,11 +74,13 @@ def evaluate(
         samples: at most so many images, drawn with `seed`.
         threads: of the CPU; None: as many as the engines were built for.
         progress: called with the images done and the images in all.
+        class_order: natural, string or a file of class names; None: as at the compile, or as the names say.
 
     Raises: InputError where no image can be used, or labels do not match the head; CorruptArtifact; WrongDevice.
     """
     bundle = open_bundle(bundle_folder)
-    found = dataset.sample(dataset.find_for(data, bundle.model), samples, seed)
+    found = dataset.sample(dataset.find_for(data, bundle.model, class_order, bundle.class_order), samples, seed)
+    say_classes(found.class_order, bundle.model.labels)
     with _predictor(bundle, bundle.engine, bundle_folder, threads) as reduced:
         with _predictor(bundle, bundle.unreduced_engine, bundle_folder, threads) as unreduced:
             chunks = list(_logits(found.items, reduced, unreduced, progress or _silent))
@@ -76,7 +91,8 @@ def evaluate(
     labels = np.array([picture.label for picture in used]) if found.kind == "labelled" else None
     logits = np.concatenate([part for _, part, _ in chunks])  # (n, ...)
     unreduced_logits = np.concatenate([part for _, _, part in chunks])  # (n, ...)
-    return _evaluation(bundle, unreduced_logits, logits, labels, skipped)
+    evaluation = _evaluation(bundle, unreduced_logits, logits, labels, skipped)
+    return evaluation._replace(class_order=found.class_order)
 
 
 def _evaluation(
@@ -142,8 +158,7 @@ def _readable(items: Sequence[Item], bundle: Bundle) -> List[Picture]:
 
 def _labels(path: str, size: Tuple[int, int], classes: int, look: Preprocessing) -> np.ndarray:
     """The label map of an image of that (width, height), cropped as the image."""
-    labels = np.asarray(preprocess.open_image(path))
-    return preprocess.crop_labels(checked_labels(labels, classes, path, size[::-1]), look)
+    return preprocess.crop_labels(open_label_map(path, size, classes), look)
 
 
 def _silent(done: int, total: int) -> None:

@@ -1,22 +1,18 @@
 """Image file -> array, exactly as timm's evaluation transform makes it, with PIL and numpy alone.
 
 Makes float32 (B, C, H, W) from image files and a Preprocessing record, on any machine; label maps go the same way, to
-the nearest pixel, and places in an image's own pixels back. Leaves out which files, and in which order. One stated
-difference: 16-bit grey keeps its upper 8 bits, where Pillow's own conversion (and so timm's) makes everything above
-255 white.
+the nearest pixel, and places in an image's own pixels back. Leaves out which files, in which order, and how a file is
+decoded (core/images).
 """
 
-import contextlib
 import math
-import os
-import stat
-import warnings
-from typing import Iterator, Tuple
+from typing import Tuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pomt_trt.core.errors import InputError
+from pomt_trt.core.images import in_colours, open_image
 from pomt_trt.core.records import Preprocessing
 from pomt_trt.core.segmentation import IGNORED
 
@@ -25,7 +21,6 @@ CROP_MODES = ("center", "squash", "border")
 MOST_PIXELS = (
     180 * 1000 * 1000
 )  # after resizing; about where Pillow stops reading, so that a thin strip cannot fill memory
-ADVICE = "Leave it out, or save it anew as JPEG or PNG."
 
 
 def read(path: str, preprocessing: Preprocessing) -> np.ndarray:
@@ -45,60 +40,13 @@ def read_sized(path: str, preprocessing: Preprocessing) -> Tuple[np.ndarray, Tup
         raise InputError("{}: {}".format(path, error)) from error
 
 
-def open_image(path: str) -> Image.Image:
-    """Decodes a whole image file; EXIF orientation is ignored, as in timm, and of an animation the first frame counts.
-
-    Raises: InputError, with the name and the reason, where the file is absent, no image, truncated, far too large, or
-    in a format that is a program to run (EPS).
-    """
-    try:
-        with _quiet(), open(_regular(path), "rb") as file:
-            image = Image.open(file)
-            if image.format == "EPS":  # Pillow would start Ghostscript on it
-                raise InputError("EPS is a program, not a picture")
-            image.load()
-            return image
-    except MemoryError:
-        raise InputError("{} does not fit into memory. {}".format(path, ADVICE)) from None
-    except Exception as error:  # decoders raise anything: SyntaxError, struct.error, zlib.error, IndexError ...
-        raise InputError("{}: {}. {}".format(path, _reason(error), ADVICE)) from error
-
-
-def _regular(path: str) -> str:
-    """The path itself; a pipe or device, on which open() could wait for ever, is refused."""
-    mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode):
-        raise InputError("a folder, not an image" if stat.S_ISDIR(mode) else "not a regular file")
-    return path
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Pillow's warnings (odd EXIF, palettes with transparency, many pixels) change no pixel and help nobody here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image of any known format"
-    if isinstance(error, Image.DecompressionBombError):
-        return "too many pixels to be a picture (" + " ".join(str(error).split()[2:5]).strip("(") + ")"
-    return " ".join(str(error).rstrip(".").split()) or type(error).__name__
-
-
 def crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     """PIL image of any mode -> uint8 (H, W, C): converted, resized and cropped (or padded), not yet normalised.
 
     Raises: InputError where Pillow has no conversion from the mode (LAB), or the aspect ratio leaves no pixels or far
     too many.
     """
-    image = _with_channels(image, preprocessing.channels)
+    image = in_colours(image, preprocessing.channels)
     fill = (0,) * preprocessing.channels
     if preprocessing.crop_mode == "border":
         fill = tuple(round(255 * value) for value in preprocessing.mean)
@@ -138,19 +86,6 @@ def normalise(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     planes -= np.array(preprocessing.mean, np.float32).reshape(-1, 1, 1)
     planes /= np.array(preprocessing.std, np.float32).reshape(-1, 1, 1)
     return planes
-
-
-def _with_channels(image: Image.Image, channels: int) -> Image.Image:
-    """RGB for three channels, grey for one; transparency is dropped, as timm drops it."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        upper = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)
-        image = Image.fromarray(upper.astype(np.uint8))
-    mode = "RGB" if channels == 3 else "L"
-    try:
-        with _quiet():
-            return image if image.mode == mode else image.convert(mode)
-    except ValueError as error:
-        raise InputError("{}. {}".format(_reason(error), ADVICE)) from error
 
 
 def _fitted(image: Image.Image, preprocessing: Preprocessing, interpolation: str, fill: Tuple[int, ...]) -> Image.Image:

@@ -9,6 +9,7 @@ from typing import Any, List, Tuple
 
 import numpy as np
 
+from pomt_trt.core.images import open_image
 from pomt_trt.core.records import Preprocessing
 from pomt_trt.core.segmentation import IGNORED, label_map
 from pomt_trt.device import preprocess
@@ -56,7 +57,7 @@ def own_label_map(logits: np.ndarray, size: Tuple[int, int], preprocessing: Prep
 
 def _opened(image: Any) -> Any:
     """An image file decoded, anything else as it is."""
-    return preprocess.open_image(os.fspath(image)) if isinstance(image, (str, os.PathLike)) else image
+    return open_image(os.fspath(image)) if isinstance(image, (str, os.PathLike)) else image
 
 
 def _size(image: Any) -> Tuple[int, int]:

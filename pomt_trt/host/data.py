@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from pomt_trt.core import dataset
 from pomt_trt.core.errors import InputError, MissingDependency, UsageError
-from pomt_trt.core.records import ModelSpec, Preprocessing
-from pomt_trt.core.segmentation import IGNORED, checked_labels
+from pomt_trt.core.images import in_colours, open_image, open_label_map
+from pomt_trt.core.records import ClassOrder, ModelSpec, Preprocessing
+from pomt_trt.core.segmentation import IGNORED
 from pomt_trt.host.bundled import BUNDLED
 
 try:
@@ -31,7 +32,6 @@ LOGGER = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 COARSE_PX = 8  # random pictures are this coarse: white noise would make all patches of all pictures alike
-DAMAGED = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what PIL raises on bad files
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Images:
     labels: torch.Tensor | None  # (n,) int64, in segmentation (n, H, W) uint8; None unless labelled
     stored: Pixels  # (n, H, W, C), not yet normalised
     preprocessing: Preprocessing
+    class_order: ClassOrder | None = None  # how names of classes in the data became labels
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -63,7 +64,14 @@ def normalised(pixels: Pixels, preprocessing: Preprocessing) -> torch.Tensor:
     return batch.float().div_(255).sub_(mean).div_(std)
 
 
-def load(data: str | None, spec: ModelSpec, samples: int, seed: int, progress: Progress | None = None) -> Images:
+def load(
+    data: str | None,
+    spec: ModelSpec,
+    samples: int,
+    seed: int,
+    progress: Progress | None = None,
+    class_order: str | None = None,
+) -> Images:
     """Pictures for a model, all decoded at once: samples * height * width * channels bytes of memory.
 
     Args:
@@ -72,6 +80,7 @@ def load(data: str | None, spec: ModelSpec, samples: int, seed: int, progress: P
         samples: how many at most; of files, drawn without replacement.
         seed: of that draw, or of the random pictures.
         progress: called with (done, total) after every file.
+        class_order: natural, string or a file of class names; None: as the names in the data say.
     Raises:
         UsageError: samples is less than 1.
         InputError: no image is there, none can be read, or the labels do not match the head.
@@ -79,7 +88,7 @@ def load(data: str | None, spec: ModelSpec, samples: int, seed: int, progress: P
     if samples < 1:
         raise UsageError(f"{samples} samples were asked for: ask for 1 or more.")
     if data is not None:
-        return _from_files(dataset.sample(dataset.find_for(data, spec), samples, seed), spec, progress)
+        return _from_files(dataset.sample(dataset.find_for(data, spec, class_order), samples, seed), spec, progress)
     if spec.name in BUNDLED:
         return _held_out(spec, samples)
     stored = _random_pictures(spec.preprocessing, samples, seed)
@@ -95,7 +104,7 @@ def _from_files(chosen: dataset.Dataset, spec: ModelSpec, progress: Progress | N
         if image is not None:
             stored[len(labels)] = fit(image)
             maps = item.label_map
-            labels.append(item.label if maps is None else fit_labels(decoded_labels(maps, image.size, spec.classes)))
+            labels.append(item.label if maps is None else fit_labels(open_label_map(maps, image.size, spec.classes)))
         if progress is not None:
             progress(done, len(chosen.items))
     if not labels:
@@ -104,27 +113,16 @@ def _from_files(chosen: dataset.Dataset, spec: ModelSpec, progress: Progress | N
             "viewer to see whether the files are damaged."
         )
     known = torch.from_numpy(np.array(labels)) if chosen.kind == "labelled" else None
-    return Images(chosen.kind, known, stored[: len(labels)], spec.preprocessing)
+    return Images(chosen.kind, known, stored[: len(labels)], spec.preprocessing, chosen.class_order)
 
 
 def _decoded(path: str, preprocessing: Preprocessing) -> Image.Image | None:
-    """The picture in the model's colours, or None, with a warning, where the file is damaged."""
+    """The picture in the model's colours, or None, with a warning, where it cannot be read."""
     try:
-        with Image.open(path) as image:
-            converted: Image.Image = image.convert(mode_of(preprocessing))
-            return converted
-    except DAMAGED as error:
-        LOGGER.warning("%s cannot be read and is left out: %s", path, error)
+        return in_colours(open_image(path), preprocessing.channels)
+    except InputError as error:
+        LOGGER.warning("skipped: %s", error)
         return None
-
-
-def decoded_labels(path: str, size: tuple[int, int], classes: int) -> Pixels:
-    """The label map of an image of that (width, height); raises InputError where it is none."""
-    try:
-        with Image.open(path) as image:
-            return checked_labels(np.asarray(image), classes, path, size[::-1])
-    except DAMAGED as error:
-        raise InputError(f"label map {path} cannot be read: {error}. Replace it, or take its image away.") from error
 
 
 def fitting_labels(preprocessing: Preprocessing, *, varied: bool = False) -> Callable[[Pixels], Pixels]:
@@ -158,8 +156,8 @@ def fitting(preprocessing: Preprocessing, *, varied: bool = False) -> Callable[[
 
 def _held_out(spec: ModelSpec, samples: int) -> Images:
     pictures, labels = BUNDLED[spec.name].held_out()
-    fit, mode = fitting(spec.preprocessing), mode_of(spec.preprocessing)
-    stored = np.stack([fit(Image.fromarray(picture).convert(mode)) for picture in pictures[:samples]])
+    fit, channels = fitting(spec.preprocessing), spec.preprocessing.channels
+    stored = np.stack([fit(in_colours(Image.fromarray(picture), channels)) for picture in pictures[:samples]])
     return Images("labelled", torch.from_numpy(labels[:samples]), stored, spec.preprocessing)
 
 
@@ -174,8 +172,3 @@ def _random_pictures(preprocessing: Preprocessing, samples: int, seed: int) -> P
 
 def _shape(preprocessing: Preprocessing) -> tuple[int, int, int]:
     return preprocessing.height, preprocessing.width, preprocessing.channels
-
-
-def mode_of(preprocessing: Preprocessing) -> str:
-    """PIL's name of the model's colours."""
-    return "L" if preprocessing.channels == 1 else "RGB"

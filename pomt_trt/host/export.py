@@ -15,7 +15,7 @@ import onnx
 import torch
 from torch import nn
 
-from pomt_trt.core import parity, store
+from pomt_trt.core import cpus, parity, store
 from pomt_trt.core.errors import UsageError, VerificationFailed
 from pomt_trt.core.records import Candidate, Family, Schedule
 from pomt_trt.core.targets import Target
@@ -218,6 +218,7 @@ def run_onnx(path: Path, images: np.ndarray, batch_size: int) -> np.ndarray:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = cpus.usable().threads
     with bf16.runnable(path) as spelled, plugin_graphs.runnable(spelled) as file:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch_size, axis=0)])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pomt_trt.core import experiment as known
 from pomt_trt.core import schedule, store
 from pomt_trt.core.errors import CorruptArtifact, InputError, StaleArtifact, UsageError
-from pomt_trt.core.records import SEARCHED, AccuracyEstimate, Candidate, Experiment, Family, Request
+from pomt_trt.core.records import SEARCHED, AccuracyEstimate, Candidate, ClassOrder, Experiment, Family, Request
 from pomt_trt.core.workfolder import WorkFolder
 from tests import fakes
 
@@ -193,3 +193,39 @@ def test_a_family_made_anew_keeps_the_searched_candidates_that_are_whole(work):
     found = known.with_searched(work, anew)
     assert found.candidates == whole.candidates[:2] + (kept,) and set(found.graph_sha256) == {kept.id}
     assert known.with_searched(work, anew._replace(weights_sha256="others")).candidates == anew.candidates
+
+
+def order(reading, *names):
+    return ClassOrder(reading, "folders", len(names), names)
+
+
+def test_an_experiment_is_written_once_and_one_of_0_2_is_left_as_it_is(work):
+    before = os.stat(work.experiment()).st_mtime_ns
+    known.write_experiment(work, EXPERIMENT)
+    known.write_experiment(work, EXPERIMENT._replace(class_order=order("natural", "a", "b")))
+    assert os.stat(work.experiment()).st_mtime_ns == before and known.experiment_of(work) == EXPERIMENT
+    known.write_experiment(work, EXPERIMENT._replace(images=17))
+    assert known.experiment_of(work).images == 17
+
+
+@pytest.mark.parametrize(
+    "there, now, fits",
+    [
+        (order("natural", "c2", "c10"), order("natural", "c2", "c10"), True),
+        (order("natural", "c2", "c10"), order("string", "c10", "c2"), False),
+        (order("natural", "c2", "c10"), order("natural", "c2", "c11"), False),
+        (order("numbers", "0", "1"), order("numbers", "0", "1", "2"), True),
+        (order("numbers", "0", "1"), order("labels", "1", "0"), False),
+        (None, order("numbers", "2", "10"), True),
+        (None, order("natural", "c2", "c10"), False),
+        (None, order("natural", "cat", "dog"), True),
+    ],
+)
+def test_classes_in_another_order_than_before_are_refused(work, there, now, fits):
+    store.write_record(work.experiment(), EXPERIMENT._replace(class_order=there))
+    known.check_class_order(work, None)
+    if fits:
+        known.check_class_order(work, now)
+    else:
+        with pytest.raises(StaleArtifact, match="was made with classes in the order .*Use another --work folder"):
+            known.check_class_order(work, now)

@@ -98,6 +98,18 @@ def test_what_disturbs_measurements_is_a_warning_with_a_remedy(machine):
     assert found["memory"].value == "3.8 GiB, 0.5 available"
 
 
+def test_the_processor_is_named_with_the_threads_that_this_process_may_use(machine):
+    free = machine()["processor"].value
+    assert free.endswith(": no limit is set") or "affinity" in free
+    found = machine(
+        proc__self__cgroup="0::/job\n",
+        proc__self__mountinfo="29 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+        **{"sys__fs__cgroup__job__cpu.max": "50000 100000\n"},
+    )["processor"]
+    assert "{} cores; 1 thread by default: ".format(os.cpu_count()) in found.value and found.state == "ok"
+    assert found.value.endswith("the cgroup CPU quota is 0.5")
+
+
 def test_a_quiet_machine_is_fine(machine):
     found = machine(
         proc__loadavg="0.01 0.02 0.00 1/99 4242\n",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pomt_trt.core import store
+from pomt_trt.core.cpus import Cpus
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, UsageError, WorkFolderUnusable, WrongDevice
 from pomt_trt.device import board, contract, engine, libraries, ort
 
@@ -45,6 +46,24 @@ def test_an_engine_computes_what_its_graph_says(source, folder, name, offset, ba
     image, found = logits(record, folder)
     np.testing.assert_allclose(found, image.reshape(batch, 64) @ weights_of(source, offset), rtol=1e-5)
     assert found.dtype == np.float32 and record.input_shape == (batch, 1, 8, 8)
+
+
+def test_an_engine_runs_with_fewer_threads_where_the_process_may_use_fewer(source, folder, monkeypatch, caplog):
+    record = built(source, folder)._replace(threads=4)
+    seen, opened = [], ort.open_file
+
+    def remembering(path, record, threads, waiting, shared_pool):
+        seen.append(threads)
+        return opened(path, record, threads, waiting, shared_pool)
+
+    monkeypatch.setattr(ort, "open_file", remembering)
+    for quota, expected in ((1.0, 1), (8.0, 4)):
+        monkeypatch.setattr(engine.cpus, "usable", lambda found=Cpus(8, 8, quota): found)
+        logits(record, folder)
+        assert seen[-1] == expected
+    logits(record, folder, threads=2)
+    assert seen == [1, 4, 2]
+    assert caplog.messages == ["the engine was built for 4 threads and runs with 1 here: the cgroup CPU quota is 1"]
 
 
 def test_the_record_names_files_device_and_options(source, folder):

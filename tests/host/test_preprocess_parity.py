@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pomt_trt.core.records import Preprocessing
-from pomt_trt.device import preprocess
-
 timm_data = pytest.importorskip("timm.data", reason="compares with timm itself")
+
+from pomt_trt.core.errors import InputError
+from pomt_trt.core.records import ModelSpec, Preprocessing
+from pomt_trt.device import preprocess
+from pomt_trt.host import data
+from pomt_trt.host.training import data as training_data
+from tests import image_files
 
 SIZES = [(640, 480), (37, 301), (1, 1), (3, 2), (28, 28), (224, 224), (225, 223), (301, 29)]
 TARGETS = [((224, 224), 0.9), ((28, 28), 1.0), ((28, 28), 0.875), ((96, 160), 0.875)]  # (height, width), crop_pct
@@ -114,3 +118,75 @@ def test_equals_timm_under_the_data_config_of_a_model(tmp_path):
         record = Preprocessing(height=height, width=width, channels=channels, **config)
         got = preprocess.normalise(preprocess.read(str(tmp_path / "a.jpg"), record), record)
         assert np.abs(got - expected.numpy()).max() <= 1e-5
+
+
+LOOK = Preprocessing(32, 32, 3, MEAN, STD, "bicubic", 0.9, "center")
+GREY = LOOK._replace(channels=1, mean=(0.5,), std=(0.25,))
+
+
+def timm_pixels(image, look):
+    """uint8 (H, W, C) of timm's reader and evaluation transform; of deep grey, of its upper 8 bits."""
+    if image.mode.startswith("I;16") or image.format == "PPM" and image.mode == "I":
+        bits = 12 if np.asarray(image).max() == 4095 else 16
+        image = Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
+    transform = timm_data.create_transform(
+        input_size=(look.channels, look.height, look.width),
+        is_training=False,
+        interpolation=look.interpolation,
+        crop_pct=look.crop_pct,
+        crop_mode=look.crop_mode,
+        normalize=False,
+    )
+    return transform(image.convert("RGB" if look.channels == 3 else "L")).permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("look", [LOOK, GREY], ids=["colour", "grey"])
+@pytest.mark.parametrize("mode", Image.MODES)
+def test_every_mode_is_decoded_as_timm_decodes_it(mode, look):
+    image = image_files.picture(mode)
+    assert image.mode == mode
+    try:
+        expected = timm_pixels(image, look)
+    except ValueError:  # Pillow has no conversion, so timm has none
+        with pytest.raises(InputError, match="conversion from"):
+            preprocess.crop(image, look)
+    else:
+        found = preprocess.crop(image, look)
+        assert np.ptp(found) > 50 and np.array_equal(found, expected)
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kinds") / "0"
+    folder.mkdir()
+    return folder, image_files.write_all(folder)
+
+
+def without_conversion(name, look):
+    return name == "lab.tif" and look.channels == 1
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize("look", [LOOK, GREY], ids=["colour", "grey"])
+def test_every_kind_of_file_is_decoded_alike_by_timm_the_host_and_the_device(kinds, look):
+    folder, names = kinds
+    names = [name for name in names if not without_conversion(name, look)]
+    on_device = {name: preprocess.read(str(folder / name), look) for name in names}
+    for name, found in on_device.items():
+        with Image.open(folder / name) as image:
+            assert np.array_equal(found, timm_pixels(image, look)), name
+        assert np.ptp(found) > 5, name
+    model = ModelSpec("some_vit", "vit", "checkpoint", 2, 32, 4, 4, 1, 1, look)
+    on_host = data.load(str(folder), model, 100, 0)
+    assert len(on_host) == len(names) >= 45
+    assert np.array_equal(on_host.stored, np.stack([on_device[name] for name in names]))
+
+
+def test_the_pictures_of_a_training_are_those_of_the_device(kinds):
+    folder, names = kinds
+    model = ModelSpec("some_vit", "vit", "checkpoint", 2, 32, 4, 4, 1, 1, LOOK)
+    sets = training_data.load(str(folder.parent), model, validation=0.5, augment=False, seed=0)
+    found = [part[number][0].numpy() for part in (sets.training, sets.validation) for number in range(len(part))]
+    read = [preprocess.normalise(preprocess.read(str(folder / name), LOOK), LOOK) for name in names]
+    assert len(found) == len(names)
+    assert all(any(np.abs(one - other).max() < 1e-5 for other in found) for one in read)

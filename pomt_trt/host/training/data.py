@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pomt_trt.core import dataset
 from pomt_trt.core.errors import InputError, UsageError
-from pomt_trt.core.records import SEGMENTATION, ModelSpec
+from pomt_trt.core.images import in_colours, open_image, open_label_map
+from pomt_trt.core.records import SEGMENTATION, ClassOrder, ModelSpec
 from pomt_trt.host.bundled import BUNDLED
-from pomt_trt.host.data import DAMAGED, decoded_labels, fitting, fitting_labels, mode_of, normalised
+from pomt_trt.host.data import fitting, fitting_labels, normalised
 from pomt_trt.host.digits import CANVAS_PX
 
 VALIDATION_PLACES, CALIBRATION_PLACES = 1_000_001, 1_000_002  # seeds of bundled pictures that no epoch uses
@@ -61,9 +61,18 @@ class Sets(NamedTuple):
     calibration: Pictures
     source: str  # a path, or the name of the bundled model
     sha256: str  # of names, labels and sizes of the files, or of bundled pictures themselves
+    class_order: ClassOrder | None = None  # how names of classes in the data became labels
 
 
-def load(data: str | None, spec: ModelSpec, *, validation: float, augment: bool, seed: int) -> Sets:
+def load(
+    data: str | None,
+    spec: ModelSpec,
+    *,
+    validation: float,
+    augment: bool,
+    seed: int,
+    class_order: str | None = None,
+) -> Sets:
     """The pictures for a model.
 
     Args:
@@ -71,17 +80,17 @@ def load(data: str | None, spec: ModelSpec, *, validation: float, augment: bool,
             with digits at new places in every epoch.
         validation: share of the pictures that validate, 0..1 without the ends.
         augment: crop, mirror and tint files at random, as ImageNet's models are trained (timm).
+        class_order: natural, string or a file of class names; None: as the names in the data say.
     Raises: UsageError for another share; InputError without labels that fit the head.
     """
     if not 0 < validation < 1:
         raise UsageError(f"--validation is {validation}; it must lie between 0 and 1.")
     if data is None:
         return _bundled(spec, validation, seed)
-    return _files(data, spec, validation, augment, seed)
+    return _files(data, dataset.find_for(data, spec, class_order), spec, validation, augment, seed)
 
 
-def _files(data: str, spec: ModelSpec, validation: float, augment: bool, seed: int) -> Sets:
-    found = dataset.find_for(data, spec)
+def _files(data: str, found: dataset.Dataset, spec: ModelSpec, validation: float, augment: bool, seed: int) -> Sets:
     if found.kind != "labelled":
         wanted = "label maps beside images" if spec.task == SEGMENTATION else "the images in a folder for each class"
         raise InputError(f"{data} has no labels, and training needs them. Put {wanted}.")
@@ -99,6 +108,7 @@ def _files(data: str, spec: ModelSpec, validation: float, augment: bool, seed: i
         Pictures(len(rest), reader(rest, plain), seed),
         os.path.abspath(data),
         hashlib.sha256("\n".join(listed).encode()).hexdigest(),
+        found.class_order,
     )
 
 
@@ -115,26 +125,17 @@ def _reading(spec: ModelSpec, *, varied: bool) -> Callable[[dataset.Item, str], 
     fit_labels = fitting_labels(look, varied=varied)
 
     def read(item: dataset.Item, lot: str) -> Sample:
-        image = _opened(item.path, mode_of(look))
+        image = in_colours(open_image(item.path), look.channels)
         with _lot(lot):
             pixels = normalised(fit(image)[None], look)[0]
         if item.label_map is None:
             assert item.label is not None
             return pixels, item.label
-        labels = decoded_labels(item.label_map, image.size, spec.classes)
+        labels = open_label_map(item.label_map, image.size, spec.classes)
         with _lot(lot):
             return pixels, torch.from_numpy(fit_labels(labels))
 
     return read
-
-
-def _opened(path: str, mode: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            converted: Image.Image = image.convert(mode)
-            return converted
-    except DAMAGED as error:
-        raise InputError(f"{path} cannot be read: {error}. Mend or remove it.") from error
 
 
 def _bundled(spec: ModelSpec, validation: float, seed: int) -> Sets:

@@ -20,11 +20,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from pomt_trt.core import store, workfolder
+from pomt_trt.core.class_order import CLASS_ORDER_WITHOUT_DATA, say_classes
 from pomt_trt.core.errors import InputError, UsageError, VerificationFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Training
 from pomt_trt.host import models
 from pomt_trt.host.bundled import BUNDLED
+from pomt_trt.host.threads import limit_torch
 from pomt_trt.host.training import checkpoint, data
 from pomt_trt.host.training.calibration import calibrate
 from pomt_trt.host.training.cropr import Cropr
@@ -49,6 +51,7 @@ class Task(NamedTuple):
     labels: str | None
     validation: float
     augment: bool
+    class_order: str | None  # of the data: natural, string, a file of names; None: as the names say
     threads: int | None  # of the CPU; None: torch's choice
     settings: Settings
 
@@ -123,9 +126,12 @@ def _loaded(task: Task) -> models.Loaded:
     _check(settings.epochs >= 1, f"--epochs is {settings.epochs}; it must be 1 or more.")
     _check(settings.batch_size >= 1, f"--batch is {settings.batch_size}; it must be 1 or more.")
     _check(settings.mixed_precision in AUTOCAST, f"--mixed-precision is one of {', '.join(AUTOCAST)}.")
+    _check(task.data is not None or task.class_order is None, CLASS_ORDER_WITHOUT_DATA)
     if task.threads is not None:
         _check(task.threads >= 1, f"--threads is {task.threads}; it must be 1 or more.")
         torch.set_num_threads(task.threads)
+    else:
+        limit_torch()
     given = {"checkpoint": task.checkpoint, "image_size": task.image_size, "labels": task.labels}
     loaded = models.load(task.model, pretrained=task.pretrained, seed=settings.seed, **given)  # type: ignore[arg-type]
     if not loaded.module.num_classes:
@@ -144,10 +150,19 @@ def _train(
     learned: Callable[[data.Sets], Learned],
 ) -> Training | None:
     """Trains, then writes all files; of several processes the first does the latter, and has the record."""
-    sets = data.load(task.data, loaded.spec, validation=task.validation, augment=task.augment, seed=task.settings.seed)
+    sets = data.load(
+        task.data,
+        loaded.spec,
+        validation=task.validation,
+        augment=task.augment,
+        seed=task.settings.seed,
+        class_order=task.class_order,
+    )
     identity = _identity(task, loaded, trainee.method, sets, own)
     loop = Loop(trainee, optimizer, sets, task.settings, os.path.join(task.work, checkpoint.FILE))
     first = loop.accelerator.is_main_process
+    if first:
+        say_classes(sets.class_order, loaded.spec.labels)
     with workfolder.locked(task.work) if first else contextlib.nullcontext():
         state = loop.fit(identity)
         if not first:
@@ -169,6 +184,7 @@ def _train(
             accuracy_after=state.epochs[-1].accuracy,
             accuracy_kind=trainee.objective.kind,
             seconds=state.seconds,
+            class_order=sets.class_order,
             versions={name: metadata.version(name) for name in VERSIONS},
         )
         name = os.path.join(task.work, trainee.method)

@@ -182,7 +182,7 @@ def test_unlabelled_pictures_teach_nothing(spec, tmp_path):
 
 def test_labels_that_do_not_fit_the_head_are_refused(spec, tmp_path):
     compiled.write_pictures(str(tmp_path / "all"), classes=7)
-    with pytest.raises(InputError, match=r"7 class folders.*5 classes in the head"):
+    with pytest.raises(InputError, match=r"7 folders.*5 classes in the head"):
         load(spec, data=str(tmp_path / "all"))
 
 
@@ -190,7 +190,7 @@ def test_a_damaged_picture_is_named(spec, tmp_path):
     compiled.write_pictures(str(tmp_path / "all"))
     (tmp_path / "all" / "0" / "0.png").write_bytes(b"no picture")
     sets = load(spec, data=str(tmp_path / "all"))
-    with pytest.raises(InputError, match=r"0.png cannot be read.*Mend or remove it"):
+    with pytest.raises(InputError, match=r"0.png: not an image of any known format. Leave it out"):
         everything(sets.training) + everything(sets.validation)
 
 
@@ -198,3 +198,14 @@ def test_a_damaged_picture_is_named(spec, tmp_path):
 def test_validation_takes_some_and_leaves_some(spec, share):
     with pytest.raises(UsageError, match="between 0 and 1"):
         load(spec, validation=share)
+
+
+def test_class_folders_are_read_in_the_order_that_is_asked_for(spec, tmp_path):
+    compiled.write_pictures(str(tmp_path / "all"))
+    for number in range(5):
+        os.rename(str(tmp_path / "all" / str(number)), str(tmp_path / "all" / f"c{3 * number}"))  # c0, c3, ... c12
+    natural = load(spec, data=str(tmp_path / "all"))
+    by_string = load(spec, data=str(tmp_path / "all"), class_order="string")
+    assert natural.class_order.names == ("c0", "c3", "c6", "c9", "c12")
+    assert by_string.class_order.names == ("c0", "c12", "c3", "c6", "c9")
+    assert natural.sha256 != by_string.sha256

@@ -23,7 +23,8 @@ SETTINGS = Settings(epochs=1, batch_size=4, warmup=0.0, cosine=False, seed=0)
 def task(folder, **changes):
     model, data = (os.path.join(compiled.source(), name) for name in ("model", "data"))
     given = {"model": "local-dir:" + model, "work": str(folder), "data": data, "validation": 0.3, "augment": False}
-    given.update(checkpoint=None, pretrained=False, image_size=None, labels=None, threads=None, settings=SETTINGS)
+    given.update(checkpoint=None, pretrained=False, image_size=None, labels=None, class_order=None, threads=None)
+    given.update(settings=SETTINGS)
     return train.Task(**{**given, **changes})
 
 

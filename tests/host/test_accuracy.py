@@ -101,12 +101,6 @@ def test_many_candidates_go_in_several_passes(monkeypatch):
     assert [done.estimate.accuracy for done in apart] == [done.estimate.accuracy for done in together]
 
 
-def test_a_model_without_classifier_is_compared_by_its_features():
-    plan, images, candidates = made(model=tiny.vit(num_classes=0), labelled=False)
-    found = estimated(plan, images, candidates, agreement.AGREEMENT)
-    assert found[0].estimate.accuracy == 1.0 and found[1].golden_logits.shape == (64, 24)
-
-
 def test_label_maps_are_compared_at_the_models_input_size(monkeypatch):
     plan, images, candidates = made("none", model=tiny.vit(global_pool=""))
     labels = torch.from_numpy(np.random.RandomState(1).randint(5, size=(len(images), 16, 16)).astype(np.uint8))

@@ -5,7 +5,7 @@ and trained weights make that mean something, else agreement with the unreduced 
 (agreement.py, segmentation.py).
 """
 
-from typing import Any
+from typing import Any, Optional
 
 from pomt_trt.core.records import SEGMENTATION, AccuracyEstimate, ModelSpec, Preprocessing
 
@@ -52,3 +52,17 @@ def paired(
         size = look.height, look.width
         return segmentation.paired(kind, reference_logits, logits, labels, size, candidate_id, source)
     return agreement.paired(kind, reference_logits, logits, labels, candidate_id, source)
+
+
+def doubt(unreduced: AccuracyEstimate) -> Optional[str]:
+    """What an unreduced model's accuracy says against data or weights, with likely causes; None: nothing."""
+    constant, interval = unreduced.constant_accuracy, unreduced.accuracy_ci
+    if constant is None or interval[0] > constant:
+        return None
+    return (
+        "the unreduced model has {} {:.1%} (95 % interval {:.1%} to {:.1%}), which is no better than one answer to all, "
+        "the commonest label ({:.1%}). Likely causes: the labels' classes are in another order than the model's, the "
+        "preprocessing is another than in training, or these are not the weights of this model.".format(
+            TITLES[unreduced.kind], unreduced.accuracy, interval[0], interval[1], constant
+        )
+    )

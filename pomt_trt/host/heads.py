@@ -47,8 +47,8 @@ def check_problem(name: str, configuration: dict[str, Any]) -> None:
     problem = configuration.get(PROBLEM) or (nested.get(PROBLEM) if isinstance(nested, dict) else None)
     if problem not in (None, ONE_ANSWER):
         raise InputError(
-            f"the configuration of {name} says {PROBLEM} = {problem}, and only {ONE_ANSWER} is supported yet: one class "
-            f"an image. Give a --head for that, or correct the configuration if it is wrong. {REDUCE}"
+            f"the configuration of {name} says {PROBLEM} = {problem}, and only {ONE_ANSWER} is supported yet: one "
+            f"class an image. Give a --head for that, or correct the configuration if it is wrong. {REDUCE}"
         )
 
 

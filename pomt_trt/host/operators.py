@@ -8,21 +8,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symbolic
 from torch.onnx.symbolic_helper import parse_args
 
 
 @contextlib.contextmanager
 def written(opset: int) -> Iterator[None]:
     """Within the block, exports to this opset (up to 17) write chunk and rms_norm as below."""
+    onnx: Any = torch.onnx
     operators = {"prim::ConstantChunk": _chunk, "aten::rms_norm": _rms_norm}
     for name, write in operators.items():
-        register_custom_op_symbolic(name, write, opset)
+        onnx.register_custom_op_symbolic(name, write, opset)
     try:
         yield
     finally:
         for name in operators:
-            unregister_custom_op_symbolic(name, opset)
+            onnx.unregister_custom_op_symbolic(name, opset)
 
 
 def _chunk(g: Any, x: Any, chunks: int, dim: int) -> Any:

@@ -3,10 +3,10 @@
 Makes, from an fp32 Trace, the Trace that strongly typed engines build as it stands, or the same fp32 graph with names
 for what weakly typed ones must pin. On the workstation. Leaves out int8, and which target wants what.
 
-Islands are LayerNorm and RMSNorm, whose squares pass fp16's 65504 where a residual passes 256, and large ViTs' reach 1500; means
-and sums over tokens, which pass it where a hundred such residuals meet; and what only a ranking reads, since ties are
-common in fp16 and more so in bf16. The residual stream itself is narrow. Casts stand at the shores of islands, so none
-is between the matmuls and the softmax of attention, where it would keep engines from fusing them.
+Islands are LayerNorm and RMSNorm, whose squares pass fp16's 65504 where a residual passes 256, and large ViTs' reach
+1500; means and sums over tokens, which pass it where a hundred such residuals meet; and what only a ranking reads,
+since ties are common in fp16 and more so in bf16. The residual stream itself is narrow. Casts stand at the shores of
+islands, so none is between the matmuls and the softmax of attention, where it would keep engines from fusing them.
 
 In bf16, which goes as far as fp32 and keeps 8 bits of a mantissa, islands are the same, and the patch embedding stays
 fp16: ONNX has a Conv in bf16 from opset 22 on.

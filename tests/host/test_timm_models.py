@@ -5,7 +5,6 @@ By default the kinds with other norms or MLPs than DeiT's; POMT_MODELS=all: ever
 
 import os
 
-import numpy as np
 import onnx
 import pytest
 import torch

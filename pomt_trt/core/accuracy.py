@@ -60,9 +60,9 @@ def doubt(unreduced: AccuracyEstimate) -> Optional[str]:
     if constant is None or interval[0] > constant:
         return None
     return (
-        "the unreduced model has {} {:.1%} (95 % interval {:.1%} to {:.1%}), which is no better than one answer to all, "
-        "the commonest label ({:.1%}). Likely causes: the labels' classes are in another order than the model's, the "
-        "preprocessing is another than in training, or these are not the weights of this model.".format(
+        "the unreduced model has {} {:.1%} (95 % interval {:.1%} to {:.1%}), which is no better than one answer to "
+        "all, the commonest label ({:.1%}). Likely causes: the labels' classes are in another order than the model's, "
+        "the preprocessing is another than in training, or these are not the weights of this model.".format(
             TITLES[unreduced.kind], unreduced.accuracy, interval[0], interval[1], constant
         )
     )

@@ -10,6 +10,7 @@ import os
 from typing import Dict, List, Sequence
 
 from pomt_trt.core import class_order, describe, experiment, selection, stats, store
+from pomt_trt.core.accuracy import doubt
 from pomt_trt.core.bundle import open_bundle, pack
 from pomt_trt.core.errors import InputError, PomtError, StaleArtifact
 from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, LatencyProfile, Row, Selection
@@ -33,7 +34,8 @@ def select(
         notes: on how it was measured; they stand in the selection.
     """
     chosen = choose(stage, device, settings, choice)
-    told = [*_class_notes(stage), *_pace_notes(stage, chosen, device, settings), *_removed_notes(stage, chosen, settings)]
+    told = [*_doubt_notes(stage, chosen), *_class_notes(stage), *_precision_notes(stage, device)]
+    told += [*_pace_notes(stage, chosen, device, settings), *_removed_notes(stage, chosen, settings)]
     told += _fusion_notes(stage, chosen, device, settings) + _board_notes(stage, chosen, device, settings)
     chosen = chosen._replace(notes=chosen.notes + tuple(told) + tuple(notes))
     if not _is_written(stage.work.selection(device.id), chosen):
@@ -69,6 +71,23 @@ def _class_notes(stage: Stage) -> List[str]:
     """How classes in the data were read, where it names any."""
     order = stage.experiment.class_order
     return [] if order is None else [class_order.describe(order, stage.experiment.model.labels)]
+
+
+def _doubt_notes(stage: Stage, chosen: Selection) -> List[str]:
+    """What the accuracy of the unreduced model says against data or weights."""
+    estimate = experiment.accuracy_of(stage.work, stage.family, chosen.unreduced.id)
+    note = None if estimate is None else doubt(estimate)
+    return [] if note is None else [note]
+
+
+def _precision_notes(stage: Stage, device: DeviceSpec) -> List[str]:
+    """That fp16 gains no time where it is asked for on a CPU."""
+    if device.engine != "onnxruntime" or stage.family.precision != "fp16":
+        return []
+    return [
+        "On most CPUs ONNX Runtime computes fp16 by casts to fp32 and back, which takes longer than fp32: compare with "
+        "--precision fp32."
+    ]
 
 
 def _fusion_notes(stage: Stage, chosen: Selection, device: DeviceSpec, settings: Settings) -> List[str]:

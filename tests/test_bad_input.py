@@ -54,7 +54,7 @@ MISTAKES = {
     "checkpoint of another shape": (
         "export local-dir:{model} --checkpoint {checkpoint} --work {work}",
         INPUT,
-        r"does not fit the model: missing .*is \(9, 3\), the model has \(72, 24\). Name the architecture",
+        r"missing .*is \(9, 3\), the model has \(72, 24\). 1 of the model.s 56 names .* rename the tensors",
     ),
     "garbage as checkpoint": (
         "export digits --checkpoint {garbage} --work {work}",

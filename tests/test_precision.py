@@ -73,6 +73,8 @@ def test_engines_and_choices_of_both_precisions_stand_side_by_side(work, capsys)
         code, out, _ = call(capsys, "select", work, *timing, "--max-accuracy-drop", "100", "--json")
         assert code == 0 and call(capsys, "bundle", work, *timing)[0] == 0
         chosen[precision] = json.loads(out)
+    slower = {name: sum("fp16 by casts to fp32" in note for note in found["notes"]) for name, found in chosen.items()}
+    assert slower == {"fp32": 0, "fp16": 1}
     for precision, found in chosen.items():
         assert {row["status"] for row in found["rows"]} == {"measured"}
         bundle = open_bundle(WorkFolder(work).bundle(found["device_id"]))

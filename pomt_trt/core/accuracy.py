@@ -5,7 +5,7 @@ and trained weights make that mean something, else agreement with the unreduced 
 (agreement.py, segmentation.py).
 """
 
-from typing import Any
+from typing import Any, Optional
 
 from pomt_trt.core import agreement, segmentation
 from pomt_trt.core.records import (
@@ -18,6 +18,13 @@ from pomt_trt.core.records import (
     ModelSpec,
     Preprocessing,
 )
+
+ACCURACY_TITLES = {
+    TOP1: "top-1",
+    AGREEMENT: "agreement with R = 0",
+    MIOU: "mIoU",
+    PIXEL_AGREEMENT: "pixel agreement with R = 0",
+}
 
 
 def kind_of(spec: ModelSpec, labelled: bool) -> str:
@@ -51,3 +58,17 @@ def paired(
         size = look.height, look.width
         return segmentation.paired(kind, reference_logits, logits, labels, size, candidate_id, source)
     return agreement.paired(kind, reference_logits, logits, labels, candidate_id, source)
+
+
+def doubt(unreduced: AccuracyEstimate) -> Optional[str]:
+    """What an unreduced model's accuracy says against data or weights, with likely causes; None: nothing."""
+    constant, interval = unreduced.constant_accuracy, unreduced.accuracy_ci
+    if constant is None or interval[0] > constant:
+        return None
+    return (
+        "the unreduced model has {} {:.1%} (95 % interval {:.1%} to {:.1%}), which is no better than one answer to "
+        "all, the commonest label ({:.1%}). Likely causes: the labels' classes are in another order than the model's, "
+        "the preprocessing is another than in training, or these are not the weights of this model.".format(
+            ACCURACY_TITLES[unreduced.kind], unreduced.accuracy, interval[0], interval[1], constant
+        )
+    )

@@ -56,6 +56,7 @@ def paired(
         drop_ci=drop_ci,
         kl_divergence=kl_divergence(reference_logits, logits),
         source=source,
+        constant_accuracy=largest_share(target) if kind == TOP1 else None,
     )
 
 
@@ -79,6 +80,12 @@ def _check(kind: str, reference: np.ndarray, logits: np.ndarray, labels: Optiona
 def top1(logits: np.ndarray) -> np.ndarray:
     """(n, classes) -> (n,) the index of the largest logit, the lower on a tie; -1 where a row is not finite."""
     return np.where(np.isfinite(logits).all(axis=-1), logits.argmax(axis=-1), -1)
+
+
+def largest_share(labels: np.ndarray) -> Optional[float]:
+    """(n,) labels -> the share of the commonest one; None where all are the same."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return float(counts.max() / len(labels)) if len(counts) > 1 else None
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

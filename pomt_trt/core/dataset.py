@@ -7,7 +7,7 @@ out pixels and preprocessing.
 import csv
 import os
 import random
-from typing import Any, BinaryIO, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from pomt_trt.core.class_order import CSV_LABELS, FOLDERS, Head, Names, few, indices
 from pomt_trt.core.errors import InputError, UsageError
@@ -197,6 +197,7 @@ def _rows(path: str) -> List[Tuple[str, str]]:
     if rows and not _is_image(rows[0][0]):
         rows = rows[1:]
     folder = os.path.dirname(path)
+    _check_single(path, rows)
     found = [(os.path.join(folder, row[0]), row[1] if len(row) > 1 else "") for row in rows]
     absent = [image for image, _ in found if not os.path.isfile(image)]
     if absent:
@@ -206,6 +207,19 @@ def _rows(path: str) -> List[Tuple[str, str]]:
             )
         )
     return _not_empty(path, found)
+
+
+def _check_single(path: str, rows: Sequence[List[str]]) -> None:
+    """Raises InputError where an image has several labels: in one row, or in rows of its own."""
+    labels: Dict[str, str] = {}
+    for row in rows:
+        given = [cell for cell in row[1:] if cell]
+        given += [labels[row[0]]] if given and labels.setdefault(row[0], given[0]) != given[0] else []
+        if len(given) > 1:
+            raise InputError(
+                "{} gives {} {} labels ({}), and several labels an image are not supported yet. Write rows "
+                "`image,label`, each image with one class.".format(path, row[0], len(given), few(given))
+            )
 
 
 def _images_under(folder: str) -> List[str]:

@@ -5,11 +5,8 @@ Makes text from records, on any machine. Leaves out where it is printed.
 
 from typing import Dict, List, Optional, Sequence
 
+from pomt_trt.core.accuracy import ACCURACY_TITLES
 from pomt_trt.core.records import (
-    AGREEMENT,
-    MIOU,
-    PIXEL_AGREEMENT,
-    TOP1,
     AccuracyEstimate,
     Energy,
     Interval,
@@ -18,12 +15,6 @@ from pomt_trt.core.records import (
     Training,
 )
 
-ACCURACY_TITLES = {
-    TOP1: "top-1",
-    AGREEMENT: "agreement with R = 0",
-    MIOU: "mIoU",
-    PIXEL_AGREEMENT: "pixel agreement with R = 0",
-}
 MOST_ROWS = 40  # a longer table keeps the rows that matter and says how many it leaves out
 
 

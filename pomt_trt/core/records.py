@@ -308,6 +308,7 @@ class AccuracyEstimate(NamedTuple):
     drop_ci: Interval
     kl_divergence: float  # mean over images (and patches, in segmentation) of KL(unreduced || this), nats
     source: str = "host-fp32"
+    constant_accuracy: Optional[float] = None  # of the commonest label for all; None: no labels, or one class
 
 
 class Builds(NamedTuple):

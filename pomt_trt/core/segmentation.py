@@ -121,6 +121,7 @@ def paired(
         drop_ci=_interval(reference[1:] - this[1:]),
         kl_divergence=_kl_divergence(reference_logits, logits),
         source=source,
+        constant_accuracy=None if label_maps is None or kind != MIOU else _constant_mean_iou(label_maps),
     )
 
 
@@ -149,6 +150,13 @@ def _label_maps(logits: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
     """(n, classes, rows, columns) -> uint8 (n, H, W)."""
     rows, columns = (centres(cells, pixels) for cells, pixels in zip(logits.shape[2:], size))
     return np.stack([label_map(one, rows, columns) for one in logits])
+
+
+def _constant_mean_iou(label_maps: np.ndarray) -> Optional[float]:
+    """Mean intersection over union where the commonest class answers for all pixels; None where there is one class."""
+    labelled = label_maps[label_maps != IGNORED]
+    share = agreement.largest_share(labelled)
+    return None if share is None else share / len(np.unique(labelled))
 
 
 def _agreements(reference: np.ndarray, this: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

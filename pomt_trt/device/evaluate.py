@@ -108,6 +108,9 @@ def _evaluation(
         return accuracy.paired(kind, look, unreduced_logits, found, labels, candidate.id, "engine")
 
     engine, unreduced = paired(logits, bundle.candidate), paired(unreduced_logits, bundle.unreduced)
+    doubt = accuracy.doubt(unreduced)
+    if doubt is not None:
+        logger.warning("%s", doubt)
     host, host_kind = bundle.selection.chosen, bundle.selection.accuracy_kind
     expected = None
     if host.accuracy is not None and _comparable(engine, bundle.selection):

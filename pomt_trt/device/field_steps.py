@@ -109,10 +109,7 @@ def build(arguments: argparse.Namespace) -> BuildResult:
     return BuildResult(
         opened.device,
         tuple(_built(opened, candidate) for candidate in opened.family.candidates),
-        {
-            "-".join([opened.model, opened.precision, candidate.id]): path
-            for candidate, path in _layer_files(opened)
-        },
+        {"-".join([opened.model, opened.precision, candidate.id]): path for candidate, path in _layer_files(opened)},
     )
 
 

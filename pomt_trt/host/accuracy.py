@@ -6,6 +6,7 @@ Runtime. On the workstation. Leaves out latency, and which candidate would be wo
 
 import contextlib
 import ctypes
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from pomt_trt.host import export, surgery
 from pomt_trt.host.data import Images, normalised
 from pomt_trt.host.reducers import Tokens
 
+LOGGER = logging.getLogger(__name__)
 IMAGES_AT_ONCE = 16
 CANDIDATES_AT_ONCE = 4  # in a pass over the images, after which they are written: what a kill can lose
 MOST_LOGITS_BYTES = 512 << 20  # of all candidates in a pass: those of patches are many
@@ -54,7 +56,7 @@ class Estimator:
     def estimate(
         self, candidates: Sequence[Candidate], progress: Callable[[str], None] = lambda note: None
     ) -> Iterator[Estimated]:
-        """Each candidate's accuracy on all images.
+        """Each candidate's accuracy on all images; a warning where that of the unreduced model is doubtful.
 
         Args:
             progress: called with a note after every batch.
@@ -71,6 +73,9 @@ class Estimator:
                 paired = accuracy.paired(
                     self._kind, look, self._reference_logits, found, labels, candidate.id, "host-fp32"
                 )
+                doubt = accuracy.doubt(paired) if candidate.schedule.removed == 0 else None
+                if doubt is not None:
+                    LOGGER.warning("%s", doubt)
                 yield Estimated(candidate, paired, found[golden], margin[golden])
             _give_back_memory()
 

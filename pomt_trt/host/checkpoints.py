@@ -4,8 +4,12 @@ On the workstation. Nothing in a file is ever executed: .safetensors, or torch f
 Leaves out which architecture a file belongs to, and timm's own downloads.
 """
 
+import collections
 import logging
 import os
+import textwrap
+from collections.abc import Iterator, Set
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +22,11 @@ from pomt_trt.core.errors import InputError
 LOGGER = logging.getLogger(__name__)
 State = dict[str, Tensor]
 HEADS = ("head.", "head_dist.")
+# Of a folder in timm's format: the file that holds the weights, the preferred one first; then, whatever its name.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+ENDINGS = (".safetensors", ".pth", ".pth.tar", ".bin")
+AVERAGED = ("ema", "teacher")  # in a prefix: the weights that a training method evaluates, and its users deploy
+MOST_SHAPES, MOST_LETTERS = 8, 2000  # in a message
 ADVICE = "Name the architecture that the checkpoint was made for."
 
 
@@ -43,10 +52,11 @@ def load_checkpoint(module: VisionTransformer, path: str, *, separate_head: bool
     replaces the module's head: a fine-tuned model keeps its classes.
 
     Args:
-        path: .safetensors, or what torch.save wrote; wrappers such as {'model': ...} are taken off.
+        path: .safetensors, or what torch.save wrote; wrappers such as {'model': ...}, and a prefix that all names
+            share, are taken off.
         separate_head: the classifier comes from another file, so that one in the checkpoint does not matter.
     Raises:
-        InputError: the file is absent, damaged, holds code, or does not fit; with the first offending keys.
+        InputError: the file is absent, damaged, holds code, or does not fit; with the offending keys and shapes.
     """
     state = _filtered(module, path)
     if separate_head:
@@ -54,9 +64,30 @@ def load_checkpoint(module: VisionTransformer, path: str, *, separate_head: bool
         state = {key: value for key, value in state.items() if not key.startswith(HEADS)}
     else:
         _match_head(module, state)
-    _check_fit(module, state, path)
-    _check_finite(state, path)
-    module.load_state_dict(state)
+    _fill(module, state, path, ADVICE)
+
+
+def load_folder(module: VisionTransformer, folder: Path) -> None:
+    """Fills a module that was made from a folder's config.json with the weights beside it, in place.
+
+    Raises: InputError as load_checkpoint, and where another number of classes than config.json's is there.
+    """
+    path = _weights_in(folder)
+    _fill(module, _filtered(module, path), path, "config.json beside it describes another model: correct it.")
+
+
+def _weights_in(folder: Path) -> str:
+    """The one file of weights in a folder."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return str(folder / name)
+    for ending in ENDINGS:
+        found = sorted(str(path) for path in folder.glob("*" + ending))
+        if len(found) > 1:
+            raise InputError(f"{folder} holds {_few(found)}. Leave one there, or give one as --checkpoint FILE.")
+        if found:
+            return found[0]
+    raise InputError(f"{folder} holds no weights. Put {WEIGHTS[0]} there, as timm.models.save_for_hf writes it.")
 
 
 def attach_linear_head(module: VisionTransformer, path: str) -> None:
@@ -121,45 +152,104 @@ def read_state(path: str) -> State:
             f"{path} is truncated, or holds no state dict. Fetch it again, or write it with "
             "torch.save(model.state_dict(), FILE)."
         ) from error
-    if not any(isinstance(value, (Tensor, dict)) for value in state.values()):
+    tensors = dict(_tensors(state))
+    if not tensors:
         raise InputError(f"{path} holds no weights, only {_few(list(state))}. Save model.state_dict() there.")
-    return dict(state)
+    return tensors
+
+
+def _tensors(state: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors of a state dict that may hold others, as {'teacher': ...}; their names are joined by dots."""
+    for key, value in state.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, dict):
+            yield from _tensors(value, f"{prefix}{key}.")
 
 
 def _filtered(module: VisionTransformer, path: str) -> State:
     """The checkpoint in timm's names and at the module's image size; where timm's filter fails, it is no match."""
-    state: Any = read_state(path)
+    state = _without_prefix(read_state(path), set(module.state_dict()), path)
     try:
         # adapt_layer_scale: official DeiT III names gamma_1 what timm names ls1.gamma
-        state = checkpoint_filter_fn(state, module, adapt_layer_scale=True)
+        filtered = checkpoint_filter_fn(state, module, adapt_layer_scale=True)
     except Exception as error:
-        raise InputError(f"{path} does not fit the model: {_line(error)}. {ADVICE}") from error
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        raise InputError(f"{path} does not fit the model: {reason(error)}. {ADVICE}") from error
+    return {key: value for key, value in filtered.items() if isinstance(value, Tensor)}
+
+
+def _without_prefix(state: State, own: Set[str], path: str) -> State:
+    """The tensors behind the prefix by which most of the model's names are there, without it; said where there is one.
+
+    Of a student and its averaged teacher, that is the teacher.
+    """
+    found = collections.Counter(prefix for key in state for prefix in _prefixes(key, own))
+
+    def rank(prefix: str) -> tuple[int, bool, bool, int]:
+        return found[prefix], not prefix, any(word in prefix for word in AVERAGED), -len(prefix)
+
+    best = max(found, key=rank, default="")
+    if not best or 2 * found[best] < len(own):
+        return state
+    kept = {key.removeprefix(best): value for key, value in state.items() if key.startswith(best)}
+    others = sorted(prefix for prefix in found if prefix != best and found[prefix] == found[best])
+    beside = f"; the same names with {_few(others)} are not read" if others else ""
+    LOGGER.warning("%s: read %d of %d tensors, prefix '%s' removed%s", path, len(kept), len(state), best, beside)
+    return kept
+
+
+def _prefixes(key: str, own: Set[str]) -> Iterator[str]:
+    """What stands before a name of the model in a key: '' or something that ends in a dot."""
+    starts = [0] + [position + 1 for position, letter in enumerate(key) if letter == "."]
+    return (key[:start] for start in starts if key[start:] in own)
 
 
 def _match_head(module: VisionTransformer, state: State) -> None:
     """Gives the module as many classes as the checkpoint's head has."""
     weight = state.get("head.weight")
     if weight is not None and weight.ndim == 2 and weight.shape[0] != module.num_classes:
-        LOGGER.info("the checkpoint has %d classes, the architecture %d", weight.shape[0], module.num_classes)
+        given = weight.shape[0], module.num_classes
+        LOGGER.warning("the checkpoint has %d classes, the model %d: those of the checkpoint are taken", *given)
         module.reset_classifier(weight.shape[0])
 
 
-def _check_fit(module: VisionTransformer, state: State, path: str) -> None:
+def _fill(module: VisionTransformer, state: State, path: str, advice: str) -> None:
+    """Loads tensors that are the module's own, one for one."""
+    _check_fit(module, state, path, advice)
+    _check_finite(state, path)
+    module.load_state_dict(state)
+
+
+def _check_fit(module: VisionTransformer, state: State, path: str, advice: str) -> None:
+    """Raises InputError with all that does not fit; `advice`: what to do where names fit and sizes do not."""
     own = module.state_dict()
     missing, unexpected = [key for key in own if key not in state], [key for key in state if key not in own]
-    reshaped = [key for key in own if key in state and state[key].shape != own[key].shape]
-    misfits = [f"unexpected {_few(unexpected)}"] if unexpected else []
-    for key in reshaped[:1]:
-        misfits += [f"{key} is {tuple(state[key].shape)}, the model has {tuple(own[key].shape)}"]
-    if missing and not misfits and all(key.startswith(HEADS) for key in missing):
+    misfits = [f"missing {_few(missing)}"] if missing else []
+    misfits += [f"unexpected {_few(unexpected)}"] if unexpected else []
+    misfits += _reshaped(own, state)
+    if not misfits:
+        return
+    if len(misfits) == 1 and missing and all(key.startswith(HEADS) for key in missing):
         raise InputError(
             f"{path} has no classifier: {_few(missing)} missing, the model expects {module.num_classes} classes. Give "
             "the linear head as --head FILE, or a checkpoint with a head."
         )
-    if missing or misfits:
-        misfits = ([f"missing {_few(missing)}"] if missing else []) + misfits
-        raise InputError(f"{path} does not fit the model: {'; '.join(misfits)}. {ADVICE}")
+    if 2 * len(missing) > len(own):
+        advice = (
+            f"{len(own) - len(missing)} of the model's {len(own)} names are there: rename the tensors as timm does "
+            "(model.state_dict()), or name another architecture."
+        )
+    raise InputError(f"{path} does not fit the model: {'; '.join(misfits)}. {advice}")
+
+
+def _reshaped(own: State, state: State) -> list[str]:
+    """The tensors whose shapes are not the model's, both shapes each."""
+    found = [
+        f"{key} is {tuple(state[key].shape)}, the model has {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    return found[:MOST_SHAPES] + ([f"{len(found) - MOST_SHAPES} more shapes differ"] if found[MOST_SHAPES:] else [])
 
 
 def _check_finite(state: State, path: str) -> None:
@@ -172,5 +262,6 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+def reason(error: Exception) -> str:
+    """What an error of timm, torch or a hub client says, in one line, without the full stop."""
+    return textwrap.shorten(str(error), MOST_LETTERS, placeholder=" ...").rstrip(".") or type(error).__name__

@@ -15,18 +15,18 @@ from typing import Any, NamedTuple
 from pomt_trt.core import learned
 from pomt_trt.core.errors import InputError, MissingDependency, UsageError
 from pomt_trt.core.records import CLASSIFICATION, SEGMENTATION, ModelSpec, Preprocessing, Request
-from pomt_trt.core.segmentation import MOST_CLASSES
 
 try:
     import timm
     import torch
-    from timm.data import ImageNetInfo, resolve_model_data_config
+    from timm.data import resolve_model_data_config
     from timm.layers import Attention, PatchEmbed
     from timm.models.deit import VisionTransformerDistilled
     from timm.models.vision_transformer import Block, VisionTransformer
     from torch import nn
 
-    from pomt_trt.host.checkpoints import ClassAndMean, attach_linear_head, load_checkpoint
+    from pomt_trt.host import heads
+    from pomt_trt.host.checkpoints import ClassAndMean, attach_linear_head, load_checkpoint, load_folder, reason
 except ImportError as error:
     raise MissingDependency(
         f"models are read on the workstation, with torch and timm: {error}. Install there: pip install 'pomt-trt[host]'"
@@ -92,13 +92,15 @@ def load(
         seed: of the random weights that a name has without any of these.
     Raises:
         UsageError: arguments that exclude each other, or a size that the patches do not divide.
-        InputError: unknown or unsupported model, or a file that does not fit it.
+        InputError: unknown or unsupported model, outputs that are no classes, or a file that does not fit the model.
     """
     if checkpoint and pretrained:
         raise UsageError("--checkpoint and --pretrained are both given: leave one out.")
     with torch.random.fork_rng(devices=[]):  # new layers are drawn too: the caller's randomness is not ours
         torch.manual_seed(seed)
-        module, weights = _module(name, checkpoint, pretrained, seed)
+        if not head:
+            heads.check_problem(_title(name), _configuration(name))
+        module, weights = _module(name, pretrained, seed, loads=checkpoint is None, headless=head is not None)
         check_plain(module, _title(name))
         if image_size is not None:
             _resize(module, image_size)
@@ -107,8 +109,10 @@ def load(
             weights = "checkpoint"
         if head:
             attach_linear_head(module, head)
+    heads.check_classes(_title(name), module.num_classes, is_dense(module))
     spec = _spec(module, _title(name), weights, head, labels)
-    _say_what_is_missing(module, spec)
+    if spec.random_weights:
+        LOGGER.warning("%s has %s weights: give --checkpoint FILE or --pretrained", spec.name, spec.weights)
     return Loaded(module.float().cpu().eval(), spec)
 
 
@@ -124,13 +128,6 @@ def fingerprint(module: nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _say_what_is_missing(module: VisionTransformer, spec: ModelSpec) -> None:
-    if spec.random_weights:
-        LOGGER.warning("%s has %s weights: give --checkpoint FILE or --pretrained", spec.name, spec.weights)
-    if not module.num_classes:
-        LOGGER.warning("%s has no classifier: its features are taken for logits; give --head FILE", spec.name)
 
 
 def check_plain(module: nn.Module, name: str) -> None:
@@ -165,8 +162,6 @@ def _not_plain(module: Any) -> str | None:
         return f"it pools by attention ({type(module.attn_pool).__name__})"
     if module.attn_pool is None and module.global_pool not in POOLS:
         return f"its pooling is '{module.global_pool}', so that it gives no logits"
-    if is_dense(module) and not 0 < module.num_classes <= MOST_CLASSES:
-        return f"it has no pooling, and a head for {module.num_classes} classes, where patches need 1 to {MOST_CLASSES}"
     return None
 
 
@@ -178,18 +173,42 @@ def _config(module: nn.Module) -> dict[str, Any]:
     return dict(getattr(module, "pretrained_cfg", None) or {})
 
 
-def _module(name: str | nn.Module, checkpoint: str | None, pretrained: bool, seed: int) -> tuple[Any, str]:
-    """The module and where its weights come from."""
+def _configuration(name: str | nn.Module) -> dict[str, Any]:
+    """What is written about a model, as far as it lies here: a local folder's config.json, or a module's own."""
+    if isinstance(name, nn.Module):
+        return _config(name)
+    source, _, folder = _source(name).partition(":")
+    return heads.configuration_in(Path(folder)) if source == "local-dir" else {}
+
+
+def _source(name: str) -> str:
+    """The name as timm knows it; that of a bundled model is its folder."""
+    return f"local-dir:{Path(learned.ZOO, name)}" if name in learned.BUNDLED else name
+
+
+def _module(name: str | nn.Module, pretrained: bool, seed: int, *, loads: bool, headless: bool) -> tuple[Any, str]:
+    """The module and where its weights come from.
+
+    Args:
+        loads: with the weights that belong to the name, if any; otherwise a checkpoint brings them.
+        headless: whatever classifier there is, is replaced.
+    """
     if isinstance(name, nn.Module):
         return copy.deepcopy(name), "module"
-    source = f"local-dir:{Path(learned.ZOO, name)}" if name in learned.BUNDLED else name
-    origin = source.partition(":")[0]
-    if origin in SOURCES and not checkpoint:
+    source = _source(name)
+    origin, _, place = source.partition(":")
+    if origin == "hf-hub" and loads:
         return _create(source, pretrained=True), origin
     module = _create(source, pretrained=False)
+    if origin == "local-dir" and loads:
+        check_plain(module, name)
+        load_folder(module, Path(place))
+        return module, origin
     if not pretrained:
         return module, f"random (seed {seed})"
     check_plain(module, name)  # before a download that would be in vain
+    if not headless:
+        heads.check_classes(name, module.num_classes, is_dense(module))
     return _create(source, pretrained=True), "pretrained"
 
 
@@ -198,8 +217,7 @@ def _create(name: str, *, pretrained: bool) -> Any:
     try:
         return timm.create_model(name, pretrained=pretrained)
     except Exception as error:  # timm, its hub client and the readers of weights have no common base
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise InputError(f"{name} cannot be loaded: {reason}. {_advice(name, pretrained)}") from error
+        raise InputError(f"{name} cannot be loaded: {reason(error)}. {_advice(name, pretrained)}") from error
 
 
 def _advice(name: str, pretrained: bool) -> str:
@@ -229,7 +247,7 @@ def _resize(module: VisionTransformer, image_size: int) -> None:
 
 
 def _spec(module: VisionTransformer, name: str, weights: str, head: str | None, labels: str | None) -> ModelSpec:
-    classes = module.num_classes or module.num_features  # of the outputs: features where there is no classifier
+    classes = module.num_classes
     return ModelSpec(
         name=name,
         architecture=str(_config(module).get("architecture") or type(module).__name__),
@@ -242,7 +260,7 @@ def _spec(module: VisionTransformer, name: str, weights: str, head: str | None, 
         classes=classes,
         preprocessing=_preprocessing(module, name),
         head=head,
-        labels=_labels_from_file(labels, classes) if labels else _known_labels(module),
+        labels=heads.labels_from_file(labels, classes) if labels else heads.known_labels(_config(module), classes),
         task=SEGMENTATION if is_dense(module) else CLASSIFICATION,
     )
 
@@ -260,26 +278,3 @@ def _preprocessing(module: VisionTransformer, name: str) -> Preprocessing:
         )
     how = {key: config[key] for key in ("interpolation", "crop_pct", "crop_mode")}
     return Preprocessing(height=height, width=width, channels=channels, mean=mean, std=std, **how)
-
-
-def _known_labels(module: VisionTransformer) -> tuple[str, ...]:
-    """Class names in timm's configuration, or ImageNet's for a thousand classes, or none."""
-    names = _config(module).get("label_names") or ()
-    if module.num_classes and len(names) == module.num_classes:
-        return tuple(str(label) for label in names)
-    return tuple(ImageNetInfo().label_descriptions()) if module.num_classes == 1000 else ()
-
-
-def _labels_from_file(path: str, classes: int) -> tuple[str, ...]:
-    try:
-        names = Path(path).read_text(encoding="utf-8").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cannot read labels from {path}: {error}. Give --labels a text file, a name a line."
-        ) from error
-    if len(names) != classes:
-        raise InputError(
-            f"{path} names {len(names)} classes, the model has {classes}: write one name a line, in the order of the "
-            "model's classes."
-        )
-    return tuple(label.strip() for label in names)

@@ -3,10 +3,10 @@
 Makes, from an fp32 Trace, the Trace that strongly typed engines build as it stands, or the same fp32 graph with names
 for what weakly typed ones must pin. On the workstation. Leaves out int8, and which target wants what.
 
-Islands are LayerNorm, whose squares pass fp16's 65504 where a residual passes 256, and large ViTs' reach 1500; means
-and sums over tokens, which pass it where a hundred such residuals meet; and what only a ranking reads, since ties are
-common in fp16 and more so in bf16. The residual stream itself is narrow. Casts stand at the shores of islands, so none
-is between the matmuls and the softmax of attention, where it would keep engines from fusing them.
+Islands are LayerNorm and RMSNorm, whose squares pass fp16's 65504 where a residual passes 256, and large ViTs' reach
+1500; means and sums over tokens, which pass it where a hundred such residuals meet; and what only a ranking reads,
+since ties are common in fp16 and more so in bf16. The residual stream itself is narrow. Casts stand at the shores of
+islands, so none is between the matmuls and the softmax of attention, where it would keep engines from fusing them.
 
 In bf16, which goes as far as fp32 and keeps 8 bits of a mantissa, islands are the same, and the patch embedding stays
 fp16: ONNX has a Conv in bf16 from opset 22 on.
@@ -30,7 +30,7 @@ PINNED = "/fp32"  # starts the names of nodes that stay fp32 in a graph for weak
 _SUMS = frozenset({"ReduceMean", "ReduceSum"})
 # A ranking may take these from fp16: they choose, move or widen values, and round none.
 _EXACT = frozenset({"Cast", "Gather", "ReduceMax", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
-_NORM = ("ReduceMean", "Add", "Sqrt", "Div")  # from the squares of what is centred to what is normalised
+_NORM = ("ReduceMean", "Add", "Sqrt", "Div")  # from the squares to what is normalised
 _SUFFIX = {TensorProto.FLOAT: "fp32", **{kind: name for name, kind in NARROW.items()}}
 
 
@@ -154,7 +154,7 @@ def _narrowed(name: str, value: np.ndarray, kind: int) -> np.ndarray:
 
 
 def _norms(graph: onnx.GraphProto, weights: set[str]) -> set[str]:
-    """Nodes of every LayerNorm, be it one operator or many."""
+    """Nodes of every LayerNorm, be it one operator or many, and of every RMSNorm, which centres nothing."""
     found = {node.name for node in graph.node if node.op_type == "LayerNormalization"}
     producers = {name: node for node in graph.node for name in node.output}
     for square in (node for node in graph.node if node.op_type == "Pow"):

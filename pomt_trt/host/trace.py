@@ -21,6 +21,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from pomt_trt.core.errors import VerificationFailed
+from pomt_trt.host import operators
 
 
 class Trace(NamedTuple):
@@ -59,7 +60,7 @@ def trace(
 
 def _exported(module: nn.Module, image_shape: tuple[int, int, int, int], opset: int) -> onnx.ModelProto:
     buffer = io.BytesIO()
-    with _unfused_attention(module), warnings.catch_warnings(), torch.no_grad():
+    with _unfused_attention(module), operators.written(opset), warnings.catch_warnings(), torch.no_grad():
         # The exporter announces its own deprecation and warns of Python values in traces; here all of these are meant
         # to be constants, and every graph is compared with the module afterwards.
         warnings.simplefilter("ignore")

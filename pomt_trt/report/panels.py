@@ -10,7 +10,7 @@ the right margin. Only step labels can crowd each other; then the largest drops 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pomt_trt.core.describe import ACCURACY_TITLES
+from pomt_trt.core.accuracy import ACCURACY_TITLES
 from pomt_trt.core.records import Interval, Row, Selection
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; grey for what only helps to read.

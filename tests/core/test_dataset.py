@@ -153,6 +153,16 @@ def test_a_csv_file_that_does_not_fit_is_explained(tmpdir, text, message):
         find(write_csv(tmpdir, text), 10)
 
 
+@pytest.mark.parametrize("rows", ["a.png,1,3\nb.png,0\n", "a.png,1\nb.png,0\na.png,3\n", "a.png,1,,3\n"])
+def test_several_labels_of_an_image_are_refused(tmpdir, rows):
+    with pytest.raises(InputError, match="gives a.png 2 labels .*not supported yet. Write rows .image,label."):
+        dataset.find(write_csv(tmpdir, rows), 10)
+
+
+def test_an_image_may_be_listed_twice_with_one_label(tmpdir):
+    assert len(dataset.find(write_csv(tmpdir, "a.png,1\na.png,1,\n"), 10).items) == 2
+
+
 def test_a_file_that_is_no_csv_is_explained(tmpdir):
     tmpdir.join("picture.png").write_binary(bytes(range(256)))
     with pytest.raises(InputError, match="is not a CSV file.*Give --data a folder of images"):

@@ -50,6 +50,13 @@ def test_says_where_the_host_expected_something_else(bundle, tmp_path):
     assert result.engine.accuracy == 1 / 16 and result.host_expected is False
 
 
+def test_doubts_labels_by_which_the_unreduced_engine_only_guesses(bundle, tmp_path, caplog):
+    assert evaluate(bundle, labelled(tmp_path / "right"), 1000, 0).unreduced.constant_accuracy == 0.25
+    assert not caplog.records
+    evaluate(bundle, labelled(tmp_path / "wrong", wrong=4), 1000, 0)
+    assert caplog.text.count("no better than one answer to all, the commonest label (25.0%). Likely causes") == 1
+
+
 def test_images_without_labels_give_agreement(bundle, tmp_path):
     for index in range(4):
         fakes.picture(3, HARD if index else 255).save(str(tmp_path / "{}.png".format(index)))

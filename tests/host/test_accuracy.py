@@ -10,7 +10,8 @@ from torch.nn import functional
 from pomt_trt.core import agreement
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.records import MIOU
-from pomt_trt.host import accuracy, export
+from pomt_trt.core.targets import named
+from pomt_trt.host import accuracy, data, export, models
 from tests.host import tiny
 
 METHODS = {
@@ -101,12 +102,6 @@ def test_many_candidates_go_in_several_passes(monkeypatch):
     assert [done.estimate.accuracy for done in apart] == [done.estimate.accuracy for done in together]
 
 
-def test_a_model_without_classifier_is_compared_by_its_features():
-    plan, images, candidates = made(model=tiny.vit(num_classes=0), labelled=False)
-    found = estimated(plan, images, candidates, agreement.AGREEMENT)
-    assert found[0].estimate.accuracy == 1.0 and found[1].golden_logits.shape == (64, 24)
-
-
 def test_label_maps_are_compared_at_the_models_input_size(monkeypatch):
     plan, images, candidates = made("none", model=tiny.vit(global_pool=""))
     labels = torch.from_numpy(np.random.RandomState(1).randint(5, size=(len(images), 16, 16)).astype(np.uint8))
@@ -119,6 +114,17 @@ def test_label_maps_are_compared_at_the_models_input_size(monkeypatch):
     assert done.estimate.kind == "miou" and done.golden_logits.shape == (64, 5, 4, 4)
     monkeypatch.setattr(accuracy, "MOST_LOGITS_BYTES", 1)  # room for one candidate in a pass at least
     assert estimated(plan, images, candidates, MIOU)[0].estimate == done.estimate
+
+
+def test_labels_in_another_order_than_the_classes_are_doubted_once(caplog):
+    module, spec = models.load("digits")
+    images = data.load(None, spec, 60, 0)
+    plan = export.Plan(module, "pomt", None, 1, 0, named("onnxruntime"))
+    grid = tiny.grid(plan, spec, [0, 100])
+    assert estimated(plan, images, grid)[0].estimate.accuracy > 0.9 and not caplog.records
+    permuted = dataclasses.replace(images, labels=(images.labels + 1) % 10)
+    assert estimated(plan, permuted, grid)[0].estimate.accuracy < 0.1
+    assert caplog.text.count("Likely causes: the labels' classes are in another order than the model's") == 1
 
 
 def test_progress_says_how_many_images_are_done():

@@ -1,7 +1,5 @@
 """host/checkpoints, through host/models.load: whose weights fit, and what is said about files that do not."""
 
-import os
-
 import pytest
 
 torch = pytest.importorskip("torch", reason="models are read on the workstation")
@@ -12,6 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.host.models import load
+from tests.host.code import Code
 
 DINOV2 = "vit_small_patch14_dinov2"
 
@@ -36,7 +35,7 @@ def saved(path, state):
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s}, lambda s: {"state_dict": s, "epoch": 3}])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
 def test_a_checkpoint_is_found_in_its_wrappers(tmp_path, wrap, prefix):
     source = small(init_values=0.1)
     path = saved(tmp_path / "w.pth", wrap({prefix + key: value for key, value in source.state_dict().items()}))
@@ -59,10 +58,11 @@ def test_a_checkpoint_of_another_size_is_resampled_straight_to_the_size_asked_fo
     assert spec.patch_tokens == 36 and torch.equal(module.pos_embed, source.pos_embed)
 
 
-def test_a_fine_tuned_checkpoint_brings_its_own_number_of_classes(tmp_path):
+def test_a_fine_tuned_checkpoint_brings_its_own_number_of_classes_which_is_said(tmp_path, caplog):
     source = small(num_classes=3)
     module, spec = load(small(seed=1), checkpoint=saved(tmp_path / "w.pth", source.state_dict()))
     assert spec.classes == 3 and torch.equal(logits(module), logits(source))
+    assert "the checkpoint has 3 classes, the model 5: those of the checkpoint are taken" in caplog.text
 
 
 def dinov2(name):
@@ -88,13 +88,20 @@ def official_dinov2(registers=0, width=48, depth=2, side=37):
     return {key: 0.05 * torch.randn(shape, generator=generator) for key, shape in shapes.items()}
 
 
-def test_an_official_dinov2_backbone_loads_without_a_head(tmp_path, caplog):
+def test_an_official_dinov2_backbone_alone_asks_for_a_head(tmp_path):
+    path = saved(tmp_path / "dinov2.pth", official_dinov2())
+    with pytest.raises(InputError, match=f"{DINOV2} has no classifier .*Give a linear head as --head FILE"):
+        load(dinov2(DINOV2), checkpoint=path, image_size=28)
+
+
+def test_an_official_dinov2_backbone_and_its_linear_head(tmp_path):
     state = official_dinov2()
-    module, spec = load(dinov2(DINOV2), checkpoint=saved(tmp_path / "dinov2.pth", state), image_size=28)
+    head = saved(tmp_path / "head.pth", {"weight": torch.randn(7, 96), "bias": torch.randn(7)})
+    path = saved(tmp_path / "dinov2.pth", state)
+    module, spec = load(dinov2(DINOV2), checkpoint=path, head=head, image_size=28)
     assert torch.equal(module.blocks[1].ls1.gamma, state["blocks.1.ls1.gamma"])
     assert torch.equal(module.pos_embed, resample_abs_pos_embed(state["pos_embed"], (2, 2)))
-    assert (spec.architecture, spec.prefix_tokens, spec.classes, spec.labels) == (DINOV2, 1, 48, ())
-    assert "no classifier" in caplog.text and "give --head FILE" in caplog.text
+    assert (spec.architecture, spec.prefix_tokens, spec.classes, spec.labels) == (DINOV2, 1, 7, ())
 
 
 def test_an_official_dinov2_with_registers_and_its_linear_head_gives_their_logits(tmp_path):
@@ -152,6 +159,55 @@ def test_a_backbone_alone_does_not_fill_a_model_with_a_head(tmp_path):
         load(small(), checkpoint=saved(tmp_path / "w.pth", state))
 
 
+PREFIXES = ["model.", "net.", "backbone.", "encoder.", "teacher.", "student.", "teacher.backbone."]
+
+
+@pytest.mark.parametrize("prefix", [*PREFIXES, "my_vit.", "model._orig_mod."])
+def test_a_prefix_of_all_names_is_removed_and_said(prefix, tmp_path, caplog):
+    source = small()
+    state = {prefix + key: value for key, value in source.state_dict().items()}
+    path = saved(tmp_path / "w.pth", {**state, "loss.weight": torch.zeros(2)})
+    module, _ = load(small(seed=1), checkpoint=path)
+    assert torch.equal(logits(module), logits(source))
+    assert f"{path}: read 32 of 33 tensors, prefix '{prefix}' removed" in caplog.text
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {f"{a}.{b}": v for a, t in s.items() for b, v in t.items()}])
+def test_of_student_and_teacher_the_teacher_is_read_and_the_other_named(wrap, tmp_path, caplog):
+    student, teacher = small(seed=2), small(seed=3)
+    both = {
+        name: {"backbone." + key: value for key, value in model.state_dict().items()}
+        for name, model in (("student", student), ("teacher", teacher))
+    }
+    module, _ = load(small(), checkpoint=saved(tmp_path / "w.pth", wrap(both)))
+    assert torch.equal(logits(module), logits(teacher))
+    assert "prefix 'teacher.backbone.' removed; the same names with student.backbone. are not read" in caplog.text
+
+
+def test_nothing_is_said_of_a_checkpoint_in_the_models_own_names(tmp_path, caplog):
+    load(small(), checkpoint=saved(tmp_path / "w.pth", {**small().state_dict()}))
+    assert not caplog.records
+
+
+def test_names_of_another_kind_are_said_to_be_that(tmp_path):
+    state = {f"layer.{number}": value for number, value in enumerate(small().state_dict().values())}
+    with pytest.raises(InputError, match="missing cls_token.*unexpected layer.0.*0 of the model's 32 names are there"):
+        load(small(), checkpoint=saved(tmp_path / "w.pth", state))
+
+
+def test_all_shapes_that_differ_are_listed_up_to_a_number(tmp_path):
+    state = small().state_dict()
+    state["blocks.0.mlp.fc1.weight"] = torch.zeros(64, 32)
+    state["blocks.1.mlp.fc1.bias"] = torch.zeros(64)
+    few = (
+        r"fit the model: blocks.0.mlp.fc1.weight is \(64, 32\), .*; blocks.1.mlp.fc1.bias is \(64,\), .*\(128,\). Name"
+    )
+    with pytest.raises(InputError, match=few):
+        load(small(), checkpoint=saved(tmp_path / "w.pth", state))
+    with pytest.raises(InputError, match="; 23 more shapes differ. Name the architecture"):
+        load(small(), checkpoint=saved(tmp_path / "w.pth", small(embed_dim=64).state_dict()))
+
+
 @pytest.mark.parametrize(
     "changes, told",
     [
@@ -172,16 +228,6 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     state["norm.bias"][0] = float("nan")
     with pytest.raises(InputError, match="NaN or infinity .norm.bias.*Fetch it again"):
         load(small(), checkpoint=saved(tmp_path / "w.pth", state))
-
-
-class Code:
-    """Would make a folder when unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
 
 
 @pytest.mark.parametrize("zipped", [True, False])

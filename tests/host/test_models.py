@@ -18,6 +18,7 @@ from timm.models.vision_transformer import ParallelThingsBlock, VisionTransforme
 from pomt_trt.core.errors import InputError, MissingDependency, UsageError
 from pomt_trt.host import models
 from pomt_trt.host.models import load
+from tests.host.code import Code
 
 TINY = "vit_tiny_patch16_224"
 
@@ -116,7 +117,6 @@ def test_relatives_of_the_plain_one_are_refused_with_the_reason(kind, reason):
         ({"dynamic_img_size": True}, "its token count varies"),
         ({"patch_drop_rate": 0.5}, "it drops patches on its own"),
         ({"global_pool": "map"}, "it pools by attention .AttentionPoolLatent"),
-        ({"global_pool": "", "num_classes": 0}, "it has no pooling, and a head for 0 classes, where patches need 1 to"),
         ({"attn_layer": "diff"}, "its attention is gated or DiffAttention"),
         ({"block_fn": ParallelThingsBlock}, "its blocks are ParallelThingsBlock"),
     ],
@@ -175,6 +175,42 @@ def test_a_local_folder_in_timms_format_is_a_model_with_weights(tmp_path):
     assert (spec.weights, spec.labels, spec.depth, spec.random_weights) == ("local-dir", ("a", "b", "c"), 2, False)
 
 
+def test_a_folder_whose_configuration_has_other_classes_is_refused_with_all_that_differs(tmp_path):
+    source = timm.create_model(TINY, img_size=32, num_classes=3, depth=2)
+    timm.models.save_for_hf(source, tmp_path, model_args={"depth": 2, "img_size": 32}, safe_serialization=True)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"num_classes": 3', '"num_classes": 7'))
+    differs = r"head.weight is \(3, 192\), the model has \(7, 192\); head.bias is \(3,\), the model has \(7,\)"
+    with pytest.raises(InputError, match=rf"model.safetensors does not fit the model: {differs}. config.json beside"):
+        load(f"local-dir:{tmp_path}")
+
+
+def without_weights(tmp_path):
+    """A folder whose config.json is that of a model."""
+    timm.models.save_for_hf(timm.create_model(TINY, img_size=32, depth=1), tmp_path, model_args={"depth": 1})
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        (tmp_path / name).unlink(missing_ok=True)
+
+
+def test_a_folder_with_code_for_weights_is_never_run(tmp_path):
+    without_weights(tmp_path)
+    trap = tmp_path / "trap"
+    torch.save({"a": Code(str(trap))}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="could run code and are never loaded"):
+        load(f"local-dir:{tmp_path}")
+    assert not trap.exists()
+
+
+def test_a_folder_with_no_weights_or_with_several_is_explained(tmp_path):
+    without_weights(tmp_path)
+    with pytest.raises(InputError, match="holds no weights. Put model.safetensors there"):
+        load(f"local-dir:{tmp_path}")
+    for name in ("a.pth", "b.pth"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match="holds .*a.pth, .*b.pth. Leave one there, or give one as --checkpoint"):
+        load(f"local-dir:{tmp_path}")
+
+
 def test_a_folder_that_is_no_model_is_explained(tmp_path):
     with pytest.raises(InputError, match="Config file not found.*must hold timm's config.json and the weights"):
         load(f"local-dir:{tmp_path}")
@@ -183,19 +219,6 @@ def test_a_folder_that_is_no_model_is_explained(tmp_path):
 def test_digits_is_the_bundled_model():
     spec = load("digits").spec
     assert (spec.name, spec.classes, spec.preprocessing.channels) == ("digits", 10, 1) and not spec.random_weights
-
-
-def test_class_names_come_from_a_file(tmp_path):
-    (tmp_path / "names.txt").write_text("one\ntwo\nthree \nfour\nfünf\n", encoding="utf-8")
-    assert load(small(), labels=str(tmp_path / "names.txt")).spec.labels == ("one", "two", "three", "four", "fünf")
-
-
-def test_class_names_must_be_as_many_as_the_classes(tmp_path):
-    (tmp_path / "names.txt").write_text("one\ntwo\n")
-    with pytest.raises(InputError, match="names 2 classes, the model has 5: write one name a line"):
-        load(small(), labels=str(tmp_path / "names.txt"))
-    with pytest.raises(InputError, match="cannot read labels from .*Give --labels a text file"):
-        load(small(), labels=str(tmp_path / "absent.txt"))
 
 
 def test_channels_without_their_mean_are_refused_rather_than_guessed():

@@ -1,11 +1,14 @@
 """Mixed precision: what stays fp32, that the rest is fp16, and that models with large residuals survive it."""
 
+from functools import partial
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from timm.layers import RmsNorm
 
 from pomt_trt.core import parity
 from pomt_trt.core.errors import InputError
@@ -63,9 +66,9 @@ def in_fp16(trace, batch):
         return np.concatenate([evaluator.run(None, {"image": image[None]})[0] for image in batch.numpy()])
 
 
-def with_large_residuals():
+def with_large_residuals(norm=torch.nn.LayerNorm):
     """A seeded model in which two channels of every token hold +-1500, and whose norms make them small."""
-    model = tiny.vit(embed_dim=96)
+    model = tiny.vit(embed_dim=96, norm_layer=norm)
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -73,7 +76,7 @@ def with_large_residuals():
                 parameter.normal_(std=0.06)
         model.pos_embed.normal_(std=0.5)
         model.pos_embed[..., 0], model.pos_embed[..., 1] = RESIDUAL, -RESIDUAL
-        for norm in [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]:
+        for norm in [module for module in model.modules() if isinstance(module, norm)]:
             norm.weight.fill_(RESIDUAL * (2 / model.embed_dim) ** 0.5)  # a token's standard deviation
             norm.weight[:2] = 0.1
     return model
@@ -97,6 +100,19 @@ def test_layer_norms_sums_and_what_only_a_ranking_reads_stay_fp32(method, opset)
     assert found.count("ReduceMax") == rankings * (method == "pomt")  # the others choose among fp16 values
     assert found.count("MatMul") == rankings * (method in ("topk", "cropr"))  # a row of attention, or the scorer
     assert found.count("Sqrt") - norms.count("Sqrt") == rankings * (method == "pomt-shift")  # the length of a change
+
+
+@pytest.mark.parametrize("norm", [RmsNorm, partial(RmsNorm, affine=False), torch.nn.RMSNorm])
+@pytest.mark.parametrize("opset", [13, 17])
+def test_an_rms_norm_is_five_nodes_and_its_weight_that_stay_fp32(opset, norm):
+    """timm's and torch's, whose weight is a parameter or absent."""
+    trace, *_ = traced(tiny.vit(norm_layer=norm, init_values=0.1), "none", None, removed=0, opset=opset)
+    kinds = {node.name: node.op_type for node in trace.graph.graph.node}
+    found = [kinds[name] for name in precision.fp32_nodes(trace)]
+    weights = 0 if "weight" not in dict(norm(4).named_parameters()) else 9
+    assert found.count("Mul") == weights
+    assert [found.count(kind) for kind in ("Pow", "ReduceMean", "Add", "Sqrt", "Div")] == [9] * 5
+    assert len(found) == 45 + weights
 
 
 @pytest.mark.parametrize("opset", [13, 17])
@@ -265,10 +281,11 @@ def test_weakly_typed_targets_read_fp32_graphs_and_the_names_of_what_to_pin(meth
         assert len([name for name in norms if "LayerNormalization" in name or "Sqrt" in name]) == 9
 
 
+@pytest.mark.parametrize("norm", [torch.nn.LayerNorm, RmsNorm])
 @pytest.mark.parametrize("removed", [0, 6])
 @pytest.mark.parametrize("opset", [13, 17])
-def test_residuals_as_large_vits_have_them_stay_right_in_our_fp16_and_overflow_in_a_naive_one(opset, removed):
-    trace, plan, candidate, images = traced(with_large_residuals(), removed=removed, opset=opset)
+def test_residuals_as_large_vits_have_them_stay_right_in_our_fp16_and_overflow_in_a_naive_one(opset, removed, norm):
+    trace, plan, candidate, images = traced(with_large_residuals(norm), removed=removed, opset=opset)
     batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
     expected, margins = export.logits_and_margins(export.reduced(plan, candidate.schedule), batch, 1)
     assert np.ptp(expected, axis=0).max() > 0.1 * np.abs(expected).max()  # pictures make a difference

@@ -1,6 +1,7 @@
 """Tiny vision transformers of every kind that is supported, and their export plans: seconds, not minutes."""
 
 import torch
+from timm.layers import RmsNorm, SwiGLUPacked
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
@@ -16,7 +17,7 @@ KINDS = {
     "average pooling": {"global_pool": "avg"},
     "average pooling, no class token": {"global_pool": "avg", "class_token": False},
     "LayerScale, query and key norm": {"init_values": 0.1, "qk_norm": True},
-    "no classifier": {"num_classes": 0},
+    "RMSNorm and SwiGLU": {"norm_layer": RmsNorm, "qk_norm": True, "mlp_layer": SwiGLUPacked},
 }
 TARGETS = {13: "jetpack-4.6.1", 17: "onnxruntime"}
 IMAGES = 8

@@ -121,7 +121,7 @@ def cropr(task: Task, own: CroprSettings) -> Training | None:
 
 
 def _loaded(task: Task) -> models.Loaded:
-    """The model, with a classifier and something to learn from."""
+    """The model, and something to learn from."""
     settings = task.settings
     _check(settings.epochs >= 1, f"--epochs is {settings.epochs}; it must be 1 or more.")
     _check(settings.batch_size >= 1, f"--batch is {settings.batch_size}; it must be 1 or more.")
@@ -134,8 +134,6 @@ def _loaded(task: Task) -> models.Loaded:
         limit_torch()
     given = {"checkpoint": task.checkpoint, "image_size": task.image_size, "labels": task.labels}
     loaded = models.load(task.model, pretrained=task.pretrained, seed=settings.seed, **given)  # type: ignore[arg-type]
-    if not loaded.module.num_classes:
-        raise InputError(f"{task.model} has no classifier for labels to teach. Give a --checkpoint that has one.")
     if task.data is None and loaded.spec.name not in BUNDLED:
         raise InputError(f"there are no images to train {task.model} with. Give labelled ones: --data DIR.")
     return loaded

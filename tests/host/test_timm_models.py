@@ -1,0 +1,96 @@
+"""What is accepted exports: timm's models, shrunken, as graphs that agree with timm's own logits and ours in PyTorch.
+
+By default the kinds with other norms or MLPs than DeiT's; POMT_MODELS=all: every kind, by every method, in every form.
+"""
+
+import os
+
+import onnx
+import pytest
+import torch
+
+from pomt_trt.core import parity
+from pomt_trt.core.errors import UsageError
+from pomt_trt.core.targets import PRECISIONS, TARGETS
+from pomt_trt.host import export
+from pomt_trt.host.data import normalised
+from tests.host import shrunken, tiny
+
+ALL = os.environ.get("POMT_MODELS") == "all"
+METHODS = {"pomt": 1, "pomt-shift": 1, "topk": None, "tome": None, "ltmp": None, "cropr": None, "random": None}  # layer
+# One name for each norm and MLP that timm's accepted models are built of besides LayerNorm and the two-layer MLP.
+SPECIAL = {
+    "vit_giant_patch14_dinov2": {"GluMlp"},
+    "aimv2_1b_patch14_224": {"RmsNorm", "SwiGLU"},
+    "aimv2_3b_patch14_224": {"RmsNorm", "SwiGLU"},
+}
+FORMS = {  # how graphs are written -> a target and a precision that want them so
+    target.form(precision): (target.name, precision)
+    for target in reversed(TARGETS.values())
+    for precision in PRECISIONS
+    if not target.lacks(precision)
+}
+PLAIN = {"VisionTransformer", "VisionTransformerDistilled", "PatchEmbed", "Conv2d", "Identity", "Dropout", "Sequential"}
+PLAIN |= {"Block", "Attention", "Linear", "LayerNorm", "LayerScale", "Mlp", "GELU", "GELUTanh", "QuickGELU"}
+
+
+def check(name, method, form, folder):
+    """Exports R = 0 and R = 3; compares the former with timm, and the latter with the reduced model in PyTorch."""
+    model, (target, precision) = shrunken.made(name), FORMS[form]
+    plan, spec, images = tiny.plan(model, method, METHODS[method], target=target, precision=precision)
+    made = export.export(plan, tiny.grid(plan, spec, [0, 3]), images, folder)  # checks each graph as well
+    batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
+    with torch.inference_mode():
+        timms = model(batch).numpy()
+    for candidate in made.candidates:
+        found = export.run_onnx(folder / "onnx" / made.form / f"{candidate.id}.onnx", batch.numpy(), 1)
+        ours, margins = export.logits_and_margins(export.reduced(plan, candidate.schedule), batch, 1)
+        expected = timms if candidate.schedule.removed == 0 else ours
+        least_margin = parity.LEAST_MARGIN[plan.written]
+        assert (margins > least_margin).any()
+        error = parity.median_relative_error(found, expected, margins, least_margin)
+        assert error < export.TOLERANCE[plan.written], candidate.id
+    return made
+
+
+def test_what_is_special_is_all_there_is():
+    """A norm or MLP that timm adds shows here before a user meets it."""
+    others = {name: shrunken.parts(name) - PLAIN for name in shrunken.kinds()}
+    known = set().union(*SPECIAL.values(), {"SiLU"})
+    assert {name: found for name, found in others.items() if not found <= known} == {}
+    assert all(found <= others[name] for name, found in SPECIAL.items())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["vit_giant_patch14_dinov2", "aimv2_1b_patch14_224"])
+def test_swiglu_and_rms_norm_export_in_every_form(name, form, tmp_path):
+    made = check(name, "pomt", form, tmp_path)
+    graph = onnx.load(str(tmp_path / "onnx" / made.form / "r003.onnx"), load_external_data=False).graph
+    assert {"Shape", "If", "Loop"} & {node.op_type for node in graph.node} == set()
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "pomt"])
+@pytest.mark.parametrize("name", ["vit_giant_patch14_dinov2", "aimv2_1b_patch14_224"])
+def test_swiglu_and_rms_norm_export_with_every_method(name, method, tmp_path):
+    if method == "topk" and not shrunken.made(name).has_class_token:
+        with pytest.raises(UsageError, match="topk ranks .* class token's attention"):
+            check(name, method, "op17-fp32", tmp_path)
+        return
+    check(name, method, "op17-fp32", tmp_path)
+
+
+@pytest.mark.skipif(not ALL, reason="takes minutes: set POMT_MODELS=all")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_kind_of_model_exports_in_every_form_by_every_method(method, form, tmp_path):
+    for name in shrunken.kinds():
+        if method == "topk" and not shrunken.made(name).has_class_token:
+            continue
+        check(name, method, form, tmp_path / name)
+
+
+@pytest.mark.skipif(not ALL, reason="takes minutes: set POMT_MODELS=all")
+def test_every_name_exports(tmp_path):
+    assert len(shrunken.accepted()) >= 147  # of timm 1.0.31
+    for name in shrunken.accepted():
+        check(name, "pomt", "op17-fp32", tmp_path / name)

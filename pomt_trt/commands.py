@@ -12,16 +12,19 @@ import sys
 from typing import Any, List, Optional
 
 from pomt_trt.core import describe, store
-from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.core.workfolder import WorkFolder, disk_bytes
 
 
 def compile_all(arguments: argparse.Namespace) -> None:
-    """The choice of a whole compile; where its bundle lies goes to stderr."""
+    """The choice of a whole compile; where its bundle lies and what it costs in disk goes to stderr."""
     from pomt_trt import pipeline
 
     chosen = pipeline.compile_all(_options(arguments))
     _print(chosen, describe.selection(chosen), arguments.json)
-    sys.stderr.write("bundle: {}\n".format(WorkFolder(arguments.work).bundle(chosen.device_id)))
+    work = WorkFolder(arguments.work)
+    bundle = work.bundle(chosen.device_id)
+    sizes_mb = [disk_bytes(folder) / 1e6 for folder in (bundle, work.root)]
+    sys.stderr.write("bundle: {}\ndisk: {:.1f} MB the bundle, {:.1f} MB the whole work folder\n".format(bundle, *sizes_mb))
 
 
 def export(arguments: argparse.Namespace) -> None:

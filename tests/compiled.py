@@ -120,9 +120,9 @@ def compile_command(work, *more):
     return arguments + list(more)
 
 
-def start(*arguments, **options):
+def start(*arguments, module="pomt_trt", **options):
     """The command as a process of its own, in a session of its own, so that it can be killed with its children."""
-    command = [sys.executable, "-W", "error::UserWarning", "-m", "pomt_trt", *[str(a) for a in arguments]]
+    command = [sys.executable, "-W", "error::UserWarning", "-m", module, *[str(a) for a in arguments]]
     environment = dict(os.environ, PYTHONPATH=ROOT, OMP_NUM_THREADS="1", **options.pop("env", {}))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
     return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes)

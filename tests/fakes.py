@@ -4,8 +4,10 @@ The four classes are the quadrants of an 8x8 grey picture: the brightest one win
 quadrant's weight, so that it is sometimes wrong. Graphs: tests/data/quadrants, opset 13, IR 7, sharing weights.bin.
 """
 
+import contextlib
 import hashlib
 import os
+import resource
 import shutil
 
 import numpy as np
@@ -17,6 +19,17 @@ from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, ModelSp
 
 GRAPHS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "quadrants")
 DEVICE = DeviceSpec("ort-any-2c", "x86_64", "onnxruntime", "1.10.0", "a processor", 2, 1 << 30)
+
+
+@contextlib.contextmanager
+def files_at_most(size_bytes):
+    """No file of this process and its children may grow beyond that: the system refuses, as where a disk is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def quadrant_model(weights="checkpoint", labels=("upper left", "upper right", "lower left", "lower right")):

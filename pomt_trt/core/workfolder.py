@@ -125,6 +125,14 @@ class WorkFolder:
         return os.path.join(self.root, *names)
 
 
+def disk_bytes(folder: str) -> int:
+    """What a folder takes on the disk: blocks of all its files and folders, as du counts; of reflinks, as if copied."""
+    found = os.lstat(folder).st_blocks
+    for directory, folders, names in os.walk(folder):
+        found += sum(os.lstat(os.path.join(directory, name)).st_blocks for name in folders + names)
+    return found * 512  # st_blocks is in these units whatever the file system's own are
+
+
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
     """Holds the work folder for one process; the operating system lets go of it when that process dies.

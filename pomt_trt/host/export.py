@@ -142,6 +142,7 @@ def write(
             graph = family.instantiate(template, counts, constants)
             if plan.plugin:
                 graph = plugin_graphs.with_plugin(graph, candidate.schedule.prefix_tokens, plan.target.plugin_body)
+            family.share_integers(graph)
             path = folder / f"{candidate.id}.onnx"
             store.write_bytes(str(path), graph.SerializeToString(deterministic=True))
             graph_checks.check(str(path), plan.target, tokens_by_block(plan, candidate.schedule))

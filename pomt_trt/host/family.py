@@ -92,6 +92,27 @@ def instantiate(base: Template, values: tuple[int, ...], own: dict[str, np.ndarr
     return model
 
 
+def share_integers(model: onnx.ModelProto) -> None:
+    """Makes one constant of all equal integer ones: axes and shapes, which come once a block.
+
+    Floating-point constants stay apart: a TensorRT build that picks precisions may want one in two of them.
+    """
+    first: dict[tuple[tuple[int, ...], bytes], str] = {}
+    renamed, kept = {}, []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.INT64:
+            key = (tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes())
+            if first.setdefault(key, tensor.name) != tensor.name:
+                renamed[tensor.name] = first[key]
+                continue
+        kept.append(onnx.TensorProto.FromString(tensor.SerializeToString()))
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    for node in model.graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = renamed.get(name, name)
+
+
 def write_weights(path: Path, weights: dict[str, np.ndarray]) -> list[TensorProto]:
     """Writes all weights into one file; returns them as external tensors that point into it."""
     data, located = bytearray(), []

@@ -223,7 +223,8 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 def _name_by_place(graph: onnx.GraphProto) -> None:
     """Names nodes, tensors and constants by where they stand, so that two traces of one structure have the same names.
 
-    The exporter numbers what it makes, and makes one constant of two that happen to be equal.
+    The exporter numbers what it makes, and makes one constant of two that happen to be equal. A node's first output is
+    called as the node is.
     """
     values = {tensor.name: tensor for tensor in graph.initializer}
     renamed: dict[str, str] = {}
@@ -242,7 +243,7 @@ def _name_by_place(graph: onnx.GraphProto) -> None:
                 node.input[position] = renamed.get(name, name)
         for position, name in enumerate(node.output):
             if name not in {value.name for value in graph.output}:
-                renamed[name] = node.output[position] = f"{node.name}.output_{position}"
+                renamed[name] = node.output[position] = f"{node.name}.output_{position}" if position else node.name
     del graph.initializer[:]
     graph.initializer.extend(constants)
 

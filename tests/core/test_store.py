@@ -1,12 +1,10 @@
 """Records on disk: what is written is read, whole or not at all, and damage is explained."""
 
-import contextlib
 import errno
 import hashlib
 import json
 import math
 import os
-import resource
 from typing import Any, Dict, NamedTuple, Optional, Tuple, get_type_hints
 
 import pytest
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from pomt_trt.core import records, store
 from pomt_trt.core.errors import CorruptArtifact, InputError, WorkFolderUnusable
 from pomt_trt.core.workfolder import locked
+from tests import fakes
 
 KINDS = [kind for _, kind in sorted(vars(records).items()) if isinstance(kind, type) and hasattr(kind, "_fields")]
 FAILURE = records.Failure("r056", "build", "no memory")
@@ -316,21 +315,10 @@ def test_a_copy_shares_blocks_where_the_file_system_can(tmp_path, monkeypatch):
     assert open_bytes(str(tmp_path / "target")) == b"shared blocks"
 
 
-@contextlib.contextmanager
-def files_at_most(size_bytes):
-    """No file of this process may grow beyond that: the operating system refuses as it does where a disk is full."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def test_a_copy_that_does_not_fit_is_said_and_leaves_the_old_file(tmp_path):
     source, target = str(tmp_path / "source"), str(tmp_path / "target")
     damaged(source, bytes(1 << 20))
     damaged(target, b"old")
-    with files_at_most(1 << 16), pytest.raises(WorkFolderUnusable, match="cannot write {}: File too la".format(target)):
+    with fakes.files_at_most(1 << 16), pytest.raises(WorkFolderUnusable, match="cannot write {}: File too la".format(target)):
         store.copy(source, target)
     assert open_bytes(target) == b"old" and left_in(tmp_path) == ["source", "target"]

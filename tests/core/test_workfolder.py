@@ -10,7 +10,7 @@ import pytest
 
 from pomt_trt.core import store
 from pomt_trt.core.errors import WorkFolderUnusable
-from pomt_trt.core.workfolder import locked
+from pomt_trt.core.workfolder import disk_bytes, locked
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HOLD = """
@@ -108,3 +108,11 @@ def test_a_file_system_without_locks_is_not_called_in_use(tmp_path, monkeypatch)
     told = "cannot be locked: No locks available. Choose a --work folder on"
     with pytest.raises(WorkFolderUnusable, match=told), locked(str(tmp_path)):
         pass
+
+
+def test_what_a_folder_takes_on_the_disk_is_what_du_says(tmp_path):
+    (tmp_path / "engines").mkdir()
+    (tmp_path / "engines" / "weights.bin").write_bytes(bytes(range(256)) * 4096)
+    (tmp_path / "small").write_bytes(b"x")
+    told = subprocess.check_output(["du", "--summarize", "--block-size=512", str(tmp_path)])
+    assert disk_bytes(str(tmp_path)) == int(told.split()[0]) * 512 > 1 << 20

@@ -53,7 +53,9 @@ def direct(plan, candidate, images, folder):
     own = export._constants(plan, candidate.schedule)
     counts = export._counts(plan, candidate.schedule)
     base = family.template([traced], [counts], located, set(own))
-    return family.instantiate(base, counts, own)
+    graph = family.instantiate(base, counts, own)
+    family.share_integers(graph)
+    return graph
 
 
 def test_every_graph_equals_the_one_traced_at_that_count(exported):

@@ -136,3 +136,11 @@ def test_the_simplest_slope_wins():
     counts = [family.counts(schedule) for schedule in schedules]
     base = family.template([traced({"end": np.int64(s.tokens[1])}) for s in schedules], counts, [], set())
     assert [abs(slot.slope) for slot in base.slots] == [1]
+
+
+def test_equal_integers_become_one_constant_and_the_rest_stays():
+    held = {"a": [1, 2], "b": [1, 2], "c": [[1, 2]], "d": [2, 1], "e": [0.5], "f": [0.5]}
+    graph = traced(held).graph
+    family.share_integers(graph)
+    assert list(graph.graph.node[0].input) == ["image", "a", "a", "c", "d", "e", "f"]
+    assert constants_of(graph) == {name: value for name, value in held.items() if name != "b"}

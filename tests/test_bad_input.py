@@ -82,7 +82,7 @@ MISTAKES = {
     "labels that do not match": (
         "export local-dir:{other} --data {labels} --work {work}",
         INPUT,
-        "no labels that match the head: 7 class folders .* 3 classes in the head. Name the folders",
+        "no labels that match the head: 7 folders .* 3 classes in the head. Use class numbers",
     ),
     "R too large": (
         "export {experiment} --tokens 16:2:1 --work {work}",

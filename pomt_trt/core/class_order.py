@@ -21,7 +21,7 @@ from pomt_trt.core.errors import InputError
 from pomt_trt.core.records import ClassOrder
 
 NATURAL, STRING, FILE, LABELS, WNIDS, NUMBERS = "natural", "string", "file", "labels", "wnids", "numbers"
-FOLDERS, CSV_LABELS = "folders", "CSV labels"  # where names come from
+FOLDERS, CSV_LABELS = "folder", "CSV label"  # where names come from
 HOW = {
     NATURAL: "in natural order",
     STRING: "in string order",
@@ -82,7 +82,7 @@ def describe(order: ClassOrder, labels: Sequence[str] = ()) -> str:
     names = order.names
     some = ", ".join(names) if len(names) <= 3 else "{}, {}, ... {}".format(names[0], names[1], names[-1])
     subset = "" if order.in_data == len(names) else " of {} names".format(len(names))
-    text = "classes: {} {}, {}{}: {}".format(order.in_data, order.kind, HOW[order.reading], subset, some)
+    text = "classes: {}, {}{}: {}".format(_counted(order.in_data, order.kind), HOW[order.reading], subset, some)
     if labels and order.reading in BY_PLACE and not set(names) & set(labels):
         text += " (none of them is a label name of the model, such as {})".format(labels[0])
     return text
@@ -108,15 +108,17 @@ def _asked(found: Names, head: Head) -> Tuple[Dict[str, int], ClassOrder]:
         unknown = sorted(set(found.names) - set(names), key=natural_key)
         if unknown:
             raise InputError(
-                "{} has {} {} that {} does not name: {}. Add them to the file, or correct their spelling.".format(
-                    found.source, len(unknown), found.kind, asked, few(unknown)
+                "{} has {} that {} does not name: {}. Add to the file what it lacks, or correct the spelling.".format(
+                    found.source, _counted(len(unknown), found.kind), asked, few(unknown)
                 )
             )
         return _in_order(found, FILE, names)
     if len(found.names) != head.classes:
         raise InputError(
-            "{} has {} {}, the model has {} classes: --class-order {} needs all of them. Name the model's classes in a "
-            "file: --class-order FILE.".format(found.source, len(found.names), found.kind, head.classes, asked)
+            "{} has {}, the model has {} classes: --class-order {} needs all of them. Name the model's classes in a "
+            "file: --class-order FILE.".format(
+                found.source, _counted(len(found.names), found.kind), head.classes, asked
+            )
         )
     return _in_order(found, asked, sorted(found.names, key=natural_key if asked == NATURAL else None))
 
@@ -133,9 +135,9 @@ def _as_they_say(found: Names, head: Head) -> Tuple[Dict[str, int], ClassOrder]:
     if len(found.names) == head.classes:
         return _in_order(found, NATURAL, sorted(found.names, key=natural_key))
     raise InputError(
-        "{} has no labels that match the head: {} {} ({}), {} classes in the head. Use class numbers from 0, wnids or "
+        "{} has no labels that match the head: {} ({}), {} classes in the head. Use class numbers from 0, wnids or "
         "class names (--labels FILE){}; to compare without labels, give a folder of images alone.".format(
-            found.source, len(found.names), found.kind, few(found.names), head.classes, found.hint
+            found.source, _counted(len(found.names), found.kind), few(found.names), head.classes, found.hint
         )
     )
 
@@ -162,13 +164,15 @@ def _check_spelling(found: Names, head: Head) -> None:
     for name in found.names:
         groups.setdefault(_spelling(name, known), []).append(name)
     if len(groups) > 1:
-        told = ", ".join("{} {} ({})".format(len(names), kind, few(names)) for kind, names in sorted(groups.items()))
+        told = ", ".join(
+            "{} ({})".format(_counted(len(group), one), few(group)) for one, group in sorted(groups.items())
+        )
         raise InputError(
             "{} spells its classes in several ways: {}. Spell all in one way, {}.".format(found.source, told, OWN_ORDER)
         )
     if found.kind != CSV_LABELS:
         return
-    if "class numbers" in groups:
+    if "class number" in groups:
         wrong = [name for name in found.names if int(name) >= head.classes]
         raise InputError(
             "{} has the class number {}, the model has {} classes: 0 to {}. Number classes from 0, {}.".format(
@@ -184,10 +188,10 @@ def _check_spelling(found: Names, head: Head) -> None:
 
 def _spelling(name: str, known: "set[str]") -> str:
     if name.isdecimal():
-        return "class numbers"
+        return "class number"
     if WNID.fullmatch(name):
-        return "wnids"
-    return "known class names" if name in known else "other names"
+        return "wnid"
+    return "known class name" if name in known else "other name"
 
 
 def names_in_file(path: str, classes: int) -> Tuple[str, ...]:
@@ -212,6 +216,11 @@ def names_in_file(path: str, classes: int) -> Tuple[str, ...]:
             "of the model's classes.".format(path, what, classes)
         )
     return names
+
+
+def _counted(number: int, one: str) -> str:
+    """2, "folder" -> 2 folders."""
+    return "{} {}{}".format(number, one, "" if number == 1 else "s")
 
 
 def few(names: Sequence[str]) -> str:

@@ -108,7 +108,7 @@ class ClassOrder(NamedTuple):
     """How the names of classes in the data became indices of the model's outputs (core/class_order)."""
 
     reading: str  # labels, wnids, numbers, natural, string, file
-    kind: str  # of names: folders, CSV labels
+    kind: str  # of names: folder, CSV label
     in_data: int  # how many different names the data have
     names: Tuple[str, ...]  # in the model's order; those of natural, string and file are all that the model has
 

@@ -97,10 +97,10 @@ def test_an_exact_label_name_is_preferred_to_a_similar_one():
 @pytest.mark.parametrize(
     "names, ways",
     [
-        ("n01440764 7 cat", "1 class numbers (7), 1 other names (cat), 1 wnids (n01440764)"),
-        ("n01440764 n01443537 cat", "1 other names (cat), 2 wnids (n01440764, n01443537)"),
-        ("7 8 9 10 cat", "4 class numbers (7, 8, 9, ...), 1 other names (cat)"),
-        ("n01440764 7", "1 class numbers (7), 1 wnids (n01440764)"),
+        ("n01440764 7 cat", "1 class number (7), 1 other name (cat), 1 wnid (n01440764)"),
+        ("n01440764 n01443537 cat", "1 other name (cat), 2 wnids (n01440764, n01443537)"),
+        ("7 8 9 10 cat", "4 class numbers (7, 8, 9, ...), 1 other name (cat)"),
+        ("n01440764 7", "1 class number (7), 1 wnid (n01440764)"),
     ],
 )
 def test_names_of_mixed_spelling_are_refused_with_their_counts(names, ways):
@@ -112,7 +112,7 @@ def test_names_of_mixed_spelling_are_refused_with_their_counts(names, ways):
 
 def test_names_of_which_some_are_label_names_are_refused():
     told = refused("cat dog wolf", 3, ("fox", "dog", "cat"))
-    assert "2 known class names (cat, dog), 1 other names (wolf)" in told
+    assert "2 known class names (cat, dog), 1 other name (wolf)" in told
 
 
 def test_names_that_would_be_one_class_are_refused():
@@ -129,7 +129,7 @@ def test_folders_of_another_count_are_refused_with_both():
     "names, head, told",
     [
         ("1 2 10", (10,), "has the class number 10, the model has 10 classes: 0 to 9. Number classes from 0"),
-        ("cow dog", (2, ("cat", "dog")), "1 known class names (dog), 1 other names (cow)"),
+        ("cow dog", (2, ("cat", "dog")), "1 known class name (dog), 1 other name (cow)"),
         ("cow ox", (2, ("cat", "dog")), "labels that the model does not have (cow, ox): its label names are cat, dog"),
         ("cow ox", (3,), "no labels that match the head: 2 CSV labels (cow, ox), 3 classes"),
     ],
@@ -159,7 +159,7 @@ def test_a_file_gives_the_models_order_and_may_name_more_than_the_data_have(tmp_
     [
         ("ant\nbee\n", "names 2 classes, the model has 3 classes"),
         ("ant\nbee\nant\n", "names ant twice, the model has 3 classes"),
-        ("ant\nbee\nowl\n", "DATA has 1 folders that .*order.txt does not name: cow"),
+        ("ant\nbee\nowl\n", "DATA has 1 folder that .*order.txt does not name: cow"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, text, told):
@@ -182,7 +182,7 @@ def test_a_bundle_is_evaluated_in_the_order_that_it_was_compiled_with():
     assert order == ClassOrder("string", FOLDERS, 2, ("c1", "c10", "c2"))
     assert read("c1 c10 c2", 3, (), "natural", compiled)[0] == {"c1": 0, "c2": 1, "c10": 2}
     assert read("0 2", 3, (), None, compiled)[1].reading == "numbers"
-    assert "2 known class names (c1, c10), 1 other names (c3)" in refused("c1 c10 c3", 3, (), None, compiled)
+    assert "2 known class names (c1, c10), 1 other name (c3)" in refused("c1 c10 c3", 3, (), None, compiled)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_bundle_is_evaluated_in_the_order_that_it_was_compiled_with():
             (),
             "classes: 10 folders, in natural order: c1, c2, ... c10",
         ),
-        (ClassOrder("labels", FOLDERS, 1, ("a",)), ("a", "b"), "classes: 1 folders, by the model's label names: a"),
+        (ClassOrder("labels", FOLDERS, 1, ("a",)), ("a", "b"), "classes: 1 folder, by the model's label names: a"),
         (
             ClassOrder("file", CSV_LABELS, 2, ("a", "b", "c")),
             (),
@@ -213,4 +213,4 @@ def test_a_reading_is_told_in_one_line(order, labels, told):
 def test_nothing_is_said_where_there_are_no_classes(capsys):
     class_order.say_classes(None, ())
     class_order.say_classes(ClassOrder("numbers", FOLDERS, 1, ("7",)), ())
-    assert capsys.readouterr().err == "classes: 1 folders, by class number: 7\n"
+    assert capsys.readouterr().err == "classes: 1 folder, by class number: 7\n"

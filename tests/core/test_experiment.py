@@ -196,7 +196,7 @@ def test_a_family_made_anew_keeps_the_searched_candidates_that_are_whole(work):
 
 
 def order(reading, *names):
-    return ClassOrder(reading, "folders", len(names), names)
+    return ClassOrder(reading, "folder", len(names), names)
 
 
 def test_an_experiment_is_written_once_and_one_of_0_2_is_left_as_it_is(work):

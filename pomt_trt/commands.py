@@ -62,7 +62,7 @@ def build(arguments: argparse.Namespace) -> None:
     """A line an engine."""
     from pomt_trt import pipeline
 
-    settings = _settings(arguments)
+    settings = _settings(arguments)._replace(gpu=arguments.gpu)
     a = arguments
     found = pipeline.build(a.work, settings, a.tokens, _only(a), a.precision, a.engine)
     _print(found, describe.rows(found, settings.pace_fps), arguments.json)

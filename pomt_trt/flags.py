@@ -7,9 +7,8 @@ import argparse
 
 from pomt_trt.core.comparison import METHODS
 from pomt_trt.core.rules import RULES
-from pomt_trt.core.targets import PRECISIONS, TARGETS
+from pomt_trt.core.targets import ENGINES, PRECISIONS, TARGETS
 
-ENGINES = ["auto", "onnxruntime", "tensorrt"]
 PLUGIN = ["auto", "on", "off"]
 WAITINGS = ["default", "passive"]
 SEARCHES = ["adaptive", "exhaustive"]
@@ -105,7 +104,7 @@ def work_folder(command: argparse.ArgumentParser) -> None:
 def engine(command: argparse.ArgumentParser) -> None:
     """How engines are built and timed."""
     group = command.add_argument_group("engine and timing")
-    group.add_argument("--engine", default="auto", choices=ENGINES, help="default: what is here")
+    group.add_argument("--engine", default="auto", choices=["auto", *ENGINES], help="default: what is here")
     group.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: one a core)")
     group.add_argument(
         "--waiting", default="default", choices=["default", "passive"], help="passive: idle threads sleep"
@@ -124,6 +123,16 @@ def engine(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--pace", type=float, metavar="FPS", help="runs begin as a camera's images come (default: back to back)"
+    )
+
+
+def gpu(command: argparse.ArgumentParser) -> None:
+    """For which GPUs engines are built that are not here."""
+    command.add_argument(
+        "--gpu",
+        metavar="CC",
+        help="tensorrt-rtx: build ahead of time, without a GPU, for portable (compute capability 8.0 and later) or one "
+        "of 7.5, 8.6, 8.9, 12.0, 12.1 (default: for the GPU here, or portable where there is none)",
     )
 
 

@@ -31,7 +31,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Compiling sets it for torch, once a process: so it is the same to tests that come before the first compile.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-STAND_INS = ("tensorrt", "pycuda", "pycuda.driver", "pomt_simulator")
+STAND_INS = ("tensorrt", "tensorrt_rtx", "pycuda", "pycuda.driver", "pomt_simulator")
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +110,7 @@ def machine(monkeypatch):
             stack.pop().__exit__(None, None, None)
         stack.append(simulator.installed(release, faults=faults))
         stack[-1].__enter__()
-        return board.device_spec("tensorrt")
+        return board.device_spec(simulator.engine_of(release))
 
     yield install
     while stack:

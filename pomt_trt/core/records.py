@@ -153,7 +153,7 @@ class DeviceSpec(NamedTuple):
 
     id: str  # short and fit for a folder name
     machine: str
-    engine: str  # onnxruntime or tensorrt
+    engine: str  # one of core/targets.ENGINES
     engine_version: str
     processor: str  # what kernels are made for: the CPU, or the GPU with its number of multiprocessors
     cores: int
@@ -236,7 +236,7 @@ class BlockLatencies(NamedTuple):
     """
 
     device_id: str
-    engine: str  # onnxruntime or tensorrt
+    engine: str  # one of core/targets.ENGINES
     engine_version: str
     form: str
     method: str
@@ -312,7 +312,7 @@ class Row(NamedTuple):
     accuracy_drop: Optional[float] = None
     accuracy_drop_ci: Optional[Interval] = None
     utility: Optional[float] = None
-    status: str = "not-built"  # measured, not-built, failed, over-budget
+    status: str = "not-built"  # measured, built (build alone says so), not-built, failed, over-budget
     verdict: Optional[str] = None  # of its latency profile
     why: str = ""  # why it was chosen, or why not
     schedule: Optional[Tuple[int, ...]] = None  # of a searched candidate: tokens entering each block, leaving the last

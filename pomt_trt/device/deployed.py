@@ -9,7 +9,7 @@ from typing import Optional
 from pomt_trt.core.bundle import open_bundle
 from pomt_trt.core.records import SEGMENTATION, Bundle
 from pomt_trt.device.classifier import Classifier
-from pomt_trt.device.engine import Runner, open_engine
+from pomt_trt.device.engine import Runner, built_elsewhere, open_engine
 from pomt_trt.device.predictor import Predictor
 from pomt_trt.device.segmenter import Segmenter
 
@@ -31,6 +31,9 @@ def load(bundle: str, threads: Optional[int] = None, waiting: str = "default") -
             "the weights of %s are random: its predictions mean nothing. Compile it with --pretrained or --checkpoint.",
             manifest.model.name,
         )
+    elsewhere = built_elsewhere(manifest.engine)
+    if elsewhere is not None:
+        logger.warning("%s was chosen on %s, and this is %s: here another count may be the best.", *elsewhere)
     return of(manifest, open_engine(manifest.engine, bundle, threads=threads, waiting=waiting))
 
 

@@ -27,6 +27,7 @@ class BuildOptions(NamedTuple):
     cuda_graph: bool = True  # whether running may capture one
     plugin: Optional[Library] = None  # that the graph needs
     progress: Optional[Callable[[str], None]] = None  # hears how far a build is, where the library tells it
+    gpu: Optional[str] = None  # built ahead of time for such GPUs (device/ahead); None: for the one here
 
 
 class GpuTimes(NamedTuple):
@@ -57,6 +58,10 @@ class Runner:
         """Where the time of one run goes; None where no GPU takes part."""
         return None
 
+    def kernels(self) -> Optional[bytes]:
+        """What the library compiled to run it here, to be kept beside the engine; None where it keeps nothing."""
+        return None
+
     def close(self) -> None:
         """Gives back what the engine holds; run must not be called again."""
 
@@ -68,7 +73,7 @@ class Runner:
 
 
 def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: str, options: BuildOptions) -> Engine:
-    """Compiles one graph into an engine file for this device.
+    """Compiles one graph into an engine file for this device, or ahead of time for others (options.gpu).
 
     Args:
         onnx_path: the graph; its weights lie beside it.
@@ -105,7 +110,7 @@ def layers_of(engine_path: str) -> str:
 
 
 def check_files(engine: Engine, folder: str) -> None:
-    """Raises CorruptArtifact unless an engine, its weights and plugins in `folder` are those that the record names."""
+    """Raises CorruptArtifact unless an engine and its weights, plugins and kernels in `folder` are those of its record."""
     path = os.path.join(folder, engine.file)
     if not os.path.isfile(path):
         raise CorruptArtifact("{} is missing. Build it again: pomt-trt build WORK.".format(path))
@@ -115,12 +120,14 @@ def check_files(engine: Engine, folder: str) -> None:
             "pomt-trt build WORK.".format(path, engine.bytes, engine.sha256[:12])
         )
     beside(engine, folder)
-    weights = os.path.join(folder, WEIGHTS_FILE)
-    if engine.weights_sha256 and (not os.path.isfile(weights) or sha256_of(weights) != engine.weights_sha256):
-        raise CorruptArtifact(
-            "{} is missing or not the file that {} was built with (sha256 {}...). Delete it and build again: pomt-trt "
-            "build WORK.".format(weights, engine.file, engine.weights_sha256[:12])
-        )
+    kernels = (engine.details or {}).get("kernels") or {"file": "", "sha256": None}
+    for name, digest in ((WEIGHTS_FILE, engine.weights_sha256), (kernels["file"], kernels["sha256"])):
+        held = os.path.join(folder, os.path.basename(name))
+        if digest and (not os.path.isfile(held) or sha256_of(held) != digest):
+            raise CorruptArtifact(
+                "{} is missing or not the file that {} was built with (sha256 {}...). Delete it and build again: "
+                "pomt-trt build WORK.".format(held, engine.file, digest[:12])
+            )
 
 
 def check_device(built_for: DeviceSpec) -> None:
@@ -134,8 +141,22 @@ def check_device(built_for: DeviceSpec) -> None:
         )
 
 
+def built_elsewhere(engine: Engine) -> Optional[Tuple[str, str, str]]:
+    """The candidate, the GPU that it was timed on and the one here, where a portable engine runs on another; else None."""
+    if not libraries.traits(engine.device.engine).portable:
+        return None
+    here = board.device_spec(engine.device.engine)
+    there = engine.device.processor
+    return None if here.processor == there else (engine.candidate_id, there, here.processor)
+
+
 def _bound_to(device: DeviceSpec) -> Tuple[Optional[str], ...]:
-    """Not the power mode: an engine runs in any, though another count may be the best there."""
+    """Not the power mode: an engine runs in any, though another count may be the best there.
+
+    A portable engine is bound to its library's version; on which GPUs it runs, the library says when it loads it.
+    """
+    if libraries.traits(device.engine).portable:
+        return (device.engine_version,)
     return (device.engine_version, device.processor, device.compute_capability, device.l4t)
 
 

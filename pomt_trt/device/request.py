@@ -49,6 +49,8 @@ class Request(NamedTuple):
     gate: Optional[Gate] = None  # None: engines of this library compute what their graphs say
     known: Tuple[Job, ...] = ()  # timed with the group, which is tied to their profiles and to the reference's
     rebuild: bool = False  # build each job anew beside its engine, without timing cache, and keep the better one
+    gpu: Optional[str] = None  # build ahead of time for such GPUs, see device/ahead; None: for the one here
+    ahead: Tuple[str, ...] = ()  # folders of engines that were built ahead of time and may run here, the best first
 
 
 def engine_inputs(

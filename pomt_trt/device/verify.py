@@ -21,7 +21,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, Engine, Family
 from pomt_trt.core.targets import TARGETS, has_plugin, is_bare
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import comparator, gate, ort
+from pomt_trt.device import comparator, gate, libraries, ort
 from pomt_trt.device.engine import Runner, check_device, open_engine
 from pomt_trt.device.preprocess import normalise
 
@@ -83,7 +83,7 @@ def verify(
         checks += checked(subject, images, not_compared)
         if progress:
             progress.at(done, subject.engine.candidate_id, len(wanted))
-        if subject.engine.device.engine == "tensorrt":
+        if libraries.traits(subject.engine.device.engine).on_gpu:
             hints += _polygraphy(subject, images)
     return Verification(source, tuple(checks), not_compared, tuple(dict.fromkeys(hints)))
 
@@ -136,7 +136,7 @@ def _sessions(subject: Subject) -> Dict[str, Callable[[], Any]]:
         raise MissingDependency(lacking + ".")
     if is_bare(subject.form):
         raise MissingDependency("graphs of form {} are for TensorRT with its plugins".format(subject.form))
-    name = "onnxruntime " + ort.version()
+    name = "onnxruntime " + ort.installed()
     return {name: lambda: ort.session(subject.graph, engine.threads, "passive", False)}
 
 

@@ -116,6 +116,7 @@ class BuilderCore:
         header = dict(
             device_header(board),
             release=board.table.release,
+            compute_capabilities=config.compute_capabilities,
             name=net.name,
             io=[[each.name, True, net.types[each.name], each.shape] for each in model.inputs]
             + [[each.name, False, net.types[each.name], each.shape] for each in model.outputs],
@@ -146,7 +147,7 @@ class BuilderCore:
         found: Dict[str, List[str]] = {"by_plugin": [], "by_function": []}
         for node in model.nodes:
             if node.domain:
-                way = plugins.way(node, model, self._trt._board.table.release)
+                way = plugins.way(node, model, self._trt._board.table.as_new_as)
                 found["by_" + way.by].append(node.operator)
         return found
 

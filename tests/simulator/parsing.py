@@ -158,7 +158,7 @@ class ParserCore:
     def _node_errors(self, model: onnx_file.Model, number: int, node: onnx_file.Node) -> List[_Error]:
         text = ""
         if node.domain not in ("", "ai.onnx"):
-            text = plugins.way(node, model, self._trt._board.table.release).reason
+            text = plugins.way(node, model, self._trt._board.table.as_new_as).reason
         elif node.operator not in self._limits["ops"]:
             text = plugins.NOT_FOUND
         elif node.operator == "TopK" and _kept(model, node) > MOST_RANKED:

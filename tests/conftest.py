@@ -96,12 +96,13 @@ def clock():
 
 
 @pytest.fixture
-def machine(monkeypatch):
+def machine(monkeypatch, tmp_path):
     """Installs a stand-in of a TensorRT release here and in child processes; returns its DeviceSpec."""
     from pomt_trt.device import board
     from tests import simulator
 
     stack = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def install(release, faults=""):
         for name, value in simulator.environment(release, faults).items():

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = os.path.join(ROOT, "pomt_trt")
-BLOCKED = ("torch", "timm", "onnx", "tensorrt", "tensorrt_rtx", "pycuda", "matplotlib", "sklearn", "safetensors", "accelerate")
+BLOCKED = ("torch", "timm", "onnx", "tensorrt", "tensorrt_rtx", "pycuda", "matplotlib", "sklearn")
+BLOCKED += ("safetensors", "accelerate")
 
 # room -> what its files may import besides the standard library and themselves, at the top or inside functions ("lazy")
 HOST_LIBRARIES = {"accelerate", "torch", "timm", "onnx", "onnxruntime", "numpy", "PIL", "safetensors", "sklearn"}

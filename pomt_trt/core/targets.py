@@ -1,7 +1,8 @@
 """What each target takes: opset, IR version and operators, as a table.
 
 Sources: NVIDIA's onnx-tensorrt operator tables and importer sources for releases 8.2 to 11.4, read 2026-11; JetPack
-release notes; TensorRT-RTX 1.7.1 itself, which the tests ask. A graph is exported for the weakest parser that shall read it, and checked against this table.
+release notes; TensorRT-RTX 1.7.1 itself, which the tests ask. A graph is exported for the weakest parser that shall
+read it, and checked against this table.
 """
 
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence

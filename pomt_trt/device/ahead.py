@@ -15,7 +15,7 @@ from pomt_trt.device import board, libraries
 
 logger = logging.getLogger(__name__)
 PORTABLE = "portable"
-# Compute capability -> name in tensorrt_rtx.ComputeCapability. Source: NVIDIA's support matrix of TensorRT-RTX, 2026-11.
+# Compute capability -> name in tensorrt_rtx.ComputeCapability. Source: NVIDIA's support matrix, read 2026-11.
 GPUS = {"7.5": "SM75", "8.6": "SM86", "8.9": "SM89", "12.0": "SM120", "12.1": "SM121"}
 _PORTABLE_FROM = (8, 0)  # TensorRT-RTX's own default: 8.0, 8.6, 8.9, 12.0 and later
 _BF16_FROM = (8, 0)
@@ -36,12 +36,13 @@ def device(engine: str, gpu: str) -> DeviceSpec:
     _check_gpu(engine, gpu)
     version = libraries.installed(engine)
     capability = None if gpu == PORTABLE else gpu
+    which = "from compute capability 8.0 on" if gpu == PORTABLE else "of compute capability " + gpu
     return DeviceSpec(
         id="-".join([engine, version, "for", gpu]),
         machine=platform.machine(),
         engine=engine,
         engine_version=version,
-        processor="any GPU from compute capability 8.0 on" if gpu == PORTABLE else "any GPU of compute capability " + gpu,
+        processor="any GPU " + which,
         cores=os.cpu_count() or 1,
         memory_bytes=0,
         compute_capability=capability,
@@ -86,7 +87,8 @@ def building_device(engine: str, gpu: Optional[str]) -> Tuple[DeviceSpec, Option
 def adoptable(here: DeviceSpec) -> Tuple[str, ...]:
     """For which GPUs engines may have been built ahead of time that run on this one; the closest first."""
     capability = here.compute_capability or ""
-    return tuple(gpu for gpu in GPUS if gpu == capability) + ((PORTABLE,) if _numbers(capability) >= _PORTABLE_FROM else ())
+    named = tuple(gpu for gpu in GPUS if gpu == capability)
+    return named + ((PORTABLE,) if _numbers(capability) >= _PORTABLE_FROM else ())
 
 
 def target(gpu: Optional[str], here: DeviceSpec) -> str:
@@ -114,8 +116,8 @@ def check(gpu: str, precision: str, plugin: bool) -> None:
 def _check_gpu(engine: str, gpu: str) -> None:
     if not libraries.traits(engine).portable:
         raise UsageError(
-            "--gpu {} is for --engine tensorrt-rtx, and this is {}, which builds for the machine that it runs on. Leave "
-            "out --gpu, or add --engine tensorrt-rtx.".format(gpu, engine)
+            "--gpu {} is for --engine tensorrt-rtx, and this is {}, which builds for the machine that it runs on. "
+            "Leave out --gpu, or add --engine tensorrt-rtx.".format(gpu, engine)
         )
     if gpu != PORTABLE and gpu not in GPUS:
         raise UsageError(

@@ -110,7 +110,7 @@ def layers_of(engine_path: str) -> str:
 
 
 def check_files(engine: Engine, folder: str) -> None:
-    """Raises CorruptArtifact unless an engine and its weights, plugins and kernels in `folder` are those of its record."""
+    """Raises CorruptArtifact unless an engine in `folder`, its weights, plugins and kernels are those of its record."""
     path = os.path.join(folder, engine.file)
     if not os.path.isfile(path):
         raise CorruptArtifact("{} is missing. Build it again: pomt-trt build WORK.".format(path))
@@ -142,7 +142,7 @@ def check_device(built_for: DeviceSpec) -> None:
 
 
 def built_elsewhere(engine: Engine) -> Optional[Tuple[str, str, str]]:
-    """The candidate, the GPU that it was timed on and the one here, where a portable engine runs on another; else None."""
+    """The candidate, the GPU that it was timed on and the one here, where an engine runs on another; else None."""
     if not libraries.traits(engine.device.engine).portable:
         return None
     here = board.device_spec(engine.device.engine)

@@ -219,8 +219,9 @@ def _ahead(work: WorkFolder, family: Family, device: DeviceSpec) -> Tuple[str, .
     """Folders of engines that were built ahead of time for GPUs such as this one."""
     if not traits(device.engine).portable:
         return ()
-    built_for = [board.in_form(ahead.device(device.engine, gpu), family.form, family.precision) for gpu in ahead.adoptable(device)]
-    return tuple(filter(os.path.isdir, (work.engines(one.id) for one in built_for)))
+    made_for = [ahead.device(device.engine, gpu) for gpu in ahead.adoptable(device)]
+    folders = [work.engines(board.in_form(one, family.form, family.precision).id) for one in made_for]
+    return tuple(filter(os.path.isdir, folders))
 
 
 def _gate(work: WorkFolder) -> Gate:

@@ -32,6 +32,11 @@ _ADVICE = (
         "Close other programs and desktops (sudo systemctl isolate multi-user.target), then run the same command again",
     ),
     (
+        r"import initiali[sz]er|import initialzer",  # as TensorRT 10 spells it
+        "The weights beside the graph are missing or cut short: copy its whole folder again, or export again",
+    ),
+    (r"at least one output", "The file is no ONNX graph, or an empty one: copy it again, or export again"),
+    (
         r"importer|plugin|opset|unsupported|not supported",
         "This release's parser lacks something in the graph: export for it with pomt-trt export MODEL --target "
         "jetpack-... or tensorrt-rtx (pomt-trt doctor names it)",
@@ -99,9 +104,7 @@ def _made(factory: Any, log: Any, onnx_path: str) -> Any:
 
 def _failed(trt: Any, onnx_path: str, reason: str) -> BuildFailed:
     advice = next((way for sign, way in _ADVICE if re.search(sign, reason, re.IGNORECASE)), _OTHERWISE)
-    return BuildFailed(
-        "{} cannot build {}: {}. {}.".format(named(trt), onnx_path, reason.rstrip(". "), advice)
-    )
+    return BuildFailed("{} cannot build {}: {}. {}.".format(named(trt), onnx_path, reason.rstrip(". "), advice))
 
 
 def _check_gpu(onnx_path: str, device: DeviceSpec, options: BuildOptions) -> None:
@@ -197,7 +200,8 @@ def _configure(trt: Any, config: Any, device: DeviceSpec, options: BuildOptions,
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.avg_timing_iterations = TIMING_ITERATIONS
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and it would make fp32 on Orin something else
-    details: Dict[str, Any] = {"workspace_bytes": workspace or None, "tf32": False, "timing_iterations": TIMING_ITERATIONS}
+    details: Dict[str, Any] = {"workspace_bytes": workspace or None, "tf32": False}
+    details["timing_iterations"] = TIMING_ITERATIONS
     if hasattr(config, "builder_optimization_level"):
         config.builder_optimization_level = details["optimisation_level"] = OPTIMISATION_LEVEL
     if options.fp32_nodes and options.precision != "fp32":

@@ -55,7 +55,9 @@ class Kernels:
 
     def context(self, engine: Any) -> Any:
         """An execution context that uses the cache, where there is one; None where the library refuses."""
-        return engine.create_execution_context() if self._runtime_config is None else engine.create_execution_context(self._runtime_config)
+        if self._runtime_config is None:
+            return engine.create_execution_context()
+        return engine.create_execution_context(self._runtime_config)
 
     def data(self) -> Optional[bytes]:
         """All kernels known by now; None where the release has no such cache."""
@@ -86,7 +88,8 @@ class Kernels:
                 self._loaded = data
                 return
             logger.warning(
-                "%s is not used: it is damaged, or of another GPU, driver or TensorRT-RTX. Kernels are compiled anew.", path
+                "%s is not used: it is damaged, or of another GPU, driver or TensorRT-RTX. Kernels are compiled again.",
+                path,
             )
 
 

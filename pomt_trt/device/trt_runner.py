@@ -178,7 +178,8 @@ def _check_validity(trt: Any, runtime: Any, data: bytes, path: str) -> None:
     validity, diagnostics = runtime.get_engine_validity(data)
     if validity != trt.EngineValidity.INVALID:
         return
-    found = {name for name, member in trt.EngineInvalidityDiagnostics.__members__.items() if int(diagnostics) & int(member)}
+    bits = trt.EngineInvalidityDiagnostics.__members__
+    found = {name for name, bit in bits.items() if int(diagnostics) & int(bit)}
     again = "Build it again: pomt-trt build WORK, or for a bundle: python -m pomt_trt.infer BUNDLE --rebuild"
     if "MALFORMED_ENGINE" in found:
         raise CorruptArtifact("{} is no engine of this library, or is damaged. {}.".format(path, again))

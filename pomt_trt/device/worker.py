@@ -106,7 +106,7 @@ def _made(job: Job, request: Request, path: str, timing_cache: Optional[str]) ->
     )
     stage = "build"
     try:
-        record = adopted(job, request, path) or engine.build(job.onnx, path, request.device, job.candidate_id, options)
+        record = _adopted(job, request, path) or engine.build(job.onnx, path, request.device, job.candidate_id, options)
         if request.gate is None:
             return record
         stage = "gate"
@@ -121,7 +121,7 @@ def _made(job: Job, request: Request, path: str, timing_cache: Optional[str]) ->
     return Failure(job.candidate_id, stage, verdict.reason())
 
 
-def adopted(job: Job, request: Request, path: str) -> Optional[Engine]:
+def _adopted(job: Job, request: Request, path: str) -> Optional[Engine]:
     """An engine that was built ahead of time from this graph, now under `path`; None where there is none.
 
     It is not timed, inspected or judged by that: what follows a build follows here.
@@ -131,13 +131,14 @@ def adopted(job: Job, request: Request, path: str) -> Optional[Engine]:
         found = os.path.join(folder, job.candidate_id)
         try:
             stored = store.read_record(found + ".json", Engine)
-            engine.check_files(stored.record, folder)
+            record: Engine = stored.record
+            engine.check_files(record, folder)
         except PomtError:  # there is none, or it is damaged: it is built here
             continue
         if all(stored.inputs.get(key) == wanted.get(key) for key in ("onnx", "weights", "precision", "plugin")):
             store.hard_link(found + ".engine", path)
-            details = dict(stored.record.details or {}, cuda_graph=request.cuda_graph)
-            return stored.record._replace(device=request.device, threads=request.threads, details=details)
+            details = dict(record.details or {}, cuda_graph=request.cuda_graph)
+            return record._replace(device=request.device, threads=request.threads, details=details)
     return None
 
 

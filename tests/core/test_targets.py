@@ -65,7 +65,7 @@ def test_a_target_names_the_forms_of_its_graphs(name, fp32, fp16):
     assert (named(name).form("fp32"), named(name).form("fp16")) == (fp32, fp16)
 
 
-@pytest.mark.parametrize("name", ["jetpack-6.1", "jetpack-6.2", "jetpack-7.0", "jetpack-7.2", "jetpack-7.2.2", "tensorrt-rtx"])
+@pytest.mark.parametrize("name", [target.name for target in ON_TENSORRT if target.strongly_typed])
 def test_bf16_is_written_into_graphs_from_tensorrt_10_on(name):
     target = named(name)
     target.check("bf16")

@@ -235,7 +235,8 @@ def test_an_operator_that_the_parser_lacks_names_its_node_and_the_way_out(source
 
 def test_more_tokens_than_tensorrt_ranks_are_explained():
     with simulator.installed("10.3.0"):
-        error = trt_build._failed(trt_library.package("tensorrt"), "r004.onnx", "node 3 (TopK): K is 4000, more than 3840")
+        package = trt_library.package("tensorrt")
+        error = trt_build._failed(package, "r004.onnx", "node 3 (TopK): K is 4000, more than 3840")
     assert "at most 3840 tokens: take a smaller --img-size" in str(error)
 
 

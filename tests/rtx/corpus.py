@@ -4,16 +4,15 @@ Each is a function of the folder that it writes to, and gives the path of its fi
 """
 
 import os
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-FLOAT, HALF, BF16, INT64, INT32 = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16) + (
-    TensorProto.INT64,
-    TensorProto.INT32,
-)
+FLOAT, HALF, BF16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
+INT64, INT32 = TensorProto.INT64, TensorProto.INT32
 SHAPE = (1, 8, 16)
 GRAPHS: dict[str, Callable[[str], str]] = {}
 
@@ -180,7 +179,8 @@ def int32_input(folder: str) -> str:
 
 @graph
 def double_weights(folder: str) -> str:
-    return saved(folder, [node("Cast", "w", "f", to=FLOAT), node("Add", "x f", "y")], {"w": numbers(16, kind=np.float64)})
+    nodes = [node("Cast", "w", "f", to=FLOAT), node("Add", "x f", "y")]
+    return saved(folder, nodes, {"w": numbers(16, kind=np.float64)})
 
 
 @graph
@@ -209,7 +209,8 @@ def a_choice_by_if(folder: str) -> str:
 def a_loop(folder: str) -> str:
     held = [helper.make_tensor_value_info("i", INT64, []), helper.make_tensor_value_info("go", TensorProto.BOOL, [])]
     held.append(helper.make_tensor_value_info("v", FLOAT, SHAPE))
-    result = [helper.make_tensor_value_info("on", TensorProto.BOOL, []), helper.make_tensor_value_info("w", FLOAT, SHAPE)]
+    result = [helper.make_tensor_value_info("on", TensorProto.BOOL, [])]
+    result.append(helper.make_tensor_value_info("w", FLOAT, SHAPE))
     body = helper.make_graph([node("Identity", "go", "on"), node("Relu", "v", "w")], "body", held, result)
     return saved(folder, [node("Loop", "n c x", "y", body=body)], {"n": np.int64(3), "c": np.array(True)})
 

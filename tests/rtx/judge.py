@@ -46,7 +46,9 @@ def outcome(trt: Any, path: str) -> Outcome:
         plan = builder.build_serialized_network(network, builder.create_builder_config())
     except Exception as error:
         return Outcome("build", type(error).__name__, "exception", str(error))
-    return Outcome("built", "", "", "") if plan is not None else Outcome("build", repr(plan), "log", "; ".join(said[:1]))
+    if plan is None:
+        return Outcome("build", repr(plan), "log", "; ".join(said[:1]))
+    return Outcome("built", "", "", "")
 
 
 def _log(trt: Any, said: list[str]) -> Any:

@@ -22,7 +22,7 @@ def real(trt, tmp_path_factory):
     """Outcomes of a real TensorRT by the graph's name."""
     folder = str(tmp_path_factory.mktemp("corpus"))
     program = [sys.executable, "-m", "tests.rtx.judge", folder]
-    done = subprocess.run(program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return {name: judge.Outcome(*found) for name, found in json.loads(done.stdout.splitlines()[-1]).items()}
 

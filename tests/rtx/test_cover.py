@@ -13,7 +13,7 @@ QUICK = 10
 
 
 def test_the_cover_meets_every_pair_that_can_be_and_is_no_larger_than_agreed():
-    every = [case for case in map(cover.Case._make, itertools.product(*cover.PROPERTIES.values())) if cover.possible(case)]
+    every = filter(cover.possible, map(cover.Case._make, itertools.product(*cover.PROPERTIES.values())))
     possible = set().union(*map(cover._pairs, every))
     chosen = cover.cases()
     assert set().union(*map(cover._pairs, chosen)) == possible

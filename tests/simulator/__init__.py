@@ -11,7 +11,7 @@ In one process, as a context manager, `board` being there to look into and to ch
         import tensorrt
 
 In child processes: `environment(release, faults)` is what to add to os.environ; it puts tests/simulator/site first on
-PYTHONPATH, whose tensorrt, tensorrt_rtx and pycuda read POMT_SIMULATED_TENSORRT and POMT_SIMULATED_FAULTS (see board.py).
+PYTHONPATH, whose tensorrt, tensorrt_rtx and pycuda read POMT_SIMULATED_TENSORRT and POMT_SIMULATED_FAULTS (board.py).
 """
 
 import contextlib

@@ -116,7 +116,8 @@ class ParserCore:
         try:
             model = onnx_file.read(blob)
         except onnx_file.BadModel as error:
-            return self._refuse([_Error("MODEL_DESERIALIZE_FAILED", "Failed to parse the ONNX model ({})".format(error))])
+            text = "Failed to parse the ONNX model ({})".format(error)
+            return self._refuse([_Error("MODEL_DESERIALIZE_FAILED", text)])
         for found in (self._network_errors, self._opset_errors, self._input_errors, self._file_errors):
             errors = found(model, path)
             if errors:
@@ -157,7 +158,8 @@ class ParserCore:
     def _input_errors(self, model: onnx_file.Model, path: str) -> List[_Error]:
         known = set(onnx_file.TYPES.values())
         odd = [tensor for tensor in model.inputs if tensor.type not in known]
-        return [_Error("UNSUPPORTED_NODE", "Failed to convert ONNX data type of {}".format(each.name)) for each in odd[:1]]
+        text = "Failed to convert ONNX data type of {}"
+        return [_Error("UNSUPPORTED_NODE", text.format(tensor.name)) for tensor in odd[:1]]
 
     def _file_errors(self, model: onnx_file.Model, path: str) -> List[_Error]:
         """Of weights that are missing or cut short, or of a type that the release takes none of."""

@@ -8,8 +8,9 @@ from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 from .onnx_file import Model, Node
 
 Shape = Optional[Tuple[int, ...]]
-_BINARY = set("Add Sub Mul Div Pow Max Min Equal Greater Less".split())
-_AS_INPUT = set("Relu Cast Neg Erf Exp Log Sqrt Sigmoid Tanh Softmax LayerNormalization Identity Not".split())
+_BINARY = {"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Equal", "Greater", "Less"}
+_AS_INPUT = {"Relu", "Cast", "Neg", "Erf", "Exp", "Log", "Sqrt", "Sigmoid", "Tanh", "Softmax", "LayerNormalization"}
+_AS_INPUT |= {"Identity", "Not"}
 _SHAPE_INPUTS = {"TopK": (1,), "Reshape": (1,), "Expand": (1,), "Slice": (1, 2)}  # tensors that decide shapes
 
 
@@ -25,19 +26,15 @@ def in_order(model: Model) -> Optional[List[int]]:
     makers = {name: number for number, node in enumerate(model.nodes) for name in node.outputs if name}
     order: List[int] = []
     done: Set[int] = set()
-    waiting = list(range(len(model.nodes)))
-    while waiting:
-        ready = [n for n in waiting if all(makers.get(name, n) in done or name not in makers for name in _read(model, n))]
-        if not ready:
+    while len(order) < len(model.nodes):
+        before = len(order)
+        for number, node in enumerate(model.nodes):  # usually in order already, so that one pass does
+            if number not in done and all(makers[name] in done for name in node.inputs if name in makers):
+                order.append(number)
+                done.add(number)
+        if len(order) == before:
             return None
-        order += ready
-        done.update(ready)
-        waiting = [n for n in waiting if n not in done]
     return order
-
-
-def _read(model: Model, number: int) -> List[str]:
-    return [name for name in model.nodes[number].inputs if name]
 
 
 def unknown_input(model: Model) -> str:
@@ -50,8 +47,8 @@ def unknown_input(model: Model) -> str:
 def shape_inputs(model: Model) -> List[str]:
     """Inputs of the graph that decide a shape in it."""
     given = {tensor.name for tensor in model.inputs}
-    read = [node.inputs[k] for node in model.nodes for k in _SHAPE_INPUTS.get(node.operator, ()) if k < len(node.inputs)]
-    return sorted(given & set(read))
+    places = [(node.inputs, place) for node in model.nodes for place in _SHAPE_INPUTS.get(node.operator, ())]
+    return sorted(given & {inputs[place] for inputs, place in places if place < len(inputs)})
 
 
 def refusals(model: Model, types: Dict[str, str], strongly_typed: bool) -> List[Refusal]:

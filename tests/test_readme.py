@@ -10,14 +10,14 @@ import pytest
 from pomt_trt import __version__, cli, infer
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "CHANGELOG.md", "jetson/README.md", "plugins/README.md"]
+DOCUMENTS = ["README.md", "CHANGELOG.md", "jetson/README.md", "plugins/README.md", "docs/tensorrt_rtx.md"]
 DOCUMENTS += ["pomt_trt/zoo/digits/README.md", "pomt_trt/zoo/scenes/README.md"]
 PLACEHOLDERS = {"MODEL": "digits", "BUNDLE": "bundle", "DATA": "data", "W": "work", "CURVE.json": "curve.json"}
 
 
 def commands():
-    """Every command line in the README and the plugins': in code blocks, tables and running text."""
-    text = (ROOT / "README.md").read_text() + (ROOT / "plugins" / "README.md").read_text()
+    """Every command line of these documents: in code blocks, tables and running text."""
+    text = "".join((ROOT / name).read_text() for name in ("README.md", "plugins/README.md", "docs/tensorrt_rtx.md"))
     blocks = re.findall(r"```(?:\w*)\n(.*?)```", text, flags=re.S)
     lines = [line for block in blocks for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", text)

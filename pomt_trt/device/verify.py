@@ -26,6 +26,8 @@ from pomt_trt.device.engine import Runner, check_device, open_engine
 from pomt_trt.device.preprocess import normalise
 
 HOST = "host"  # PyTorch in fp32, when it was exported
+# By which Polygraphy takes another library than TensorRT. Source: polygraphy/config.py of 0.53.
+_POLYGRAPHY_TAKES = {"tensorrt-rtx": "POLYGRAPHY_USE_TENSORRT_RTX=1 "}
 
 
 class Subject(NamedTuple):
@@ -245,7 +247,7 @@ def _polygraphy(subject: Subject, images: np.ndarray) -> List[str]:
             "polygraphy debug precision {} --{} --mode bisect --check polygraphy run polygraphy_debug.engine "
             "--model-type engine --trt {}".format(graph, subject.engine.precision, compare)
         )
-    return lines
+    return [_POLYGRAPHY_TAKES.get(subject.engine.device.engine, "") + line for line in lines]
 
 
 def table(found: Verification) -> str:

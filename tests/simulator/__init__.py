@@ -23,9 +23,9 @@ from . import cuda, generated
 from .basics import FUNCTIONS, ITEMSIZE, DimsCore, LoggerCore, host_memory_class
 from .board import ORIN, THOR, TX2, XAVIER, Board, Device
 from .building import BuilderCore
+from .loading import RuntimeCore
 from .parsing import ParserCore
 from .plan import header as plan_header
-from .running import RuntimeCore
 from .tables import RELEASES, RTX
 
 __all__ = ["ORIN", "RELEASES", "RTX", "THOR", "TX2", "XAVIER", "Board", "Device", "environment", "installed", "modules"]

@@ -108,7 +108,7 @@ _COMMANDS = [
         "graphs -> the accuracy of each candidate (on the workstation)",
         [flags.work_folder, flags.tokens, flags.as_json],
     ),
-    Command("build", commands.build, "graphs -> engines, without timing them", [*_STAGE, flags.only]),
+    Command("build", commands.build, "graphs -> engines, without timing them", [*_STAGE, flags.only, flags.gpu]),
     Command(
         "profile",
         commands.profile,

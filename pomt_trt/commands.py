@@ -24,7 +24,9 @@ def compile_all(arguments: argparse.Namespace) -> None:
     work = WorkFolder(arguments.work)
     bundle = work.bundle(chosen.device_id)
     sizes_mb = [disk_bytes(folder) / 1e6 for folder in (bundle, work.root)]
-    sys.stderr.write("bundle: {}\ndisk: {:.1f} MB the bundle, {:.1f} MB the whole work folder\n".format(bundle, *sizes_mb))
+    sys.stderr.write(
+        "bundle: {}\ndisk: {:.1f} MB the bundle, {:.1f} MB the whole work folder\n".format(bundle, *sizes_mb)
+    )
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -65,7 +67,7 @@ def build(arguments: argparse.Namespace) -> None:
     """A line an engine."""
     from pomt_trt import pipeline
 
-    settings = _settings(arguments)
+    settings = _settings(arguments)._replace(gpu=arguments.gpu)
     a = arguments
     found = pipeline.build(a.work, settings, a.tokens, _only(a), a.precision, a.engine)
     _print(found, describe.rows(found, settings.pace_fps), arguments.json)

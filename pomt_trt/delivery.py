@@ -190,6 +190,9 @@ def make_bundle(stage: Stage, chosen: Selection, device: DeviceSpec, settings: S
         sources[os.path.basename(graph)] = graph
         path = os.path.join(work.engines(device.id), engine.file)
         sources.update({os.path.basename(one): one for one in (path, layers_of(path)) if os.path.isfile(one)})
+        told = (engine.details or {}).get("kernels")
+        if told is not None:
+            sources[told["file"]] = os.path.join(work.engines(device.id), told["file"])
         plugins = beside(engine, work.engines(device.id))
         if plugins is not None:
             sources[os.path.basename(plugins.path)] = plugins.path

@@ -7,9 +7,8 @@ import argparse
 
 from pomt_trt.core.comparison import METHODS
 from pomt_trt.core.rules import RULES
-from pomt_trt.core.targets import PRECISIONS, TARGETS
+from pomt_trt.core.targets import ENGINES, PRECISIONS, TARGETS
 
-ENGINES = ["auto", "onnxruntime", "tensorrt"]
 PLUGIN = ["auto", "on", "off"]
 WAITINGS = ["default", "passive"]
 SEARCHES = ["adaptive", "exhaustive"]
@@ -121,7 +120,7 @@ def work_folder(command: argparse.ArgumentParser) -> None:
 def engine(command: argparse.ArgumentParser) -> None:
     """How engines are built and timed."""
     group = command.add_argument_group("engine and timing")
-    group.add_argument("--engine", default="auto", choices=ENGINES, help="default: what is here")
+    group.add_argument("--engine", default="auto", choices=["auto", *ENGINES], help="default: what is here")
     group.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: as many as this process may use)")
     group.add_argument(
         "--waiting", default="default", choices=["default", "passive"], help="passive: idle threads sleep"
@@ -149,6 +148,16 @@ def energy(command: argparse.ArgumentParser) -> None:
         "--energy",
         action="store_true",
         help="measure what a run costs on a board with power sensors, 8 s an engine (compile: the winner and R = 0)",
+    )
+
+
+def gpu(command: argparse.ArgumentParser) -> None:
+    """For which GPUs engines are built that are not here."""
+    command.add_argument(
+        "--gpu",
+        metavar="CC",
+        help="tensorrt-rtx: build ahead of time, without a GPU, for portable (compute capability 8.0 and later) or one "
+        "of 7.5, 8.6, 8.9, 12.0, 12.1 (default: for the GPU here, or portable where there is none)",
     )
 
 

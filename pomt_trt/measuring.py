@@ -14,7 +14,7 @@ from pomt_trt.core.bounds import Goal, Point, State
 from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import GRID, Candidate, DeviceSpec, Row
 from pomt_trt.device import profiling
-from pomt_trt.device.libraries import varies
+from pomt_trt.device.libraries import traits
 from pomt_trt.device.process import Worker
 from pomt_trt.device.profiling import Settings
 from pomt_trt.options import Budget, Choice
@@ -75,7 +75,7 @@ class _Loop:
         with Progress("profile", count) as progress:
             stages.profile(self._stage, self._device, self._settings, progress)
         told = ("Every count of the grid was measured.",)
-        return told + self.adaptive() if varies(self._device.engine) else told
+        return told + self.adaptive() if traits(self._device.engine).varies else told
 
     def adaptive(self) -> Tuple[str, ...]:
         """What core/search asks for, one candidate at a time."""
@@ -131,7 +131,7 @@ class _Loop:
             accuracy_on_demand=self._workstation is not None,
             accuracy_slack=self._slack() if self._workstation is not None else 0.0,
             batch_size=self._reference.batch_size,
-            builds_vary=varies(self._device.engine),
+            builds_vary=traits(self._device.engine).varies,
             max_builds=budget.max_builds,
             out_of_time=time.monotonic() > self._deadline_s,
         )

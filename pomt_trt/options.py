@@ -13,13 +13,12 @@ from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Request
 from pomt_trt.core.rules import MIN_GAIN, RULES
 from pomt_trt.core.schedule import parse_range
-from pomt_trt.core.targets import PRECISIONS, named
+from pomt_trt.core.targets import ENGINES, PRECISIONS, named
 from pomt_trt.device import trt_plugins
 from pomt_trt.device.profiling import Settings
 
 SEARCHES = ("adaptive", "exhaustive")
 SCHEDULES = ("even", "search")
-ENGINES = ("auto", "onnxruntime", "tensorrt")
 PLUGIN = ("auto", "on", "off")
 
 
@@ -133,7 +132,8 @@ def make(
         "--precision is '{}'; give {}.".format(precision, " or ".join(PRECISIONS)),
     )
     named(target).check(precision or "fp32")
-    _check(engine in ENGINES, "engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(ENGINES)))
+    engines = ("auto",) + ENGINES
+    _check(engine in engines, "engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(engines)))
     _check(schedule in SCHEDULES, "--schedule is '{}'; give {}.".format(schedule, " or ".join(SCHEDULES)))
     _check(data is not None or class_order is None, CLASS_ORDER_WITHOUT_DATA)
     if tokens is not None:

@@ -18,7 +18,7 @@ from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import AccuracyEstimate, DeviceSpec, Energy, Family, Row, Selection
 from pomt_trt.core.targets import PRECISIONS, has_plugin, named, of_engine
 from pomt_trt.core.workfolder import WorkFolder, locked
-from pomt_trt.device import board, libraries, profiling, sensors, trt_plugins
+from pomt_trt.device import ahead, board, libraries, profiling, sensors, trt_plugins
 from pomt_trt.device.energy import check_meter
 from pomt_trt.device.profiling import Settings
 from pomt_trt.measuring import measure
@@ -119,16 +119,22 @@ def build(
     """Engines of the grid, or of the candidates named in `only`, without timing them.
 
     Args:
+        settings: with `gpu`, engines are built ahead of time for such GPUs (device/ahead); a library that can does so
+            too where there is no GPU.
         precision: fp32, fp16 or bf16; None: what the folder holds.
-        engine: onnxruntime, tensorrt, or auto: what is here, see device/libraries.chosen.
+        engine: onnxruntime, tensorrt, tensorrt-rtx, or auto: what is here, see device/libraries.chosen.
     Raises: UsageError for a name that the experiment does not have.
     """
-    with _on_device(root, tokens, precision, engine, settings) as (stage, device):
+    device, gpu = ahead.building_device(libraries.chosen(engine), settings.gpu)
+    if gpu is not None:
+        settings = settings._replace(gpu=gpu, plugin="off" if settings.plugin == "auto" else settings.plugin)
+    with _on_device(root, tokens, precision, device, settings) as (stage, device):
         stage = _narrowed(stage, only)
         stages.forget_damaged(stage, device)
         with Progress("build", len(stage.candidates)) as progress:
             stages.profile(stage, device, settings, progress, timed=False)
-        return stages.rows(stage, device, settings)
+        found = stages.rows(stage, device, settings)
+        return tuple(row._replace(status="built") if row.status == "not-built" else row for row in found)
 
 
 def profile(
@@ -153,7 +159,7 @@ def profile(
     """
     if energy:
         check_meter()
-    with _on_device(root, tokens, precision, engine, settings) as (stage, device):
+    with _on_device(root, tokens, precision, _device(engine), settings) as (stage, device):
         stage = _narrowed(stage, only)
         blind = any(known.accuracy_of(stage.work, stage.family, c.id) is None for c in stage.candidates)
         if only is not None or blind:
@@ -177,7 +183,7 @@ def select(
     engine: str = "auto",
 ) -> Selection:
     """The choice among what is known on this device."""
-    with _on_device(root, tokens, precision, engine, settings) as (stage, device):
+    with _on_device(root, tokens, precision, _device(engine), settings) as (stage, device):
         return delivery.select(stage, device, settings, choice)
 
 
@@ -186,7 +192,7 @@ def bundle(root: str, settings: Settings, precision: Optional[str] = None, engin
 
     Raises: InputError if nothing was selected yet.
     """
-    with _on_device(root, None, precision, engine, settings) as (stage, device):
+    with _on_device(root, None, precision, _device(engine), settings) as (stage, device):
         chosen = store.read_record(stage.work.selection(device.id), Selection).record
         return delivery.make_bundle(stage, chosen, device, settings)
 
@@ -207,15 +213,14 @@ def report(root: str) -> List[str]:
 
 def _device(engine: str) -> DeviceSpec:
     """This machine with the engine library that was asked for."""
-    return board.device_spec(libraries.chosen(engine))
+    return ahead.running_device(libraries.chosen(engine))
 
 
 @contextlib.contextmanager
 def _on_device(
-    root: str, tokens: Optional[str], precision: Optional[str], engine: str, settings: Settings
+    root: str, tokens: Optional[str], precision: Optional[str], device: DeviceSpec, settings: Settings
 ) -> Iterator[Tuple[Stage, DeviceSpec]]:
     """The candidates in the form that this device runs best, and the device as its engines of that form are named."""
-    device = _device(engine)
     kinds = trt_plugins.forms(settings.plugin, device, settings.plugin_library)
 
     def choose(work: WorkFolder) -> Family:

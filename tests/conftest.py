@@ -42,7 +42,7 @@ for number in INHERITED:
 # Compiling sets it for torch, once a process: so it is the same to tests that come before the first compile.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-STAND_INS = ("tensorrt", "pycuda", "pycuda.driver", "pomt_simulator")
+STAND_INS = ("tensorrt", "tensorrt_rtx", "pycuda", "pycuda.driver", "pomt_simulator")
 
 
 @pytest.fixture(autouse=True)
@@ -121,12 +121,13 @@ def clock():
 
 
 @pytest.fixture
-def machine(monkeypatch):
+def machine(monkeypatch, tmp_path):
     """Installs a stand-in of a TensorRT release here and in child processes; returns its DeviceSpec."""
     from pomt_trt.device import board
     from tests import simulator
 
     stack = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def install(release, faults=""):
         for name, value in simulator.environment(release, faults).items():
@@ -135,7 +136,7 @@ def machine(monkeypatch):
             stack.pop().__exit__(None, None, None)
         stack.append(simulator.installed(release, faults=faults))
         stack[-1].__enter__()
-        return board.device_spec("tensorrt")
+        return board.device_spec(simulator.engine_of(release))
 
     yield install
     while stack:

@@ -9,13 +9,14 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = os.path.join(ROOT, "pomt_trt")
-BLOCKED = ("torch", "timm", "onnx", "tensorrt", "pycuda", "matplotlib", "sklearn", "safetensors", "accelerate")
+BLOCKED = ("torch", "timm", "onnx", "tensorrt", "tensorrt_rtx", "pycuda", "matplotlib", "sklearn")
+BLOCKED += ("safetensors", "accelerate")
 
 # room -> what its files may import besides the standard library and themselves, at the top or inside functions ("lazy")
 HOST_LIBRARIES = {"accelerate", "torch", "timm", "onnx", "onnxruntime", "numpy", "PIL", "safetensors", "sklearn"}
 ROOMS = {
     "core": ({"core"}, set()),
-    "device": ({"core", "device", "numpy", "PIL"}, {"onnxruntime", "tensorrt", "pycuda", "polygraphy"}),
+    "device": ({"core", "device", "numpy", "PIL"}, {"onnxruntime", "pycuda", "polygraphy"}),
     "host": ({"core", "host"} | HOST_LIBRARIES, set()),
     "report": ({"core", "report"}, {"matplotlib"}),
     "stages": ({"core", "device", "options"}, {"host", "report"}),

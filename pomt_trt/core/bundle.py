@@ -22,6 +22,8 @@ Format
   A reader takes bundles of 0.2, whose files are hard links into the work folder.
 - An engine whose `details` have a `plugin` runs with that library of TensorRT plugins, native code, which MUST be
   listed with the file name and sha256 given there.
+- An engine whose `details` have `kernels` starts with that file of compiled GPU kernels, which MUST be listed with the
+  file name and sha256 given there. It is never written again.
 - `golden.npz` holds real inputs and the logits expected of R = 0 on them; `r056.npz`, where present, those of the
   chosen candidate and its score margins. `plain.json`, where present, is a record (core/store) PlainModel: where
   weights.bin holds which parameter. `training.json`, where present, is a record Training: how what the method learned
@@ -185,9 +187,10 @@ def _check_engine(bundle: Bundle, engine: Engine, candidate: Candidate) -> None:
     hashes = {engine.file: engine.sha256}
     if engine.weights_sha256 is not None:
         hashes[WEIGHTS] = engine.weights_sha256
-    plugin = (engine.details or {}).get("plugin")
-    if plugin is not None:
-        hashes[plugin["file"]] = plugin["sha256"]
+    for part in ("plugin", "kernels"):
+        told = (engine.details or {}).get(part)
+        if told is not None:
+            hashes[told["file"]] = told["sha256"]
     for name, digest in hashes.items():
         if name not in bundle.files:
             raise CorruptArtifact("{!r}, which an engine needs, is not listed".format(name))

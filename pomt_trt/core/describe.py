@@ -51,14 +51,15 @@ def rows(found: Sequence[Row], pace_fps: Optional[float] = None, energies: Optio
     how = "" if pace_fps is None else ", " + paced(pace_fps)
     lines = []
     for row in found:
-        known = (
-            row.why
-            if row.status == "failed"
-            else _number(row.latency_ms, "{:.3f} ms") + " " + _interval(row.latency_ci_ms)
-        )
-        state = row.verdict + how if row.verdict else row.status
-        cost = "  " + energy(energies[row.id]) if energies and row.id in energies else ""
-        lines.append("{}  {} tokens  {}  {}{}".format(row.id, row.tokens_after, known, state, cost))
+        parts = [row.id, "{} tokens".format(row.tokens_after)]
+        if row.status == "failed":
+            parts.append(row.why)
+        elif row.latency_ms is not None:
+            parts.append("{:.3f} ms {}".format(row.latency_ms, _interval(row.latency_ci_ms)))
+        parts.append(row.verdict + how if row.verdict else row.status)
+        if energies and row.id in energies:
+            parts.append(energy(energies[row.id]))
+        lines.append("  ".join(parts))
     return "\n".join(lines)
 
 

@@ -167,7 +167,7 @@ class DeviceSpec(NamedTuple):
 
     id: str  # short and fit for a folder name
     machine: str
-    engine: str  # onnxruntime or tensorrt
+    engine: str  # one of core/targets.ENGINES
     engine_version: str
     processor: str  # what kernels are made for: the CPU, or the GPU with the Jetson's module
     cores: int
@@ -275,7 +275,7 @@ class BlockLatencies(NamedTuple):
     """
 
     device_id: str
-    engine: str  # onnxruntime or tensorrt
+    engine: str  # one of core/targets.ENGINES
     engine_version: str
     form: str
     method: str
@@ -352,7 +352,7 @@ class Row(NamedTuple):
     accuracy_drop: Optional[float] = None
     accuracy_drop_ci: Optional[Interval] = None
     utility: Optional[float] = None
-    status: str = "not-built"  # measured, not-built, failed, over-budget
+    status: str = "not-built"  # measured, built (build alone says so), not-built, failed, over-budget
     verdict: Optional[str] = None  # of its latency profile
     why: str = ""  # why it was chosen, or why not
     schedule: Optional[Tuple[int, ...]] = None  # of a searched candidate: tokens entering each block, leaving the last

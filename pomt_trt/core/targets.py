@@ -1,7 +1,8 @@
 """What each target takes: opset, IR version and operators, as a table.
 
 Sources: NVIDIA's onnx-tensorrt operator tables and importer sources for releases 8.2 to 11.4, read 2026-11; JetPack
-release notes. A graph is exported for the weakest parser that shall read it, and checked against this table.
+release notes; TensorRT-RTX 1.7.1 itself, which the tests ask. A graph is exported for the weakest parser that shall
+read it, and checked against this table.
 """
 
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence
@@ -9,14 +10,15 @@ from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence
 from pomt_trt.core.errors import UsageError
 
 PRECISIONS = ("fp32", "fp16", "bf16")  # that engines may compute in
+ENGINES = ("onnxruntime", "tensorrt", "tensorrt-rtx")  # engine libraries
 
 
 class Target(NamedTuple):
     """A kind of machine that parses our graphs."""
 
     name: str
-    engine: str  # onnxruntime or tensorrt
-    release: str  # of TensorRT; empty for ONNX Runtime
+    engine: str  # one of ENGINES
+    release: str  # of TensorRT or TensorRT-RTX; empty for ONNX Runtime
     opset: int
     ir_version: int
     operators: FrozenSet[str]
@@ -40,7 +42,7 @@ class Target(NamedTuple):
 
         Source: BuilderFlag.BF16, absent from TensorRT 8; what ONNX Runtime 1.32 says of such graphs, tried 2026-11-26.
         """
-        if precision != "bf16" or (self.engine == "tensorrt" and self.strongly_typed):
+        if precision != "bf16" or (self.engine != "onnxruntime" and self.strongly_typed):
             return ""
         if self.engine == "onnxruntime":
             return "ONNX Runtime has no arithmetic in bf16 on a CPU (no MatMul, no Add, no Softmax)"
@@ -105,6 +107,7 @@ TARGETS: Dict[str, Target] = {
         Target("jetpack-7.0", "tensorrt", "10.13", 17, 8, _WITH_LAYER_NORM, True, True),
         Target("jetpack-7.2", "tensorrt", "10.16", 17, 8, _WITH_LAYER_NORM, True, True),
         Target("jetpack-7.2.2", "tensorrt", "11.4", 17, 8, _WITH_LAYER_NORM, True, True),
+        Target("tensorrt-rtx", "tensorrt-rtx", "1.7", 17, 8, _WITH_LAYER_NORM, True, True),
     )
 }
 

@@ -21,6 +21,7 @@ from pomt_trt.core.errors import InputError, MissingDependency, PomtError, Usage
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, DeviceSpec
 from pomt_trt.core.stats import StoppingRule
+from pomt_trt.core.targets import ENGINES
 from pomt_trt.device import alternate
 from pomt_trt.device.torch_wheels import advice
 
@@ -37,7 +38,7 @@ class Baseline(NamedTuple):
 BASELINES: Dict[str, Tuple[Baseline, ...]] = {
     "eager": (
         Baseline("pomt_trt.host.baseline", ("torch", "timm"), ("onnxruntime",)),
-        Baseline("pomt_trt.eager", ("torch",), ("onnxruntime", "tensorrt")),
+        Baseline("pomt_trt.eager", ("torch",), ENGINES),
     )
 }
 WAITINGS = ("default", "passive")

@@ -19,7 +19,7 @@ from pomt_trt.device.jetson import identity, text_of
 def device_spec(engine: str) -> DeviceSpec:
     """This machine with the given engine library.
 
-    Raises: MissingDependency where the library, or for TensorRT a CUDA device, is not there.
+    Raises: MissingDependency where the library, or the CUDA device that it needs, is not there.
     """
     version = libraries.version(engine)
     found = identity()
@@ -35,7 +35,7 @@ def device_spec(engine: str) -> DeviceSpec:
         l4t=found.l4t if found else None,
         jetpack=found.jetpack if found else None,
     )
-    if engine == "tensorrt":
+    if libraries.traits(engine).on_gpu:
         made = _with_gpu(made, found.module if found else None)
     return made._replace(id=_device_id(made, found.module if found else None))
 

@@ -23,6 +23,7 @@ class BuildOptions(NamedTuple):
     cuda_graph: bool = True  # whether running may capture one
     plugin: Optional[Library] = None  # that the graph needs
     progress: Optional[Callable[[str], None]] = None  # hears how far a build is, where the library tells it
+    gpu: Optional[str] = None  # built ahead of time for such GPUs (device/ahead); None: for the one here
 
 
 class GpuTimes(NamedTuple):
@@ -51,6 +52,10 @@ class Runner:
 
     def gpu_times(self, batch: Any) -> Optional[GpuTimes]:
         """Where the time of one run goes; None where no GPU takes part."""
+        return None
+
+    def kernels(self) -> Optional[bytes]:
+        """What the library compiled to run it here, to be kept beside the engine; None where it keeps nothing."""
         return None
 
     def close(self) -> None:

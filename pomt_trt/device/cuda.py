@@ -56,8 +56,10 @@ def _driver() -> Any:
         import pycuda.driver as driver
     except ImportError as error:
         raise MissingDependency(
-            "pycuda is not installed here, or does not load ({}), and TensorRT engines run through it. On a board: "
-            "PATH=$PATH:/usr/local/cuda/bin pip install pycuda; see jetson/README.md.".format(error)
+            "pycuda is not installed here, or does not load ({}), and TensorRT engines run through it. Where CUDA's "
+            "toolkit is: PATH=$PATH:/usr/local/cuda/bin pip install pycuda; on a board see jetson/README.md.".format(
+                error
+            )
         ) from error
     try:
         driver.init()

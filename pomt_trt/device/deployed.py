@@ -13,7 +13,7 @@ from pomt_trt.core.records import SEGMENTATION, Bundle, Engine
 from pomt_trt.device import gate
 from pomt_trt.device.classifier import Classifier
 from pomt_trt.device.contract import Runner
-from pomt_trt.device.engine import check_device, check_files, open_engine, released_elsewhere
+from pomt_trt.device.engine import built_elsewhere, check_device, check_files, open_engine, released_elsewhere
 from pomt_trt.device.predictor import Predictor
 from pomt_trt.device.segmenter import Segmenter
 
@@ -35,6 +35,9 @@ def load(bundle: str, threads: Optional[int] = None, waiting: str = "default") -
             "the weights of %s are random: its predictions mean nothing. Compile it with --pretrained or --checkpoint.",
             manifest.model.name,
         )
+    elsewhere = built_elsewhere(manifest.engine)
+    if elsewhere is not None:
+        logger.warning("%s was chosen on %s, and this is %s: here another count may be the best.", *elsewhere)
     return of(manifest, open_one(manifest, manifest.engine, bundle, threads, waiting))
 
 

@@ -170,7 +170,7 @@ def _engines(jetson: bool) -> List[Finding]:
         _onnxruntime(spare=both),
         _usable_tensorrt(jetson) if both else _jetson_package("tensorrt", tensorrt, jetson, remedy),
         _jetson_package("pycuda", cuda, jetson, "jetson/install: what builds it differs from JetPack to JetPack"),
-    ]
+    ] + ([] if jetson else [_tensorrt_rtx()])
 
 
 def _onnxruntime(spare: bool) -> Finding:
@@ -198,6 +198,22 @@ def _usable_tensorrt(jetson: bool) -> Finding:
         return Finding("tensorrt", "ok", "not tried: {}".format(error))
     except MissingDependency as error:
         return Finding("tensorrt", "missing" if jetson else "warning", "installed, but not usable", str(error))
+
+
+def _tensorrt_rtx() -> Finding:
+    """TensorRT-RTX: engines for RTX GPUs, which it also builds where there is none."""
+    name = "tensorrt-rtx"
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        return Finding(name, "ok", "not installed; not needed here")
+    try:
+        version = libraries.installed(name)
+    except (ImportError, MissingDependency) as error:
+        return Finding(name, "warning", "installed, but does not load", str(error))
+    try:
+        libraries.version(name)
+        return Finding(name, "ok", "{}, engines can be built and run on it".format(version))
+    except (ImportError, MissingDependency) as error:
+        return Finding(name, "ok", "{}, builds engines ahead of time; none can run here: {}".format(version, error))
 
 
 def _jetson_package(name: str, version: Optional[str], jetson: bool, remedy: str) -> Finding:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: str, options: BuildOptions) -> Engine:
-    """Compiles one graph into an engine file for this device.
+    """Compiles one graph into an engine file for this device, or ahead of time for others (options.gpu).
 
     Args:
         onnx_path: the graph; its weights lie beside it.
@@ -64,7 +64,7 @@ def _usable_threads(engine: Engine) -> int:
 
 
 def check_files(engine: Engine, folder: str) -> None:
-    """Raises CorruptArtifact unless an engine, its weights and plugins in `folder` are those that the record names."""
+    """Raises CorruptArtifact unless an engine in `folder`, its weights, plugins and kernels are those of its record."""
     path = os.path.join(folder, engine.file)
     if not os.path.isfile(path):
         raise CorruptArtifact("{} is missing. Build it again: pomt-trt build WORK.".format(path))
@@ -74,12 +74,14 @@ def check_files(engine: Engine, folder: str) -> None:
             "pomt-trt build WORK.".format(path, engine.bytes, engine.sha256[:12])
         )
     beside(engine, folder)
-    weights = os.path.join(folder, WEIGHTS_FILE)
-    if engine.weights_sha256 and (not os.path.isfile(weights) or sha256_of(weights) != engine.weights_sha256):
-        raise CorruptArtifact(
-            "{} is missing or not the file that {} was built with (sha256 {}...). Delete it and build again: pomt-trt "
-            "build WORK.".format(weights, engine.file, engine.weights_sha256[:12])
-        )
+    kernels = (engine.details or {}).get("kernels") or {"file": "", "sha256": None}
+    for name, digest in ((WEIGHTS_FILE, engine.weights_sha256), (kernels["file"], kernels["sha256"])):
+        held = os.path.join(folder, os.path.basename(name))
+        if digest and (not os.path.isfile(held) or sha256_of(held) != digest):
+            raise CorruptArtifact(
+                "{} is missing or not the file that {} was built with (sha256 {}...). Delete it and build again: "
+                "pomt-trt build WORK.".format(held, engine.file, digest[:12])
+            )
 
 
 def check_device(built_for: DeviceSpec) -> None:
@@ -94,6 +96,15 @@ def check_device(built_for: DeviceSpec) -> None:
             "copy the work folder and run pomt-trt profile WORK; a bundle alone: python -m pomt_trt.infer BUNDLE "
             "--rebuild.".format(_described(built_for), _described(here))
         )
+
+
+def built_elsewhere(engine: Engine) -> Optional[Tuple[str, str, str]]:
+    """The candidate, the GPU that it was timed on and the one here, where an engine runs on another; else None."""
+    if not libraries.traits(engine.device.engine).portable:
+        return None
+    here = board.device_spec(engine.device.engine)
+    there = engine.device.processor
+    return None if here.processor == there else (engine.candidate_id, there, here.processor)
 
 
 def released_elsewhere(built_for: DeviceSpec) -> Optional[str]:
@@ -111,8 +122,11 @@ def _fits(built_for: DeviceSpec, here: DeviceSpec) -> bool:
     """Not by power mode: an engine runs in any, though another count may be the best there.
 
     A container knows no module, and records up to 0.2 name the GPU's multiprocessors instead, some of which power modes
-    switch off: modules are compared where both are known.
+    switch off: modules are compared where both are known. A portable engine is bound to its library's version; on which
+    GPUs it runs, the library says when it loads it.
     """
+    if libraries.traits(built_for.engine).portable:
+        return built_for.engine_version == here.engine_version
     (gpu, module), (gpu_here, module_here) = _processor(built_for), _processor(here)
     bound, bound_here = (
         (device.engine_version, name, device.compute_capability)

@@ -187,7 +187,7 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
 
 def ways(record: Engine, folder: str) -> List[Tuple[str, Engine]]:
     """The ways to run an engine in `folder`, each with the record that makes it run so; one where there is no other."""
-    if not libraries.varies(record.device.engine):
+    if not libraries.traits(record.device.engine).on_gpu:
         return [(DEFAULT, record)]
     with open_engine(record, folder) as runner:
         memory = str((runner.modes() or {}).get("memory"))

@@ -3,13 +3,27 @@
 On the machine that runs engines. Leaves out engines themselves (device/engine).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pomt_trt.core.errors import MissingDependency, UsageError
 from pomt_trt.device.jetson import identity
 
-NAMES = ("onnxruntime", "tensorrt")
-_VARYING = ("tensorrt",)
+
+class Traits(NamedTuple):
+    """What holds of all engines of one library."""
+
+    on_gpu: bool  # they run on a GPU
+    gated: bool  # what they compute depends on kernels that the library picks, so each has to pass the accuracy gate
+    varies: bool  # two builds of one graph differ, since the build times kernels: building again tells more
+    portable: bool  # they run on other GPUs than the one here, and can be built where there is none
+
+
+_LIBRARIES = {
+    "onnxruntime": Traits(on_gpu=False, gated=False, varies=False, portable=False),
+    "tensorrt": Traits(on_gpu=True, gated=True, varies=True, portable=False),
+    # It picks kernels when an engine is loaded, on the GPU.
+    "tensorrt-rtx": Traits(on_gpu=True, gated=True, varies=False, portable=True),
+}
 
 
 def chosen(asked: str) -> str:
@@ -32,12 +46,14 @@ def chosen(asked: str) -> str:
         ) from error
 
 
-def varies(engine: str) -> bool:
-    """Whether two builds of one graph differ, since the library picks kernels by timing them.
+def traits(engine: str) -> Traits:
+    """What holds of all engines of a library.
 
-    Then each build has to pass the accuracy gate, and building a candidate again tells more of it.
+    Raises: UsageError, with the names there are.
     """
-    return engine in _VARYING
+    if engine not in _LIBRARIES:
+        raise UsageError("engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(sorted(_LIBRARIES))))
+    return _LIBRARIES[engine]
 
 
 def share_threads(engine: str, threads: int) -> bool:
@@ -45,27 +61,38 @@ def share_threads(engine: str, threads: int) -> bool:
     return bool(library(engine).share_threads(threads))
 
 
-def version(engine: str) -> str:
-    """Version of the installed engine library, such as 1.31.1.
+def installed(engine: str) -> str:
+    """Version of the installed engine library, such as 1.31.1, whether its engines can run here or not.
 
     Raises: MissingDependency where it is not installed.
     """
-    return str(library(engine).version())
+    return str(library(engine).installed(engine))
+
+
+def version(engine: str) -> str:
+    """Version of an engine library whose engines can run here.
+
+    Raises: MissingDependency where it is not installed, or needs a CUDA device and there is none.
+    """
+    found = installed(engine)
+    if traits(engine).on_gpu:
+        from pomt_trt.device import cuda  # numpy, which doctor must do without
+
+        cuda.gpu()
+    return found
 
 
 def library(engine: str) -> Any:
-    """The module that builds and opens engines of that library: build, open_file, version, share_threads.
+    """The module that builds and opens engines of that library: build, open_file, installed, share_threads.
 
     It is imported when it is asked for: doctor runs where numpy is not installed.
 
     Raises: UsageError, with the names there are.
     """
-    if engine == "onnxruntime":
-        from pomt_trt.device import ort
-
-        return ort
-    if engine == "tensorrt":
+    if traits(engine).on_gpu:
         from pomt_trt.device import trt
 
         return trt
-    raise UsageError("engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(NAMES)))
+    from pomt_trt.device import ort
+
+    return ort

@@ -21,7 +21,7 @@ PROBE_BYTES = 1 << 20
 _QUIET = 3  # ONNX Runtime's ERROR; its warnings about hardware-specific files are answered by WrongDevice
 
 
-def version() -> str:
+def installed(engine: str = "onnxruntime") -> str:
     """ONNX Runtime's version.
 
     Raises: MissingDependency where it is not installed.

@@ -14,9 +14,9 @@ from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Energy, Engine, Failure, Family, LatencyProfile
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import builds
+from pomt_trt.device import ahead, board, builds
 from pomt_trt.device.contract import WEIGHTS_FILE
-from pomt_trt.device.libraries import varies
+from pomt_trt.device.libraries import traits
 from pomt_trt.device.process import Outcome, Worker
 from pomt_trt.device.request import Gate, Job, Request, engine_inputs, inputs_of, latency_inputs
 from pomt_trt.device.trt_plugins import Library, needed
@@ -37,6 +37,7 @@ class Settings(NamedTuple):
     cuda_graph: bool = True  # where the engine library can capture one
     plugin: str = "auto"  # whether to take graphs whose tokens plugins remove: auto, on, off; see trt_plugins.forms
     plugin_library: Optional[Library] = None  # for those
+    gpu: Optional[str] = None  # build ahead of time for such GPUs, see device/ahead; None: for the one here
 
 
 def profile(
@@ -234,8 +235,19 @@ def _request(
         fp32_nodes=family.fp32_nodes,
         cuda_graph=settings.cuda_graph,
         plugin=needed(family.form, device, settings.plugin_library),
-        gate=_gate(work) if varies(device.engine) else None,
+        gate=_gate(work) if traits(device.engine).gated and settings.gpu is None else None,
+        gpu=settings.gpu,
+        ahead=_ahead(work, family, device) if settings.gpu is None else (),
     )
+
+
+def _ahead(work: WorkFolder, family: Family, device: DeviceSpec) -> Tuple[str, ...]:
+    """Folders of engines that were built ahead of time for GPUs such as this one."""
+    if not traits(device.engine).portable:
+        return ()
+    made_for = [ahead.device(device.engine, gpu) for gpu in ahead.adoptable(device)]
+    folders = [work.engines(board.in_form(one, family.form, family.precision).id) for one in made_for]
+    return tuple(filter(os.path.isdir, folders))
 
 
 def _gate(work: WorkFolder) -> Gate:

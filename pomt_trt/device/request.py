@@ -50,6 +50,8 @@ class Request(NamedTuple):
     known: Tuple[Job, ...] = ()  # timed with the group, which is tied to their profiles and to the reference's
     energy: bool = False  # only measure what a run of each job's engine costs, and add it to its profile
     rebuild: bool = False  # build each job anew beside its engine, without timing cache, and keep the better one
+    gpu: Optional[str] = None  # build ahead of time for such GPUs, see device/ahead; None: for the one here
+    ahead: Tuple[str, ...] = ()  # folders of engines that were built ahead of time and may run here, the best first
 
 
 def engine_inputs(

@@ -1,8 +1,8 @@
-"""TensorRT 8.2 to 11 as an engine library, the same functions as device/ort.
+"""TensorRT 8.2 to 11 and TensorRT-RTX as engine libraries, the same functions as device/ort.
 
-Makes engine files with their layers beside them, and Runners over them. On the machine that runs engines. It and its
-parts (trt_library, trt_build, trt_runner) alone ask what this TensorRT can: by its attributes, never by its version.
-Leaves out tokens, accuracy and latency.
+Makes engine files with their layers beside them, and Runners over them. On the machine that runs engines; TensorRT-RTX
+also builds where there is no GPU (ahead.py). It and its parts (trt_library, trt_build, trt_runner, trt_cache) alone ask
+what this TensorRT can: by its attributes, never by its name or version. Leaves out tokens, accuracy and latency.
 """
 
 import os
@@ -11,9 +11,9 @@ from typing import Any, Dict
 
 from pomt_trt.core import store
 from pomt_trt.core.records import DeviceSpec, Engine
-from pomt_trt.device import cuda, sensors, trt_build, trt_plugins
+from pomt_trt.device import ahead, sensors, trt_build, trt_cache, trt_plugins
 from pomt_trt.device.contract import BuildOptions, Runner, layers_of
-from pomt_trt.device.trt_library import tensorrt
+from pomt_trt.device.trt_library import package
 from pomt_trt.device.trt_runner import TrtRunner
 
 _CLOCKS = {
@@ -23,14 +23,12 @@ _CLOCKS = {
 }  # tactics are picked by timing: under floating ones by luck
 
 
-def version() -> str:
-    """TensorRT's full version, such as 10.3.0.
+def installed(engine: str) -> str:
+    """The full version of the library, such as 10.3.0, whether there is a GPU or not.
 
-    Raises: MissingDependency where it is not installed or too old, or there is no CUDA device to run it on.
+    Raises: MissingDependency where it is not installed or too old.
     """
-    found = str(tensorrt().__version__)
-    cuda.gpu()
-    return found
+    return str(package(engine).__version__)
 
 
 def share_threads(threads: int) -> bool:
@@ -39,8 +37,13 @@ def share_threads(threads: int) -> bool:
 
 
 def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: str, options: BuildOptions) -> Engine:
-    """Builds a graph for this GPU and saves it; see device.engine.build."""
-    trt, started = tensorrt(), time.perf_counter()
+    """Builds a graph for this GPU, or ahead of time for others, and saves it; see device.engine.build.
+
+    Raises: UsageError for what cannot be built without a GPU.
+    """
+    if options.gpu is not None:
+        ahead.check(options.gpu, options.precision, options.plugin is not None)
+    trt, started = package(device.engine), time.perf_counter()
     with store.explained(os.path.dirname(engine_path)):
         os.makedirs(os.path.dirname(engine_path), exist_ok=True)
     if options.plugin is not None:
@@ -49,9 +52,10 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
     details: Dict[str, Any] = dict(plan.details, cuda_graph=options.cuda_graph)
     if options.plugin is not None:
         details["plugin"] = trt_plugins.keep(options.plugin, os.path.dirname(engine_path))
-    details["clocks"] = _CLOCKS[sensors.floating(sensors.read().clocks)]
-    details["layers"] = os.path.basename(layers_of(engine_path))
-    store.write_bytes(layers_of(engine_path), plan.layers.encode())
+    if plan.layers is not None:
+        details["clocks"] = _CLOCKS[sensors.floating(sensors.read().clocks)]
+        details["layers"] = os.path.basename(layers_of(engine_path))
+        store.write_bytes(layers_of(engine_path), plan.layers.encode())
     store.write_bytes(engine_path, plan.data)
     return Engine(
         candidate_id=candidate_id,
@@ -70,8 +74,8 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
 
 def open_file(path: str, engine: Engine, threads: int, waiting: str, shared_pool: bool) -> Runner:
     """A Runner over an engine file that build() made; see device.engine.open_engine. Threads mean nothing here."""
-    trt, plugins = tensorrt(), trt_plugins.beside(engine, os.path.dirname(path))
+    trt, plugins = package(engine.device.engine), trt_plugins.beside(engine, os.path.dirname(path))
     if plugins is not None:
         trt_plugins.load(trt, plugins)
-    details = engine.details or {}
-    return TrtRunner(trt, path, waiting, details.get("cuda_graph", True), details.get("staging"))
+    kernels, details = trt_cache.files_of(engine, os.path.dirname(path)), engine.details or {}
+    return TrtRunner(trt, path, waiting, details.get("cuda_graph", True), kernels, details.get("staging"))

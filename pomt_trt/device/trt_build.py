@@ -1,7 +1,8 @@
 """One ONNX graph -> a serialised TensorRT engine, with an account of what the build really did.
 
-On the machine that will run it: tactics are picked by timing them there. Leaves out files, but for the timing cache
-that builds share (device/trt), and running (trt_runner). TensorRT fails by returning None or False; why is in the log.
+On the machine that will run it, where tactics are picked by timing them; a library that compiles in two phases
+(TensorRT-RTX) builds anywhere. Leaves out files, but for the timing cache that builds share (device/trt), and running
+(trt_runner). TensorRT fails by returning None or False; why is in the log.
 """
 
 import logging
@@ -12,9 +13,9 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set
 from pomt_trt.core import store
 from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.records import DeviceSpec
-from pomt_trt.device import trt_layers
+from pomt_trt.device import ahead, trt_layers
 from pomt_trt.device.contract import BuildOptions
-from pomt_trt.device.trt_library import log_of, monitor_of
+from pomt_trt.device.trt_library import log_of, monitor_of, named
 
 logger = logging.getLogger(__name__)
 WORKSPACE_SHARE = 4  # a quarter of the memory: on a Jetson the processor's too
@@ -31,9 +32,14 @@ _ADVICE = (
         "Close other programs and desktops (sudo systemctl isolate multi-user.target), then run the same command again",
     ),
     (
+        r"import initiali[sz]er|import initialzer",  # as TensorRT 10 spells it
+        "The weights beside the graph are missing or cut short: copy its whole folder again, or export again",
+    ),
+    (r"at least one output", "The file is no ONNX graph, or an empty one: copy it again, or export again"),
+    (
         r"importer|plugin|opset|unsupported|not supported",
         "This release's parser lacks something in the graph: export for it with pomt-trt export MODEL --target "
-        "jetpack-... (pomt-trt doctor names the JetPack)",
+        "jetpack-... or tensorrt-rtx (pomt-trt doctor names it)",
     ),
 )
 _OTHERWISE = "Export again for this board with --target; if it stays, look at the graph with polygraphy run --onnxrt"
@@ -45,7 +51,7 @@ class Plan(NamedTuple):
     data: bytes
     input_shape: Any  # (batch, channels, height, width)
     details: Dict[str, Any]
-    layers: str  # the inspector's JSON
+    layers: Optional[str]  # the inspector's JSON; None ahead of time, since loading an engine takes a GPU
 
 
 def build(trt: Any, onnx_path: str, device: DeviceSpec, options: BuildOptions) -> Plan:
@@ -64,8 +70,9 @@ def build(trt: Any, onnx_path: str, device: DeviceSpec, options: BuildOptions) -
     details = _configure(trt, config, device, options, strong)
     if options.fp32_nodes:
         details["pinned_layers"] = _pin(trt, network, onnx_path, options.fp32_nodes)
-    if options.timing_cache:
-        details["timing_cache"] = _load_cache(config, options.timing_cache)
+    timing_cache = None if "built_for" in details else options.timing_cache
+    if timing_cache:
+        details["timing_cache"] = _load_cache(config, timing_cache)
         log.clear()  # what it said of a cache explains no failure to come
     monitor = monitor_of(trt, options.progress) if options.progress else None
     if monitor is not None:
@@ -74,10 +81,13 @@ def build(trt: Any, onnx_path: str, device: DeviceSpec, options: BuildOptions) -
     if plan is None:
         raise _failed(trt, onnx_path, log.said())
     data = bytes(plan)
-    if options.timing_cache:
-        _save_cache(config, options.timing_cache)
+    if timing_cache:
+        _save_cache(config, timing_cache)
+    if options.gpu is not None:
+        return Plan(data, tuple(network.get_input(0).shape), dict(details, ahead_of_time=True), None)
     layers = _inspected(trt, data, onnx_path)
-    details["fused_attention"] = trt_layers.fused_attention(trt_layers.layers_of(layers))
+    if "built_for" not in details:  # else the GPU has yet to pick kernels, and layers do not tell what is fused
+        details["fused_attention"] = trt_layers.fused_attention(trt_layers.layers_of(layers))
     return Plan(data, tuple(network.get_input(0).shape), details, layers)
 
 
@@ -94,13 +104,13 @@ def _made(factory: Any, log: Any, onnx_path: str) -> Any:
 
 def _failed(trt: Any, onnx_path: str, reason: str) -> BuildFailed:
     advice = next((way for sign, way in _ADVICE if re.search(sign, reason, re.IGNORECASE)), _OTHERWISE)
-    return BuildFailed(
-        "TensorRT {} cannot build {}: {}. {}.".format(trt.__version__, onnx_path, reason.rstrip(". "), advice)
-    )
+    return BuildFailed("{} cannot build {}: {}. {}.".format(named(trt), onnx_path, reason.rstrip(". "), advice))
 
 
 def _check_gpu(onnx_path: str, device: DeviceSpec, options: BuildOptions) -> None:
     """Raises BuildFailed for bf16 on a GPU without it; TensorRT itself would say so of some layer, or emulate it."""
+    if options.gpu is not None:  # not for the GPU here: see ahead.check
+        return
     capability = tuple(int(part) for part in (device.compute_capability or "0").split("."))
     if options.precision == "bf16" and capability < BF16_FROM:
         raise BuildFailed(
@@ -182,22 +192,38 @@ def _told(error: Any, logged: List[str]) -> str:
 
 def _configure(trt: Any, config: Any, device: DeviceSpec, options: BuildOptions, strong: bool) -> Dict[str, Any]:
     """Sets what a build depends on; returns what was set."""
-    workspace = options.workspace_bytes or device.memory_bytes // WORKSPACE_SHARE
-    if hasattr(config, "set_memory_pool_limit"):
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
-    else:
+    workspace = options.workspace_bytes or device.memory_bytes // WORKSPACE_SHARE  # 0: not known, the library's default
+    if not hasattr(config, "set_memory_pool_limit"):
         config.max_workspace_size = workspace
+    elif workspace:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.avg_timing_iterations = TIMING_ITERATIONS
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and it would make fp32 on Orin something else
-    details: Dict[str, Any] = {"workspace_bytes": workspace, "tf32": False, "timing_iterations": TIMING_ITERATIONS}
+    details: Dict[str, Any] = {"workspace_bytes": workspace or None, "tf32": False}
+    details["timing_iterations"] = TIMING_ITERATIONS
     if hasattr(config, "builder_optimization_level"):
         config.builder_optimization_level = details["optimisation_level"] = OPTIMISATION_LEVEL
     if options.fp32_nodes and options.precision != "fp32":
         config.set_flag(getattr(trt.BuilderFlag, options.precision.upper()))
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     details["strongly_typed"] = strong
+    details.update(_aimed(trt, config, ahead.target(options.gpu, device)))
     return details
+
+
+def _aimed(trt: Any, config: Any, gpu: str) -> Dict[str, str]:
+    """Has an engine built for such GPUs, where the library compiles in two phases; portable is its default.
+
+    The second phase, on the GPU, picks kernels: no timing cache is of use.
+    """
+    if not hasattr(config, "num_compute_capabilities"):
+        return {}
+    if gpu != ahead.PORTABLE:
+        config.num_compute_capabilities = 1
+        if not config.set_compute_capability(getattr(trt.ComputeCapability, ahead.GPUS[gpu]), 0):
+            raise BuildFailed("the library takes no compute capability {}. {}.".format(gpu, log_of(trt).said()))
+    return {"built_for": gpu}
 
 
 def _pin(trt: Any, network: Any, onnx_path: str, names: Any) -> int:

@@ -1,10 +1,14 @@
-"""The tensorrt package as it is installed here, and the log through which alone it says why something failed.
+"""The packages of TensorRT and TensorRT-RTX as they are installed here, and the log that alone says why they failed.
 
 On the machine that runs engines. Leaves out building and running (trt_build, trt_runner). What a release can is asked
 of its attributes, never of its version's number.
 """
 
+import contextlib
+import ctypes
+import importlib
 import logging
+import re
 from typing import Any, Callable, Dict, List, Optional
 
 from pomt_trt.core.errors import MissingDependency
@@ -13,25 +17,61 @@ logger = logging.getLogger(__name__)
 MOST_SAID = 3  # errors quoted in a message; TensorRT repeats itself
 
 
-def tensorrt() -> Any:
-    """The package.
+_PACKAGES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+_INSTALL = {
+    "tensorrt": "TensorRT's Python bindings are not installed here, or do not load ({}). On a Jetson: sudo apt-get "
+    "install nvidia-jetpack, in a virtual environment made with --system-site-packages (never pip install tensorrt); "
+    "elsewhere: pip install tensorrt.",
+    "tensorrt-rtx": "TensorRT-RTX is not installed here, or does not load ({}). Install it: pip install "
+    "'pomt-trt[rtx]' (Linux on x86-64; docs/tensorrt_rtx.md has the other ways).",
+}
 
-    Raises: MissingDependency where it is not installed, or older than 8.2.
+
+def package(engine: str) -> Any:
+    """The Python package of an engine library, tensorrt or tensorrt-rtx.
+
+    Raises: MissingDependency where it is not installed, is older than 8.2, or loads native libraries of another
+        version.
     """
     try:
-        import tensorrt as trt
+        trt = importlib.import_module(_PACKAGES[engine])
     except (ImportError, OSError) as error:  # OSError: of a library that it opens itself
-        raise MissingDependency(
-            "TensorRT's Python bindings are not installed here, or do not load ({}). On a Jetson: sudo apt-get install "
-            "nvidia-jetpack, in a virtual environment made with --system-site-packages (never pip install tensorrt); "
-            "elsewhere: pip install tensorrt.".format(error)
-        ) from error
+        raise MissingDependency(_INSTALL[engine].format(error)) from error
     if not hasattr(trt, "EngineInspector"):
         raise MissingDependency(
             "TensorRT {} is too old: 8.2 (JetPack 4.6.1) brought the engine inspector and what else is needed. JetPack "
             "4.6 has 8.0: flash JetPack 4.6.1 or later; a TX2 takes up to 4.6.6.".format(trt.__version__)
         )
+    _check_native(trt)
     return trt
+
+
+def named(trt: Any) -> str:
+    """TensorRT 10.3.0, or TensorRT-RTX 1.7.1.116, in words."""
+    return "{} {}".format({"tensorrt_rtx": "TensorRT-RTX"}.get(trt.__name__, "TensorRT"), trt.__version__)
+
+
+def _check_native(trt: Any) -> None:
+    """Raises MissingDependency where the native library in this process is of another version than the bindings."""
+    native = _native_version(trt.__name__)
+    bindings = ".".join(str(trt.__version__).split(".")[:3])
+    if native is not None and native != bindings:
+        raise MissingDependency(
+            "the Python bindings of {} are version {}, and the native library that they load is version {}. Install "
+            "both of one version, or correct LD_LIBRARY_PATH.".format(trt.__name__, bindings, native)
+        )
+
+
+def _native_version(name: str) -> Optional[str]:
+    """Such as 1.7.1; None where no such library is loaded, or it does not say (before TensorRT 10)."""
+    stem = {"tensorrt": "libnvinfer", "tensorrt_rtx": "libtensorrt_rtx"}[name]
+    with contextlib.suppress(OSError, AttributeError), open("/proc/self/maps") as maps:
+        found = re.search(r"(/\S*/{}\.so\S*)".format(stem), maps.read())
+        if found:
+            library = ctypes.CDLL(found.group(1))
+            parts = [getattr(library, "getInferLib{}Version".format(part)) for part in ("Major", "Minor", "Patch")]
+            return ".".join(str(part()) for part in parts)
+    return None
 
 
 _logs: Dict[Any, Any] = {}  # by ILogger: one for the package, since TensorRT keeps the first that it is given

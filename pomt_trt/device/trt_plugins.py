@@ -12,6 +12,7 @@ from pomt_trt.core import store
 from pomt_trt.core.errors import CorruptArtifact, MissingDependency
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.targets import PLUGIN_OPERATORS, has_plugin
+from pomt_trt.device import libraries, trt_library
 
 VERSION, NAMESPACE = "1", ""
 _CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -42,7 +43,7 @@ def forms(asked: str, device: DeviceSpec, library: Optional[Library]) -> Tuple[b
     """
     if asked != "auto":
         return (asked == "on",)
-    preferred = device.engine == "tensorrt" and library is not None
+    preferred = libraries.traits(device.engine).on_gpu and library is not None
     return (preferred, not preferred)
 
 
@@ -51,7 +52,7 @@ def needed(form: str, device: DeviceSpec, library: Optional[Library]) -> Optiona
 
     Raises: MissingDependency where they need one and it is not here.
     """
-    if device.engine != "tensorrt" or not has_plugin(form):
+    if not libraries.traits(device.engine).on_gpu or not has_plugin(form):
         return None
     if library is None:
         raise MissingDependency(
@@ -91,8 +92,8 @@ def load(trt: Any, library: Library) -> None:
     missing = [name for name in sorted(PLUGIN_OPERATORS.values()) if find(name, VERSION, NAMESPACE) is None]
     if missing:
         raise MissingDependency(
-            "{} is loaded, but TensorRT {} does not know {} of it: it was built for another release. {}.".format(
-                library.path, trt.__version__, " and ".join(missing), BUILD
+            "{} is loaded, but {} does not know {} of it: it was built for another release. {}.".format(
+                library.path, trt_library.named(trt), " and ".join(missing), BUILD
             )
         )
     _loaded[library.sha256] = opened

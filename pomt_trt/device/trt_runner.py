@@ -10,9 +10,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from pomt_trt.core.errors import BuildFailed, CorruptArtifact
+from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency, WrongDevice
 from pomt_trt.device import cuda, staging
 from pomt_trt.device.contract import GpuTimes, Runner
+from pomt_trt.device.trt_cache import KernelFiles, Kernels
 from pomt_trt.device.trt_library import log_of
 
 logger = logging.getLogger(__name__)
@@ -32,35 +33,48 @@ class TrtRunner(Runner):
     """One execution context with its buffers and stream. Threads may share it: they take turns."""
 
     def __init__(
-        self, trt: Any, path: str, waiting: str, cuda_graph: bool, asked_staging: Optional[str] = None
+        self,
+        trt: Any,
+        path: str,
+        waiting: str,
+        cuda_graph: bool,
+        kernels: KernelFiles,
+        asked_staging: Optional[str] = None,
     ) -> None:
-        """Loads an engine file.
+        """Loads an engine file, with the kernels that were compiled for it earlier.
 
         Args:
             asked_staging: see staging.chosen.
-        Raises: CorruptArtifact where TensorRT refuses it, BuildFailed where it does not run.
+        Raises: CorruptArtifact where TensorRT refuses it, WrongDevice where it is of another release or for other GPUs,
+            MissingDependency where the driver is too old, BuildFailed where it does not run.
         """
         self._passive, self._asked_staging = waiting == "passive", asked_staging
         self._log = log_of(trt)
         self._enqueue: Any = None  # enqueues one run; False where TensorRT refuses
         self._launch: Any = None  # that, or a CUDA graph of it
+        self._context: Any = None
+        self._engine: Any = None
+        self._kernels: Optional[Kernels] = None
         self._session: Optional[cuda.Session] = cuda.Session()
         try:
             with self._session.current():
-                self._load(trt, path)
+                self._load(trt, path, kernels)
                 self._launch, self._cuda_graph = self._prepared(cuda_graph)
         except BaseException:
             self.close()
             raise
 
-    def _load(self, trt: Any, path: str) -> None:
+    def _load(self, trt: Any, path: str, kernels: KernelFiles) -> None:
         assert self._session is not None
         self._session.at_close(self._forget)
         self._log.clear()
         self._runtime = trt.Runtime(self._log)
         with open(path, "rb") as file:
-            self._engine = self._runtime.deserialize_cuda_engine(file.read())
-        self._context = self._engine.create_execution_context() if self._engine is not None else None
+            data = file.read()
+        _check_validity(trt, self._runtime, data, path)
+        self._engine = self._runtime.deserialize_cuda_engine(data)
+        self._kernels = Kernels(trt, self._engine, kernels) if self._engine is not None else None
+        self._context = self._kernels.context(self._engine) if self._kernels is not None else None
         if self._context is None:
             raise CorruptArtifact(
                 "{} cannot be loaded: {}. Build it again: pomt-trt build WORK.".format(path, self._log.said())
@@ -149,6 +163,11 @@ class TrtRunner(Runner):
         waiting = "asleep until an event" if self._passive else "asking the stream without pause"
         return {"memory": self._memory, "waiting": waiting, "cuda_graph": self._cuda_graph}
 
+    def kernels(self) -> Optional[bytes]:
+        """What TensorRT-RTX compiled; None for other releases."""
+        with self._opened().current():
+            return self._kernels.data() if self._kernels is not None else None
+
     def close(self) -> None:
         """Frees engine, buffers and stream; harmless where that was done before."""
         session, self._session = self._session, None
@@ -157,11 +176,35 @@ class TrtRunner(Runner):
 
     def _forget(self) -> None:
         """Drops all that belongs to TensorRT, while the buffers that it was told of are still there."""
-        self._enqueue = self._launch = self._context = self._engine = self._runtime = None
+        if self._launch is not None and self._kernels is not None:
+            self._kernels.save()
+        self._enqueue = self._launch = self._context = self._kernels = self._engine = self._runtime = None
 
     def _opened(self) -> cuda.Session:
         assert self._session is not None, "the runner is closed"
         return self._session
+
+
+def _check_validity(trt: Any, runtime: Any, data: bytes, path: str) -> None:
+    """Raises an error with the reason where the library says that a serialised engine cannot run on this machine."""
+    if not hasattr(runtime, "get_engine_validity"):
+        return
+    validity, diagnostics = runtime.get_engine_validity(data)
+    if validity != trt.EngineValidity.INVALID:
+        return
+    bits = trt.EngineInvalidityDiagnostics.__members__
+    found = {name for name, bit in bits.items() if int(diagnostics) & int(bit)}
+    again = "Build it again: pomt-trt build WORK, or for a bundle: python -m pomt_trt.infer BUNDLE --rebuild"
+    if "MALFORMED_ENGINE" in found:
+        raise CorruptArtifact("{} is no engine of this library, or is damaged. {}.".format(path, again))
+    if "VERSION_MISMATCH" in found or "UNSUPPORTED_CC" in found:
+        why = "another version of the library" if "VERSION_MISMATCH" in found else "other GPUs than the one here"
+        raise WrongDevice("{} was built for {}. {}.".format(path, why, again))
+    raise MissingDependency(
+        "{} cannot run here ({}: {}). Update NVIDIA's driver; pomt-trt doctor says what is there.".format(
+            path, ", ".join(sorted(found)) or "no diagnostics", log_of(trt).said()
+        )
+    )
 
 
 def tensors_of(trt: Any, engine: Any) -> List[Tensor]:

@@ -21,12 +21,14 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, Engine, Family
 from pomt_trt.core.targets import TARGETS, has_plugin, is_bare
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import comparator, gate, ort
+from pomt_trt.device import comparator, gate, libraries, ort
 from pomt_trt.device.contract import Runner
 from pomt_trt.device.engine import check_device, open_engine
 from pomt_trt.device.preprocess import normalise
 
 HOST = "host"  # PyTorch in fp32, when it was exported
+# By which Polygraphy takes another library than TensorRT. Source: polygraphy/config.py of 0.53.
+_POLYGRAPHY_TAKES = {"tensorrt-rtx": "POLYGRAPHY_USE_TENSORRT_RTX=1 "}
 
 
 class Subject(NamedTuple):
@@ -84,7 +86,7 @@ def verify(
         checks += checked(subject, images, not_compared)
         if progress:
             progress.at(done, subject.engine.candidate_id, len(wanted))
-        if subject.engine.device.engine == "tensorrt":
+        if libraries.traits(subject.engine.device.engine).on_gpu:
             hints += _polygraphy(subject, images)
     return Verification(source, tuple(checks), not_compared, tuple(dict.fromkeys(hints)))
 
@@ -137,7 +139,7 @@ def _sessions(subject: Subject) -> Dict[str, Callable[[], Any]]:
         raise MissingDependency(lacking + ".")
     if is_bare(subject.form):
         raise MissingDependency("graphs of form {} are for TensorRT with its plugins".format(subject.form))
-    name = "onnxruntime " + ort.version()
+    name = "onnxruntime " + ort.installed()
     return {name: lambda: ort.session(subject.graph, engine.threads, "passive", False)}
 
 
@@ -246,7 +248,7 @@ def _polygraphy(subject: Subject, images: np.ndarray) -> List[str]:
             "polygraphy debug precision {} --{} --mode bisect --check polygraphy run polygraphy_debug.engine "
             "--model-type engine --trt {}".format(graph, subject.engine.precision, compare)
         )
-    return lines
+    return [_POLYGRAPHY_TAKES.get(subject.engine.device.engine, "") + line for line in lines]
 
 
 def table(found: Verification) -> str:

@@ -19,7 +19,7 @@ from pomt_trt.core import store
 from pomt_trt.core.bounds import good_builds
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, PomtError
 from pomt_trt.core.records import Engine, Failure, LatencyProfile
-from pomt_trt.device import builds, contract, engine, gate
+from pomt_trt.device import builds, contract, engine, gate, trt_cache
 from pomt_trt.device.group import Seldom, energy_of, profiles
 from pomt_trt.device.request import TIMING_CACHE, Gate, Job, Request, inputs_of, profile_inputs, record_of
 
@@ -102,14 +102,15 @@ def _made(job: Job, request: Request, path: str, timing_cache: Optional[str]) ->
         cuda_graph=request.cuda_graph,
         plugin=request.plugin,
         progress=Seldom(time.monotonic, lambda text: _told("{}: {}".format(job.candidate_id, text))),
+        gpu=request.gpu,
     )
     stage = "build"
     try:
-        record = engine.build(job.onnx, path, request.device, job.candidate_id, options)
+        record = _adopted(job, request, path) or engine.build(job.onnx, path, request.device, job.candidate_id, options)
         if request.gate is None:
             return record
         stage = "gate"
-        verdict = _judged(record, job, request, request.gate)
+        verdict, record = _judged(record, job, request, request.gate)
     except BuildFailed as error:
         return Failure(job.candidate_id, stage, str(error))
     if verdict.passed:
@@ -118,11 +119,38 @@ def _made(job: Job, request: Request, path: str, timing_cache: Optional[str]) ->
     return Failure(job.candidate_id, stage, verdict.reason())
 
 
-def _judged(record: Engine, job: Job, request: Request, asked: Gate) -> gate.Verdict:
+def _adopted(job: Job, request: Request, path: str) -> Optional[Engine]:
+    """An engine that was built ahead of time from this graph, now under `path`; None where there is none.
+
+    It is not timed, inspected or judged by that: what follows a build follows here.
+    """
+    wanted = inputs_of(job, request)
+    for folder in request.ahead:
+        found = os.path.join(folder, job.candidate_id)
+        try:
+            stored = store.read_record(found + ".json", Engine)
+            record: Engine = stored.record
+            engine.check_files(record, folder)
+        except PomtError:  # there is none, or it is damaged: it is built here
+            continue
+        if all(stored.inputs.get(key) == wanted.get(key) for key in ("onnx", "weights", "precision", "plugin")):
+            store.copy(found + ".engine", path)
+            details = dict(record.details or {}, cuda_graph=request.cuda_graph)
+            return record._replace(device=request.device, threads=request.threads, details=details)
+    return None
+
+
+def _judged(record: Engine, job: Job, request: Request, asked: Gate) -> Tuple[gate.Verdict, Engine]:
+    """What the gate says, and the record with the kernels that were compiled meanwhile, which lie beside it then."""
     with engine.open_engine(record, request.engines, request.threads, request.waiting) as runner:
         unreduced = job.candidate_id == request.reference.candidate_id
         inputs = gate.golden(asked.golden)
-        return gate.judge(runner, inputs, asked.preprocessing, record.precision, job.expected, unreduced)
+        verdict = gate.judge(runner, inputs, asked.preprocessing, record.precision, job.expected, unreduced)
+        kernels = runner.kernels()
+    if kernels and verdict.passed:
+        told = trt_cache.keep(kernels, os.path.join(request.engines, record.file))
+        record = record._replace(details=dict(record.details or {}, kernels=told))
+    return verdict, record
 
 
 def _remove_engine(path: str) -> None:

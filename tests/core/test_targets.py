@@ -10,24 +10,31 @@ from pomt_trt.core.targets import TARGETS, has_plugin, is_bare, named, of_engine
 
 with open(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "onnx_ops.json")) as file:
     PARSERS = json.load(file)
-ON_TENSORRT = [target for target in TARGETS.values() if target.engine == "tensorrt"]
+ON_TENSORRT = [target for target in TARGETS.values() if target.engine != "onnxruntime"]
+
+
+def parser_of(target):
+    """What the target's parser reads."""
+    return PARSERS[("rtx-" if target.engine == "tensorrt-rtx" else "") + target.release]
+
+
 IR_OF_OPSET = {13: 7, 17: 8}  # the IR version that ONNX released together with the opset
 
 
 @pytest.mark.parametrize("target", ON_TENSORRT, ids=lambda target: target.name)
 def test_every_operator_of_a_target_is_in_its_parsers_list(target):
-    assert not target.operators - set(PARSERS[target.release]["ops"])
+    assert not target.operators - set(parser_of(target)["ops"])
 
 
 @pytest.mark.parametrize("target", ON_TENSORRT, ids=lambda target: target.name)
 def test_a_target_asks_no_newer_opset_than_its_parser_reads(target):
-    newest = PARSERS[target.release]["max_opset"]
+    newest = parser_of(target)["max_opset"]
     assert newest is None or target.opset <= newest
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
 def test_layer_normalization_is_one_operator_only_where_the_opset_and_the_parser_have_it(target):
-    parsed = target.engine == "onnxruntime" or "LayerNormalization" in PARSERS[target.release]["ops"]
+    parsed = target.engine == "onnxruntime" or "LayerNormalization" in parser_of(target)["ops"]
     assert ("LayerNormalization" in target.operators) == (target.opset >= 17 and parsed)
 
 
@@ -51,13 +58,14 @@ def test_the_ir_version_is_the_one_released_with_the_opset(target):
         ("jetpack-6.0", "op17-fp32", "op17-fp16w"),
         ("jetpack-6.2", "op17-fp32", "op17-fp16"),
         ("jetpack-7.2.2", "op17-fp32", "op17-fp16"),
+        ("tensorrt-rtx", "op17-fp32", "op17-fp16"),
     ],
 )
 def test_a_target_names_the_forms_of_its_graphs(name, fp32, fp16):
     assert (named(name).form("fp32"), named(name).form("fp16")) == (fp32, fp16)
 
 
-@pytest.mark.parametrize("name", ["jetpack-6.1", "jetpack-6.2", "jetpack-7.0", "jetpack-7.2", "jetpack-7.2.2"])
+@pytest.mark.parametrize("name", [target.name for target in ON_TENSORRT if target.strongly_typed])
 def test_bf16_is_written_into_graphs_from_tensorrt_10_on(name):
     target = named(name)
     target.check("bf16")
@@ -119,7 +127,7 @@ def test_targets_of_one_form_read_the_same_graphs(precision, plugin):
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
 def test_fp16_is_written_into_graphs_from_tensorrt_10_on(target):
-    strong = target.engine == "onnxruntime" or int(target.release.split(".")[0]) >= 10
+    strong = target.engine != "tensorrt" or int(target.release.split(".")[0]) >= 10
     assert target.written("fp16") == ("fp16" if strong else "fp32")
     assert target.written("fp32") == "fp32"
 
@@ -136,6 +144,7 @@ def test_fp16_is_written_into_graphs_from_tensorrt_10_on(target):
         ("tensorrt", "10.7.0.post1", "jetpack-6.1"),
         ("tensorrt", "10.16.2.10", "jetpack-7.2"),
         ("tensorrt", "11.4.1", "jetpack-7.2.2"),
+        ("tensorrt-rtx", "1.7.1.116", "tensorrt-rtx"),
     ],
 )
 def test_an_engine_library_is_the_newest_target_that_is_no_newer(engine, version, name):

@@ -206,4 +206,4 @@ def test_a_pool_is_shared_only_where_the_release_can(monkeypatch):
 
 
 def test_the_version_is_the_librarys_own():
-    assert libraries.version("onnxruntime") == ort.version() == runtime.__version__
+    assert libraries.version("onnxruntime") == ort.installed() == runtime.__version__

@@ -3,6 +3,7 @@
 This shows our bookkeeping and nothing about TensorRT.
 """
 
+import contextlib
 import io
 import os
 
@@ -11,10 +12,11 @@ import pytest
 
 from pomt_trt.core import store
 from pomt_trt.core.bounds import kept_build
-from pomt_trt.core.errors import BuildFailed
+from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Experiment, LatencyProfile, Request
 from pomt_trt.device import gate, preprocess, profiling
+from pomt_trt.device.engine import check_files
 from pomt_trt.device.profiling import Settings
 from tests import fakes, simulator
 
@@ -172,3 +174,61 @@ def test_a_rebuild_that_is_killed_or_fails_counts_and_leaves_the_engine(made, ma
 
 def test_golden_inputs_are_the_ones_that_export_wrote(made):
     assert gate.golden(made.work.golden()).pixels.dtype == np.uint8
+
+
+def ahead_of_time(made, machine, gpu="portable"):
+    """Builds without a GPU; the device that the engines were recorded under."""
+    from pomt_trt.device import ahead
+
+    with contextlib.suppress(MissingDependency):
+        machine(simulator.RTX, "no-device")
+    device = ahead.device("tensorrt-rtx", gpu)
+    profile(made, device, SETTINGS._replace(gpu=gpu), timed=False)
+    return device
+
+
+def test_a_gpu_adopts_engines_that_were_built_without_one_and_gates_and_times_them(made, machine):
+    elsewhere = ahead_of_time(made, machine)
+    built = {name: os.path.join(made.work.engines(elsewhere.id), name + ".engine") for name in ("r000", "r004")}
+    assert all(map(os.path.isfile, built.values())) and not os.path.exists(made.work.latencies(elsewhere.id))
+    device = machine(simulator.RTX)
+    profile(made, device, SETTINGS._replace(threads=2))
+    for name, path in built.items():
+        settings = SETTINGS._replace(threads=2)
+        engine = profiling.engine_of(made.work, made.family, name, device, settings)
+        assert engine.sha256 == store.sha256_of(path)  # that file, not a new one
+        assert engine.device == device and engine.details["ahead_of_time"] and engine.details["gate"]["error"] < 1e-3
+        assert engine.details["kernels"]["file"] == name + ".kernels"
+        assert profiling.latency_of(made.work, made.family, name, device, settings).latency_ms > 0
+
+
+def test_an_engine_of_another_graph_or_a_damaged_one_is_built_and_not_adopted(made, machine):
+    elsewhere = ahead_of_time(made, machine)
+    path = os.path.join(made.work.engines(elsewhere.id), "r000.engine")
+    with open(path, "ab") as file:
+        file.write(b"more")
+    made.exported_again(4, "r000")
+    os.remove(made.work.accuracy_arrays("r004"))
+    device = machine(simulator.RTX)
+    profile(made, device)
+    for name in ("r000", "r004"):
+        assert "ahead_of_time" not in engine_of(made, device, name).details
+        assert latency_of(made, device, name) is not None
+
+
+def test_an_engine_that_was_built_without_a_gpu_has_to_pass_the_gate_too(made, machine):
+    ahead_of_time(made, machine)
+    device = machine(simulator.RTX, "nan-logits=r004")
+    profile(made, device)
+    assert failure_of(made, device, "r004").stage == "gate" and engine_of(made, device, "r000") is not None
+
+
+def test_kernels_that_are_not_those_of_the_record_make_an_engine_be_built_again(made, machine):
+    device = machine(simulator.RTX)
+    profile(made, device)
+    with open(os.path.join(made.work.engines(device.id), "r004.kernels"), "wb") as file:
+        file.write(b"damaged")
+    with pytest.raises(CorruptArtifact, match="r004.kernels is missing or not the file"):
+        check_files(engine_of(made, device, "r004"), made.work.engines(device.id))
+    profile(made, device, again=True)
+    check_files(engine_of(made, device, "r004"), made.work.engines(device.id))

@@ -18,7 +18,7 @@ from pomt_trt.device import board, contract, cuda, engine, libraries, trt_build,
 from tests import fakes, simulator
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
-RELEASES = simulator.RELEASES
+RELEASES, ALL = simulator.RELEASES, simulator.ALL
 WEAK = ("8.2", "8.5", "8.6.1")
 NODE = "pick"  # of named_node
 
@@ -36,7 +36,8 @@ def no_libcudart(monkeypatch):
 def built(source, folder, name="r004", batch=1, **options):
     graph = os.path.join(source, "{}-b{}.onnx".format(name, batch))
     path = os.path.join(folder, name + ".engine")
-    return engine.build(graph, path, board.device_spec("tensorrt"), name, contract.BuildOptions(**options))
+    library = "tensorrt" if "tensorrt" in sys.modules else "tensorrt-rtx"
+    return engine.build(graph, path, board.device_spec(library), name, contract.BuildOptions(**options))
 
 
 def patched(source, old, new, name="r004"):
@@ -74,7 +75,7 @@ def image_for(record):
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ALL)
 def test_an_engine_computes_what_its_graph_says(source, folder, release, batch):
     with simulator.installed(release) as machine:
         record = built(source, folder, batch=batch)
@@ -90,7 +91,7 @@ def test_an_engine_computes_what_its_graph_says(source, folder, release, batch):
         assert machine.memory.used_bytes == 0
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ALL)
 def test_each_release_is_asked_for_what_it_has(source, folder, release):
     with simulator.installed(release):
         details = built(source, folder).details
@@ -98,7 +99,7 @@ def test_each_release_is_asked_for_what_it_has(source, folder, release):
     assert header["avg_timing_iterations"] >= 8 and header["verbosity"] == "DETAILED"
     assert header["workspace_bytes"] == details["workspace_bytes"] == memory_of(release) // 4
     assert "TF32" not in header["flags"] and details["tf32"] is False
-    assert header["strongly_typed"] == details["strongly_typed"] == (release == "11.4.0")
+    assert header["strongly_typed"] == details["strongly_typed"] == (release in ("11.4.0", simulator.RTX))
     assert ("optimisation_level" in details) == (release not in ("8.2", "8.5"))
 
 
@@ -164,7 +165,7 @@ def test_blocks_that_only_merge_leave_their_attention_to_be_fused():
     assert trt_layers.fusible(mixed, reads_attention=False) == 3
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ALL)
 def test_a_mixed_graph_is_built_strongly_typed_or_refused(source, folder, release):
     with simulator.installed(release):
         if release in WEAK:
@@ -177,7 +178,7 @@ def test_a_mixed_graph_is_built_strongly_typed_or_refused(source, folder, releas
     assert not {"FP16", "OBEY_PRECISION_CONSTRAINTS"} & set(header["flags"])
 
 
-@pytest.mark.parametrize("release", [release for release in RELEASES if release not in WEAK])
+@pytest.mark.parametrize("release", [release for release in ALL if release not in WEAK])
 def test_a_graph_of_bf16_is_built_strongly_typed_without_a_flag(source, folder, release):
     with simulator.installed(release):
         record = built(source, folder, precision="bf16")
@@ -196,14 +197,14 @@ def test_bf16_is_refused_on_a_gpu_without_it(source, folder):
     turing = fakes.DEVICE._replace(engine="tensorrt", compute_capability="7.5")
     told = "compute capability is 7.5: bf16 is there from 8.0 on .* --precision fp16"
     with simulator.installed("10.3.0"), pytest.raises(BuildFailed, match=told):
-        trt_build.build(trt_library.tensorrt(), source, turing, contract.BuildOptions(precision="bf16"))
+        trt_build.build(trt_library.package("tensorrt"), source, turing, contract.BuildOptions(precision="bf16"))
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ALL)
 def test_named_nodes_stay_fp32_where_the_builder_picks_types(source, folder, release):
     named_node(source)
     with simulator.installed(release):
-        if release == "11.4.0":
+        if release in ("11.4.0", simulator.RTX):
             with pytest.raises(BuildFailed, match="an older TensorRT.*--target"):
                 built(source, folder, precision="fp16", fp32_nodes=(NODE,))
             return
@@ -223,7 +224,7 @@ def test_bf16_is_refused_where_there_is_none(source, folder):
         built(source, folder, precision="bf16", fp32_nodes=(NODE,))
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ALL)
 def test_an_operator_that_the_parser_lacks_names_its_node_and_the_way_out(source, folder, release):
     named_node(source)
     patched(source, b"MatMul", b"MatMil")
@@ -234,18 +235,20 @@ def test_an_operator_that_the_parser_lacks_names_its_node_and_the_way_out(source
 
 def test_more_tokens_than_tensorrt_ranks_are_explained():
     with simulator.installed("10.3.0"):
-        error = trt_build._failed(trt_library.tensorrt(), "r004.onnx", "node 3 (TopK): K is 4000, more than 3840")
+        package = trt_library.package("tensorrt")
+        error = trt_build._failed(package, "r004.onnx", "node 3 (TopK): K is 4000, more than 3840")
     assert "at most 3840 tokens: take a smaller --img-size" in str(error)
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ALL)
 def test_int64_inputs_are_refused_on_all_releases_alike(source, folder, release):
     patched(source, b"\n\x05image\x12\x16\n\x14\x08\x01", b"\n\x05image\x12\x16\n\x14\x08\x07")
-    with simulator.installed(release), pytest.raises(BuildFailed, match="input image.*float32 of a fixed shape"):
+    told = "input image.*float32 of a fixed shape|types INT64 and FLOAT.*makes float32 inputs"
+    with simulator.installed(release), pytest.raises(BuildFailed, match=told):
         built(source, folder)
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ALL)
 def test_a_file_that_is_no_graph_is_explained(source, folder, release):
     with open(os.path.join(source, "r004-b1.onnx"), "wb") as file:
         file.write(b"this is no ONNX")
@@ -253,7 +256,7 @@ def test_a_file_that_is_no_graph_is_explained(source, folder, release):
         built(source, folder)
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ALL)
 def test_a_build_that_gives_nothing_says_what_only_the_log_knew(source, folder, release):
     with simulator.installed(release, faults="none-build=r004"):
         built(source, folder, "r000")
@@ -262,7 +265,7 @@ def test_a_build_that_gives_nothing_says_what_only_the_log_knew(source, folder, 
     assert not os.path.exists(os.path.join(folder, "r004.engine"))
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ALL)
 def test_a_build_tells_how_far_it_is_where_the_release_can(source, folder, release):
     told = []
     with simulator.installed(release):
@@ -282,9 +285,9 @@ def test_reasons_of_an_earlier_failure_are_not_told_again(source, folder):
     with simulator.installed("10.3.0", faults="none-build=r004"):
         with pytest.raises(BuildFailed):
             built(source, folder)
-        assert "insufficient" in trt_library.log_of(trt_library.tensorrt()).said()
+        assert "insufficient" in trt_library.log_of(trt_library.package("tensorrt")).said()
         built(source, folder, "r000")
-        assert trt_library.log_of(trt_library.tensorrt()).errors == []
+        assert trt_library.log_of(trt_library.package("tensorrt")).errors == []
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -339,7 +342,7 @@ def test_an_engine_of_another_device_or_release_is_refused_before_tensorrt_sees_
         engine.open_engine(record, folder)
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ALL)
 def test_an_execution_that_fails_says_why(source, folder, release):
     with simulator.installed(release):
         record = built(source, folder)
@@ -415,7 +418,7 @@ def test_a_runner_may_be_closed_twice(source, folder):
 
 def test_tensorrt_8_0_is_refused_and_the_reason_is_told(monkeypatch):
     with simulator.installed("8.2"):
-        package = trt_library.tensorrt()
+        package = trt_library.package("tensorrt")
         old = type(package)("tensorrt")
         old.__version__ = "8.0.1"
         with monkeypatch.context() as patch:  # undone before the stand-in is taken away

@@ -24,7 +24,7 @@ def bundle(tmp_path):
 def test_right_engines_are_the_same_as_onnx_runtime_and_the_host(bundle):
     found = verify.verify(bundle)
     made = [(check.candidate_id, check.against) for check in found.checks]
-    runtime = "onnxruntime " + ort.version()
+    runtime = "onnxruntime " + ort.installed()
     assert made == [("r004", "host"), ("r004", runtime), ("r000", "host"), ("r000", runtime)]
     assert all(check.passed and check.parity.images == golden.IMAGES for check in found.checks)
     assert found.not_compared == {} and found.hints == ()
@@ -85,9 +85,9 @@ def test_a_folder_that_is_neither_is_explained(tmp_path):
         verify.verify(str(tmp_path))
 
 
-def subject(engine_version, precision="fp16", **details):
+def subject(engine_version, precision="fp16", library="tensorrt", **details):
     """A subject that is a TensorRT engine."""
-    device = golden.fakes.DEVICE._replace(engine="tensorrt", engine_version=engine_version)
+    device = golden.fakes.DEVICE._replace(engine=library, engine_version=engine_version)
     engine = verify.Engine("r056", device, "r056.engine", "", 0, None, (1, 3, 8, 8), 1, 1.0, precision, details)
     return verify.Subject(engine, "/a b", "/a b/r056.onnx", "op17-fp16", np.full((2, 4), 3.0), None)
 
@@ -104,6 +104,8 @@ def test_polygraphy_lines_are_ready_to_paste_and_fit_the_typing(monkeypatch):
     assert weak[2].startswith("polygraphy debug precision '/a b/r056.onnx' --fp16 --mode bisect --check polygraphy run")
     assert "--strongly-typed" in strong[2] and "debug precision" not in " ".join(strong)
     assert len(hints("8.5.2", "fp32")) == 2
+    rtx = hints("1.7.1", library="tensorrt-rtx", strongly_typed=True)
+    assert rtx == ["POLYGRAPHY_USE_TENSORRT_RTX=1 " + line for line in strong]
 
 
 def test_where_there_is_no_polygraphy_it_says_so(monkeypatch):

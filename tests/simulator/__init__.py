@@ -1,4 +1,4 @@
-"""A stand-in `tensorrt` and `pycuda` for each release, for machines without a Jetson.
+"""A stand-in `tensorrt` (or `tensorrt_rtx`) and `pycuda` for each release, for machines without a Jetson.
 
 It exposes the names, members, enum values and argument lists of that release's bindings (tests/data/tensorrt_api) and
 nothing more, reads graphs as that release's parser does (tests/data/onnx_ops.json), runs them by ONNX Runtime, and
@@ -11,7 +11,7 @@ In one process, as a context manager, `board` being there to look into and to ch
         import tensorrt
 
 In child processes: `environment(release, faults)` is what to add to os.environ; it puts tests/simulator/site first on
-PYTHONPATH, whose tensorrt and pycuda read POMT_SIMULATED_TENSORRT and POMT_SIMULATED_FAULTS (see board.py).
+PYTHONPATH, whose tensorrt, tensorrt_rtx and pycuda read POMT_SIMULATED_TENSORRT and POMT_SIMULATED_FAULTS (board.py).
 """
 
 import contextlib
@@ -23,13 +23,15 @@ from . import cuda, generated
 from .basics import FUNCTIONS, ITEMSIZE, DimsCore, LoggerCore, host_memory_class
 from .board import ORIN, THOR, TX2, XAVIER, Board, Device
 from .building import BuilderCore
+from .loading import RuntimeCore
 from .parsing import ParserCore
 from .plan import header as plan_header
-from .running import RuntimeCore
-from .tables import RELEASES
+from .tables import RELEASES, RTX
 
-__all__ = ["ORIN", "RELEASES", "THOR", "TX2", "XAVIER", "Board", "Device", "environment", "installed", "modules"]
-__all__ += ["plan_header", "modules_of_environment"]
+__all__ = ["ORIN", "RELEASES", "RTX", "THOR", "TX2", "XAVIER", "Board", "Device", "environment", "installed", "modules"]
+__all__ += ["ALL", "engine_of", "plan_header", "modules_of_environment"]
+
+ALL = RELEASES + (RTX,)
 
 RELEASE_VARIABLE, FAULTS_VARIABLE = "POMT_SIMULATED_TENSORRT", "POMT_SIMULATED_FAULTS"
 SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
@@ -43,7 +45,7 @@ def modules(board: Board) -> Dict[str, Any]:
     """The modules of one board by their names in sys.modules."""
     package, driver = cuda.make(board)
     return {
-        "tensorrt": generated.make(board, _BEHAVIOURS, FUNCTIONS),
+        board.table.package: generated.make(board, _BEHAVIOURS, FUNCTIONS),
         "pycuda": package,
         "pycuda.driver": driver,
     }
@@ -56,8 +58,9 @@ def installed(release: str, device: Optional[Device] = None, faults: str = "") -
     Raises: AssertionError where a context is left on this thread's stack, as pycuda aborts then at exit.
     """
     board = Board(release, device, faults)
-    before = {name: sys.modules.get(name) for name in ("tensorrt", "pycuda", "pycuda.driver")}
-    sys.modules.update(modules(board))
+    made = modules(board)
+    before = {name: sys.modules.get(name) for name in made}
+    sys.modules.update(made)
     try:
         yield board
     finally:
@@ -73,6 +76,11 @@ def environment(release: str, faults: str = "") -> Dict[str, str]:
     """Variables for a child process that shall find the stand-ins."""
     paths = [SITE] + list(filter(None, [os.environ.get("PYTHONPATH")]))
     return {"PYTHONPATH": os.pathsep.join(paths), RELEASE_VARIABLE: release, FAULTS_VARIABLE: faults}
+
+
+def engine_of(release: str) -> str:
+    """The name of the engine library that a release is."""
+    return "tensorrt-rtx" if release == RTX else "tensorrt"
 
 
 def modules_of_environment() -> Dict[str, Any]:

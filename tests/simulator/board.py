@@ -42,8 +42,10 @@ TX2 = Device("NVIDIA Tegra X2", (6, 2), 2, 8 << 30, (10, 2))
 XAVIER = Device("Xavier", (7, 2), 8, 16 << 30, (11, 4))
 ORIN = Device("Orin", (8, 7), 16, 32 << 30, (12, 6))
 THOR = Device("NVIDIA Thor", (11, 0), 20, 128 << 30, (13, 0))
+RTX_4090 = Device("NVIDIA GeForce RTX 4090", (8, 9), 128, 24 << 30, (13, 0))
 _DEVICES = {"8.2": TX2, "8.5": XAVIER, "8.6.1": ORIN._replace(cuda=(12, 2)), "10.3.0": ORIN, "10.13.3": THOR}
 _DEVICES.update({"10.16.1": ORIN._replace(cuda=(13, 2)), "11.4.0": THOR._replace(cuda=(13, 2))})
+_DEVICES[tables.RTX] = RTX_4090
 
 
 class Board:

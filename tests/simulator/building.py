@@ -10,14 +10,13 @@ import signal
 import time
 from typing import Any, Dict, List
 
-from . import layers, plan, plugins
+from . import layers, plan, plugins, refusing
 from .basics import say
 from .config import ConfigCore, device_header
 from .network import NetworkCore
 from .tables import MISSING
 
 _STEPS = 10
-_PRECISIONS = ("FP16", "BF16", "INT8", "FP8", "INT4", "FP4", "OBEY_PRECISION_CONSTRAINTS")
 _FUSES_FROM = (7, 5)  # compute capability with kernels of fused attention; releases with INormalizationLayer have them
 
 
@@ -47,7 +46,7 @@ class BuilderCore:
         return self._trt._wrap("IOptimizationProfile", None)
 
     def is_network_supported(self, network: Any, config: Any) -> bool:
-        return not self._refusal(network._core, config._core)
+        return not refusing.refusal(network._core, config._core)
 
     def reset(self) -> None:
         """Nothing is kept."""
@@ -61,7 +60,7 @@ class BuilderCore:
     def build_serialized_network(self, network: Any, config: Any, kernel_text: Any = MISSING) -> Any:
         """An IHostMemory, or None with the reason in the logger."""
         net, settings, board = network._core, config._core, self._trt._board
-        refusal = self._refusal(net, settings)
+        refusal = refusing.refusal(net, settings)
         if refusal:
             say(self.logger, "ERROR", refusal)
             return None
@@ -74,23 +73,6 @@ class BuilderCore:
             say(self.logger, "ERROR", "Error Code 10: Internal Error ({})".format(text.format(name)))
             return None
         return self._trt.IHostMemory(plan.pack(self._plan(net, settings)))
-
-    def _refusal(self, net: NetworkCore, config: ConfigCore) -> str:
-        """Why this cannot be built; empty where it can."""
-        if net.source is None or not len(net):
-            return "Error Code 4: Internal Error (Network must have at least one output)"
-        if net.strongly_typed:
-            wrong = [name for name in _PRECISIONS if config.has(name)]
-            pinned = [layer.name for layer in net if getattr(layer._core, "precision_is_set", False)]
-            if wrong or pinned:
-                return "Error Code 4: API Usage Error (strongly typed networks take no {})".format(
-                    ", ".join(wrong) or "precision of layers, as set for " + pinned[0]
-                )
-        for layer in net:
-            if layer._core.precision_is_set and layer._core.computes_integers():
-                text = "Error Code 4: Internal Error ({}: precision is set to float, the output is of another type)"
-                return text.format(layer.name)
-        return ""
 
     def _progress(self, config: ConfigCore) -> bool:
         """Goes through the steps of a build; False where a monitor cancels it."""
@@ -116,6 +98,7 @@ class BuilderCore:
         header = dict(
             device_header(board),
             release=board.table.release,
+            compute_capabilities=config.compute_capabilities,
             name=net.name,
             io=[[each.name, True, net.types[each.name], each.shape] for each in model.inputs]
             + [[each.name, False, net.types[each.name], each.shape] for each in model.outputs],
@@ -146,7 +129,7 @@ class BuilderCore:
         found: Dict[str, List[str]] = {"by_plugin": [], "by_function": []}
         for node in model.nodes:
             if node.domain:
-                way = plugins.way(node, model, self._trt._board.table.release)
+                way = plugins.way(node, model, self._trt._board.table.as_new_as)
                 found["by_" + way.by].append(node.operator)
         return found
 

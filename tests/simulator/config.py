@@ -1,6 +1,6 @@
 """Cores of IBuilderConfig and ITimingCache: settings, and a cache that knows its device."""
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from . import plan
 from .basics import say
@@ -71,6 +71,7 @@ class ConfigCore:
         self.pools: Dict[Any, int] = {}
         self._monitor: Optional[Any] = None
         self._level = 3
+        self.compute_capabilities: List[str] = []  # such as SM86; none: portable
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = _ENUMS.get(name)
@@ -126,6 +127,24 @@ class ConfigCore:
             say(self._logger, "ERROR", "builder optimization level {} is not in 0 to 5".format(level))
             return
         self._level = level
+
+    @property
+    def num_compute_capabilities(self) -> int:
+        return len(self.compute_capabilities)
+
+    @num_compute_capabilities.setter
+    def num_compute_capabilities(self, count: int) -> None:
+        self.compute_capabilities = ["NONE"] * count
+
+    def set_compute_capability(self, compute_capability: Any, index: int) -> bool:
+        if not 0 <= index < len(self.compute_capabilities) or compute_capability.name == "NONE":
+            say(self._logger, "ERROR", "no compute capability {} at {}".format(compute_capability.name, index))
+            return False
+        self.compute_capabilities[index] = compute_capability.name
+        return True
+
+    def get_compute_capability(self, index: int) -> Any:
+        return getattr(self._trt.ComputeCapability, self.compute_capabilities[index])
 
     def create_timing_cache(self, serialized_timing_cache: Any) -> Any:
         """A cache; None for bytes that are none."""

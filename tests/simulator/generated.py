@@ -47,7 +47,7 @@ class Simulated(metaclass=_Pybind):
 def make(board: Board, behaviours: Dict[str, Any], functions: Dict[str, Callable[..., Any]]) -> types.ModuleType:
     """The module; its private `_board` is the board, `_wrap(name, core)` makes an object of a class around a core."""
     table = board.table
-    module = types.ModuleType("tensorrt")
+    module = types.ModuleType(table.package)
     names: Dict[str, Any] = {"__version__": table.version, "_board": board}
     names["_wrap"] = lambda name, core: _wrapped(getattr(module, name), core)
     vars(module).update(names)

@@ -16,7 +16,7 @@ class InspectorCore:
     def __init__(self, trt: Any, header: Dict[str, Any]) -> None:
         self._trt, self._header = trt, header
         self.execution_context = self.error_recorder = None
-        self._split = int(trt.__version__.split(".")[0]) >= 11
+        self._split = trt._board.table.as_new_as >= (11, 0)
 
     def get_engine_information(self, format: Any) -> str:
         layers = list(map(self._shown, self.layers()))

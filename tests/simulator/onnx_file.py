@@ -34,6 +34,7 @@ class Tensor(NamedTuple):
     shape: Tuple[int, ...]
     location: str = ""
     integers: Optional[List[int]] = None
+    last_byte: int = 0  # of its weights in the file at `location`, plus 1
 
 
 class Model(NamedTuple):
@@ -78,8 +79,8 @@ def _model(blob: bytes) -> Model:
             graph = value
         elif field == 25:
             functions.append(dict(_fields(value))[1].decode())
-    if graph is None or not opset:
-        raise BadModel("no graph, or no opset")
+    if graph is None:  # protobuf takes any bytes up to one that ends a group: such a file is an empty model
+        return Model(ir_version, opset, [], {}, [], [])
     parts: Dict[int, List[Any]] = {}
     for field, value in _fields(graph):
         parts.setdefault(field, []).append(value)
@@ -95,6 +96,8 @@ def _fields(blob: bytes) -> Iterator[Tuple[int, Any]]:
     while position < len(blob):
         key, position = _varint(blob, position)
         wire = key & 7
+        if wire == 4:
+            return
         if wire == 0:
             value, position = _varint(blob, position)
             yield key >> 3, value
@@ -165,7 +168,8 @@ def _attribute(blob: bytes) -> Tuple[str, Any]:
 
 
 def _tensor(blob: bytes) -> Tensor:
-    name, kind, location = "", 0, ""
+    name, kind = "", 0
+    external: Dict[str, str] = {}
     shape: List[int] = []
     integers: List[int] = []
     for field, value in _fields(blob):
@@ -181,8 +185,10 @@ def _tensor(blob: bytes) -> Tensor:
             integers += struct.unpack("<{}q".format(len(value) // 8), value)
         elif field == 13:
             entry = {key: text.decode() for key, text in _fields(value)}
-            location = entry.get(2, "") if entry.get(1) == "location" else location
-    return Tensor(name, TYPES.get(kind, str(kind)), tuple(shape), location, integers if kind == 7 else None)
+            external[entry.get(1, "")] = entry.get(2, "")
+    last = int(external.get("offset") or 0) + int(external.get("length") or 0)
+    values = integers if kind == 7 else None
+    return Tensor(name, TYPES.get(kind, str(kind)), tuple(shape), external.get("location", ""), values, last)
 
 
 def _value_info(blob: bytes) -> Tensor:

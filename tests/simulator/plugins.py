@@ -62,9 +62,8 @@ def registered(name: str, version: str, namespace: str) -> bool:
     return name in SCORES and version == VERSION and namespace == NAMESPACE and loaded()
 
 
-def way(node: Node, model: Model, release: str) -> Way:
-    """How a release reads a node of a domain that is not ONNX's."""
-    numbers: Tuple[int, ...] = tuple(int(part) for part in release.split(".")[:2])
+def way(node: Node, model: Model, numbers: Tuple[int, ...]) -> Way:
+    """How a release reads a node of a domain that is not ONNX's; `numbers`: see tables.Table.as_new_as."""
     has_function = node.operator in model.functions and numbers >= _FUNCTIONS_FROM
     version, namespace = (node.attributes.get("plugin_" + name) for name in ("version", "namespace"))
     is_registered = registered(node.operator, version or VERSION, namespace or NAMESPACE)

@@ -1,4 +1,4 @@
-"""Cores of Runtime, ICudaEngine and IExecutionContext: a plan is checked, opened, and run by ONNX Runtime.
+"""Cores of ICudaEngine and IExecutionContext: a plan that was loaded is run by ONNX Runtime.
 
 An engine runs its graph as it was exported, whatever precision was asked of the builder: numbers and times say nothing
 about TensorRT. Results appear in device memory when the stream is waited for, never before.
@@ -14,54 +14,13 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 
-from . import plan, plugins
+from . import plan
 from .basics import dims, nptype, say
-from .config import device_header
 from .inspecting import InspectorCore
+from .kernels import RuntimeConfigCore
 from .memory import IllegalAddress
 
 _QUIET = 3  # ONNX Runtime's ERROR
-
-
-class RuntimeCore:
-    """A Runtime."""
-
-    def __init__(self, trt: Any, wrapper: Any, logger: Any) -> None:
-        self._trt, self.logger = trt, logger
-        self.error_recorder = self.gpu_allocator = None
-        self.DLA_core, self.num_DLA_cores, self.max_threads = -1, 0, 1
-        self.engine_host_code_allowed, self.temporary_directory, self.tempfile_control_flags = False, "", 3
-        self.dla_workspace_allocation_strategy = None
-
-    def deserialize_cuda_engine(self, serialized_engine: Any) -> Any:
-        """The engine, or None with the reason in the logger."""
-        try:
-            opened = plan.unpack(bytes(serialized_engine))
-        except plan.Damaged as error:
-            say(self.logger, "ERROR", "Error Code 1: Serialization (Serialization assertion {} failed.)".format(error))
-            return None
-        here, made = device_header(self._trt._board), opened.header
-        if made["version"] != here["version"]:
-            text = "Version tag does not match. Current Version: {}, Serialized Engine Version: {}"
-            say(
-                self.logger,
-                "ERROR",
-                "Error Code 1: Serialization ({})".format(text.format(here["version"], made["version"])),
-            )
-            return None
-        if made["compute_capability"] != here["compute_capability"]:
-            text = "The engine plan file is generated on an incompatible device, expecting compute {} got compute {}, "
-            text = text.format(here["compute_capability"], made["compute_capability"])
-            say(self.logger, "ERROR", "Error Code 6: API Usage Error ({}please rebuild.)".format(text))
-            return None
-        if made["by_plugin"] and not plugins.loaded():
-            text = "Cannot find plugin: {}, version: 1, namespace:."
-            say(self.logger, "ERROR", "Error Code 4: Internal Error ({})".format(text.format(made["by_plugin"][0])))
-            return None
-        if made["device"] != here["device"]:
-            text = "Using an engine plan file across different models of devices is not recommended"
-            say(self.logger, "WARNING", text + " and is likely to affect performance or even cause errors.")
-        return self._trt._wrap("ICudaEngine", EngineCore(self._trt, self.logger, opened))
 
 
 class EngineCore:
@@ -93,9 +52,14 @@ class EngineCore:
     def create_engine_inspector(self) -> Any:
         return self.trt._wrap("EngineInspector", InspectorCore(self.trt, self.plan.header))
 
-    def create_execution_context(self, strategy: Any = None) -> Any:
+    def create_execution_context(self, how: Any = None) -> Any:
+        """`how`: an allocation strategy, or an IRuntimeConfig."""
         wrapper = self.trt._wrap("ICudaEngine", self)
-        return self.trt._wrap("IExecutionContext", ContextCore(self.trt, wrapper, self))
+        config = getattr(how, "_core", None)
+        return self.trt._wrap("IExecutionContext", ContextCore(self.trt, wrapper, self, config))
+
+    def create_runtime_config(self) -> Any:
+        return self.trt._wrap("IRuntimeConfig", RuntimeConfigCore(self.trt, self.logger))
 
     def position(self, name: Any) -> Optional[int]:
         """Position of a tensor by its name or number; None, and an error in the logger, where it is none of ours."""
@@ -160,8 +124,8 @@ class EngineCore:
 class ContextCore:
     """An IExecutionContext."""
 
-    def __init__(self, trt: Any, engine: Any, core: EngineCore) -> None:
-        self._trt, self.engine, self._core = trt, engine, core
+    def __init__(self, trt: Any, engine: Any, core: EngineCore, config: Optional[RuntimeConfigCore] = None) -> None:
+        self._trt, self.engine, self._core, self._config = trt, engine, core, config
         self.name, self.profiler, self.error_recorder, self.temporary_allocator = "", None, None, None
         self.debug_sync = self.enqueue_emits_profile = False
         self.active_optimization_profile = self.device_memory = self.persistent_cache_limit = 0
@@ -234,6 +198,8 @@ class ContextCore:
         return True
 
     def _run(self, addresses: Dict[str, int]) -> None:
+        if self._config is not None:
+            self._config.compile(self._core.plan)
         given, memory = {}, self._trt._board.memory
         for value in self._session.get_inputs():
             _, _, kind, shape = self._core.io[self._core.get_binding_index(value.name)]

@@ -12,7 +12,10 @@ import os
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-RELEASES = ("8.2", "8.5", "8.6.1", "10.3.0", "10.13.3", "10.16.1", "11.4.0")
+RELEASES = ("8.2", "8.5", "8.6.1", "10.3.0", "10.13.3", "10.16.1", "11.4.0")  # of TensorRT
+RTX = "rtx-1.7.1"  # TensorRT-RTX, seen in its own package
+_PACKAGES = {RTX: "tensorrt_rtx"}  # any other: tensorrt
+_AS_NEW_AS = {RTX: (11, 4)}  # of which TensorRT its parser behaves as; any other: of its own number
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data")
 
 
@@ -47,6 +50,8 @@ class Table(NamedTuple):
 
     release: str
     version: str
+    package: str  # that a program imports
+    as_new_as: Tuple[int, ...]  # the TensorRT whose parser this release's is like
     classes: Dict[str, Entry]
     functions: Dict[str, List[List[Argument]]]  # empty where only the name is known
     constants: List[str]
@@ -54,13 +59,15 @@ class Table(NamedTuple):
 
 @functools.lru_cache(maxsize=None)
 def load(release: str) -> Table:
-    """The table of a release, one of RELEASES; read once, and not to be changed."""
+    """The table of a release, one of RELEASES or RTX; read once, and not to be changed."""
     with gzip.open(os.path.join(_FOLDER, "tensorrt_api", release + ".json.gz"), "rb") as file:
         raw = json.loads(file.read().decode())
     classes = {name: _entry(name, entry) for name, entry in raw["classes"].items()}
     signatures = raw["function_signatures"]
     functions = {name: [arguments(signatures[name])] if name in signatures else [] for name in raw["functions"]}
-    return Table(release, raw["version"], classes, functions, raw["constants"])
+    numbers = _AS_NEW_AS.get(release) or tuple(int(part) for part in release.split(".")[:2])
+    package = _PACKAGES.get(release, "tensorrt")
+    return Table(release, raw["version"], package, numbers, classes, functions, raw["constants"])
 
 
 @functools.lru_cache(maxsize=None)

@@ -9,7 +9,7 @@ from tests.simulator.session import Session
 RIGHT = {"R": 3, "prefix": 1, "score": "class", "plugin_version": "1", "plugin_namespace": ""}
 
 
-@pytest.fixture(params=simulator.RELEASES)
+@pytest.fixture(params=simulator.ALL)
 def session(request):
     with simulator.installed(request.param) as board:
         yield Session(board)
@@ -51,7 +51,7 @@ def test_a_function_beats_the_plugin_from_9_0_to_10_6_only(session, library, tmp
 
 def test_from_10_15_on_a_function_gives_way_only_to_a_node_that_names_a_namespace(session, library, tmp_path):
     release = session.board.table.release
-    expected = (0, 1) if release in ("10.3.0", "10.16.1", "11.4.0") else (1, 0)
+    expected = (0, 1) if release in ("10.3.0", "10.16.1", "11.4.0", simulator.RTX) else (1, 0)
     assert ways(session, graph(tmp_path, functions=["PomtTokenTopK"], plugin_namespace=None)) == expected
 
 

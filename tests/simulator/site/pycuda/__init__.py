@@ -1,3 +1,5 @@
-"""Becomes the stand-in pycuda that belongs to the stand-in tensorrt beside it."""
+"""Becomes the stand-in pycuda of the release that POMT_SIMULATED_TENSORRT names; see tests/simulator."""
 
-import tensorrt  # noqa: F401  puts both into sys.modules
+from pomt_simulated_site import put_in_place
+
+put_in_place(__name__)

@@ -1,0 +1,71 @@
+"""Cores of IRuntimeConfig and IRuntimeCache: what TensorRT-RTX compiles for a GPU when an engine first runs.
+
+A kernel here is a name. A cache refuses bytes that are damaged or of another GPU or release, as NVIDIA's documentation
+has it, and stays as it was.
+"""
+
+import hashlib
+import json
+from typing import Any, Dict, List
+
+from . import plan
+from .basics import say
+from .config import device_header
+
+_MAGIC = b"simulated runtime cache\n"
+
+
+class RuntimeCacheCore:
+    """An IRuntimeCache."""
+
+    def __init__(self, trt: Any, logger: Any) -> None:
+        self._trt, self._logger = trt, logger
+        self.kernels: List[str] = []
+
+    def serialize(self) -> Any:
+        body = json.dumps({"device": device_header(self._trt._board), "kernels": self.kernels}).encode()
+        return self._trt.IHostMemory(_MAGIC + hashlib.sha256(body).digest() + body)
+
+    def deserialize(self, blob: Any) -> bool:
+        """Whether the bytes were taken."""
+        data = bytes(blob)
+        digest, body = data[len(_MAGIC) : len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
+        if not data.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
+            say(self._logger, "WARNING", "The runtime cache cannot be read")
+            return False
+        held: Dict[str, Any] = json.loads(body.decode())
+        if held["device"] != device_header(self._trt._board):
+            say(self._logger, "WARNING", "The runtime cache is of another device or version")
+            return False
+        self.kernels = held["kernels"]
+        return True
+
+    def reset(self) -> bool:
+        self.kernels = []
+        return True
+
+
+class RuntimeConfigCore:
+    """An IRuntimeConfig."""
+
+    def __init__(self, trt: Any, logger: Any) -> None:
+        self._trt, self._logger = trt, logger
+        self._cache: Any = None
+        strategies = getattr(trt, "CudaGraphStrategy", None)
+        self.cuda_graph_strategy = getattr(strategies, "DISABLED", None)
+
+    def create_runtime_cache(self) -> Any:
+        return self._trt._wrap("IRuntimeCache", RuntimeCacheCore(self._trt, self._logger))
+
+    def set_runtime_cache(self, cache: Any = None) -> bool:
+        self._cache = cache
+        return True
+
+    def get_runtime_cache(self) -> Any:
+        return self._cache
+
+    def compile(self, opened: plan.Plan) -> None:
+        """Adds the kernels that a plan needs to the cache, where there is one."""
+        if self._cache is not None:
+            held = self._cache._core
+            held.kernels = sorted(set(held.kernels) | {layer["name"] for layer in opened.header["layers"]})

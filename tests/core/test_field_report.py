@@ -56,8 +56,10 @@ def changed_moment(run, when, clocks):
 
 
 def test_clocks_that_were_refused_are_told_with_the_reason():
-    steps = [step._replace(status=field.FAILED, error="sudo: 3 incorrect") if step.kind == field.CLOCKS else step
-             for step in made.steps()]
+    steps = [
+        step._replace(status=field.FAILED, error="sudo: 3 incorrect") if step.kind == field.CLOCKS else step
+        for step in made.steps()
+    ]
     found = lines(made.collected()._replace(clocks_held=False, steps=tuple(steps)))
     assert found[LOCKS] == (NOT, "sudo: 3 incorrect") and found[STAY] == (UNKNOWN, "they were not")
 
@@ -127,9 +129,12 @@ def test_an_engine_that_the_gate_refused_is_told_so():
 
 
 def test_a_gate_is_judged_by_its_numbers():
-    assert lines(replaced(made.collected(), 0, gate=field.Gate(0.5, 2e-2, 16)))[
-        "digits fp16 R = 0 passes the golden gate"
-    ][0] == NOT
+    assert (
+        lines(replaced(made.collected(), 0, gate=field.Gate(0.5, 2e-2, 16)))[
+            "digits fp16 R = 0 passes the golden gate"
+        ][0]
+        == NOT
+    )
     for gate in (None, field.Gate(float("nan"), 2e-2, 16), field.Gate(0.0, 2e-2, 0)):
         found = lines(replaced(made.collected(), 0, gate=gate))
         assert found["digits fp16 R = 0 passes the golden gate"][0] == UNKNOWN

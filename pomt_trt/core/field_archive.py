@@ -142,9 +142,7 @@ def _collected(path: str, data: bytes) -> Collected:
         found: Collected = store.from_json(Collected, body["collected"])
         return found
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise _corrupt(
-            path, "{} does not hold what this pomt-trt reads ({})".format(MAIN, str(error)[:200])
-        ) from error
+        raise _corrupt(path, "{} does not hold what this pomt-trt reads ({})".format(MAIN, str(error)[:200])) from error
 
 
 def _no_number(text: str) -> float:

@@ -108,10 +108,7 @@ def build(arguments: argparse.Namespace) -> BuildResult:
     return BuildResult(
         opened.device,
         tuple(_built(opened, candidate) for candidate in opened.family.candidates),
-        {
-            "-".join([opened.model, opened.precision, candidate.id]): path
-            for candidate, path in _layer_files(opened)
-        },
+        {"-".join([opened.model, opened.precision, candidate.id]): path for candidate, path in _layer_files(opened)},
     )
 
 
@@ -188,15 +185,20 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
 
 
 def ways(record: Engine, folder: str) -> List[Tuple[str, Engine]]:
-    """The ways to run an engine in `folder`, each with the record that makes it run so; one where there is no other."""
+    """The ways to run an engine in `folder`, each with the record that makes it run so; one where there is no other.
+
+    Where staging is chosen by measuring, each opening may choose another: what the first one chooses is the default.
+    """
     if not libraries.varies(record.device.engine):
         return [(DEFAULT, record)]
     with open_engine(record, folder) as runner:
         memory = str((runner.modes() or {}).get("memory"))
-    other = staging.PAGE_LOCKED if memory.startswith(staging.PAGEABLE) else staging.PAGEABLE
+    usual, other = staging.PAGE_LOCKED, staging.PAGEABLE
+    if memory.startswith(staging.PAGEABLE):
+        usual, other = other, usual
     return [
-        (DEFAULT, record),
-        (NO_GRAPH, _with_details(record, cuda_graph=False)),
+        (DEFAULT, _with_details(record, staging=usual)),
+        (NO_GRAPH, _with_details(record, staging=usual, cuda_graph=False)),
         (OTHER_STAGING, _with_details(record, staging=other)),
     ]
 

@@ -21,9 +21,7 @@ def moment(root: str) -> Moment:
     """
     found = sensors.read(root)
     clocks = {name: (clock.now_mhz, clock.least_mhz, clock.cap_mhz) for name, clock in found.clocks.items()}
-    return Moment(
-        clocks, found.temperatures_c, found.rails_w, found.unknown, sensors.over_current_events(root)
-    )
+    return Moment(clocks, found.temperatures_c, found.rails_w, found.unknown, sensors.over_current_events(root))
 
 
 class Watch:

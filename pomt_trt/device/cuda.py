@@ -70,8 +70,8 @@ def _driver() -> Any:
 
 
 _NO_DEVICE = (
-    "Engines of TensorRT run on a GPU: look with nvidia-smi (on a Jetson: is the user in group video, and was the "
-    "container started with --runtime nvidia?), or take --engine onnxruntime."
+    "Engines of TensorRT run on a GPU: look with nvidia-smi (on a Jetson: is the user in those of the groups video and "
+    "render that exist, and was the container started with --runtime nvidia?), or take --engine onnxruntime."
 )
 
 

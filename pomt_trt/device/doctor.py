@@ -143,7 +143,19 @@ def _board(root: str) -> List[Finding]:
     if found.temperatures_c:
         hottest = max(found.temperatures_c, key=lambda name: found.temperatures_c[name])
         seen.append("hottest: {} {:.1f} degrees".format(hottest, found.temperatures_c[hottest]))
-    return [clocks, Finding("sensors", "ok", ", ".join(seen + unknown) or "none seen")]
+    return [clocks, Finding("sensors", "ok", ", ".join(seen + unknown) or "none seen"), _over_current(root)]
+
+
+def _over_current(root: str) -> Finding:
+    """Whether the board has been slowed down for want of current since it started; some stay slow until a restart."""
+    counts = sensors.over_current_events(root)
+    if not counts:
+        return Finding("over-current", "ok", "not counted here")
+    seen = ["{} {} times".format(name, count) for name, count in sorted(counts.items()) if count]
+    if not seen:
+        return Finding("over-current", "ok", "no alarm since the board started")
+    remedy = "a stronger power supply, or a power mode of fewer watts (jetson/power_mode NAME); then restart the board"
+    return Finding("over-current", "warning", "alarms since the board started: " + ", ".join(seen), remedy)
 
 
 def _engines(jetson: bool) -> List[Finding]:

@@ -132,6 +132,19 @@ def test_the_doctor_says_what_the_sensors_show_and_what_they_do_not():
     assert value == "draws 4.9 W, hottest: cpu-thermal 51.0 degrees, emc unknown"
 
 
+@pytest.mark.parametrize(
+    "board, state, text",
+    [
+        ("agx-thor-jetpack-7.2", "warning", "oc3 1 times"),
+        ("tx2-jetpack-4.6.6", "ok", "not counted here"),
+    ],
+)
+def test_the_doctor_tells_over_current_alarms_and_what_helps(board, state, text):
+    found = findings(board)["over-current"]
+    assert found.state == state and text in found.value
+    assert ("power supply" in found.remedy) == (state == "warning")
+
+
 def test_a_board_whose_sensors_are_hidden_is_not_called_locked(tmp_path):
     for name in ("proc", "etc"):
         shutil.copytree(os.path.join(tree("agx-orin-jetpack-6.2"), name), str(tmp_path / name))

@@ -245,5 +245,24 @@ def test_clocks_that_were_set_before_stay_so_afterwards(board):
     assert done.stdout == "result\n" and orin.log == [STORE, LOCK] and orin.stored.exists()
 
 
+def test_a_command_does_not_run_where_clocks_were_set_and_move_all_the_same(board):
+    orin = board()
+    orin.run("set_clocks")
+    (orin.root / "sys/class/devfreq/17000000.gpu/min_freq").write_text("306000000\n")
+    done = orin.run("with_clocks", "touch", orin.root / "ran")
+    assert done.returncode == 4 and "may move all the same: gpu 306 to 612 MHz" in done.stderr
+    assert not (orin.root / "ran").exists() and orin.stored.exists()
+
+
+@pytest.mark.parametrize("script", ["set_clocks", "restore_clocks"])
+def test_where_clocks_cannot_be_read_nothing_is_claimed(board, script):
+    orin = board()
+    orin.run("set_clocks")
+    orin.program("python3", "#!/bin/sh\necho 'no such file' >&2\nexit 2\n")
+    done = orin.run(script)
+    assert done.returncode == 4 and orin.stored.exists()
+    assert "clocks are set already" not in done.stderr and "clocks are as they were" not in done.stderr
+
+
 def test_no_command_is_a_usage_error(board):
     assert board().run("with_clocks").returncode == 2

@@ -144,6 +144,7 @@ def test_the_container_is_made_by_the_same_script():
     told = [line.split(maxsplit=1) for line in text.splitlines() if line.strip() and not line.startswith("#")]
     run = next(rest for instruction, rest in told if instruction == "RUN")
     assert run.split()[:3] == ["/opt/pomt-trt/jetson/install", "--jetpack", '"${JETPACK}"']
+    assert ["ENV", "LANG=C.UTF-8 PYTHONUTF8=1"] in told  # as the service's
     assert ["ARG", "BASE=nvcr.io/nvidia/l4t-tensorrt:r10.3.0-devel"] in told
 
 

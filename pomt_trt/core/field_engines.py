@@ -100,7 +100,7 @@ def _steady(one: Timed, name: str) -> Line:
 
 
 def _graph(usual: Timed, without: Optional[Timed], name: str) -> Iterator[Line]:
-    """A library without CUDA graphs has only one way to run."""
+    """Nothing where that was not compared."""
     if without is None:
         return
     what = name + " runs as a CUDA graph"

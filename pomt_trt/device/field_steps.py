@@ -18,7 +18,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Family, Finding
 from pomt_trt.core.targets import of_engine
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import board, doctor, group, libraries, profiling, staging, trt_layers
+from pomt_trt.device import board, doctor, group, profiling, staging, trt_layers
 from pomt_trt.device.engine import layers_of, open_engine
 from pomt_trt.device.profiling import Settings
 from pomt_trt.device.request import Job, Request, latency_inputs
@@ -63,11 +63,11 @@ class _Opened:
     """A work folder of a kit, in the form that this device reads for a precision."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        """Raises: UsageError where the kit was made for another parser; MissingDependency without an engine library."""
+        """Raises: UsageError where the kit was made for another parser; MissingDependency without TensorRT or a GPU."""
         self.work, self.precision = WorkFolder(arguments.work), arguments.precision
         self.model = os.path.basename(self.work.root)
         self.settings = Settings(os.cpu_count() or 1, max_s=arguments.max_seconds)
-        device = board.device_spec(libraries.chosen("auto"))
+        device = board.device_spec("tensorrt")
         target = of_engine(device.engine, device.engine_version)
         form = target.form_among(self.work.forms(), self.precision)
         if form is None:
@@ -185,12 +185,10 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
 
 
 def ways(record: Engine, folder: str) -> List[Tuple[str, Engine]]:
-    """The ways to run an engine in `folder`, each with the record that makes it run so; one where there is no other.
+    """The ways to run an engine in `folder`, each with the record that makes it run so.
 
     Where staging is chosen by measuring, each opening may choose another: what the first one chooses is the default.
     """
-    if not libraries.varies(record.device.engine):
-        return [(DEFAULT, record)]
     with open_engine(record, folder) as runner:
         memory = str((runner.modes() or {}).get("memory"))
     usual, other = staging.PAGE_LOCKED, staging.PAGEABLE
@@ -214,8 +212,8 @@ def _timed(opened: _Opened, candidate: Candidate, way: str, profile: Any) -> Tim
         precision=opened.precision,
         removed=candidate.schedule.removed,
         way=way,
-        cuda_graph=str(modes.get("cuda_graph", "off: this library has none")),
-        memory=str(modes.get("memory", "the processor's")),
+        cuda_graph=str(modes.get("cuda_graph")),
+        memory=str(modes.get("memory")),
         profile=profile,
     )
 

@@ -25,6 +25,7 @@ OTHER_MEANINGS = {
     ("bench", "--max-seconds"): "for a whole setting, not for one candidate",
     ("evaluate", "--threads"): "None is what the engine was built for",
     ("evaluate", "--seed"): "draws nothing but images",
+    ("field-kit", "--target"): "must be given and be a board, since a kit is for one",
 }
 
 

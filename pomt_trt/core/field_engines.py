@@ -100,7 +100,7 @@ def _steady(one: Timed, name: str) -> Line:
 
 
 def _graph(usual: Timed, without: Optional[Timed], name: str) -> Iterator[Line]:
-    """A library without CUDA graphs has only one way to run."""
+    """Nothing where that was not compared."""
     if without is None:
         return
     what = name + " runs as a CUDA graph"
@@ -113,20 +113,28 @@ def _graph(usual: Timed, without: Optional[Timed], name: str) -> Iterator[Line]:
 
 def _staging(usual: Timed, other: Optional[Timed], name: str) -> Iterator[Line]:
     if other is not None:
-        used, beside = (one.memory.split(":")[0] for one in (usual, other))  # what was measured of them comes behind
-        yield _not_slower("{} is no slower by {}".format(name, used), usual, other, "by " + beside)
+        yield _not_slower("{} is no slower by {}".format(name, usual.memory), usual, other, "by " + other.memory)
 
 
 def _not_slower(what: str, usual: Timed, other: Timed, how: str) -> Line:
-    slower = usual.profile.latency_ms > other.profile.latency_ms * (1 + CLOSE)
+    slower = usual.profile.latency_ms > other.profile.latency_ms * (1 + CLOSE) and _is_faster(other, usual)
     told = "{} instead of {} {}".format(_ms(usual), _ms(other), how)
     return Line(NOT if slower else HELD, what, told)
 
 
 def _gain(unreduced: Timed, reduced: Timed, title: str) -> Line:
     what = "{} is faster with R = {}".format(title, reduced.removed)
-    faster = reduced.profile.latency_ms < unreduced.profile.latency_ms
-    return Line(HELD if faster else NOT, what, "{} instead of {}".format(_ms(reduced), _ms(unreduced)))
+    told = "{} instead of {}".format(_ms(reduced), _ms(unreduced))
+    if _is_faster(reduced, unreduced):
+        return Line(HELD, what, told)
+    if _is_faster(unreduced, reduced):
+        return Line(NOT, what, told)
+    return Line(UNKNOWN, what, told + ": their intervals overlap")
+
+
+def _is_faster(one: Timed, other: Timed) -> bool:
+    """Beyond the noise of both."""
+    return one.profile.latency_ci_ms[1] < other.profile.latency_ci_ms[0]
 
 
 def _ratios(run: Collected, model: str) -> Iterator[Line]:

@@ -5,10 +5,10 @@ Makes the DeviceSpec that such engines are recorded under, and says what can be 
 """
 
 import logging
-import os
 import platform
 from typing import Optional, Tuple
 
+from pomt_trt.core import cpus
 from pomt_trt.core.errors import MissingDependency, UsageError
 from pomt_trt.core.records import DeviceSpec
 from pomt_trt.device import board, libraries
@@ -43,7 +43,7 @@ def device(engine: str, gpu: str) -> DeviceSpec:
         engine=engine,
         engine_version=version,
         processor="any GPU " + which,
-        cores=os.cpu_count() or 1,
+        cores=cpus.usable().machine,
         memory_bytes=0,
         compute_capability=capability,
     )

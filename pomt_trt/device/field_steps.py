@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any, List, Optional, Sequence, Tuple
 
-from pomt_trt.core import experiment, store
+from pomt_trt.core import cpus, experiment, store
 from pomt_trt.core.command import exit_code_of
 from pomt_trt.core.errors import BuildFailed, InputError, UsageError
 from pomt_trt.core.field import DEFAULT, NO_GRAPH, OTHER_STAGING, BuildResult, Built, Gate, Timed
@@ -18,7 +18,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Family, Finding
 from pomt_trt.core.targets import of_engine
 from pomt_trt.core.workfolder import WorkFolder, locked
-from pomt_trt.device import board, doctor, group, libraries, profiling, staging, trt_layers
+from pomt_trt.device import board, doctor, group, profiling, staging, trt_layers
 from pomt_trt.device.contract import layers_of
 from pomt_trt.device.engine import open_engine
 from pomt_trt.device.profiling import Settings
@@ -64,11 +64,11 @@ class _Opened:
     """A work folder of a kit, in the form that this device reads for a precision."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        """Raises: UsageError where the kit was made for another parser; MissingDependency without an engine library."""
+        """Raises: UsageError where the kit was made for another parser; MissingDependency without TensorRT or a GPU."""
         self.work, self.precision = WorkFolder(arguments.work), arguments.precision
         self.model = os.path.basename(self.work.root)
-        self.settings = Settings(os.cpu_count() or 1, max_s=arguments.max_seconds)
-        device = board.device_spec(libraries.chosen("auto"))
+        self.settings = Settings(cpus.usable().threads, max_s=arguments.max_seconds)
+        device = board.device_spec("tensorrt")
         target = of_engine(device.engine, device.engine_version)
         form = target.form_among(self.work.forms(), self.precision)
         if form is None:
@@ -186,15 +186,18 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
 
 
 def ways(record: Engine, folder: str) -> List[Tuple[str, Engine]]:
-    """The ways to run an engine in `folder`, each with the record that makes it run so; one where there is no other."""
-    if not libraries.traits(record.device.engine).on_gpu:
-        return [(DEFAULT, record)]
+    """The ways to run an engine in `folder`, each with the record that makes it run so.
+
+    Where staging is chosen by measuring, each opening may choose another: what the first one chooses is the default.
+    """
     with open_engine(record, folder) as runner:
         memory = str((runner.modes() or {}).get("memory"))
-    other = staging.PAGE_LOCKED if memory.startswith(staging.PAGEABLE) else staging.PAGEABLE
+    usual, other = staging.PAGE_LOCKED, staging.PAGEABLE
+    if memory.startswith(staging.PAGEABLE):
+        usual, other = other, usual
     return [
-        (DEFAULT, record),
-        (NO_GRAPH, _with_details(record, cuda_graph=False)),
+        (DEFAULT, _with_details(record, staging=usual)),
+        (NO_GRAPH, _with_details(record, staging=usual, cuda_graph=False)),
         (OTHER_STAGING, _with_details(record, staging=other)),
     ]
 
@@ -210,8 +213,8 @@ def _timed(opened: _Opened, candidate: Candidate, way: str, profile: Any) -> Tim
         precision=opened.precision,
         removed=candidate.schedule.removed,
         way=way,
-        cuda_graph=str(modes.get("cuda_graph", "off: this library has none")),
-        memory=str(modes.get("memory", "the processor's")),
+        cuda_graph=str(modes.get("cuda_graph")),
+        memory=str(modes.get("memory")),
         profile=profile,
     )
 

@@ -18,6 +18,7 @@ from pomt_trt.device.field_process import Ended
 # A step that has less time than this is not begun: it would be killed before it has anything to tell.
 LEAST_S = {field.DOCTOR: 5.0, field.BUILD: 20.0, field.TIME: 20.0, field.TRTEXEC: 30.0}
 MOST_SAID = 400  # characters
+PREFIX = "pomt-trt: "  # of messages of commands and scripts
 _RATIO = re.compile(r"^(\S+) r000: pomt-trt ([\d.]+) ms, trtexec ([\d.]+) ms, ratio", re.MULTILINE)
 
 
@@ -85,6 +86,7 @@ def _ratios_of(model: str) -> Callable[[Ended], Tuple[Ratio, ...]]:
 def _said(ended: Ended) -> str:
     """Why a step failed, by the end of its own words: its last message, or else its last line."""
     lines = [line.strip() for line in ended.err.splitlines() if line.strip()]
-    begins = [number for number, line in enumerate(lines) if line.startswith("pomt-trt: ")]
+    begins = [number for number, line in enumerate(lines) if line.startswith(PREFIX)]
     said = " ".join(lines[begins[-1] if begins else -1 :])[:MOST_SAID] or "without a word"
+    said = said[len(PREFIX) :] if begins else said
     return said if ended.code > 0 and lines else "it ended with exit code {}: {}".format(ended.code, said)

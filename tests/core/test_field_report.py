@@ -129,15 +129,14 @@ def test_an_engine_that_the_gate_refused_is_told_so():
 
 
 def test_a_gate_is_judged_by_its_numbers():
-    assert (
-        lines(replaced(made.collected(), 0, gate=field.Gate(0.5, 2e-2, 16)))[
-            "digits fp16 R = 0 passes the golden gate"
-        ][0]
-        == NOT
-    )
-    for gate in (None, field.Gate(float("nan"), 2e-2, 16), field.Gate(0.0, 2e-2, 0)):
-        found = lines(replaced(made.collected(), 0, gate=gate))
-        assert found["digits fp16 R = 0 passes the golden gate"][0] == UNKNOWN
+    what = "digits fp16 R = 0 passes the golden gate"
+    for gate, state in (
+        (field.Gate(0.5, 2e-2, 16), NOT),
+        (field.Gate(0.0, 2e-2, 0), UNKNOWN),
+        (field.Gate(float("nan"), 2e-2, 16), UNKNOWN),
+        (None, UNKNOWN),
+    ):
+        assert lines(replaced(made.collected(), 0, gate=gate))[what][0] == state
 
 
 def test_attention_that_could_be_fused_is_told_and_silent_inspectors_too():
@@ -191,6 +190,20 @@ def retimed(run, way, change):
 )
 def test_what_the_times_show_is_judged(way, change, what, told):
     assert lines(retimed(made.collected(), way, change))[what] == (NOT, told)
+
+
+@pytest.mark.parametrize(
+    "way, what, state",
+    [
+        (field.NO_GRAPH, "digits fp16 R = 0 is no slower as a CUDA graph", HELD),
+        (field.DEFAULT, "digits fp16 is faster with R = 53", UNKNOWN),
+    ],
+)
+def test_differences_within_the_noise_are_none(way, what, state):
+    def noisy(one):
+        return one._replace(profile=made.profile(0.8)._replace(latency_ci_ms=(0.5, 1.5)))
+
+    assert lines(retimed(made.collected(), way, noisy))[what][0] == state
 
 
 @pytest.mark.parametrize("ours, state", [(1.0, HELD), (1.06, NOT), (0.94, NOT)])

@@ -57,8 +57,9 @@ def test_ratios_are_read_whether_they_hold_or_not():
     ],
 )
 def test_a_step_without_a_result_is_told_by_its_last_message(code, err, told):
-    with pytest.raises(ValueError, match=told.replace("[", r"\[").replace(".", r"\.")):
+    with pytest.raises(ValueError) as raised:
         next(task for task in TASKS if task.kind == field.TRTEXEC).result(ended(code, "", err))
+    assert str(raised.value) == told
 
 
 def test_what_libraries_print_before_a_result_is_passed_over():

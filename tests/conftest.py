@@ -33,8 +33,8 @@ def ignore_for_this_process_only(number, frame):
     """A handler that does nothing: unlike an ignored signal, no child inherits it."""
 
 
-# nohup has SIGHUP ignored, and a shell has Ctrl-C ignored for what it puts in the background. Children inherit that, and
-# some tests send these signals to theirs. This process goes on ignoring them, as it was told to.
+# nohup has SIGHUP ignored, and a shell has Ctrl-C ignored for what it puts in the background. Children inherit that,
+# and some tests send these signals to theirs. This process goes on ignoring them, as it was told to.
 for number in INHERITED:
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, ignore_for_this_process_only)

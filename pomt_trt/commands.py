@@ -24,9 +24,8 @@ def compile_all(arguments: argparse.Namespace) -> None:
     work = WorkFolder(arguments.work)
     bundle = work.bundle(chosen.device_id)
     sizes_mb = [disk_bytes(folder) / 1e6 for folder in (bundle, work.root)]
-    sys.stderr.write(
-        "bundle: {}\ndisk: {:.1f} MB the bundle, {:.1f} MB the whole work folder\n".format(bundle, *sizes_mb)
-    )
+    sys.stderr.write("bundle: {}\n".format(bundle))
+    sys.stderr.write("disk: {:.1f} MB the bundle, {:.1f} MB the whole work folder\n".format(*sizes_mb))
 
 
 def export(arguments: argparse.Namespace) -> None:

@@ -69,8 +69,8 @@ def test_infer_outlives_a_hangup_under_nohup_only(ignored, tmp_path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = [sys.executable, "-m", "pomt_trt.infer", bundle, "-", "--json"]
     environment = dict(os.environ, PYTHONPATH=ROOT, OMP_NUM_THREADS="1")
-    disposition = ignoring(signal.SIGHUP) if ignored else None
-    process = subprocess.Popen(command, env=environment, preexec_fn=disposition, **pipes)
+    before = ignoring(signal.SIGHUP) if ignored else None
+    process = subprocess.Popen(command, env=environment, preexec_fn=before, **pipes)
     path = (str(tmp_path / "0.png") + "\n").encode()
     process.stdin.write(path)
     process.stdin.flush()

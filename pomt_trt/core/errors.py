@@ -11,7 +11,7 @@ INTERRUPTED = 130  # by Ctrl-C: 128 + SIGINT, as shells count
 class PomtError(Exception):
     """Base of all errors that are explained to the user in one line.
 
-    exit_code is the process's, meaning stands in its help.
+    exit_code is that of the process, and meaning is what a command's help says of it.
     """
 
     exit_code = 1

@@ -1,6 +1,10 @@
 """Where everything lies in a work folder, one method a file; and the lock that lets one process write there.
 
 Any machine. Leaves out what the files hold and when they are written.
+
+Disk: weights.bin is there once for each form of graphs, once for each device whose engines read it (ONNX Runtime's do,
+TensorRT's hold their own), and once in each bundle. These are whole copies, or reflinks, which share blocks, where the
+file system has them.
 """
 
 import contextlib

@@ -319,7 +319,7 @@ def test_a_copy_that_does_not_fit_is_said_and_leaves_the_old_file(tmp_path):
     source, target = str(tmp_path / "source"), str(tmp_path / "target")
     damaged(source, bytes(1 << 20))
     damaged(target, b"old")
-    reason = "cannot write {}: File too la".format(target)
-    with fakes.files_at_most(1 << 16), pytest.raises(WorkFolderUnusable, match=reason):
+    told = "cannot write {}: File too large".format(target)
+    with fakes.files_at_most(1 << 16), pytest.raises(WorkFolderUnusable, match=told):
         store.copy(source, target)
     assert open_bytes(target) == b"old" and left_in(tmp_path) == ["source", "target"]

@@ -62,7 +62,8 @@ def test_a_bundle_brings_its_kernels_and_predicts_with_them(bundled, monkeypatch
     said = run(simulator.RTX, "pomt_trt.infer", bundle, picture, "--json")
     assert len(json.loads(said.splitlines()[0])["predictions"]) == 5
     assert not os.path.exists(str(tmp_path / "cache" / "pomt-trt"))  # nothing was compiled beyond what the bundle brought
-    assert "no CUDA-capable device" in run(simulator.RTX, "pomt_trt.infer", bundle, picture, faults="no-device", code=4)
+    said = run(simulator.RTX, "pomt_trt.infer", bundle, picture, faults="no-device", code=4)
+    assert "no CUDA-capable device" in said
 
 
 def test_a_rebuilt_bundle_holds_the_new_engines_kernels(bundled, monkeypatch, tmp_path):

@@ -248,9 +248,10 @@ def remove_losers(work: WorkFolder, chosen: Selection) -> None:
     kept = {chosen.unreduced.id, chosen.chosen.id, *chosen.pareto}
     kept.update(row.id for row in chosen.rows if row.tokens_after in edges or row.schedule is not None)
     for row in chosen.rows:
-        path = os.path.join(work.engines(chosen.device_id), row.id + ".engine")
-        if row.id not in kept and os.path.exists(path):
-            os.unlink(path)
+        for suffix in (".engine", ".kernels"):
+            path = os.path.join(work.engines(chosen.device_id), row.id + suffix)
+            if row.id not in kept and os.path.exists(path):
+                os.unlink(path)
 
 
 def draw(stage: Stage, chosen: Selection) -> str:

@@ -170,15 +170,15 @@ def _manifest(there: Bundle, engines: Dict[str, Engine], notes: Tuple[str, ...])
 
 
 def _sources(there: Bundle, folder: str, engines: Dict[str, Engine], built: str) -> Dict[str, str]:
-    """The bundle's files, with the new engines, their layers and plugins in place of the old ones."""
+    """The bundle's files, with the new engines, their layers, plugins and kernels in place of the old ones."""
     made = [name for engine in engines.values() for name in (engine.file, layers_of(engine.file))]
-    made += _plugins([*engines.values(), there.engine, there.unreduced_engine])
+    made += _companions([*engines.values(), there.engine, there.unreduced_engine])
     sources = {name: os.path.join(folder, name) for name in there.files if name not in made}
     sources.update({name: os.path.join(built, name) for name in made if os.path.isfile(os.path.join(built, name))})
     return sources
 
 
-def _plugins(engines: Iterable[Engine]) -> List[str]:
-    """Names of the plugin libraries of engines."""
-    told = [(engine.details or {}).get("plugin") for engine in engines]
-    return sorted({plugin["file"] for plugin in told if plugin is not None})
+def _companions(engines: Iterable[Engine]) -> List[str]:
+    """Names of the plugin libraries and compiled kernels of engines."""
+    told = [(engine.details or {}).get(part) for engine in engines for part in ("plugin", "kernels")]
+    return sorted({companion["file"] for companion in told if companion is not None})

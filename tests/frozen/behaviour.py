@@ -100,7 +100,7 @@ def profiles():
     about = {"known": [latency.Known(members[0], 3.2)], "group": members, "stopped": "settled", "contention": seen}
     modes = latency.Modes(2, "default", 0.75)
     made = [to_json(latency.profile(m, _engine(m, fakes), modes, **about)) for m in members[1:]]
-    timings = [_timing(name, recorded[name], alternate) for name in ("r000", "r053")]
+    timings = [_timing(name, recorded[name]) for name in ("r000", "r053")]
     return {"group": made, "ratio": to_json(alternate.ratio(*timings))}
 
 
@@ -117,9 +117,10 @@ def _engine(member, fakes):
     return fakes.made_up_engine()._replace(candidate_id=member.candidate_id)
 
 
-def _timing(name, rows, alternate):
+def _timing(name, rows):
     from pomt_trt.core import stats
     from pomt_trt.core.drift import slow_drift
+    from pomt_trt.device import alternate
 
     found = stats.locate(rows, slow_drift([rows]))
     kept = tuple(map(tuple, rows))

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from pomt_trt.core import agreement, segmentation
 from pomt_trt.core.records import (
+    ACCURACY_TITLES,
     AGREEMENT,
     MIOU,
     PIXEL_AGREEMENT,
@@ -18,13 +19,6 @@ from pomt_trt.core.records import (
     ModelSpec,
     Preprocessing,
 )
-
-ACCURACY_TITLES = {
-    TOP1: "top-1",
-    AGREEMENT: "agreement with R = 0",
-    MIOU: "mIoU",
-    PIXEL_AGREEMENT: "pixel agreement with R = 0",
-}
 
 
 def kind_of(spec: ModelSpec, labelled: bool) -> str:

@@ -5,8 +5,8 @@ Makes text from records, on any machine. Leaves out where it is printed.
 
 from typing import Dict, List, Optional, Sequence
 
-from pomt_trt.core.accuracy import ACCURACY_TITLES
 from pomt_trt.core.records import (
+    ACCURACY_TITLES,
     AccuracyEstimate,
     Energy,
     Interval,

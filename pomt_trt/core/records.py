@@ -12,6 +12,12 @@ GRID, SEARCHED, CHAIN = "grid", "searched", "chain"  # kinds of candidates
 CLASSIFICATION, SEGMENTATION = "classification", "segmentation"  # tasks: a class an image, or one a pixel
 TOP1, AGREEMENT = "top1", "agreement"  # kinds of accuracy: of images with labels, or with the unreduced model
 MIOU, PIXEL_AGREEMENT = "miou", "pixel-agreement"  # the same, of pixels
+ACCURACY_TITLES = {
+    TOP1: "top-1",
+    AGREEMENT: "agreement with R = 0",
+    MIOU: "mIoU",
+    PIXEL_AGREEMENT: "pixel agreement with R = 0",
+}
 
 
 class Preprocessing(NamedTuple):

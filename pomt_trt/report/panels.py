@@ -10,8 +10,7 @@ the right margin. Only step labels can crowd each other; then the largest drops 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pomt_trt.core.accuracy import ACCURACY_TITLES
-from pomt_trt.core.records import Interval, Row, Selection
+from pomt_trt.core.records import ACCURACY_TITLES, Interval, Row, Selection
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; grey for what only helps to read.
 FRONT, OTHER, CHOSEN, PLAIN, HELP, FAINT = "#0072B2", "#8FB3CC", "#D55E00", "#333333", "#666666", "#D8D8D8"

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from pomt_trt.core import accuracy
-from pomt_trt.core.accuracy import ACCURACY_TITLES
-from pomt_trt.core.records import SEGMENTATION
+from pomt_trt.core.records import ACCURACY_TITLES, SEGMENTATION
 from tests import fakes
 
 

@@ -18,9 +18,10 @@ from pomt_trt.core.errors import InputError, MissingDependency, VerificationFail
 from pomt_trt.core.parity import compare
 from pomt_trt.core.records import Bundle, ModelSpec, PlainModel, StoredTensor
 from pomt_trt.core.rounds import Prepared, check_waiting, serve
-from pomt_trt.device import gate, jetson, libraries
+from pomt_trt.device import gate, jetson
 from pomt_trt.device.preprocess import normalise
 from pomt_trt.device.torch_wheels import advice
+from pomt_trt.device.traits import traits
 
 PLAIN = "plain.json"
 CHECKED_IMAGES = 8
@@ -83,7 +84,7 @@ def device_beside(engine: str) -> Any:
     Raises: MissingDependency where torch has no CUDA there, with the wheel to install.
     """
     torch, board = _torch(), jetson.identity()
-    if not libraries.traits(engine).on_gpu and board is None:
+    if not traits(engine).on_gpu and board is None:
         return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda")

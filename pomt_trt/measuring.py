@@ -14,9 +14,9 @@ from pomt_trt.core.bounds import Goal, Point, State
 from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import GRID, Candidate, DeviceSpec, Row
 from pomt_trt.device import profiling
-from pomt_trt.device.libraries import traits
 from pomt_trt.device.process import Worker
 from pomt_trt.device.profiling import Settings
+from pomt_trt.device.traits import traits
 from pomt_trt.options import Budget, Choice
 from pomt_trt.stages import Stage, Workstation
 

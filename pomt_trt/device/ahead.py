@@ -12,13 +12,10 @@ from pomt_trt.core import cpus
 from pomt_trt.core.errors import MissingDependency, UsageError
 from pomt_trt.core.records import DeviceSpec
 from pomt_trt.device import board, libraries
+from pomt_trt.device.traits import traits
+from pomt_trt.device.trt_gpus import GPUS, PORTABLE
 
 logger = logging.getLogger(__name__)
-PORTABLE = "portable"
-# Compute capability -> name in tensorrt_rtx.ComputeCapability. Source: NVIDIA's support matrix, read 2026-11.
-GPUS = {"7.5": "SM75", "8.6": "SM86", "8.9": "SM89", "12.0": "SM120", "12.1": "SM121"}
-_PORTABLE_FROM = (8, 0)  # TensorRT-RTX's own default: 8.0, 8.6, 8.9, 12.0 and later
-_BF16_FROM = (8, 0)
 _NO_TARGET = {
     "8.7": "Orin runs TensorRT of JetPack: export with --target jetpack-6.2 (or 5.1, 6.0, 7.2) and build on the board",
     "11.0": "Thor runs TensorRT of JetPack: export with --target jetpack-7.0 (or 7.2) and build on the board",
@@ -57,7 +54,7 @@ def running_device(engine: str) -> DeviceSpec:
     try:
         return board.device_spec(engine)
     except MissingDependency as error:
-        if not libraries.traits(engine).portable:
+        if not traits(engine).portable:
             raise
         libraries.installed(engine)
         raise MissingDependency(
@@ -76,7 +73,7 @@ def building_device(engine: str, gpu: Optional[str]) -> Tuple[DeviceSpec, Option
         try:
             return board.device_spec(engine), None
         except MissingDependency as error:
-            if not libraries.traits(engine).portable:
+            if not traits(engine).portable:
                 raise
             gpu, reason = PORTABLE, str(error)
         libraries.installed(engine)  # whose absence is another matter
@@ -84,37 +81,8 @@ def building_device(engine: str, gpu: Optional[str]) -> Tuple[DeviceSpec, Option
     return device(engine, gpu), gpu
 
 
-def adoptable(here: DeviceSpec) -> Tuple[str, ...]:
-    """For which GPUs engines may have been built ahead of time that run on this one; the closest first."""
-    capability = here.compute_capability or ""
-    named = tuple(gpu for gpu in GPUS if gpu == capability)
-    return named + ((PORTABLE,) if _numbers(capability) >= _PORTABLE_FROM else ())
-
-
-def target(gpu: Optional[str], here: DeviceSpec) -> str:
-    """For which GPUs to build: those asked for, or where none are, the widest that has the one here."""
-    if gpu is not None:
-        return gpu
-    capability = here.compute_capability or ""
-    return capability if _numbers(capability) < _PORTABLE_FROM and capability in GPUS else PORTABLE
-
-
-def check(gpu: str, precision: str, plugin: bool) -> None:
-    """Raises UsageError for engines that cannot be built for such GPUs, or not without one."""
-    if precision == "bf16" and gpu != PORTABLE and _numbers(gpu) < _BF16_FROM:
-        raise UsageError(
-            "--precision bf16 is not for --gpu {}: bf16 is there from compute capability 8.0 on. Export and build with "
-            "--precision fp16, or give another --gpu.".format(gpu)
-        )
-    if plugin:
-        raise UsageError(
-            "graphs with plugins cannot be built ahead of time: without a GPU TensorRT-RTX ends the process when it "
-            "reads them. Build graphs without plugins (--plugin off), or build on a machine with a GPU."
-        )
-
-
 def _check_gpu(engine: str, gpu: str) -> None:
-    if not libraries.traits(engine).portable:
+    if not traits(engine).portable:
         raise UsageError(
             "--gpu {} is for --engine tensorrt-rtx, and this is {}, which builds for the machine that it runs on. "
             "Leave out --gpu, or add --engine tensorrt-rtx.".format(gpu, engine)
@@ -127,7 +95,3 @@ def _check_gpu(engine: str, gpu: str) -> None:
                 _NO_TARGET.get(gpu, "Another RTX GPU from compute capability 8.0 on takes portable") + ".",
             )
         )
-
-
-def _numbers(capability: str) -> Tuple[int, ...]:
-    return tuple(int(part) for part in capability.split(".")) if capability else ()

@@ -14,6 +14,7 @@ from pomt_trt.core.records import DeviceSpec
 from pomt_trt.core.targets import PLUGIN, has_plugin
 from pomt_trt.device import libraries
 from pomt_trt.device.jetson import identity, text_of
+from pomt_trt.device.traits import traits
 
 
 def device_spec(engine: str) -> DeviceSpec:
@@ -35,7 +36,7 @@ def device_spec(engine: str) -> DeviceSpec:
         l4t=found.l4t if found else None,
         jetpack=found.jetpack if found else None,
     )
-    if libraries.traits(engine).on_gpu:
+    if traits(engine).on_gpu:
         made = _with_gpu(made, found.module if found else None)
     return made._replace(id=_device_id(made, found.module if found else None))
 

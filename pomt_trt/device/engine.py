@@ -15,6 +15,7 @@ from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.store import sha256_of
 from pomt_trt.device import board, libraries
 from pomt_trt.device.contract import WEIGHTS_FILE, BuildOptions, Runner
+from pomt_trt.device.traits import traits
 from pomt_trt.device.trt_plugins import beside
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def check_device(built_for: DeviceSpec) -> None:
 
 def built_elsewhere(engine: Engine) -> Optional[Tuple[str, str, str]]:
     """The candidate, the GPU that it was timed on and the one here, where an engine runs on another; else None."""
-    if not libraries.traits(engine.device.engine).portable:
+    if not traits(engine.device.engine).portable:
         return None
     here = board.device_spec(engine.device.engine)
     there = engine.device.processor
@@ -125,7 +126,7 @@ def _fits(built_for: DeviceSpec, here: DeviceSpec) -> bool:
     switch off: modules are compared where both are known. A portable engine is bound to its library's version; on which
     GPUs it runs, the library says when it loads it.
     """
-    if libraries.traits(built_for.engine).portable:
+    if traits(built_for.engine).portable:
         return built_for.engine_version == here.engine_version
     (gpu, module), (gpu_here, module_here) = _processor(built_for), _processor(here)
     bound, bound_here = (

@@ -1,29 +1,13 @@
-"""The engine libraries: which there are, which to use, and what holds of all of one's engines.
+"""The engine libraries: which there are, and which to use.
 
 On the machine that runs engines. Leaves out engines themselves (device/engine).
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from pomt_trt.core.errors import MissingDependency, UsageError
+from pomt_trt.core.errors import MissingDependency
 from pomt_trt.device.jetson import identity
-
-
-class Traits(NamedTuple):
-    """What holds of all engines of one library."""
-
-    on_gpu: bool  # they run on a GPU
-    gated: bool  # what they compute depends on kernels that the library picks, so each has to pass the accuracy gate
-    varies: bool  # two builds of one graph differ, since the build times kernels: building again tells more
-    portable: bool  # they run on other GPUs than the one here, and can be built where there is none
-
-
-_LIBRARIES = {
-    "onnxruntime": Traits(on_gpu=False, gated=False, varies=False, portable=False),
-    "tensorrt": Traits(on_gpu=True, gated=True, varies=True, portable=False),
-    # It picks kernels when an engine is loaded, on the GPU.
-    "tensorrt-rtx": Traits(on_gpu=True, gated=True, varies=False, portable=True),
-}
+from pomt_trt.device.traits import traits
 
 
 def chosen(asked: str) -> str:
@@ -44,16 +28,6 @@ def chosen(asked: str) -> str:
                 error
             )
         ) from error
-
-
-def traits(engine: str) -> Traits:
-    """What holds of all engines of a library.
-
-    Raises: UsageError, with the names there are.
-    """
-    if engine not in _LIBRARIES:
-        raise UsageError("engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(sorted(_LIBRARIES))))
-    return _LIBRARIES[engine]
 
 
 def share_threads(engine: str, threads: int) -> bool:

@@ -14,11 +14,11 @@ from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Energy, Engine, Failure, Family, LatencyProfile
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import ahead, board, builds
+from pomt_trt.device import ahead, board, builds, trt_gpus
 from pomt_trt.device.contract import WEIGHTS_FILE
-from pomt_trt.device.libraries import traits
 from pomt_trt.device.process import Outcome, Worker
 from pomt_trt.device.request import Gate, Job, Request, engine_inputs, inputs_of, latency_inputs
+from pomt_trt.device.traits import traits
 from pomt_trt.device.trt_plugins import Library, needed
 
 GROUP_MEMORY_BYTES = 700 << 20  # of engines alive at a time
@@ -245,7 +245,7 @@ def _ahead(work: WorkFolder, family: Family, device: DeviceSpec) -> Tuple[str, .
     """Folders of engines that were built ahead of time for GPUs such as this one."""
     if not traits(device.engine).portable:
         return ()
-    made_for = [ahead.device(device.engine, gpu) for gpu in ahead.adoptable(device)]
+    made_for = [ahead.device(device.engine, gpu) for gpu in trt_gpus.adoptable(device)]
     folders = [work.engines(board.in_form(one, family.form, family.precision).id) for one in made_for]
     return tuple(filter(os.path.isdir, folders))
 

@@ -11,7 +11,7 @@ from typing import Any, Dict
 
 from pomt_trt.core import store
 from pomt_trt.core.records import DeviceSpec, Engine
-from pomt_trt.device import ahead, sensors, trt_build, trt_cache, trt_plugins
+from pomt_trt.device import sensors, trt_build, trt_cache, trt_gpus, trt_plugins
 from pomt_trt.device.contract import BuildOptions, Runner, layers_of
 from pomt_trt.device.trt_library import package
 from pomt_trt.device.trt_runner import TrtRunner
@@ -42,7 +42,7 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
     Raises: UsageError for what cannot be built without a GPU.
     """
     if options.gpu is not None:
-        ahead.check(options.gpu, options.precision, options.plugin is not None)
+        trt_gpus.check(options.gpu, options.precision, options.plugin is not None)
     trt, started = package(device.engine), time.perf_counter()
     with store.explained(os.path.dirname(engine_path)):
         os.makedirs(os.path.dirname(engine_path), exist_ok=True)

@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set
 from pomt_trt.core import store
 from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.records import DeviceSpec
-from pomt_trt.device import ahead, trt_layers
+from pomt_trt.device import trt_gpus, trt_layers
 from pomt_trt.device.contract import BuildOptions
 from pomt_trt.device.trt_library import log_of, monitor_of, named
 
@@ -109,7 +109,7 @@ def _failed(trt: Any, onnx_path: str, reason: str) -> BuildFailed:
 
 def _check_gpu(onnx_path: str, device: DeviceSpec, options: BuildOptions) -> None:
     """Raises BuildFailed for bf16 on a GPU without it; TensorRT itself would say so of some layer, or emulate it."""
-    if options.gpu is not None:  # not for the GPU here: see ahead.check
+    if options.gpu is not None:  # not for the GPU here: see trt_gpus.check
         return
     capability = tuple(int(part) for part in (device.compute_capability or "0").split("."))
     if options.precision == "bf16" and capability < BF16_FROM:
@@ -208,7 +208,7 @@ def _configure(trt: Any, config: Any, device: DeviceSpec, options: BuildOptions,
         config.set_flag(getattr(trt.BuilderFlag, options.precision.upper()))
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     details["strongly_typed"] = strong
-    details.update(_aimed(trt, config, ahead.target(options.gpu, device)))
+    details.update(_aimed(trt, config, trt_gpus.target(options.gpu, device)))
     return details
 
 
@@ -219,9 +219,9 @@ def _aimed(trt: Any, config: Any, gpu: str) -> Dict[str, str]:
     """
     if not hasattr(config, "num_compute_capabilities"):
         return {}
-    if gpu != ahead.PORTABLE:
+    if gpu != trt_gpus.PORTABLE:
         config.num_compute_capabilities = 1
-        if not config.set_compute_capability(getattr(trt.ComputeCapability, ahead.GPUS[gpu]), 0):
+        if not config.set_compute_capability(getattr(trt.ComputeCapability, trt_gpus.GPUS[gpu]), 0):
             raise BuildFailed("the library takes no compute capability {}. {}.".format(gpu, log_of(trt).said()))
     return {"built_for": gpu}
 

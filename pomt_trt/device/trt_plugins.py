@@ -12,7 +12,8 @@ from pomt_trt.core import store
 from pomt_trt.core.errors import CorruptArtifact, MissingDependency
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.targets import PLUGIN_OPERATORS, has_plugin
-from pomt_trt.device import libraries, trt_library
+from pomt_trt.device import trt_library
+from pomt_trt.device.traits import traits
 
 VERSION, NAMESPACE = "1", ""
 _CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -43,7 +44,7 @@ def forms(asked: str, device: DeviceSpec, library: Optional[Library]) -> Tuple[b
     """
     if asked != "auto":
         return (asked == "on",)
-    preferred = libraries.traits(device.engine).on_gpu and library is not None
+    preferred = traits(device.engine).on_gpu and library is not None
     return (preferred, not preferred)
 
 
@@ -52,7 +53,7 @@ def needed(form: str, device: DeviceSpec, library: Optional[Library]) -> Optiona
 
     Raises: MissingDependency where they need one and it is not here.
     """
-    if not libraries.traits(device.engine).on_gpu or not has_plugin(form):
+    if not traits(device.engine).on_gpu or not has_plugin(form):
         return None
     if library is None:
         raise MissingDependency(

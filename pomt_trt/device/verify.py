@@ -21,10 +21,11 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, Engine, Family
 from pomt_trt.core.targets import TARGETS, has_plugin, is_bare
 from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device import comparator, gate, libraries, ort
+from pomt_trt.device import comparator, gate, ort
 from pomt_trt.device.contract import Runner
 from pomt_trt.device.engine import check_device, open_engine
 from pomt_trt.device.preprocess import normalise
+from pomt_trt.device.traits import traits
 
 HOST = "host"  # PyTorch in fp32, when it was exported
 # By which Polygraphy takes another library than TensorRT. Source: polygraphy/config.py of 0.53.
@@ -86,7 +87,7 @@ def verify(
         checks += checked(subject, images, not_compared)
         if progress:
             progress.at(done, subject.engine.candidate_id, len(wanted))
-        if libraries.traits(subject.engine.device.engine).on_gpu:
+        if traits(subject.engine.device.engine).on_gpu:
             hints += _polygraphy(subject, images)
     return Verification(source, tuple(checks), not_compared, tuple(dict.fromkeys(hints)))
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from pomt_trt.core.errors import MissingDependency, UsageError
-from pomt_trt.device import ahead, board, libraries
+from pomt_trt.device import ahead, board, libraries, trt_gpus
 from tests import fakes, simulator
 
 RTX = fakes.DEVICE._replace(engine="tensorrt-rtx", engine_version="1.7.1.116")
@@ -43,11 +43,11 @@ def test_a_library_that_builds_for_its_own_machine_takes_no_gpu(engine):
 
 def test_bf16_is_refused_for_turing_and_plugins_for_every_gpu():
     with pytest.raises(UsageError, match="bf16 is not for --gpu 7.5.*8.0 on.*fp16"):
-        ahead.check("7.5", "bf16", plugin=False)
+        trt_gpus.check("7.5", "bf16", plugin=False)
     with pytest.raises(UsageError, match="plugins cannot be built ahead of time.*--plugin off"):
-        ahead.check("portable", "fp16", plugin=True)
-    ahead.check("portable", "bf16", plugin=False)
-    ahead.check("7.5", "fp16", plugin=False)
+        trt_gpus.check("portable", "fp16", plugin=True)
+    trt_gpus.check("portable", "bf16", plugin=False)
+    trt_gpus.check("7.5", "fp16", plugin=False)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_bf16_is_refused_for_turing_and_plugins_for_every_gpu():
 )
 def test_a_gpu_adopts_engines_for_itself_and_portable_ones(capability, gpus, target):
     here = RTX._replace(compute_capability=capability)
-    assert ahead.adoptable(here) == gpus
-    assert ahead.target(None, here) == target and ahead.target("8.9", here) == "8.9"
+    assert trt_gpus.adoptable(here) == gpus
+    assert trt_gpus.target(None, here) == target and trt_gpus.target("8.9", here) == "8.9"
 
 
 def test_without_a_gpu_engines_are_built_portable_and_that_is_said(caplog):

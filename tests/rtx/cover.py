@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from pomt_trt.core.errors import PomtError
 from pomt_trt.core.targets import named
-from pomt_trt.device import ahead, engine
+from pomt_trt.device import ahead, contract, engine
 from pomt_trt.host import data, export, models
 from tests.host import tiny
 
@@ -99,7 +99,7 @@ def tried(case: Case, size: dict[str, Any], folder: Path) -> Found:
     family = export.export(plan, candidate, images, folder)
     one = family.candidates[-1]
     graph = folder / "onnx" / family.form / f"{one.id}.onnx"
-    options = engine.BuildOptions(precision=case.precision, gpu=ahead.PORTABLE)
+    options = contract.BuildOptions(precision=case.precision, gpu=ahead.PORTABLE)
     counts = f"{one.schedule.tokens_before} to {one.schedule.tokens_after}"
     started = time.perf_counter()
     with _warnings() as warnings:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="exports a model, which belongs to the workstation")
 
 from pomt_trt.core.errors import BuildFailed, MissingDependency  # noqa: E402
-from pomt_trt.device import ahead, cuda, engine, libraries, trt_library  # noqa: E402  # noqa: E402
+from pomt_trt.device import ahead, contract, cuda, engine, libraries, trt_library  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.rtx import corpus  # noqa: E402
 
@@ -127,7 +127,7 @@ def test_the_native_library_in_this_process_is_of_the_bindings_version(trt):
 )
 def test_a_graph_that_it_does_not_take_is_explained(trt, tmp_path, graph, told):
     device = ahead.device("tensorrt-rtx", "portable")
-    path, options = corpus.GRAPHS[graph](str(tmp_path)), engine.BuildOptions(gpu="portable")
+    path, options = corpus.GRAPHS[graph](str(tmp_path)), contract.BuildOptions(gpu="portable")
     with pytest.raises(BuildFailed, match="TensorRT-RTX 1.7.1.* cannot build .*" + told):
         engine.build(path, str(tmp_path / "r000.engine"), device, "r000", options)
     assert not os.path.exists(str(tmp_path / "r000.engine"))

@@ -1,0 +1,48 @@
+"""Which GPUs TensorRT-RTX builds engines for that are not here.
+
+On any machine. Source: NVIDIA's support matrix of TensorRT-RTX, read 2026-11.
+"""
+
+from typing import Optional, Tuple
+
+from pomt_trt.core.errors import UsageError
+from pomt_trt.core.records import DeviceSpec
+
+PORTABLE = "portable"
+# Compute capability -> name in tensorrt_rtx.ComputeCapability.
+GPUS = {"7.5": "SM75", "8.6": "SM86", "8.9": "SM89", "12.0": "SM120", "12.1": "SM121"}
+_PORTABLE_FROM = (8, 0)  # TensorRT-RTX's own default: 8.0, 8.6, 8.9, 12.0 and later
+_BF16_FROM = (8, 0)
+
+
+def adoptable(here: DeviceSpec) -> Tuple[str, ...]:
+    """For which GPUs engines may have been built ahead of time that run on this one; the closest first."""
+    capability = here.compute_capability or ""
+    named = tuple(gpu for gpu in GPUS if gpu == capability)
+    return named + ((PORTABLE,) if _numbers(capability) >= _PORTABLE_FROM else ())
+
+
+def target(gpu: Optional[str], here: DeviceSpec) -> str:
+    """For which GPUs to build: those asked for, or where none are, the widest that has the one here."""
+    if gpu is not None:
+        return gpu
+    capability = here.compute_capability or ""
+    return capability if _numbers(capability) < _PORTABLE_FROM and capability in GPUS else PORTABLE
+
+
+def check(gpu: str, precision: str, plugin: bool) -> None:
+    """Raises UsageError for engines that cannot be built for such GPUs, or not without one."""
+    if precision == "bf16" and gpu != PORTABLE and _numbers(gpu) < _BF16_FROM:
+        raise UsageError(
+            "--precision bf16 is not for --gpu {}: bf16 is there from compute capability 8.0 on. Export and build with "
+            "--precision fp16, or give another --gpu.".format(gpu)
+        )
+    if plugin:
+        raise UsageError(
+            "graphs with plugins cannot be built ahead of time: without a GPU TensorRT-RTX ends the process when it "
+            "reads them. Build graphs without plugins (--plugin off), or build on a machine with a GPU."
+        )
+
+
+def _numbers(capability: str) -> Tuple[int, ...]:
+    return tuple(int(part) for part in capability.split(".")) if capability else ()

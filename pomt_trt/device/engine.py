@@ -10,8 +10,9 @@ from typing import Optional, Tuple
 from pomt_trt.core.errors import CorruptArtifact, WrongDevice
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.store import sha256_of
+from pomt_trt.core.workfolder import WEIGHTS
 from pomt_trt.device import board, libraries
-from pomt_trt.device.contract import WEIGHTS_FILE, BuildOptions, Runner
+from pomt_trt.device.contract import BuildOptions, Runner
 from pomt_trt.device.trt_plugins import beside
 
 
@@ -58,7 +59,7 @@ def check_files(engine: Engine, folder: str) -> None:
             "pomt-trt build WORK.".format(path, engine.bytes, engine.sha256[:12])
         )
     beside(engine, folder)
-    weights = os.path.join(folder, WEIGHTS_FILE)
+    weights = os.path.join(folder, WEIGHTS)
     if engine.weights_sha256 and (not os.path.isfile(weights) or sha256_of(weights) != engine.weights_sha256):
         raise CorruptArtifact(
             "{} is missing or not the file that {} was built with (sha256 {}...). Delete it and build again: pomt-trt "

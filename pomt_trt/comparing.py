@@ -17,7 +17,7 @@ from pomt_trt.core.errors import BuildFailed, ConstraintUnmet, InputError, PomtE
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Comparison, EagerLatencies, Selection
 from pomt_trt.core.stats import StoppingRule
-from pomt_trt.core.workfolder import WorkFolder, locked
+from pomt_trt.core.workfolder import WEIGHTS, WorkFolder, locked
 from pomt_trt.device import alternate
 from pomt_trt.options import Options
 
@@ -75,20 +75,21 @@ def _share_unreduced(others: Sequence[str], root: str) -> None:
             there = known.family_of(source, family.form)
             same = there.graph_sha256["r000"] == family.graph_sha256["r000"]
             if same and there.weights_sha256 == family.weights_sha256:
-                _copy_unreduced(source, target)
+                _share_files(source, target)
                 break
 
 
-def _copy_unreduced(source: WorkFolder, target: WorkFolder) -> None:
+def _share_files(source: WorkFolder, target: WorkFolder) -> None:
     """What a device has of R = 0; what the target has already stays. Records go last: they vouch for the files."""
     for folder in ("engines", "latency"):
         for device_id in sorted(_listed(os.path.join(source.root, folder))):
             here, there = (os.path.join(one.root, folder, device_id) for one in (source, target))
-            names = [name for name in _listed(here) if name.startswith("r000.") or name == "weights.bin"]
+            names = [name for name in _listed(here) if name.startswith("r000.") or name == WEIGHTS]
             for name in sorted(names, key=lambda name: name.endswith(".json")):
                 path = os.path.join(there, name)
                 if not os.path.exists(path):
-                    store.copy(os.path.join(here, name), path)
+                    os.makedirs(there, exist_ok=True)
+                    (store.copy if name == WEIGHTS else store.hard_link)(os.path.join(here, name), path)
 
 
 def _listed(folder: str) -> List[str]:

@@ -15,7 +15,7 @@ from pomt_trt.core.bundle import open_bundle, pack
 from pomt_trt.core.errors import InputError, PomtError, StaleArtifact
 from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, LatencyProfile, Row, Selection
 from pomt_trt.core.steps import significant_steps
-from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.core.workfolder import WEIGHTS, WorkFolder
 from pomt_trt.device import profiling
 from pomt_trt.device.contract import layers_of
 from pomt_trt.device.profiling import Settings
@@ -184,7 +184,7 @@ def make_bundle(stage: Stage, chosen: Selection, device: DeviceSpec, settings: S
         fp32_nodes=family.fp32_nodes,
         class_order=stage.experiment.class_order,
     )
-    sources = {"weights.bin": work.weights(family.form), "golden.npz": work.golden()}
+    sources = {WEIGHTS: work.weights(family.form), "golden.npz": work.golden()}
     for engine in engines:
         graph = work.graph(family.form, engine.candidate_id)
         sources[os.path.basename(graph)] = graph

@@ -13,11 +13,12 @@ from typing import Any, Optional, Sequence
 import numpy as np
 
 from pomt_trt.core import store
-from pomt_trt.core.bundle import WEIGHTS, open_bundle
+from pomt_trt.core.bundle import open_bundle
 from pomt_trt.core.errors import InputError, MissingDependency, VerificationFailed
 from pomt_trt.core.parity import compare
 from pomt_trt.core.records import Bundle, ModelSpec, PlainModel, StoredTensor
 from pomt_trt.core.rounds import Prepared, check_waiting, serve
+from pomt_trt.core.workfolder import WEIGHTS
 from pomt_trt.device import gate, jetson
 from pomt_trt.device.preprocess import normalise
 from pomt_trt.device.torch_wheels import advice

@@ -15,7 +15,7 @@ from pomt_trt.core import store
 from pomt_trt.core.errors import BuildFailed, InputError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Bundle, DeviceSpec, Engine, Experiment, Family, LatencyProfile, Request
-from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.core.workfolder import WEIGHTS, WorkFolder
 from pomt_trt.device import board, gate, profiling, trt_plugins, verify
 from pomt_trt.device.contract import layers_of
 from pomt_trt.device.preprocess import normalise
@@ -59,7 +59,7 @@ def rebuild(folder: str, threads: Optional[int] = None, waiting: str = "default"
 def _unpacked(there: Bundle, folder: str, work: WorkFolder) -> Family:
     """The bundle's graphs and golden inputs as a work folder of two candidates, or one where R = 0 was chosen."""
     candidates = {one.id: one for one in (there.unreduced, there.candidate)}
-    files = {"golden.npz": work.golden(), bundles.WEIGHTS: work.weights(there.form)}
+    files = {"golden.npz": work.golden(), WEIGHTS: work.weights(there.form)}
     for name in candidates:
         files[name + ".onnx"] = work.graph(there.form, name)
         if name + ".npz" in there.files:
@@ -77,8 +77,8 @@ def _unpacked(there: Bundle, folder: str, work: WorkFolder) -> Family:
         target="",
         opset=0,
         ir_version=0,
-        weights_sha256=there.files[bundles.WEIGHTS]["sha256"],
-        weights_bytes=there.files[bundles.WEIGHTS]["bytes"],
+        weights_sha256=there.files[WEIGHTS]["sha256"],
+        weights_bytes=there.files[WEIGHTS]["bytes"],
         candidates=tuple(candidates.values()),
         graph_sha256={name: there.files[name + ".onnx"]["sha256"] for name in candidates},
         precision=there.engine.precision,

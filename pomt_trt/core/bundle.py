@@ -18,8 +18,8 @@ Format
   where R = 0 won. Engine files are called `r056.engine`, their graphs `r056.onnx`.
 - An engine with `weights_sha256` reads `weights.bin` beside it, which MUST be listed with that hash. The ONNX files
   share the same `weights.bin`. A TensorRT engine holds its own weights; `weights.bin` is there for the ONNX files.
-- A file has no second name: a writer MUST copy, or reflink. onnx refuses external data that is a hard or symbolic link.
-  A reader takes bundles of 0.2, whose files are hard links into the work folder.
+- `weights.bin` MUST have no second name: a writer copies, or reflinks, since onnx refuses external data that is a hard
+  or symbolic link. The other files MAY be hard links. A reader takes bundles of 0.2, in which all are.
 - An engine whose `details` have a `plugin` runs with that library of TensorRT plugins, native code, which MUST be
   listed with the file name and sha256 given there.
 - An engine whose `details` have `kernels` starts with that file of compiled GPU kernels, which MUST be listed with the
@@ -44,8 +44,9 @@ from typing import Any, Dict, Iterator
 from pomt_trt.core import store
 from pomt_trt.core.errors import CorruptArtifact, InputError, WorkFolderUnusable
 from pomt_trt.core.records import Bundle, Candidate, Engine
+from pomt_trt.core.workfolder import WEIGHTS
 
-MANIFEST, WEIGHTS = "bundle.json", "weights.bin"
+MANIFEST = "bundle.json"
 FORMAT, SCHEMA = "pomt-trt bundle", 1
 MANIFEST_LIMIT_BYTES = 16 << 20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -57,7 +58,8 @@ def pack(folder: str, manifest: Bundle, sources: Dict[str, str]) -> None:
 
     Args:
         manifest: its `files` is ignored and computed here.
-        sources: name in the bundle -> file to copy.
+        sources: name in the bundle -> file to link, or to copy: weights, and all where links fail. It MUST not be
+            changed in place later.
 
     Raises: CorruptArtifact where a source differs from what the manifest says of it; InputError where one is absent;
         WorkFolderUnusable where the folder cannot be written, or is there and is no bundle.
@@ -67,7 +69,7 @@ def pack(folder: str, manifest: Bundle, sources: Dict[str, str]) -> None:
     with store.explained(folder), _temporary_beside(folder) as temporary:
         for name in sorted(sources):
             _check_name(name)
-            _copy(sources[name], os.path.join(temporary, name))
+            _put(sources[name], os.path.join(temporary, name))
         files = {name: _measured(os.path.join(temporary, name)) for name in sorted(sources)}
         data = _serialised(manifest._replace(files=files))
         store.write_bytes(os.path.join(temporary, MANIFEST), data)
@@ -210,10 +212,12 @@ def _measured(path: str) -> Dict[str, Any]:
     return {"bytes": os.path.getsize(path), "sha256": store.sha256_of(path)}
 
 
-def _copy(source: str, target: str) -> None:
+def _put(source: str, target: str) -> None:
+    source = os.path.realpath(source)  # a link to a link would put a symbolic one into the bundle
     if not os.path.isfile(source):
         raise InputError("{} does not exist: run the stage that makes it, or compile.".format(source))
-    store.copy(source, target)
+    put = store.copy if os.path.basename(target) == WEIGHTS else store.hard_link
+    put(source, target)
 
 
 def _refuse_foreign(folder: str) -> None:

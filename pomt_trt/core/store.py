@@ -86,10 +86,26 @@ def explained(path: str) -> Iterator[None]:
         raise WorkFolderUnusable("cannot write {}: {}.".format(path, advice)) from error
 
 
+def hard_link(source: str, target: str) -> None:
+    """Makes `target` a second name of the file `source`, which takes no space; a copy where there are no hard links.
+
+    Not for weights that ONNX graphs read: see copy.
+
+    Raises: WorkFolderUnusable where the folder cannot be written or the disk is full.
+    """
+    with _temporary_beside(target) as temporary:
+        os.unlink(temporary)
+        try:
+            os.link(source, temporary)  # from here on both names have one mode: it is left as it is
+        except OSError:
+            copy(source, temporary)
+        os.replace(temporary, target)  # does nothing, and leaves the temporary name, where target is that link already
+
+
 def copy(source: str, target: str) -> None:
     """Makes `target` a whole copy of `source`, or leaves it as it was.
 
-    Never a link: onnx refuses weights that have a second name. A file system with reflinks (btrfs, XFS) lets both files
+    onnx refuses external data that is a hard or symbolic link. A file system with reflinks (btrfs, XFS) lets both files
     share their blocks, and the copy takes no space.
 
     Raises: WorkFolderUnusable where the folder cannot be written or the disk is full.

@@ -2,7 +2,7 @@
 
 Any machine. Leaves out what the files hold and when they are written.
 
-Disk: weights.bin is there once for each form of graphs, once for each device whose engines read it (ONNX Runtime's do,
+Disk: WEIGHTS is there once for each form of graphs, once for each device whose engines read it (ONNX Runtime's do,
 TensorRT's hold their own), and once in each bundle. These are whole copies, or reflinks, which share blocks, where the
 file system has them.
 """
@@ -10,11 +10,12 @@ file system has them.
 import contextlib
 import os
 import shutil
-import stat
 from typing import Iterator, List
 
 from pomt_trt.core import store
 from pomt_trt.core.errors import WorkFolderUnusable
+
+WEIGHTS = "weights.bin"  # external data of the ONNX files beside it; never a link, which onnx refuses
 
 
 class WorkFolder:
@@ -49,7 +50,7 @@ class WorkFolder:
 
     def weights(self, form: str) -> str:
         """The weights that all graphs of a form share."""
-        return self._at("onnx", form, "weights.bin")
+        return self._at("onnx", form, WEIGHTS)
 
     def plain(self, form: str) -> str:
         """How torch alone runs the weights of a form, where it can."""
@@ -171,7 +172,7 @@ def locked(folder: str) -> Iterator[None]:
 
 
 def _tidy(folder: str) -> None:
-    """Deletes what a killed process left unfinished, and copies what has a second name, as files of 0.2 do.
+    """Deletes what a killed process left unfinished, and copies weights that have a second name, as those of 0.2.
 
     Under the lock nobody else writes here. A work folder inside this one has a lock of its own, and is left alone.
     """
@@ -183,10 +184,5 @@ def _tidy(folder: str) -> None:
             if os.path.basename(path).startswith(".part-"):
                 with contextlib.suppress(OSError):
                     os.unlink(path)
-            elif _has_second_name(path):
+            elif os.path.basename(path) == WEIGHTS and os.lstat(path).st_nlink > 1:
                 store.copy(path, path)
-
-
-def _has_second_name(path: str) -> bool:
-    status = os.lstat(path)
-    return stat.S_ISREG(status.st_mode) and status.st_nlink > 1

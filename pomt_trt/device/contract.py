@@ -9,8 +9,6 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from pomt_trt.device.trt_plugins import Library
 
-WEIGHTS_FILE = "weights.bin"
-
 
 class BuildOptions(NamedTuple):
     """What a build may depend on, besides the graph and the device. A library ignores what it has no use for."""

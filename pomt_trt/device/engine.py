@@ -13,8 +13,9 @@ from pomt_trt.core import cpus
 from pomt_trt.core.errors import CorruptArtifact, WrongDevice
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.store import sha256_of
+from pomt_trt.core.workfolder import WEIGHTS
 from pomt_trt.device import board, libraries
-from pomt_trt.device.contract import WEIGHTS_FILE, BuildOptions, Runner
+from pomt_trt.device.contract import BuildOptions, Runner
 from pomt_trt.device.traits import traits
 from pomt_trt.device.trt_plugins import beside
 
@@ -76,7 +77,7 @@ def check_files(engine: Engine, folder: str) -> None:
         )
     beside(engine, folder)
     kernels = (engine.details or {}).get("kernels") or {"file": "", "sha256": None}
-    for name, digest in ((WEIGHTS_FILE, engine.weights_sha256), (kernels["file"], kernels["sha256"])):
+    for name, digest in ((WEIGHTS, engine.weights_sha256), (kernels["file"], kernels["sha256"])):
         held = os.path.join(folder, os.path.basename(name))
         if digest and (not os.path.isfile(held) or sha256_of(held) != digest):
             raise CorruptArtifact(

@@ -15,7 +15,8 @@ import numpy as np
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.store import copy, explained, replacing, sha256_of, write_bytes
-from pomt_trt.device.contract import WEIGHTS_FILE, BuildOptions, Runner
+from pomt_trt.core.workfolder import WEIGHTS
+from pomt_trt.device.contract import BuildOptions, Runner
 
 PROBE_BYTES = 1 << 20
 _QUIET = 3  # ONNX Runtime's ERROR; its warnings about hardware-specific files are answered by WrongDevice
@@ -51,10 +52,10 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
     """Optimises a graph for this processor and saves it; see device.engine.build."""
     runtime, started = _onnxruntime(), time.perf_counter()
     folder = os.path.dirname(engine_path)
-    weights = os.path.join(folder, WEIGHTS_FILE)
+    weights = os.path.join(folder, WEIGHTS)
     with explained(folder):
         os.makedirs(folder, exist_ok=True)
-    source = os.path.join(os.path.dirname(onnx_path), WEIGHTS_FILE)
+    source = os.path.join(os.path.dirname(onnx_path), WEIGHTS)
     weights_sha256 = None
     if os.path.isfile(source):
         weights_sha256 = sha256_of(source)

@@ -13,9 +13,8 @@ from pomt_trt.core import experiment, store
 from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Energy, Engine, Failure, Family, LatencyProfile
-from pomt_trt.core.workfolder import WorkFolder
+from pomt_trt.core.workfolder import WEIGHTS, WorkFolder
 from pomt_trt.device import ahead, board, builds, trt_gpus
-from pomt_trt.device.contract import WEIGHTS_FILE
 from pomt_trt.device.process import Outcome, Worker
 from pomt_trt.device.request import Gate, Job, Request, engine_inputs, inputs_of, latency_inputs
 from pomt_trt.device.traits import traits
@@ -149,7 +148,7 @@ def _lies_in(folder: str, engine: Engine) -> bool:
     """True where an engine's files are there and not cut short; what is in them is checked when it is opened."""
     path = os.path.join(folder, engine.file)
     whole = os.path.isfile(path) and os.path.getsize(path) == engine.bytes
-    return whole and (engine.weights_sha256 is None or os.path.isfile(os.path.join(folder, WEIGHTS_FILE)))
+    return whole and (engine.weights_sha256 is None or os.path.isfile(os.path.join(folder, WEIGHTS)))
 
 
 def engine_of(

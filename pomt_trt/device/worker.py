@@ -19,6 +19,7 @@ from pomt_trt.core import store
 from pomt_trt.core.bounds import good_builds
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, PomtError
 from pomt_trt.core.records import Engine, Failure, LatencyProfile
+from pomt_trt.core.workfolder import WEIGHTS
 from pomt_trt.device import builds, contract, engine, gate, trt_cache
 from pomt_trt.device.group import Seldom, energy_of, profiles
 from pomt_trt.device.request import TIMING_CACHE, Gate, Job, Request, inputs_of, profile_inputs, record_of
@@ -221,7 +222,7 @@ def check_sources(job: Job) -> None:
 
     A damaged file says nothing of its candidate, and must not be recorded as a Failure.
     """
-    weights = os.path.join(os.path.dirname(job.onnx), contract.WEIGHTS_FILE)
+    weights = os.path.join(os.path.dirname(job.onnx), WEIGHTS)
     for path, digest in ((job.onnx, job.onnx_sha256), (weights, job.weights_sha256)):
         found = store.sha256_of(path)
         if found != digest:

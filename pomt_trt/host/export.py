@@ -19,6 +19,7 @@ from pomt_trt.core import cpus, parity, store
 from pomt_trt.core.errors import UsageError, VerificationFailed
 from pomt_trt.core.records import Candidate, Family, Schedule
 from pomt_trt.core.targets import Target
+from pomt_trt.core.workfolder import WEIGHTS
 from pomt_trt.host import bf16, family, graph_checks, models, plugin_graphs, precision, reducers, surgery
 from pomt_trt.host.data import Images, normalised
 from pomt_trt.host.probes import telling
@@ -95,7 +96,7 @@ def export(
     """
     folder = work / "onnx" / plan.form
     written = write(plan, grid, images, folder, progress)
-    weights = folder / family.WEIGHTS_FILE
+    weights = folder / WEIGHTS
     return Family(
         form=plan.form,
         target=plan.target.name,
@@ -134,7 +135,7 @@ def write(
         probes = _probes(plan, group)
         traces, names = _in_precision(plan, [_traced(plan, schedule, images, make) for schedule in probes])
         pinned.update(dict.fromkeys(names))
-        located = located or family.write_weights(folder / family.WEIGHTS_FILE, traces[0].weights)
+        located = located or family.write_weights(folder / WEIGHTS, traces[0].weights)
         own = set(_constants(plan, probes[0]))
         template = family.template(traces, [_counts(plan, schedule) for schedule in probes], located, own)
         for candidate in group:

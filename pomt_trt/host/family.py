@@ -20,10 +20,10 @@ from onnx import TensorProto, numpy_helper
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.records import Schedule
 from pomt_trt.core.store import write_bytes
+from pomt_trt.core.workfolder import WEIGHTS
 from pomt_trt.host.trace import Trace
 
 ALIGNMENT_BYTES = 64  # a cache line, so that a mapped tensor can be read in place
-WEIGHTS_FILE = "weights.bin"
 
 
 class Slot(NamedTuple):
@@ -134,7 +134,7 @@ def located_in(graph: Path) -> list[TensorProto]:
 def _external(name: str, value: np.ndarray, offset: int, length: int) -> TensorProto:
     tensor = TensorProto(name=name, dims=value.shape, data_location=TensorProto.EXTERNAL)
     tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-    for key, text in (("location", WEIGHTS_FILE), ("offset", str(offset)), ("length", str(length))):
+    for key, text in (("location", WEIGHTS), ("offset", str(offset)), ("length", str(length))):
         tensor.external_data.add(key=key, value=text)
     return tensor
 

@@ -18,8 +18,8 @@ from torch import nn
 from pomt_trt.core import store
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.records import PlainModel, StoredTensor
+from pomt_trt.core.workfolder import WEIGHTS
 from pomt_trt.host.checkpoints import ClassAndMean
-from pomt_trt.host.family import WEIGHTS_FILE
 
 LOGGER = logging.getLogger(__name__)
 ACTIVATIONS = {"GELU": "gelu", "GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu"}  # of torch and timm
@@ -45,7 +45,7 @@ def plain_model(module: VisionTransformer, graph: Path) -> PlainModel:
         if type(block.mlp) is not Mlp:
             raise InputError(f"its MLP is a {type(block.mlp).__name__}")
     return PlainModel(
-        weights_sha256=store.sha256_of(str(graph.with_name(WEIGHTS_FILE))),
+        weights_sha256=store.sha256_of(str(graph.with_name(WEIGHTS))),
         norm_eps=_norm_eps(module),
         activation=_activation(module),
         pooling="token_and_avg" if isinstance(module.attn_pool, ClassAndMean) else module.global_pool,
@@ -74,7 +74,7 @@ def _stored(module: nn.Module, graph: Path) -> dict[str, StoredTensor]:
     """Where each parameter lies; found by name, proven by value."""
     model = onnx.load(str(graph), load_external_data=False)
     located = {tensor.name: tensor for tensor in model.graph.initializer if tensor.external_data}
-    data = np.memmap(graph.with_name(WEIGHTS_FILE), dtype=np.uint8, mode="r")
+    data = np.memmap(graph.with_name(WEIGHTS), dtype=np.uint8, mode="r")
     state = module.state_dict()
     missing = sorted(set(state) - set(located))
     if missing:

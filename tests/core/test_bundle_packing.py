@@ -84,8 +84,19 @@ def test_packing_copies_what_a_symbolic_link_points_to(tmp_path):
     assert not (tmp_path / "bundle" / "golden.npz").is_symlink()
 
 
-def test_no_file_of_a_bundle_has_a_second_name(packed):
-    assert {os.stat(str(packed / name)).st_nlink for name in os.listdir(str(packed))} == {1}
+def test_weights_are_copied_and_all_else_takes_no_space(packed):
+    links = {name: os.stat(str(packed / name)).st_nlink for name in os.listdir(str(packed))}
+    assert links.pop("weights.bin") == links.pop("bundle.json") == 1 and set(links.values()) == {2}
+
+
+def test_packing_copies_where_the_file_system_has_no_links(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(95, "Operation not supported")
+
+    sources, manifest = fakes.made_up_sources(tmp_path / "sources")
+    monkeypatch.setattr(os, "link", no_links)
+    bundles.pack(str(tmp_path / "bundle"), manifest, sources)
+    assert not os.path.samefile(sources["r004.engine"], str(tmp_path / "bundle" / "r004.engine"))
 
 
 def test_a_bundle_of_hard_links_as_0_2_made_it_opens(packed, tmp_path):

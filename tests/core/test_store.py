@@ -284,6 +284,28 @@ def test_a_reader_that_has_gone_is_no_refusal_to_write():
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
+def test_a_hard_link_is_the_same_file_with_its_own_mode(tmp_path):
+    source, target = str(tmp_path / "source"), str(tmp_path / "below" / "target")
+    damaged(source, b"engine")
+    os.chmod(source, 0o440)
+    store.hard_link(source, target)
+    assert os.path.samefile(source, target) and os.stat(source).st_mode & 0o777 == 0o440
+    store.hard_link(source, target)  # again: a rename onto itself does nothing
+    assert os.path.samefile(source, target) and left_in(tmp_path / "below") == ["target"]
+
+
+def test_a_copy_serves_where_links_fail(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    damaged(str(tmp_path / "source"), b"engine")
+    store.hard_link(str(tmp_path / "source"), str(tmp_path / "target"))
+    assert open_bytes(str(tmp_path / "target")) == b"engine"
+    assert not os.path.samefile(str(tmp_path / "source"), str(tmp_path / "target"))
+    assert left_in(tmp_path) == ["source", "target"]
+
+
 def test_a_copy_is_whole_and_a_file_of_its_own(tmp_path):
     source, target = str(tmp_path / "source"), str(tmp_path / "below" / "target")
     damaged(source, b"weights")

@@ -78,7 +78,7 @@ def test_what_a_killed_process_left_unfinished_is_removed_with_the_next_lock(tmp
     assert (tmp_path / "engines" / "r056.engine").read_bytes() == b"whole"
 
 
-def test_what_has_a_second_name_is_copied_with_the_next_lock(tmp_path):
+def test_weights_with_a_second_name_are_copied_with_the_next_lock(tmp_path):
     """As in a folder of 0.2, whose weights.bin lay beside graphs, engines and in the bundle as one file."""
     names = [tmp_path / folder / "weights.bin" for folder in ("onnx", "engines", "bundle")]
     for name in names:
@@ -90,6 +90,13 @@ def test_what_has_a_second_name_is_copied_with_the_next_lock(tmp_path):
         pass
     assert [(name.read_bytes(), name.stat().st_nlink) for name in names] == [(b"weights", 1)] * 3
     assert len({name.stat().st_ino for name in names}) == 3
+
+
+def test_other_files_may_have_a_second_name(tmp_path):
+    (tmp_path / "r000.engine").write_bytes(b"engine")
+    os.link(str(tmp_path / "r000.engine"), str(tmp_path / "second"))
+    with locked(str(tmp_path)):
+        assert os.path.samefile(str(tmp_path / "r000.engine"), str(tmp_path / "second"))
 
 
 def test_unfinished_files_of_a_work_folder_inside_this_one_are_its_own(tmp_path):

@@ -1,6 +1,7 @@
 """For which GPUs engines are built that are not here, and what is refused before any work is done."""
 
 import logging
+import sys
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_running_without_a_gpu_says_how_to_build_without_one():
 
 
 def test_without_the_package_it_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tensorrt_rtx", None)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     for ask in (libraries.installed, libraries.version, ahead.running_device):
         with pytest.raises(MissingDependency, match=r"TensorRT-RTX is not installed here.*pomt-trt\[rtx\]"):
             ask("tensorrt-rtx")

@@ -51,5 +51,5 @@ def test_the_operators_of_the_table_are_those_that_the_parser_reads(trt):
     with open(os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "onnx_ops.json")) as file:
         tables = json.load(file)
     known = {schema.name for schema in onnx.defs.get_all_schemas()}
-    known |= {operator for row in tables.values() for operator in row["ops"]}
+    known.update(operator for row in tables.values() for operator in row["ops"])
     assert sorted(name for name in known if parser.supports_operator(name)) == tables["rtx-1.7"]["ops"]

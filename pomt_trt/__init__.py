@@ -15,14 +15,15 @@ def compile_model(model: Any, *, work: str, **flags: Any) -> Any:
     Args:
         model: a timm name, 'digits', 'scenes', 'local-dir:PATH', or a timm VisionTransformer.
         work: folder that holds everything; an interrupted run goes on from it.
-        **flags: those of `pomt-trt compile`, with underscores: data, method, tokens, rule ... (see pomt_trt.options).
+        **flags: those of `pomt-trt compile`, with underscores: data, method, tokens, rule ... (see
+            pomt_trt.pipeline.options).
     Raises: pomt_trt.core.errors.PomtError, with what happened and what to do.
     """
-    from pomt_trt import options, pipeline
+    from pomt_trt.pipeline import options, run_stages
 
     if isinstance(model, str):
-        return pipeline.compile_all(options.make(model, work, **flags))
-    return pipeline.compile_all(options.make(type(model).__name__, work, **flags), module=model)
+        return run_stages.compile_all(options.make(model, work, **flags))
+    return run_stages.compile_all(options.make(type(model).__name__, work, **flags), module=model)
 
 
 def load(bundle: str, **flags: Any) -> Any:
@@ -32,9 +33,9 @@ def load(bundle: str, **flags: Any) -> Any:
 
     Args:
         bundle: folder that `pomt-trt compile` made.
-        **flags: threads, waiting (pomt_trt.device.deployed.load).
+        **flags: threads, waiting (pomt_trt.device.deploy.deployed.load).
     """
-    from pomt_trt.device import deployed
+    from pomt_trt.device.deploy import deployed
 
     return deployed.load(bundle, **flags)
 
@@ -46,11 +47,11 @@ def reduce_tokens(model: Any, method: str, **arguments: Any) -> Any:
         model: a timm VisionTransformer.
         method: pomt, pomt-shift, topk, tome, ltmp, cropr, random or none.
         **arguments: removed=R, net tokens in one place or in each block; layer=L, where those in one place act; and
-            what else methods take, see pomt_trt.host.surgery.reduce_tokens.
+            what else methods take, see pomt_trt.host.models.token_reduction.reduce_tokens.
     """
     from pomt_trt.core.command import on_workstation
 
     with on_workstation():
-        from pomt_trt.host import surgery
+        from pomt_trt.host.models import token_reduction
 
-    return surgery.reduce_tokens(model, method, **arguments)
+    return token_reduction.reduce_tokens(model, method, **arguments)

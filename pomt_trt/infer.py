@@ -1,7 +1,7 @@
 """Deployment: `python -m pomt_trt.infer BUNDLE IMAGE|DIR|-` -> predictions on stdout, as a table or JSON lines.
 
-On the machine that runs engines; numpy and Pillow, never torch. From Python: `load`, which lives in device/deployed.
-Leaves out how the engine was chosen, and what is said of an image (device/answers).
+On the machine that runs engines; numpy and Pillow, never torch. From Python: `load`, which lives in
+device/deploy/deployed. Leaves out how the engine was chosen, and what is said of an image (device/deploy/predictions).
 """
 
 import argparse
@@ -15,14 +15,14 @@ from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from pomt_trt.core.command import exit_code_of, exit_codes_told
-from pomt_trt.core.dataset import EXTENSIONS, files_of
+from pomt_trt.core.data.dataset import EXTENSIONS, files_of
 from pomt_trt.core.errors import InputError, SomeInputsFailed, WrongDevice
 from pomt_trt.core.progress import Progress
-from pomt_trt.core.store import explained
-from pomt_trt.device import preprocess
-from pomt_trt.device.answers import Answer, Answering, answering
-from pomt_trt.device.deployed import load
-from pomt_trt.device.predictor import Predictor
+from pomt_trt.core.storage.store import explained
+from pomt_trt.device.deploy import preprocess
+from pomt_trt.device.deploy.deployed import load
+from pomt_trt.device.deploy.predictions import Answer, Answering, answering
+from pomt_trt.device.deploy.predictor import Predictor
 
 __all__ = ["load", "main"]
 
@@ -77,7 +77,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     def run() -> None:
         if arguments.rebuild or (arguments.rebuild_refused and _is_refused(arguments)):
-            from pomt_trt.rebuild import rebuild
+            from pomt_trt.pipeline.rebuild import rebuild
 
             for note in rebuild(arguments.bundle, arguments.threads).notes:
                 _complain(note)

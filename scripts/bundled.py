@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from timm.optim import param_groups_weight_decay
 
-from pomt_trt.host import digits
+from pomt_trt.host.data import digits
 
 log = logging.getLogger("train")
 

@@ -21,9 +21,9 @@ import openvino
 from onnx import TensorProto
 from polygraphy.tools._main import main as polygraphy
 
-from pomt_trt.core import parity
+from pomt_trt.core.metrics import parity
 from pomt_trt.core.targets import PLUGIN_DOMAIN
-from pomt_trt.host import bf16
+from pomt_trt.host.precision import bf16
 
 IMAGES = 4
 TOLERANCE = {**parity.TOLERANCE, "fp32": 1e-4}  # of the median image's logits, relative to its largest
@@ -142,7 +142,7 @@ def _polygraphy(*words: str) -> None:
 
 
 def _run(path: Path, images: np.ndarray) -> np.ndarray:
-    """Logits on ONNX Runtime's CPU, which has no arithmetic in bf16: see host/bf16 for what it runs then."""
+    """Logits on ONNX Runtime's CPU, which has no arithmetic in bf16: see host/precision/bf16 for what it runs then."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     with bf16.runnable(path) as file:

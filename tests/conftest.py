@@ -123,7 +123,7 @@ def clock():
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
     """Installs a stand-in of a TensorRT release here and in child processes; returns its DeviceSpec."""
-    from pomt_trt.device import board
+    from pomt_trt.device.board import machine
     from tests import simulator
 
     stack = []
@@ -136,7 +136,7 @@ def machine(monkeypatch, tmp_path):
             stack.pop().__exit__(None, None, None)
         stack.append(simulator.installed(release, faults=faults))
         stack[-1].__enter__()
-        return board.device_spec(simulator.engine_of(release))
+        return machine.device_spec(simulator.engine_of(release))
 
     yield install
     while stack:

@@ -13,9 +13,9 @@ import shutil
 import numpy as np
 from PIL import Image
 
-from pomt_trt.core import bundle as bundles
-from pomt_trt.core import schedule
 from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, ModelSpec, Preprocessing, Row, Selection
+from pomt_trt.core.schedules import schedule
+from pomt_trt.core.storage import bundle as bundles
 
 GRAPHS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "quadrants")
 DEVICE = DeviceSpec("ort-any-2c", "x86_64", "onnxruntime", "1.10.0", "a processor", 2, 1 << 30)
@@ -85,8 +85,9 @@ def _sha256(path):
 
 def quadrant_bundle(folder, batch=1, model=None):
     """A bundle with real engines for this machine; returns its path."""
-    from pomt_trt.device import board, contract
-    from pomt_trt.device import engine as engines
+    from pomt_trt.device.board import machine
+    from pomt_trt.device.engines import contract
+    from pomt_trt.device.engines import engine as engines
 
     work = os.path.join(str(folder), "work-b{}".format(batch))
     os.makedirs(work)
@@ -97,7 +98,7 @@ def quadrant_bundle(folder, batch=1, model=None):
         shutil.copy(os.path.join(GRAPHS, "{}-b{}.onnx".format(name, batch)), graph)
         options = contract.BuildOptions(threads=1)
         target = os.path.join(work, name + ".engine")
-        records[name] = engines.build(graph, target, board.device_spec("onnxruntime"), name, options)
+        records[name] = engines.build(graph, target, machine.device_spec("onnxruntime"), name, options)
         sources[name + ".onnx"], sources[name + ".engine"] = graph, target
     sources["weights.bin"] = os.path.join(work, "weights.bin")
     path = os.path.join(str(folder), "bundle-b{}".format(batch))

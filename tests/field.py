@@ -1,7 +1,7 @@
 """A run of the field kit on a made-up board, on which everything held, for tests to change."""
 
-from pomt_trt.core import field
-from pomt_trt.core.field import Built, Collected, Gate, Kit, Moment, Ratio, Step, Timed, Watched
+from pomt_trt.core.field_kit import records
+from pomt_trt.core.field_kit.records import Built, Collected, Gate, Kit, Moment, Ratio, Step, Timed, Watched
 from pomt_trt.core.records import DeviceSpec, Engine, Finding, LatencyProfile
 
 DEVICE = DeviceSpec("tensorrt-8.2.1.8-tx2", "aarch64", "tensorrt", "8.2.1.8", "Tegra X2", 6, 8 << 30)
@@ -46,22 +46,22 @@ def built(precision, removed):
 
 
 def timed(precision, removed, way, ms):
-    memory = "pageable staging" if way == field.OTHER_STAGING else "page-locked staging"
-    graph = "off: not asked for" if way == field.NO_GRAPH else "on"
+    memory = "pageable staging" if way == records.OTHER_STAGING else "page-locked staging"
+    graph = "off: not asked for" if way == records.NO_GRAPH else "on"
     return Timed("digits", precision, removed, way, graph, memory, profile(ms))
 
 
 def steps():
-    pairs = [(field.SENSORS, "before"), (field.DOCTOR, ""), (field.CLOCKS, ""), (field.SENSORS, "locked")]
-    for precision in field.PRECISIONS:
-        pairs += [(field.BUILD, "digits " + precision), (field.TIME, "digits " + precision)]
-    pairs += [(field.TRTEXEC, "digits"), (field.SENSORS, "after")]
-    return tuple(Step(kind, about, field.DONE, 1.0) for kind, about in pairs)
+    pairs = [(records.SENSORS, "before"), (records.DOCTOR, ""), (records.CLOCKS, ""), (records.SENSORS, "locked")]
+    for precision in records.PRECISIONS:
+        pairs += [(records.BUILD, "digits " + precision), (records.TIME, "digits " + precision)]
+    pairs += [(records.TRTEXEC, "digits"), (records.SENSORS, "after")]
+    return tuple(Step(kind, about, records.DONE, 1.0) for kind, about in pairs)
 
 
 def collected():
     """All of it."""
-    ways = ((field.DEFAULT, 1.0), (field.NO_GRAPH, 1.2), (field.OTHER_STAGING, 1.1))
+    ways = ((records.DEFAULT, 1.0), (records.NO_GRAPH, 1.2), (records.OTHER_STAGING, 1.1))
     return Collected(
         version="0.2.0",
         date="2026-11-28T12:00Z",
@@ -75,10 +75,10 @@ def collected():
         findings=(Finding("python", "ok", "3.6.9"), Finding("clocks", "warning", "floating", "lock them")),
         moments={"before": moment(FREE), "locked": moment(LOCKED), "after": moment(FREE)},
         watched=Watched(9, {"gpu": (1120.0, 1122.0), "cpu0": (2035.0, 2035.0)}, {"GPU-therm": (38.0, 51.5)}, {}),
-        built=tuple(built(precision, removed) for precision in field.PRECISIONS for removed in (0, 53)),
+        built=tuple(built(precision, removed) for precision in records.PRECISIONS for removed in (0, 53)),
         timed=tuple(
             timed(precision, removed, way, ms * (0.8 if removed else 1.0))
-            for precision in field.PRECISIONS
+            for precision in records.PRECISIONS
             for removed in (0, 53)
             for way, ms in ways
         ),

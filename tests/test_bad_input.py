@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch", reason="compiles a model, which belongs to the workstation")
 
-from pomt_trt.core import store, workfolder  # noqa: E402
+from pomt_trt.core.storage import store, workfolder  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.compiled import call, copied, files  # noqa: E402
 
@@ -227,7 +227,7 @@ def test_learned_parameters_that_changed_after_export_are_refused(tmp_path, caps
 
 
 def test_what_could_not_be_exported_does_not_block_the_folder(tmp_path, capsys, monkeypatch):
-    from pomt_trt.host import export
+    from pomt_trt.host.graphs import export
 
     work = tmp_path / "w"
     monkeypatch.setitem(export.TOLERANCE, "fp32", -1.0)
@@ -317,9 +317,9 @@ def _damage(path, how):
 
 def _check_whole(work):
     """The bundle opens, and every graph and weight is what the family says."""
-    from pomt_trt.core import experiment as known
-    from pomt_trt.core.bundle import open_bundle
-    from pomt_trt.core.workfolder import WorkFolder
+    from pomt_trt.core.storage import experiment as known
+    from pomt_trt.core.storage.bundle import open_bundle
+    from pomt_trt.core.storage.workfolder import WorkFolder
 
     open_bundle(compiled.one(work, "bundle-"))
     folder = WorkFolder(work)

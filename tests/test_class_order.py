@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("timm", reason="compiles a model")
 
-from pomt_trt.core import store  # noqa: E402
-from pomt_trt.core.bundle import open_bundle  # noqa: E402
 from pomt_trt.core.records import Experiment  # noqa: E402
+from pomt_trt.core.storage import store  # noqa: E402
+from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.compiled import call, one  # noqa: E402
 

@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="compiles a model, which belongs to the work
 
 import onnx  # noqa: E402
 
-from pomt_trt.core.bundle import open_bundle  # noqa: E402
+from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
 from tests import compiled, fakes  # noqa: E402
 from tests.compiled import call, files  # noqa: E402
 

@@ -179,11 +179,11 @@ def run(words):
 @pytest.mark.parametrize("document", documents())
 def test_each_python_example_uses_what_there_is(document):
     pytest.importorskip("torch", reason="looks at the workstation's functions")
-    from pomt_trt import options
-    from pomt_trt.device import deployed
-    from pomt_trt.host import surgery
+    from pomt_trt.device.deploy import deployed
+    from pomt_trt.host.models import token_reduction
+    from pomt_trt.pipeline import options
 
-    takes = {"compile_model": options.make, "load": deployed.load, "reduce_tokens": surgery.reduce_tokens}
+    takes = {"compile_model": options.make, "load": deployed.load, "reduce_tokens": token_reduction.reduce_tokens}
     assert sorted(takes) == sorted(FUNCTIONS)
     for block in blocks(document):
         for node in ast.walk(ast.parse(block.text)) if block.language == "python" else []:
@@ -225,7 +225,6 @@ def test_the_readme_is_short():
     assert len(text_of("README.md").split()) <= MOST_WORDS
 
 
-@pytest.mark.skipif(not (ROOT / "pomt_trt" / "cli").is_dir(), reason="the pages name modules where they will be moved")
 @pytest.mark.parametrize("page", pages())
 def test_each_file_that_a_page_names_exists(page):
     examples = {block.note[len("file=") :] for block in blocks(page) if block.note.startswith("file=")}

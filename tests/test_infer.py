@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pomt_trt.core.data.images import open_image
 from pomt_trt.core.errors import InputError
-from pomt_trt.core.images import open_image
-from pomt_trt.device import preprocess
-from pomt_trt.device.classifier import Classifier
-from pomt_trt.device.engine import open_engine
+from pomt_trt.device.deploy import preprocess
+from pomt_trt.device.deploy.classifier import Classifier
+from pomt_trt.device.engines.engine import open_engine
 from pomt_trt.infer import load, main
 from tests import fakes
 

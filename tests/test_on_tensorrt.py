@@ -16,8 +16,10 @@ import pytest
 pytest.importorskip("torch", reason="exports a model, which belongs to the workstation")
 
 from pomt_trt import cli  # noqa: E402
-from pomt_trt.device import board, contract, engine, trt_layers  # noqa: E402
-from pomt_trt.host import export  # noqa: E402
+from pomt_trt.device.board import machine  # noqa: E402
+from pomt_trt.device.engines import contract, engine  # noqa: E402
+from pomt_trt.device.engines.tensorrt import layer_info  # noqa: E402
+from pomt_trt.host.graphs import export  # noqa: E402
 from pomt_trt.host.reducers import METHODS  # noqa: E402
 from tests import compiled, simulator  # noqa: E402
 from tests.host import tiny  # noqa: E402
@@ -122,14 +124,14 @@ def test_attention_is_fused_in_all_blocks_whose_weights_no_method_reads(method, 
     plan, spec, images = tiny.plan(tiny.vit(), method, target="jetpack-6.2", precision="fp16")
     made = export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path)
     with simulator.installed("10.3.0"):
-        device, options = board.device_spec("tensorrt"), contract.BuildOptions(precision="fp16")
+        device, options = machine.device_spec("tensorrt"), contract.BuildOptions(precision="fp16")
         for candidate in made.candidates:
             graph, built = (str(tmp_path / folder / candidate.id) for folder in ("onnx/op17-fp16", ""))
             record = engine.build(graph + ".onnx", built + ".engine", device, candidate.id, options)
             fused = record.details["fused_attention"]
-            assert fused == trt_layers.fusible(candidate.schedule, made.reads_attention), candidate.id
+            assert fused == layer_info.fusible(candidate.schedule, made.reads_attention), candidate.id
             assert (fused == 4) == (candidate.id == "r000" or method not in ("pomt", "ltmp"))
-            assert trt_layers.shortfall(record, candidate.schedule, made.reads_attention) is None
+            assert layer_info.shortfall(record, candidate.schedule, made.reads_attention) is None
 
 
 def test_how_much_builds_differ_is_found_by_building_r0_and_two_others_three_times(profiled):

@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("torch", reason="exports a model, which belongs to the workstation")
 
 from pomt_trt import cli  # noqa: E402
-from pomt_trt.core import experiment as known  # noqa: E402
-from pomt_trt.core.bundle import open_bundle  # noqa: E402
-from pomt_trt.core.workfolder import WorkFolder  # noqa: E402
+from pomt_trt.core.storage import experiment as known  # noqa: E402
+from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
+from pomt_trt.core.storage.workfolder import WorkFolder  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.compiled import call, copied, files  # noqa: E402
 

@@ -46,8 +46,8 @@ def test_a_module_compiles_and_its_bundle_classifies_like_it(tmp_path):
         found = classifier(pixels)
     assert found.shape == (3, 5) and found.dtype == np.float32
     reduced = pomt_trt.reduce_tokens(model, "pomt", layer=1, removed=chosen.chosen.removed)
-    from pomt_trt.core.bundle import open_bundle
-    from pomt_trt.host.data import normalised
+    from pomt_trt.core.storage.bundle import open_bundle
+    from pomt_trt.host.data.image_batches import normalised
 
     with torch.no_grad():
         expected = reduced(normalised(pixels, open_bundle(bundle).model.preprocessing)).softmax(1).numpy()

@@ -13,11 +13,11 @@ import pytest
 
 pytest.importorskip("torch", reason="compiles a model, which belongs to the workstation")
 
-from pomt_trt.core import experiment as known  # noqa: E402
-from pomt_trt.core import store  # noqa: E402
-from pomt_trt.core.bundle import open_bundle  # noqa: E402
 from pomt_trt.core.records import AccuracyEstimate, Engine, LatencyProfile  # noqa: E402
-from pomt_trt.core.workfolder import WorkFolder  # noqa: E402
+from pomt_trt.core.storage import experiment as known  # noqa: E402
+from pomt_trt.core.storage import store  # noqa: E402
+from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
+from pomt_trt.core.storage.workfolder import WorkFolder  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.compiled import files, kill, leftovers, one, run, start  # noqa: E402
 

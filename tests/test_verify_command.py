@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("torch", reason="compiles a model of timm's")
 pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
 
-from pomt_trt.core import store
 from pomt_trt.core.records import Engine
+from pomt_trt.core.storage import store
 from tests import compiled
 from tests.compiled import call
 

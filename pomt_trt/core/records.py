@@ -1,7 +1,7 @@
 """The vocabulary: every record on one page, frozen, without logic beyond properties.
 
-A record is what a stage writes and the next one reads (core/store). Units are in the names: *_ms, *_s, *_bytes, *_mhz;
-a count called tokens includes the prefix; accuracies are fractions; intervals are (low, high).
+A record is what a stage writes and the next one reads (core/storage/store). Units are in the names: *_ms, *_s, *_bytes,
+*_mhz; a count called tokens includes the prefix; accuracies are fractions; intervals are (low, high).
 """
 
 import hashlib
@@ -99,7 +99,7 @@ class Candidate(NamedTuple):
     schedule: Schedule
     batch_size: int
     precision: str = "fp32"
-    kind: str = GRID  # SEARCHED: no R tells its schedule; CHAIN: made to time blocks (core/blocks), never deployed
+    kind: str = GRID  # SEARCHED: no R tells its schedule; CHAIN: times blocks (schedules/block_costs)
 
     @property
     def id(self) -> str:
@@ -111,7 +111,7 @@ class Candidate(NamedTuple):
 
 
 class ClassOrder(NamedTuple):
-    """How the names of classes in the data became indices of the model's outputs (core/class_order)."""
+    """How the names of classes in the data became indices of the model's outputs (core/data/class_order)."""
 
     reading: str  # labels, wnids, numbers, natural, string, file
     kind: str  # of names: folder, CSV label
@@ -135,7 +135,7 @@ class Request(NamedTuple):
     data: Optional[str]  # folder or CSV file; None: the bundled model's own pictures, or random ones
     samples: int  # at most this many images
     seed: int
-    learned_sha256: Optional[str] = None  # of the file with what the method learned, see core/learned
+    learned_sha256: Optional[str] = None  # of the file with what the method learned, see core/storage/learned
     class_order: Optional[str] = None  # natural, string, or a file of class names; None: as the names themselves say
     class_order_sha256: Optional[str] = None  # of that file
 
@@ -164,7 +164,7 @@ class Family(NamedTuple):
     graph_sha256: Dict[str, str]  # candidate id -> hash of its .onnx
     precision: str = "fp32"  # that engines of these graphs compute in: fp32, fp16, bf16
     fp32_nodes: Tuple[str, ...] = ()  # names of nodes that a weakly typed build pins to fp32; () in mixed graphs
-    model_sha256: str = ""  # of the fp32 model that all forms are made of, as host/models has it
+    model_sha256: str = ""  # of the fp32 model that all forms are made of, as host/models/loading has it
     reads_attention: bool = True  # blocks drop tokens by weights of their attention, which a fused kernel hides
 
 
@@ -185,7 +185,7 @@ class DeviceSpec(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """One thing about a machine, see device/doctor."""
+    """One thing about a machine, see device/board/doctor."""
 
     name: str
     state: str  # ok, missing (something needed), warning
@@ -210,7 +210,7 @@ class Engine(NamedTuple):
 
 
 class Energy(NamedTuple):
-    """What one run costs in energy beyond what the board draws when it idles (device/energy).
+    """What one run costs in energy beyond what the board draws when it idles (device/board/energy).
 
     One engine ran back to back, alone; idle_w was measured just before.
     """
@@ -275,7 +275,7 @@ class ReductionLatency(NamedTuple):
 
 
 class BlockLatencies(NamedTuple):
-    """What the blocks of a model cost on one device: from it, the latency of any schedule is predicted (core/blocks).
+    """What the blocks of a model cost on one device: predicts the latency of any schedule (schedules/block_costs).
 
     Embedding and head are in it, in equal shares.
     """
@@ -451,7 +451,7 @@ class StoredTensor(NamedTuple):
 
 
 class PlainModel(NamedTuple):
-    """What a ModelSpec leaves out of a vision transformer, so that torch alone can run its weights (pomt_trt/eager).
+    """What a ModelSpec leaves out of a vision transformer, so that torch alone can run its weights (board_eager).
 
     What the parameters' names and shapes say is not said again: patch size, LayerScale, registers, norms, biases.
     """
@@ -476,7 +476,7 @@ class Training(NamedTuple):
 
     method: str
     model: str  # what the user asked for
-    model_sha256: str  # of the model that training began with, as host/models has it
+    model_sha256: str  # of the model that training began with, as host/models/loading has it
     data: str  # folder or CSV file, or the name of a bundled model
     data_sha256: str  # of names, labels and sizes of its files; of bundled pictures themselves
     images: int  # trained on

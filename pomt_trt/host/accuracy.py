@@ -16,10 +16,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pomt_trt.core import accuracy
+from pomt_trt.core.metrics import accuracy
 from pomt_trt.core.records import AccuracyEstimate, Candidate
-from pomt_trt.host import export, surgery
-from pomt_trt.host.data import Images, normalised
+from pomt_trt.host.data.image_batches import Images, normalised
+from pomt_trt.host.graphs import export
+from pomt_trt.host.models import token_reduction
 from pomt_trt.host.reducers import Tokens
 
 LOGGER = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Estimator:
             _give_back_memory()
 
     def _logits(
-        self, modules: Sequence[surgery.ReducedViT], progress: Callable[[str], None]
+        self, modules: Sequence[token_reduction.ReducedViT], progress: Callable[[str], None]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Logits (modules, n, ...) and margins (modules, n) on all images."""
         count = len(self._images)
@@ -153,6 +154,6 @@ def verify(plan: export.Plan, done: Estimated, images: Images, folder: Path) -> 
     return export.compare(path, batch, logits, margins, plan.batch_size, plan.written)
 
 
-def _first_acting(module: surgery.ReducedViT) -> int:
+def _first_acting(module: token_reduction.ReducedViT) -> int:
     """The first block that is not timm's own; all blocks where none is."""
     return next((layer for layer, step in enumerate(module.steps) if step is not None), len(module.steps))

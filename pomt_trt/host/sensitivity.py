@@ -1,7 +1,7 @@
 """What it costs in accuracy to cut tokens, block by block: the proxy by which schedules are searched.
 
 Makes a Sensitivity from a model and a few images. On the workstation. Leaves out what a cut gains, and how cuts in
-several blocks add up (core/frontier).
+several blocks add up (core/schedules/schedule_pareto).
 """
 
 import dataclasses
@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from pomt_trt.core.errors import UsageError
-from pomt_trt.core.learned import LEARNED
 from pomt_trt.core.records import SEARCHED, Candidate, Schedule, Sensitivity
-from pomt_trt.host import accuracy, export, reducers
-from pomt_trt.host.data import Images
+from pomt_trt.core.storage.learned import LEARNED
+from pomt_trt.host import accuracy, reducers
+from pomt_trt.host.data.image_batches import Images
+from pomt_trt.host.graphs import export
 
 IMAGES = 128
 COUNTS = 6  # at which a block is cut

@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pomt_trt.core.comparison import UNREDUCED
+from pomt_trt.core.choice.comparison import UNREDUCED
 from pomt_trt.core.records import ACCURACY_TITLES, Comparison, Contender
-from pomt_trt.core.store import write_bytes
+from pomt_trt.core.storage.store import write_bytes
 from pomt_trt.report.figure import DOTS_PER_INCH, STYLE, matplotlib_or_advice
 from pomt_trt.report.panels import HELP, PLAIN, in_ms, stable
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pomt_trt.core.errors import MissingDependency
 from pomt_trt.core.records import Selection
-from pomt_trt.core.store import write_bytes
+from pomt_trt.core.storage.store import write_bytes
 from pomt_trt.report.panels import (
     CHOSEN,
     FRONT,

@@ -11,10 +11,11 @@ import shutil
 
 import pytest
 
-from pomt_trt.core import schedule, store
 from pomt_trt.core.records import Candidate, Family
-from pomt_trt.core.workfolder import WorkFolder
-from pomt_trt.device.latency import Clocks, new_member
+from pomt_trt.core.schedules import schedule
+from pomt_trt.core.storage import store
+from pomt_trt.core.storage.workfolder import WorkFolder
+from pomt_trt.device.timing.latency import Clocks, new_member
 from tests import fakes
 from tests.device.turned import Cpu
 

@@ -4,10 +4,11 @@ import os
 
 import numpy as np
 
-from pomt_trt.core import bundle as bundles
-from pomt_trt.device import contract, gate, ort
-from pomt_trt.device import engine as engines
-from pomt_trt.device.preprocess import normalise
+from pomt_trt.core.storage import bundle as bundles
+from pomt_trt.device.checks import golden_check
+from pomt_trt.device.deploy.preprocess import normalise
+from pomt_trt.device.engines import contract, onnxruntime
+from pomt_trt.device.engines import engine as engines
 from tests import fakes
 
 IMAGES = 12
@@ -21,8 +22,8 @@ def quadrant_bundle(folder):
     images = normalise(pixels, manifest.model.preprocessing)
     logits = {}
     for name in ("r000", "r004"):
-        with ort.open_file(os.path.join(plain, name + ".onnx"), manifest.engine, 1, "passive", False) as runner:
-            logits[name] = gate.run(runner, images)
+        with onnxruntime.open_file(os.path.join(plain, name + ".onnx"), manifest.engine, 1, "passive", False) as runner:
+            logits[name] = golden_check.run(runner, images)
     golden, reduced = (os.path.join(str(folder), name) for name in ("golden.npz", "r004.npz"))
     np.savez(golden, pixels=pixels, logits=logits["r000"])
     np.savez(reduced, logits=logits["r004"], margins=np.full(IMAGES, 0.5))

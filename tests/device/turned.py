@@ -1,8 +1,8 @@
 """Stand-ins for timing a group: clocks that only what runs or sleeps turns, and a rule that counts rounds."""
 
 from pomt_trt.core.records import Engine
-from pomt_trt.device import latency
-from pomt_trt.device.latency import Modes
+from pomt_trt.device.timing import latency
+from pomt_trt.device.timing.latency import Modes
 from tests import fakes
 
 MODES = Modes(2, "default", 3.0)

@@ -63,9 +63,9 @@ def rounds():
 
 def estimates():
     """Every number that the statistics make of the recorded rounds."""
-    from pomt_trt.core import stats
-    from pomt_trt.core.drift import slow_drift
-    from pomt_trt.core.ties import Known, locate_tied
+    from pomt_trt.core.statistics import stats
+    from pomt_trt.core.statistics.drift import slow_drift
+    from pomt_trt.core.statistics.reference_ratio import Known, locate_tied
 
     recorded = rounds()
     group, factors = list(recorded.values()), slow_drift(list(recorded.values()))
@@ -90,8 +90,8 @@ def estimates():
 
 def profiles():
     """The latency profiles of a group of which one is known, and a ratio of two processes that took turns."""
-    from pomt_trt.core.store import to_json
-    from pomt_trt.device import alternate, latency
+    from pomt_trt.core.storage.store import to_json
+    from pomt_trt.device.timing import interleaved_timing, latency
     from tests import fakes
 
     recorded = rounds()
@@ -101,11 +101,11 @@ def profiles():
     modes = latency.Modes(2, "default", 0.75)
     made = [to_json(latency.profile(m, _engine(m, fakes), modes, **about)) for m in members[1:]]
     timings = [_timing(name, recorded[name]) for name in ("r000", "r053")]
-    return {"group": made, "ratio": to_json(alternate.ratio(*timings))}
+    return {"group": made, "ratio": to_json(interleaved_timing.ratio(*timings))}
 
 
 def _member(name, rows):
-    from pomt_trt.device import latency
+    from pomt_trt.device.timing import latency
 
     member = latency.new_member(name, lambda: None)
     member.rounds_ms.extend(rows)
@@ -118,21 +118,21 @@ def _engine(member, fakes):
 
 
 def _timing(name, rows):
-    from pomt_trt.core import stats
-    from pomt_trt.core.drift import slow_drift
-    from pomt_trt.device import alternate
+    from pomt_trt.core.statistics import stats
+    from pomt_trt.core.statistics.drift import slow_drift
+    from pomt_trt.device.timing import interleaved_timing
 
     found = stats.locate(rows, slow_drift([rows]))
     kept = tuple(map(tuple, rows))
-    return alternate.Timing(name, found.value, (found.low, found.high), 0.0, 0.0, 0.0, kept, "settled", "", {})
+    return interleaved_timing.Timing(name, found.value, (found.low, found.high), 0.0, 0.0, 0.0, kept, "settled", "", {})
 
 
 def selections():
     """rule -> the whole selection, exhaustive and adaptive, from the recorded curve of `digits`."""
-    from pomt_trt.core.bounds import Goal
-    from pomt_trt.core.curve import read_curve
-    from pomt_trt.core.replay import replay
-    from pomt_trt.core.store import to_json
+    from pomt_trt.core.search.curve import read_curve
+    from pomt_trt.core.search.replay import replay
+    from pomt_trt.core.search.search_state import Goal
+    from pomt_trt.core.storage.store import to_json
 
     curve = read_curve(os.path.join(os.path.dirname(FOLDER), "curves", "digits.json.gz"))
     found = {}

@@ -11,8 +11,8 @@ import pickle
 import onnx
 import torch
 
-from pomt_trt.host import export
-from pomt_trt.host.trace import Trace, trace
+from pomt_trt.host.graphs import export
+from pomt_trt.host.graphs.trace import Trace, trace
 
 _known: dict[bytes, tuple[bytes, dict]] = {}
 

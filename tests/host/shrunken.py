@@ -6,7 +6,7 @@ import timm
 import torch
 
 from pomt_trt.core.errors import InputError
-from pomt_trt.host import models
+from pomt_trt.host.models import loading
 
 FILES = ("vision_transformer", "deit")  # of timm.models: a VisionTransformer of another file has a stem, and is refused
 SIZES = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "depth": 3, "num_classes": 5}
@@ -44,7 +44,7 @@ def parts(name):
 
 def _takes(name):
     try:
-        models.check_plain(made(name), name)
+        loading.check_plain(made(name), name)
     except InputError:
         return False
     return True

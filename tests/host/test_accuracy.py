@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pomt_trt.core import agreement
 from pomt_trt.core.errors import VerificationFailed
+from pomt_trt.core.metrics import classification
 from pomt_trt.core.records import MIOU
 from pomt_trt.core.targets import named
-from pomt_trt.host import accuracy, data, export, models
+from pomt_trt.host import accuracy
+from pomt_trt.host.data import image_batches
+from pomt_trt.host.graphs import export
+from pomt_trt.host.models import loading
 from tests.host import tiny
 
 METHODS = {
@@ -33,7 +36,7 @@ def made(method="pomt", labelled=True, model=None, **changes):
     return plan, dataclasses.replace(images, stored=stored, labels=labels), tiny.grid(plan, spec, removed)
 
 
-def estimated(plan, images, candidates, kind=agreement.TOP1):
+def estimated(plan, images, candidates, kind=classification.TOP1):
     return list(accuracy.Estimator(plan, candidates[0], images, kind).estimate(candidates))
 
 
@@ -44,14 +47,14 @@ def alone(plan, images, candidate):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", [agreement.TOP1, agreement.AGREEMENT])
+@pytest.mark.parametrize("kind", [classification.TOP1, classification.AGREEMENT])
 def test_estimates_are_those_of_candidates_run_alone(method, kind):
     plan, images, candidates = made(method)
     labels = images.labels.numpy()
     unreduced = alone(plan, images, candidates[0])
     for done, candidate in zip(estimated(plan, images, candidates, kind), candidates, strict=True):
         logits = alone(plan, images, candidate)
-        expected = agreement.paired(kind, unreduced, logits, labels, candidate.id, "host-fp32")
+        expected = classification.paired(kind, unreduced, logits, labels, candidate.id, "host-fp32")
         assert done.candidate == candidate and done.estimate.candidate_id == candidate.id
         assert done.estimate._replace(kl_divergence=0.0) == expected._replace(kl_divergence=0.0)
         assert done.estimate.kl_divergence == pytest.approx(expected.kl_divergence, abs=1e-5)
@@ -86,7 +89,7 @@ def test_blocks_before_the_cut_run_once_for_all_candidates():
 def test_candidates_one_by_one_are_candidates_together():
     plan, images, candidates = made()
     together = estimated(plan, images, candidates)
-    estimator = accuracy.Estimator(plan, candidates[0], images, agreement.TOP1)
+    estimator = accuracy.Estimator(plan, candidates[0], images, classification.TOP1)
     one_by_one = [next(iter(estimator.estimate([candidate]))) for candidate in reversed(candidates)][::-1]
     for one, other in zip(one_by_one, together, strict=True):
         assert one.estimate._replace(kl_divergence=0.0) == other.estimate._replace(kl_divergence=0.0)
@@ -117,8 +120,8 @@ def test_label_maps_are_compared_at_the_models_input_size(monkeypatch):
 
 
 def test_labels_in_another_order_than_the_classes_are_doubted_once(caplog):
-    module, spec = models.load("digits")
-    images = data.load(None, spec, 60, 0)
+    module, spec = loading.load("digits")
+    images = image_batches.load(None, spec, 60, 0)
     plan = export.Plan(module, "pomt", None, 1, 0, named("onnxruntime"))
     grid = tiny.grid(plan, spec, [0, 100])
     assert estimated(plan, images, grid)[0].estimate.accuracy > 0.9 and not caplog.records
@@ -130,7 +133,7 @@ def test_labels_in_another_order_than_the_classes_are_doubted_once(caplog):
 def test_progress_says_how_many_images_are_done():
     plan, images, candidates = made()
     notes = []
-    list(accuracy.Estimator(plan, candidates[0], images, agreement.TOP1).estimate(candidates, notes.append))
+    list(accuracy.Estimator(plan, candidates[0], images, classification.TOP1).estimate(candidates, notes.append))
     assert notes[-1] == f"{len(images)} of {len(images)} images, 3 candidates"
 
 

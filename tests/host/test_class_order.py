@@ -5,10 +5,11 @@ import torch
 from timm.data.readers.reader_image_folder import find_images_and_targets
 from torchvision.datasets import ImageFolder
 
-from pomt_trt.core import dataset
-from pomt_trt.core.class_order import Head
+from pomt_trt.core.data import dataset
+from pomt_trt.core.data.class_order import Head
 from pomt_trt.core.errors import UsageError
-from pomt_trt.host import bundled, data, models
+from pomt_trt.host.data import bundled, image_batches
+from pomt_trt.host.models import loading
 
 NAMES = ["c1", "c2", "c10", "C3", "n9", "n10b", "n10a", "B", "a", "x1y2", "x1y10", "x01y3"]
 
@@ -47,8 +48,8 @@ def digits(tmp_path_factory):
 
 @pytest.mark.parametrize("asked, least, most", [(None, 0.9, 1.0), ("natural", 0.9, 1.0), ("string", 0.0, 0.3)])
 def test_digits_in_numbered_folders_are_judged_right(digits, asked, least, most):
-    loaded = models.load("digits")
-    images = data.load(digits, loaded.spec, 50, 0, class_order=asked)
+    loaded = loading.load("digits")
+    images = image_batches.load(digits, loaded.spec, 50, 0, class_order=asked)
     with torch.inference_mode():
         predicted = torch.cat([loaded.module(batch).argmax(1) for batch in images.batches(25)])
     assert least <= (predicted == images.labels).float().mean() <= most
@@ -56,7 +57,7 @@ def test_digits_in_numbered_folders_are_judged_right(digits, asked, least, most)
 
 
 def test_an_order_for_data_without_classes_is_refused(digits):
-    spec = models.load("digits").spec
+    spec = loading.load("digits").spec
     for asked in (spec, spec._replace(task="segmentation")):
         with pytest.raises(UsageError, match="--class-order string is given, and .*c1 names no classes"):
             dataset.find_for(digits + "/c1", asked, "string")

@@ -9,7 +9,7 @@ pytest.importorskip("onnx_graphsurgeon", reason="Polygraphy folds constants by i
 from polygraphy.backend.onnx import fold_constants
 from polygraphy.logger import G_LOGGER
 
-from pomt_trt.host import export
+from pomt_trt.host.graphs import export
 from tests.host import tiny
 
 METHODS = {"none": None, "pomt": 2, "topk": None, "random": None}

@@ -9,8 +9,8 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
+from pomt_trt.host.models.token_reduction import reduce_tokens
 from pomt_trt.host.reducers import Site
-from pomt_trt.host.surgery import reduce_tokens
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 CASES = sorted(path.stem for path in GOLDEN.glob("*.json"))

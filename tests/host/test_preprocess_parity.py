@@ -8,8 +8,8 @@ timm_data = pytest.importorskip("timm.data", reason="compares with timm itself")
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.records import ModelSpec, Preprocessing
-from pomt_trt.device import preprocess
-from pomt_trt.host import data
+from pomt_trt.device.deploy import preprocess
+from pomt_trt.host.data import image_batches
 from pomt_trt.host.training import data as training_data
 from tests import image_files
 
@@ -177,7 +177,7 @@ def test_every_kind_of_file_is_decoded_alike_by_timm_the_host_and_the_device(kin
             assert np.array_equal(found, timm_pixels(image, look)), name
         assert np.ptp(found) > 5, name
     model = ModelSpec("some_vit", "vit", "checkpoint", 2, 32, 4, 4, 1, 1, look)
-    on_host = data.load(str(folder), model, 100, 0)
+    on_host = image_batches.load(str(folder), model, 100, 0)
     assert len(on_host) == len(names) >= 45
     assert np.array_equal(on_host.stored, np.stack([on_device[name] for name in names]))
 

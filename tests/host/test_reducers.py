@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
+from pomt_trt.core.schedules import schedule as schedules
 from pomt_trt.host import reducers
 from pomt_trt.host.reducers import METHODS, Signals, Site, Tokens, pomt, ranking
 from pomt_trt.host.reducers.random import kept_indices

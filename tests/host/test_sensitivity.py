@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from pomt_trt.core import agreement
 from pomt_trt.core.errors import UsageError
+from pomt_trt.core.metrics import classification
 from pomt_trt.core.records import Schedule
-from pomt_trt.host import export, reducers, sensitivity, surgery
-from pomt_trt.host.data import normalised
+from pomt_trt.host import reducers, sensitivity
+from pomt_trt.host.data.image_batches import normalised
+from pomt_trt.host.graphs import export
+from pomt_trt.host.models import token_reduction
 from tests.host import tiny
 
 
@@ -35,10 +37,10 @@ def test_a_value_is_the_divergence_of_that_cut_alone(measured):
     batch = normalised(images.stored, images.preprocessing)
 
     def logits(schedule):
-        return export.logits_and_margins(surgery.with_schedule(plan.module, plan.method, schedule), batch, 1)[0]
+        return export.logits_and_margins(token_reduction.with_schedule(plan.module, plan.method, schedule), batch, 1)[0]
 
     cut = Schedule((17, 17, 17, 12, 12), 1)
-    paired = agreement.paired("agreement", logits(unreduced.schedule), logits(cut), None, "x", "host-fp32")
+    paired = classification.paired("agreement", logits(unreduced.schedule), logits(cut), None, "x", "host-fp32")
     assert found[-1].kl[2][2] == pytest.approx(paired.kl_divergence, rel=1e-4, abs=1e-7)
 
 

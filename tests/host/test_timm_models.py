@@ -9,11 +9,11 @@ import onnx
 import pytest
 import torch
 
-from pomt_trt.core import parity
 from pomt_trt.core.errors import UsageError
+from pomt_trt.core.metrics import parity
 from pomt_trt.core.targets import PRECISIONS, TARGETS
-from pomt_trt.host import export
-from pomt_trt.host.data import normalised
+from pomt_trt.host.data.image_batches import normalised
+from pomt_trt.host.graphs import export
 from tests.host import shrunken, tiny
 
 ALL = os.environ.get("POMT_MODELS") == "all"

@@ -6,7 +6,9 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
 from pomt_trt.core.targets import named
-from pomt_trt.host import data, export, models
+from pomt_trt.host.data import image_batches
+from pomt_trt.host.graphs import export
+from pomt_trt.host.models import loading
 from pomt_trt.host.reducers import Scorers, Thresholds
 
 SMALL = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "num_classes": 5, "depth": 4}
@@ -38,7 +40,7 @@ def dinov2(folder):
     """LayerScale and no classifier, but a linear head on the class token beside the mean of the patches."""
     path = str(folder / "linear.pth")
     torch.save({"weight": torch.randn(5, 48, generator=torch.Generator().manual_seed(1)), "bias": torch.ones(5)}, path)
-    return models.load(vit(init_values=0.1, num_classes=0), head=path).module
+    return loading.load(vit(init_values=0.1, num_classes=0), head=path).module
 
 
 def learned(method, depth=4, width=24, llf=True):
@@ -55,10 +57,10 @@ def learned(method, depth=4, width=24, llf=True):
 
 def plan(model, method="pomt", layer=None, batch_size=1, opset=17, seed=0, target=None, precision="fp32", llf=True):
     """(plan, spec, images) of a model; without `target`, of one that reads the opset."""
-    module, spec = models.load(model)
+    module, spec = loading.load(model)
     known = learned(method, spec.depth, spec.width, llf)
     made = export.Plan(module, method, layer, batch_size, seed, named(target or TARGETS[opset]), precision, known)
-    return made, spec, data.load(None, spec, IMAGES, seed)
+    return made, spec, image_batches.load(None, spec, IMAGES, seed)
 
 
 def grid(made, spec, removed):

@@ -12,9 +12,9 @@ import pytest
 
 pytest.importorskip("torch", reason="makes a kit, which belongs to the workstation")
 
-from pomt_trt import kits
-from pomt_trt.core import field, field_archive, field_report
-from pomt_trt.core.field import DONE, FAILED, HELD, NOT, UNKNOWN
+from pomt_trt.core.field_kit import archive_file, judgement, records
+from pomt_trt.core.field_kit.records import DONE, FAILED, HELD, NOT, UNKNOWN
+from pomt_trt.pipeline import kits
 from tests import compiled, simulator
 from tests.test_on_tensorrt import PYTHON36
 
@@ -61,7 +61,7 @@ def ran(made, board, tmp_path):
             alarm.write_text("4\n")
         done = machine.run("field_kit", kit, "--out", out, "--max-seconds", "0.02", *flags)
         assert "Traceback" not in done.stderr, done.stderr
-        return done, field_archive.read(out), machine
+        return done, archive_file.read(out), machine
 
     return run
 
@@ -71,7 +71,7 @@ def states(archive):
 
 
 def lines(archive):
-    return {line.what: line for line in field_report.judge(archive.collected).lines}
+    return {line.what: line for line in judgement.judge(archive.collected).lines}
 
 
 @pytest.mark.parametrize("release, tree", [("8.2", "tx2-jetpack-4.6.6"), ("10.3.0", "agx-orin-jetpack-6.2")])
@@ -79,17 +79,17 @@ def test_a_board_gets_from_a_kit_to_an_archive_and_its_report(ran, release, tree
     done, archive, machine = ran(release, tree=tree)
     assert done.returncode == 0 and set(states(archive).values()) == {DONE}, done.stderr
     found = lines(archive)
-    for precision in field.PRECISIONS:
+    for precision in records.PRECISIONS:
         for removed in (0, 9):
             title = f"{MODEL} {precision} R = {removed}"
             assert found[title + " is built"].state == found[title + " passes the golden gate"].state == HELD
             assert found[title + " is fused as it can be"].state == HELD
         ways = [one.way for one in archive.collected.timed if (one.precision, one.removed) == (precision, 0)]
-        assert ways == [field.DEFAULT, field.NO_GRAPH, field.OTHER_STAGING]
+        assert ways == [records.DEFAULT, records.NO_GRAPH, records.OTHER_STAGING]
     for title in ("locks the clocks", "clocks stay locked", "clocks are given back", "power rails are readable"):
         assert [line.state for what, line in found.items() if title in what] == [HELD], title
     assert found["no over-current alarm goes off"].state == (UNKNOWN if release == "8.2" else HELD)
-    staging = {(one.way == field.OTHER_STAGING, one.memory) for one in archive.collected.timed if one.removed == 0}
+    staging = {(one.way == records.OTHER_STAGING, one.memory) for one in archive.collected.timed if one.removed == 0}
     assert {memory for _, memory in staging} == {"page-locked staging", "pageable staging"}
     if release != "8.2":  # where which is the default is measured
         assert staging == {(False, "page-locked staging"), (True, "pageable staging")}
@@ -111,7 +111,7 @@ def test_refused_clocks_killed_builds_and_wrong_engines_cost_themselves_only(ran
     killed, wrong = (f"{MODEL} {precision} R = 9" for precision in ("fp16", "fp32"))
     assert found[killed + " is built"].state == NOT and "SIGKILL" in found[killed + " is built"].found
     assert found[wrong + " passes the golden gate"].state == NOT
-    for precision in field.PRECISIONS:
+    for precision in records.PRECISIONS:
         assert found[f"{MODEL} {precision} R = 0 passes the golden gate"].state == HELD
         assert states(archive)[f"time {MODEL} {precision}"] == DONE
     assert len(archive.collected.ratios) == 2
@@ -123,7 +123,7 @@ def test_a_kit_for_another_parser_is_told_with_the_line_that_makes_the_right_one
     shutil.rmtree(kit / MODEL / "onnx" / "op13-fp32")
     machine.environment.update(simulator.environment("10.3.0"), OMP_NUM_THREADS="1", PYTHON=sys.executable)
     machine.run("field_kit", kit, "--out", out, "--no-clocks")
-    found = {step.name: step for step in field_archive.read(out).collected.steps}
-    for precision in field.PRECISIONS:
+    found = {step.name: step for step in archive_file.read(out).collected.steps}
+    for precision in records.PRECISIONS:
         error = found[f"build {MODEL} {precision}"].error
         assert f"tensorrt 10.3.0 reads op17-{precision}" in error and "--target jetpack-6." in error

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from pomt_trt import infer
-from pomt_trt.core import store
-from pomt_trt.device import latency
-from pomt_trt.device.board import device_spec
+from pomt_trt.core.storage import store
+from pomt_trt.device.board.machine import device_spec
+from pomt_trt.device.timing import latency
 from tests import simulator
 from tests.device import turned
 from tests.jetson.conftest import REPOSITORY, SCRIPTS

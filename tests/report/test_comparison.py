@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
-from pomt_trt.core.comparison import compared
+from pomt_trt.core.choice.comparison import compared
+from pomt_trt.core.choice.selection import select
 from pomt_trt.core.records import EagerLatencies
-from pomt_trt.core.selection import select
 from pomt_trt.report.comparison import draw, figure
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'pomt-trt[report]'")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pomt_trt.core.choice.selection import select
 from pomt_trt.core.errors import MissingDependency
 from pomt_trt.core.records import Row, Step
-from pomt_trt.core.selection import select
 from pomt_trt.report.figure import draw, figure
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'pomt-trt[report]'")

@@ -1,4 +1,4 @@
-"""A pairwise cover of the graphs that host/export makes: any two values of two properties meet in one of the cases.
+"""A pairwise cover of the graphs of host/graphs/export: any two values of two properties meet in one of the cases.
 
 Makes cases, their graphs, and what TensorRT-RTX's parser and builder say of them. On a workstation with TensorRT-RTX.
 """
@@ -15,8 +15,10 @@ from timm.models.vision_transformer import VisionTransformer
 
 from pomt_trt.core.errors import PomtError
 from pomt_trt.core.targets import named
-from pomt_trt.device import ahead, contract, engine
-from pomt_trt.host import data, export, models
+from pomt_trt.device.engines import ahead, contract, engine
+from pomt_trt.host.data import image_batches
+from pomt_trt.host.graphs import export
+from pomt_trt.host.models import loading
 from tests.host import tiny
 
 ENGINE = "tensorrt-rtx"
@@ -114,12 +116,12 @@ def tried(case: Case, size: dict[str, Any], folder: Path) -> Found:
 
 def _planned(case: Case, size: dict[str, Any], folder: Path) -> Any:
     method, llf = case.method.split()[0], case.method != "cropr without fusion"
-    module, spec = models.load(_model(case, size, folder), **_head(case, size, folder))
+    module, spec = loading.load(_model(case, size, folder), **_head(case, size, folder))
     learned = tiny.learned(method, spec.depth, spec.width, llf)
     plan = export.Plan(module, method, None, case.batch, 0, named(ENGINE), case.precision, learned)
     patches = spec.patch_tokens
     removed = {"none": 0, "few": max(1, patches // 16), "many": patches // 2}[case.removed]
-    return plan, tiny.grid(plan, spec, sorted({0, removed})), data.load(None, spec, 2, 0)
+    return plan, tiny.grid(plan, spec, sorted({0, removed})), image_batches.load(None, spec, 2, 0)
 
 
 def _model(case: Case, size: dict[str, Any], folder: Path) -> Any:
@@ -155,7 +157,7 @@ class _warnings(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.said: list[str] = []
-        self._logger = logging.getLogger("pomt_trt.device.trt_library")
+        self._logger = logging.getLogger("pomt_trt.device.engines.tensorrt.bindings")
 
     def emit(self, record: logging.LogRecord) -> None:
         self.said.append(" ".join(record.getMessage().split()))

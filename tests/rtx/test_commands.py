@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("torch", reason="exports a model, which belongs to the workstation")
 
 from pomt_trt.core.errors import BuildFailed, MissingDependency  # noqa: E402
-from pomt_trt.device import ahead, contract, cuda, engine, libraries, trt_library  # noqa: E402
+from pomt_trt.device.engines import ahead, contract, engine, registry  # noqa: E402
+from pomt_trt.device.engines.tensorrt import bindings, cuda  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.rtx import corpus  # noqa: E402
 
@@ -109,8 +110,8 @@ def test_the_doctor_says_what_of_it_is_there(trt, capsys):
 
 
 def test_the_native_library_in_this_process_is_of_the_bindings_version(trt):
-    assert trt_library._native_version("tensorrt_rtx") == ".".join(trt.__version__.split(".")[:3])
-    assert libraries.installed("tensorrt-rtx") == trt.__version__
+    assert bindings._native_version("tensorrt_rtx") == ".".join(trt.__version__.split(".")[:3])
+    assert registry.installed("tensorrt-rtx") == trt.__version__
 
 
 @pytest.mark.parametrize(

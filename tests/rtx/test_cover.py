@@ -1,4 +1,4 @@
-"""NVIDIA's own parser and builder take what host/export makes: every method, task, precision, batch, model and R.
+"""NVIDIA's own parser and builder take all graphs of export: every method, task, precision, batch, model and R.
 
 It shows that the graphs are read and built ahead of time, and nothing of kernels or speed.
 """

@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from pomt_trt.core.errors import MissingDependency
-from pomt_trt.device import trt_plugins
+from pomt_trt.device.engines.tensorrt import plugin_files
 from tests.plugins import compilers, test_wrappers
 from tests.rtx import fields
 
@@ -63,7 +63,7 @@ def test_a_library_that_registers_nothing_is_refused_by_the_real_registry(trt, t
     with open(source, "w") as file:
         file.write("int nothing;")
     subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", path], check=True)
-    monkeypatch.setattr(trt_plugins, "_loaded", {})
+    monkeypatch.setattr(plugin_files, "_loaded", {})
     told = "TensorRT-RTX 1.7.1.* does not know PomtTokenPrune and PomtTokenTopK"
     with pytest.raises(MissingDependency, match=told):
-        trt_plugins.load(trt, trt_plugins.found(path))
+        plugin_files.load(trt, plugin_files.found(path))

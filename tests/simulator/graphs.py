@@ -84,7 +84,8 @@ def _value(name: str, kind: int, shape: Any) -> bytes:
     return _field(1, name.encode()) + _field(2, _field(1, tensor))
 
 
-# Attention as host/export writes it: scores, softmax and mixing in a row; x is (heads, tokens, channels of a head).
+# Attention as host/graphs/export writes it: scores, softmax and mixing in a row; x is (heads, tokens, channels of a
+# head).
 ATTENTION = [
     Op("Transpose", ["x"], ["keys"], {"perm": [0, 2, 1]}),
     Op("MatMul", ["x", "keys"], ["scores"]),

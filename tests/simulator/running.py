@@ -247,7 +247,8 @@ def _runnable(path: str, opened: plan.Plan) -> Iterator[str]:
     if "BF16" not in opened.header["tensors"].values() and not opened.header["by_plugin"]:
         yield path
         return
-    from pomt_trt.host import bf16, plugin_graphs  # needs onnx, which a board has not
+    from pomt_trt.host.graphs import plugin_graphs
+    from pomt_trt.host.precision import bf16
 
     with bf16.runnable(Path(path)) as spelled, plugin_graphs.runnable(spelled) as file:
         yield str(file)

@@ -11,9 +11,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
+from pomt_trt.core.schedules import schedule as schedules
 from pomt_trt.host.reducers.learned import Learned
 
 

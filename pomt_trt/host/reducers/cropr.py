@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pomt_trt.core import schedule as schedules
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
+from pomt_trt.core.schedules import schedule as schedules
 from pomt_trt.host.reducers.contract import Asked, Reducer, Signals, Site, Step, Tokens
 from pomt_trt.host.reducers.learned import Learned, Scorers, modules
 from pomt_trt.host.reducers.ranking import gather_rows, join, margin, rank

@@ -1,6 +1,6 @@
 """What LTMP and Cropr learned for one model, read from METHOD.safetensors beside it and checked.
 
-Makes Thresholds or Scorers. Leaves out training, which writes the files, and where they lie (core/learned).
+Makes Thresholds or Scorers. Leaves out training, which writes the files, and where they lie (core/storage/learned).
 """
 
 from typing import Any, NamedTuple
@@ -9,9 +9,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pomt_trt.core import learned, store
 from pomt_trt.core.errors import InputError, StaleArtifact, UsageError
 from pomt_trt.core.records import ModelSpec, Request
+from pomt_trt.core.storage import learned, store
 
 FORMAT = {"format": "pomt-trt", "version": "1"}  # in a file's metadata, beside "method"
 ADVICE = "Train it for this model: pomt-trt train {} MODEL --data DIR --work T."

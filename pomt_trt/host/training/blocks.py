@@ -1,6 +1,6 @@
 """What the learned methods share of a model in training: its parts but attention, and LTMP's pairing of tokens.
 
-Works on models that host/models has let pass as plain. Leaves out masks, thresholds and counts.
+Works on models that host/models/loading has let pass as plain. Leaves out masks, thresholds and counts.
 """
 
 from typing import Any

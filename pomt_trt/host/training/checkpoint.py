@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pomt_trt.core import store
 from pomt_trt.core.errors import CorruptArtifact
+from pomt_trt.core.storage import store
 
 FILE = "checkpoint.safetensors"
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pomt_trt.core.errors import UsageError
-from pomt_trt.host import models
+from pomt_trt.host.models import loading
 from pomt_trt.host.reducers import Site, Step, Tokens, restored
 from pomt_trt.host.reducers.cropr import cut, fused
 from pomt_trt.host.training.blocks import embedded
@@ -69,7 +69,7 @@ class Cropr(nn.Module):
 
     def __init__(self, vit: Any, removed: int, *, llf: bool = True, freeze_backbone: bool = False) -> None:
         super().__init__()
-        if models.is_dense(vit) and not llf:
+        if loading.is_dense(vit) and not llf:
             raise UsageError("a model that labels every patch needs all of them at its end. Leave --no-llf out.")
         self.vit = vit.requires_grad_(not freeze_backbone)
         self.llf, self.freeze_backbone, self.objective = llf, freeze_backbone, objective_of(vit)
@@ -117,7 +117,7 @@ class Cropr(nn.Module):
                 tokens = cut(tokens, scores[:, self.vit.num_prefix_tokens :], self.steps[layer])
                 auxiliary.append(found)
         outputs = self.vit.forward_head(self.vit.norm(tokens.x))
-        if models.is_dense(self.vit):
+        if loading.is_dense(self.vit):
             outputs = restored(tokens, outputs, count)
         return self.objective.logits(outputs), tuple(auxiliary)
 

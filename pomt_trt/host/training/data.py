@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pomt_trt.core import dataset
+from pomt_trt.core.data import dataset
+from pomt_trt.core.data.images import in_colours, open_image, open_label_map
 from pomt_trt.core.errors import InputError, UsageError
-from pomt_trt.core.images import in_colours, open_image, open_label_map
 from pomt_trt.core.records import SEGMENTATION, ClassOrder, ModelSpec
-from pomt_trt.host.bundled import BUNDLED
-from pomt_trt.host.data import fitting, fitting_labels, normalised
-from pomt_trt.host.digits import CANVAS_PX
+from pomt_trt.host.data.bundled import BUNDLED
+from pomt_trt.host.data.digits import CANVAS_PX
+from pomt_trt.host.data.image_batches import fitting, fitting_labels, normalised
 
 VALIDATION_PLACES, CALIBRATION_PLACES = 1_000_001, 1_000_002  # seeds of bundled pictures that no epoch uses
 Sample = tuple[Tensor, int | Tensor]  # float32 (C, H, W), normalised; class, or label map uint8 (H, W)
@@ -76,7 +76,8 @@ def load(
     """The pictures for a model.
 
     Args:
-        data: labelled folder or CSV file (core/dataset); None: those of a bundled model, but for the held-out ones,
+        data: labelled folder or CSV file (core/data/dataset); None: those of a bundled model, but for the held-out
+        ones,
             with digits at new places in every epoch.
         validation: share of the pictures that validate, 0..1 without the ends.
         augment: crop, mirror and tint files at random, as ImageNet's models are trained (timm).

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pomt_trt.host.attention import attend
+from pomt_trt.host.models.attention import attend
 from pomt_trt.host.reducers import Need
 from pomt_trt.host.reducers.ranking import rank
 from pomt_trt.host.training.blocks import embedded, even_odd, fed_forward, unit

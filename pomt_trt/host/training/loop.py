@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pomt_trt.core import store
 from pomt_trt.core.errors import MissingDependency, TrainingDiverged, UsageError
 from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import TrainingEpoch
+from pomt_trt.core.storage import store
 from pomt_trt.host.training import checkpoint
 from pomt_trt.host.training.data import Pictures, Sets
 from pomt_trt.host.training.objective import Objective

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pomt_trt.core.errors import InputError
-from pomt_trt.host import models
-from pomt_trt.host.attention import projected, queries_keys_values
+from pomt_trt.host.models import loading
+from pomt_trt.host.models.attention import projected, queries_keys_values
 from pomt_trt.host.reducers import check_dense
 from pomt_trt.host.training.blocks import embedded, even_odd, fed_forward, unit
 from pomt_trt.host.training.dynamic import Thresholds, run
@@ -52,7 +52,7 @@ class Ltmp(nn.Module):
 
     def __init__(self, vit: Any, target: float = 0.75, tau: float = 0.5, first: tuple[float, float] = FIRST) -> None:
         super().__init__()
-        if models.is_dense(vit):
+        if loading.is_dense(vit):
             check_dense(self.method)
         if vit.global_pool != "token" or vit.attn_pool is not None:
             raise InputError(

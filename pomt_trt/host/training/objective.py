@@ -1,7 +1,7 @@
 """What labels teach, and how good a model is at it: a class for each image, or one for each pixel.
 
 Makes losses and accuracies from a model's outputs, whatever the method that is trained. On the workstation. Leaves out
-where labels come from (data.py) and what their intervals are (core/accuracy).
+where labels come from (data.py) and what their intervals are (core/metrics/accuracy).
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pomt_trt.core import segmentation
+from pomt_trt.core.metrics import segmentation
 from pomt_trt.core.records import MIOU, TOP1
-from pomt_trt.host import models
+from pomt_trt.host.models import loading
 
 LABEL_SMOOTHING = 0.1  # of the classes of images
 
@@ -22,7 +22,7 @@ class Objective(Protocol):
 
     @property
     def kind(self) -> str:
-        """Of accuracy, see core/accuracy."""
+        """Of accuracy, see core/metrics/accuracy."""
 
     @property
     def queries(self) -> int:
@@ -97,7 +97,7 @@ class Segmentation(NamedTuple):
         return _of_labelled(found.transpose(1, 2), nearest.flatten(1))
 
     def tally(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Pixels of each class, see core/segmentation.counts."""
+        """Pixels of each class, see core/metrics/segmentation.counts."""
         guessed = _of_pixels(logits, labels).argmax(1).byte()
         counted = segmentation.counts(guessed.cpu().numpy(), labels.cpu().numpy(), self.classes)
         return torch.from_numpy(counted).to(logits.device, torch.long)
@@ -108,13 +108,13 @@ class Segmentation(NamedTuple):
 
 def objective_of(vit: Any) -> Objective:
     """What a model's head is for."""
-    if models.is_dense(vit):
+    if loading.is_dense(vit):
         return Segmentation(vit.num_classes, tuple(vit.patch_embed.grid_size), vit.num_prefix_tokens)
     return Classification()
 
 
 def _of_pixels(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits of patches (B, classes, rows, columns) -> of pixels (B, classes, H, W), as core/segmentation does it."""
+    """Logits of patches (B, classes, rows, columns) -> of pixels (B, classes, H, W), as metrics/segmentation does it."""
     return functional.interpolate(logits.float(), size=labels.shape[1:], mode="bilinear", align_corners=False)
 
 

@@ -19,13 +19,13 @@ from timm.optim import param_groups_weight_decay
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from pomt_trt.core import store, workfolder
-from pomt_trt.core.class_order import CLASS_ORDER_WITHOUT_DATA, say_classes
+from pomt_trt.core.data.class_order import CLASS_ORDER_WITHOUT_DATA, say_classes
 from pomt_trt.core.errors import InputError, UsageError, VerificationFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Training
-from pomt_trt.host import models
-from pomt_trt.host.bundled import BUNDLED
+from pomt_trt.core.storage import store, workfolder
+from pomt_trt.host.data.bundled import BUNDLED
+from pomt_trt.host.models import loading
 from pomt_trt.host.threads import limit_torch
 from pomt_trt.host.training import checkpoint, data
 from pomt_trt.host.training.calibration import calibrate
@@ -120,7 +120,7 @@ def cropr(task: Task, own: CroprSettings) -> Training | None:
     )
 
 
-def _loaded(task: Task) -> models.Loaded:
+def _loaded(task: Task) -> loading.Loaded:
     """The model, and something to learn from."""
     settings = task.settings
     _check(settings.epochs >= 1, f"--epochs is {settings.epochs}; it must be 1 or more.")
@@ -133,7 +133,7 @@ def _loaded(task: Task) -> models.Loaded:
     else:
         limit_torch()
     given = {"checkpoint": task.checkpoint, "image_size": task.image_size, "labels": task.labels}
-    loaded = models.load(task.model, pretrained=task.pretrained, seed=settings.seed, **given)  # type: ignore[arg-type]
+    loaded = loading.load(task.model, pretrained=task.pretrained, seed=settings.seed, **given)  # type: ignore[arg-type]
     if task.data is None and loaded.spec.name not in BUNDLED:
         raise InputError(f"there are no images to train {task.model} with. Give labelled ones: --data DIR.")
     return loaded
@@ -141,7 +141,7 @@ def _loaded(task: Task) -> models.Loaded:
 
 def _train(
     task: Task,
-    loaded: models.Loaded,
+    loaded: loading.Loaded,
     trainee: Any,
     optimizer: torch.optim.Optimizer,
     own: dict[str, Any],
@@ -192,10 +192,10 @@ def _train(
         return record
 
 
-def _identity(task: Task, loaded: models.Loaded, method: str, sets: data.Sets, own: dict[str, Any]) -> dict[str, Any]:
+def _identity(task: Task, loaded: loading.Loaded, method: str, sets: data.Sets, own: dict[str, Any]) -> dict[str, Any]:
     """What makes a training another one; workers and precision do not."""
     shared = {name: getattr(task.settings, name) for name in ("epochs", "batch_size", "warmup", "cosine", "seed")}
-    about = {"model_sha256": models.fingerprint(loaded.module), "data_sha256": sets.sha256}
+    about = {"model_sha256": loading.fingerprint(loaded.module), "data_sha256": sets.sha256}
     return {"method": method, **about, "validation": task.validation, "augment": task.augment, **shared, **own}
 
 
@@ -221,7 +221,7 @@ def _write_model(module: Any, folder: str) -> None:
     module = module.cpu().eval()
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as temporary:
         save_for_hf(module, temporary, safe_serialization=True)
-        if models.fingerprint(models.load(f"local-dir:{temporary}").module) != models.fingerprint(module):
+        if loading.fingerprint(loading.load(f"local-dir:{temporary}").module) != loading.fingerprint(module):
             raise VerificationFailed(
                 f"timm {metadata.version('timm')} does not read back the model that it wrote. Install a newer timm."
             )

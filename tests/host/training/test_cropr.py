@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pomt_trt.core.errors import UsageError
-from pomt_trt.host.surgery import reduce_tokens
+from pomt_trt.host.models.token_reduction import reduce_tokens
 from pomt_trt.host.training.cropr import Cropr, Scorer
 from tests.host import tiny
 

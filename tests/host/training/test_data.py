@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from pomt_trt.core.errors import InputError, UsageError
-from pomt_trt.host import digits, models
+from pomt_trt.host.data import digits
+from pomt_trt.host.models import loading
 from pomt_trt.host.training import data
 from tests import compiled
 from tests.host import tiny
@@ -20,7 +21,7 @@ def folder():
 
 @pytest.fixture(scope="module")
 def spec():
-    return models.load(tiny.vit()).spec
+    return loading.load(tiny.vit()).spec
 
 
 def load(spec, **changes):
@@ -69,7 +70,7 @@ def test_drawing_leaves_the_callers_randomness_alone(spec):
 
 
 def test_validation_pictures_are_seen_as_models_are_evaluated(spec):
-    from pomt_trt.host import data as evaluated
+    from pomt_trt.host.data import image_batches as evaluated
 
     sets = load(spec)
     known = evaluated.load(folder(), spec, 100, 0)
@@ -88,13 +89,13 @@ def test_the_fingerprint_knows_names_labels_and_sizes(spec, tmp_path):
 
 
 def test_the_digits_held_out_are_in_no_set():
-    sets = data.load(None, models.load("digits").spec, validation=0.2, augment=True, seed=0)
+    sets = data.load(None, loading.load("digits").spec, validation=0.2, augment=True, seed=0)
     assert len(sets.training) + len(sets.validation) == len(digits.training()[1])
     assert len(sets.training) + len(sets.validation) + len(digits.held_out()[1]) == 1797
 
 
 def test_digits_have_new_places_in_every_epoch():
-    sets = data.load(None, models.load("digits").spec, validation=0.2, augment=True, seed=0)
+    sets = data.load(None, loading.load("digits").spec, validation=0.2, augment=True, seed=0)
     before = sets.calibration[0][0]
     sets.training.begin(1)
     sets.calibration.begin(3)
@@ -105,11 +106,11 @@ def test_digits_have_new_places_in_every_epoch():
 
 def test_bundled_pictures_of_another_size_are_refused():
     with pytest.raises(InputError, match="digits has pictures of 28 pixels, not 56. Give --data DIR"):
-        data.load(None, models.load("digits", image_size=56).spec, validation=0.2, augment=True, seed=0)
+        data.load(None, loading.load("digits", image_size=56).spec, validation=0.2, augment=True, seed=0)
 
 
 def test_scenes_have_label_maps_and_new_places_in_every_epoch():
-    sets = data.load(None, models.load("scenes").spec, validation=0.2, augment=True, seed=0)
+    sets = data.load(None, loading.load("scenes").spec, validation=0.2, augment=True, seed=0)
     assert sets.source == "scenes" and len(sets.training) + len(sets.validation) == len(digits.training()[1])
     before = everything(sets.validation)[:20]
     sets.validation.begin(1)
@@ -123,7 +124,7 @@ def test_scenes_have_label_maps_and_new_places_in_every_epoch():
 
 @pytest.fixture(scope="module")
 def dense():
-    return models.load(tiny.vit(global_pool="")).spec
+    return loading.load(tiny.vit(global_pool="")).spec
 
 
 def halves(folder):
@@ -152,7 +153,7 @@ def test_a_label_map_is_cropped_and_mirrored_with_its_image(dense, tmp_path):
 
 
 def test_label_maps_that_validate_are_those_that_models_are_evaluated_on(dense, tmp_path):
-    from pomt_trt.host import data as evaluated
+    from pomt_trt.host.data import image_batches as evaluated
 
     compiled.write_label_maps(str(tmp_path / "data"), classes=5)
     known = evaluated.load(str(tmp_path / "data"), dense, 100, 0)

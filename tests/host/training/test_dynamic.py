@@ -8,7 +8,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from pomt_trt.host.surgery import reduce_tokens
+from pomt_trt.host.models.token_reduction import reduce_tokens
 from pomt_trt.host.training.dynamic import Counts, Thresholds, run
 from tests.host import tiny
 

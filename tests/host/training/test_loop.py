@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pomt_trt.core.errors import TrainingDiverged, UsageError
-from pomt_trt.host import models
+from pomt_trt.host.models import loading
 from pomt_trt.host.training import checkpoint, data, loop
 from pomt_trt.host.training.cropr import Cropr
 from tests import compiled
@@ -17,7 +17,7 @@ SETTINGS = loop.Settings(epochs=2, batch_size=3, warmup=0.25, cosine=True, seed=
 
 def made(folder, settings=SETTINGS, pictures=None, **model):
     """A loop, and its trainee, on ten pictures of five classes, or others."""
-    spec = models.load(tiny.vit(**model)).spec
+    spec = loading.load(tiny.vit(**model)).spec
     pictures = pictures or os.path.join(compiled.source(), "data")
     sets = data.load(pictures, spec, validation=0.3, augment=True, seed=0)
     torch.manual_seed(0)

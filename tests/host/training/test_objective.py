@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pomt_trt.core import segmentation
 from pomt_trt.core.errors import InputError
+from pomt_trt.core.metrics import segmentation
 from pomt_trt.host.training.objective import Classification, Segmentation, objective_of
 from tests.host import tiny
 

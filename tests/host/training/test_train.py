@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from pomt_trt.core import store, workfolder
 from pomt_trt.core.errors import InputError, UsageError, WorkFolderUnusable
 from pomt_trt.core.records import Training
-from pomt_trt.host import models
+from pomt_trt.core.storage import store, workfolder
+from pomt_trt.host.models import loading
 from pomt_trt.host.training import train
 from pomt_trt.host.training.loop import Settings
 from tests import compiled
@@ -62,15 +62,15 @@ def test_cropr_leaves_one_vector_a_module(cropr):
 
 
 def test_the_folder_holds_the_model_as_trained(ltmp):
-    began = models.load(task("").model)
-    there = models.load(f"local-dir:{ltmp[0]}")
-    assert models.fingerprint(there.module) == models.fingerprint(began.module) == ltmp[1].model_sha256
+    began = loading.load(task("").model)
+    there = loading.load(f"local-dir:{ltmp[0]}")
+    assert loading.fingerprint(there.module) == loading.fingerprint(began.module) == ltmp[1].model_sha256
     assert there.spec._replace(name="") == began.spec._replace(name="")
 
 
 def test_a_backbone_that_is_not_frozen_is_saved_as_it_has_become(tmp_path):
     record = train.cropr(task(tmp_path), CROPR._replace(freeze_backbone=False))
-    assert models.fingerprint(models.load(f"local-dir:{tmp_path}").module) != record.model_sha256
+    assert loading.fingerprint(loading.load(f"local-dir:{tmp_path}").module) != record.model_sha256
 
 
 @pytest.mark.parametrize("name", ["ltmp", "cropr"])

@@ -1,0 +1,8 @@
+"""The pomt-trt command.
+
+command_line holds the subcommands, flags their flags, commands what each one calls, tables what is printed.
+"""
+
+from pomt_trt.cli.command_line import main, parser
+
+__all__ = ["main", "parser"]

@@ -1,0 +1,177 @@
+"""A selection in words: the table, the steps, the choice and its reasons.
+
+Makes text from records, on any machine. Leaves out where it is printed.
+"""
+
+from typing import Dict, List, Optional, Sequence
+
+from pomt_trt.core.records import ACCURACY_TITLES, AccuracyEstimate, Energy, Interval, Row, Selection, Training
+from pomt_trt.core.statistics import stability
+
+MOST_ROWS = 40  # a longer table keeps the rows that matter and says how many it leaves out
+
+
+def selection(chosen: Selection) -> str:
+    """A page for a person: what was measured, which steps there are, what won and why the others did not."""
+    parts = [_table(chosen), _schedules(chosen), _steps(chosen), _verdict(chosen)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def rows(found: Sequence[Row], pace_fps: Optional[float] = None, energies: Optional[Dict[str, Energy]] = None) -> str:
+    """A line for each candidate that has an engine or a reason for having none.
+
+    Args:
+        pace_fps: of their latencies, frames per second; None: back to back.
+        energies: of runs, by candidate, where they were measured.
+    """
+    how = "" if pace_fps is None else ", " + stability.paced(pace_fps)
+    lines = []
+    for row in found:
+        parts = [row.id, "{} tokens".format(row.tokens_after)]
+        if row.status == "failed":
+            parts.append(row.why)
+        elif row.latency_ms is not None:
+            parts.append("{:.3f} ms {}".format(row.latency_ms, _interval(row.latency_ci_ms)))
+        parts.append(row.verdict + how if row.verdict else row.status)
+        if energies and row.id in energies:
+            parts.append(stability.energy(energies[row.id]))
+        lines.append("  ".join(parts))
+    return "\n".join(lines)
+
+
+def evaluation(engine: AccuracyEstimate, unreduced: AccuracyEstimate, host: Row, expected: Optional[bool]) -> str:
+    """What an engine does on real images, beside what the host had estimated."""
+    kind = ACCURACY_TITLES[engine.kind]
+    lines = [
+        "{} images, {}".format(engine.samples, kind),
+        "engine {}  {:.2%}  {}".format(engine.candidate_id, engine.accuracy, _percents(engine.accuracy_ci)),
+        "engine {}  {:.2%}  {}".format(unreduced.candidate_id, unreduced.accuracy, _percents(unreduced.accuracy_ci)),
+        "drop         {:+.2f} points  {}".format(100 * engine.drop, _percents(engine.drop_ci)),
+    ]
+    if expected is None or host.accuracy is None:
+        lines.append("the host's estimate cannot be compared: there is none of this kind and on as many images")
+    else:
+        lines.append(
+            "the host estimated {:.2%}: {}".format(host.accuracy, "as expected" if expected else "NOT as expected")
+        )
+    return "\n".join(lines)
+
+
+def training(found: Training) -> str:
+    """What a training made of a model."""
+    lines = [
+        "{} of {}: {} images, {} to validate ({})".format(
+            found.method, found.model, found.images, found.validation_images, ACCURACY_TITLES[found.accuracy_kind]
+        )
+    ]
+    for number, epoch in enumerate(found.epochs, start=1):
+        losses = ", ".join("{} {:.4g}".format(name, value) for name, value in sorted(epoch.losses.items()))
+        lines.append("epoch {:<3}  {}, validation {:.2%}".format(number, losses, epoch.accuracy))
+    lines.append("validation with all tokens {:.2%}".format(found.unreduced_accuracy))
+    lines.append("reduced, before training   {:.2%}".format(found.accuracy_before))
+    lines.append("reduced, after training    {:.2%}".format(found.accuracy_after))
+    return "\n".join(lines)
+
+
+def _percents(interval: Interval) -> str:
+    return "(95 % interval {:.2f} to {:.2f} %)".format(100 * interval[0], 100 * interval[1])
+
+
+def _table(chosen: Selection) -> str:
+    kind = ACCURACY_TITLES[chosen.accuracy_kind].replace(" with R = 0", "")
+    header = ["", "tokens", "R", "latency ms", "95 % interval", "gain", kind, "drop pt", "utility", "why"]
+    shown = _shown(chosen)
+    lines = [header] + [_cells(row, chosen) for row in shown]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    left_out = len(chosen.rows) - len(shown)
+    if left_out:
+        text.append("({} more candidates are in the selection's JSON)".format(left_out))
+    return "\n".join(text)
+
+
+def _shown(chosen: Selection) -> Sequence[Row]:
+    if len(chosen.rows) <= MOST_ROWS:
+        return chosen.rows
+    edges = {step.edge_tokens for step in chosen.steps}
+    matter = {chosen.chosen.id, chosen.unreduced.id, *chosen.pareto}
+    return [
+        row
+        for row in chosen.rows
+        if row.id in matter or row.tokens_after in edges or row.status == "failed" or row.schedule is not None
+    ]
+
+
+def _cells(row: Row, chosen: Selection) -> List[str]:
+    mark = "->" if row.id == chosen.chosen.id else ("*" if row.id in chosen.pareto else "")
+    base = chosen.unreduced.latency_ms
+    gain = "" if row.latency_ms is None or not base else "{:.1%}".format(1 - row.latency_ms / base)
+    unstable = "" if row.verdict in (None, "stable") else " ({})".format(row.verdict)
+    return [
+        mark,
+        str(row.tokens_after) + ("" if row.schedule is None else " " + row.id),
+        str(row.removed),
+        _number(row.latency_ms, "{:.3f}"),
+        _interval(row.latency_ci_ms) + unstable,
+        gain,
+        _number(row.accuracy, "{:.4f}"),
+        _number(None if row.accuracy_drop is None else 100 * row.accuracy_drop, "{:+.2f}"),
+        _number(row.utility, "{:.4f}"),
+        row.why,
+    ]
+
+
+def _schedules(chosen: Selection) -> str:
+    """Tokens by block of the searched candidates."""
+    searched = [(row.id, row.schedule) for row in chosen.rows if row.schedule is not None]
+    if not searched:
+        return ""
+    lines = ["{}  {}".format(name, " ".join(str(count) for count in tokens)) for name, tokens in searched]
+    return "\n  ".join(["Searched schedules, tokens entering each block and leaving the last:"] + lines)
+
+
+def _steps(chosen: Selection) -> str:
+    if not chosen.steps:
+        return "No step in the latency curve is significant."
+    lines = ["Steps of the latency curve:"]
+    for step in chosen.steps:
+        kind = "valley" if step.valley else "step"
+        lines.append(
+            "  {} at {} tokens (from {}): {:.3f} ms less, {} ms, p = {:.1e}".format(
+                kind, step.edge_tokens, step.from_tokens, step.drop_ms, _interval(step.drop_ci_ms), step.p_value
+            )
+        )
+    return "\n".join(lines)
+
+
+def _verdict(chosen: Selection) -> str:
+    row, base = chosen.chosen, chosen.unreduced
+    name = "R = 0, the unreduced model" if row.removed == 0 else "R = {}".format(row.removed)
+    lines = [
+        "Chosen by the rule {}: {}, {} tokens after the {} ({}).".format(
+            chosen.rule_used, name, row.tokens_after, "cut" if row.schedule is None else "last block", row.id
+        )
+    ]
+    if row.latency_ms and base.latency_ms and row.removed:
+        lines.append(
+            "  {:.3f} ms instead of {:.3f} ms: {:.1%} less.".format(
+                row.latency_ms, base.latency_ms, 1 - row.latency_ms / base.latency_ms
+            )
+        )
+    if row.accuracy_drop is not None and row.removed:
+        kind = ACCURACY_TITLES[chosen.accuracy_kind]
+        drop = "  {}: {:.2%}, {:+.2f} points lost".format(kind, row.accuracy or 0.0, 100 * row.accuracy_drop)
+        if row.accuracy_drop_ci is not None:
+            drop += " (95 % interval {:+.2f} to {:+.2f})".format(*(100 * value for value in row.accuracy_drop_ci))
+        lines.append(drop + ".")
+    lines += ["  " + note for note in chosen.notes]
+    lines.append("  Device: {}.".format(chosen.device_id))
+    return "\n".join(lines)
+
+
+def _number(value: Optional[float], form: str) -> str:
+    return "?" if value is None else form.format(value)
+
+
+def _interval(interval: Optional[Interval]) -> str:
+    return "" if interval is None else "{:.3f} .. {:.3f}".format(*interval)

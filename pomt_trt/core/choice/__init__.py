@@ -1,0 +1,1 @@
+"""The choice: rules, the selection of one experiment, and the comparison of several methods."""

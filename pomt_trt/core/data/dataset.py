@@ -1,0 +1,252 @@
+"""A folder of images or a CSV file -> a list of (path, label), without decoding; on both machines.
+
+Labels are indices of the model's head, see core/data/class_order; in segmentation, files of labels beside the images.
+Leaves out pixels and preprocessing.
+"""
+
+import csv
+import os
+import random
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+
+from pomt_trt.core.data.class_order import CSV_LABELS, FOLDERS, Head, Names, few, indices
+from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.core.records import SEGMENTATION, ClassOrder, ModelSpec
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+LABELS_FILE = "labels.csv"  # beside the images of a flat folder
+IMAGES, LABEL_MAPS = "images", "labels"  # subfolders of a folder for segmentation
+FoundT = TypeVar("FoundT", bound=Sequence[object])
+
+
+class Item(NamedTuple):
+    """One image file and its label: the index of its class in the head, in segmentation a file; None: unlabelled."""
+
+    path: str
+    label: Optional[int]
+    label_map: Optional[str] = None  # PNG of the image's size, a class number a pixel
+
+
+class Dataset(NamedTuple):
+    """Image files in a stable order; every item of a labelled dataset has a label, no item of an unlabelled one."""
+
+    items: Tuple[Item, ...]
+    kind: str  # labelled, unlabelled
+    class_order: Optional[ClassOrder] = None  # how names of classes became labels
+
+
+def find_for(
+    root: str, spec: ModelSpec, class_order: Optional[str] = None, compiled: Optional[ClassOrder] = None
+) -> Dataset:
+    """The images under a folder or listed in a file, with labels that fit a model, see find and find_label_maps.
+
+    Args:
+        class_order: natural, string or a file of class names; None: as the names themselves say.
+        compiled: how a bundle's own data were read.
+    Raises: InputError; UsageError where an order is asked for and there are no names of classes.
+    """
+    if spec.task == SEGMENTATION:
+        found = find_label_maps(root)
+    else:
+        found = find(root, Head(spec.classes, spec.labels, class_order, compiled))
+    if class_order is not None and found.class_order is None:
+        raise UsageError(
+            "--class-order {} is given, and {} names no classes. Leave it out, or give class folders or a CSV file "
+            "with labels.".format(class_order, root)
+        )
+    return found
+
+
+def find_label_maps(root: str) -> Dataset:
+    """The images under `root`/images, labelled by the PNG files of the same name under `root`/labels.
+
+    Without these two folders: all images under `root`, unlabelled.
+    Raises: InputError: nothing is there, it holds no image, or an image has no label file.
+    """
+    images, label_maps = os.path.join(root, IMAGES), os.path.join(root, LABEL_MAPS)
+    try:
+        if not os.path.isdir(root):
+            raise InputError("there is no folder {}. Give --data a folder of images.".format(root))
+        if not os.path.isdir(label_maps):
+            return _unlabelled(root)
+        paths = _not_empty(images, _images_under(images))
+    except OSError as error:
+        raise InputError("cannot read {}: {}. Check its permissions.".format(root, error)) from error
+    files = [os.path.join(label_maps, os.path.splitext(os.path.relpath(path, images))[0] + ".png") for path in paths]
+    absent = [file for file in files if not os.path.isfile(file)]
+    if absent:
+        raise InputError(
+            "{} of the {} images in {} have no label map ({}). Add them, or take the folder labels away to compare "
+            "without.".format(len(absent), len(paths), images, few(absent))
+        )
+    return Dataset(tuple(Item(path, None, file) for path, file in zip(paths, files)), "labelled")
+
+
+def find(root: str, head: Head) -> Dataset:
+    """The images under a folder, or listed in a CSV file, with labels that fit a head.
+
+    A folder of folders is read as one folder a class; images directly inside it make it an unlabelled one, unless a
+    labels.csv lies beside them. A CSV file has rows `image,label`, with or without a header: paths relative to the
+    file, and a class number, class name or wnid; without a second column it is unlabelled.
+
+    Args:
+        root: folder or .csv file.
+        head: what is known of the model's classes.
+    Raises:
+        InputError: nothing is there, it holds no image, or its labels do not match the head.
+    """
+    try:
+        if os.path.isdir(root):
+            return _from_folder(root, head)
+        if os.path.isfile(root):
+            return _from_csv(root, head)
+    except OSError as error:
+        raise InputError("cannot read {}: {}. Check its permissions.".format(root, error)) from error
+    raise InputError("there is no {}. Give --data a folder of images or a CSV file.".format(root))
+
+
+def sample(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """`count` items drawn without replacement, in their old order; all of them where there are no more.
+
+    Raises: UsageError if count is less than 1.
+    """
+    if count < 1:
+        raise UsageError("{} samples were asked for: ask for 1 or more.".format(count))
+    if count >= len(dataset.items):
+        return dataset
+    chosen = sorted(random.Random(seed).sample(range(len(dataset.items)), count))
+    return dataset._replace(items=tuple(dataset.items[index] for index in chosen))
+
+
+def files_of(inputs: Iterable[str], lines: BinaryIO) -> Iterator[str]:
+    """Every image file that is meant, folders walked in sorted order, hidden files left out.
+
+    Args:
+        inputs: files, folders, and `-` for paths that stand on `lines`, one a line.
+    """
+    for given in inputs:
+        if given == "-":
+            found = (os.fsdecode(line.rstrip(b"\r\n")) for line in lines)
+            yield from files_of((path for path in found if path not in ("", "-")), lines)
+        elif os.path.isdir(given):
+            unreadable: List[Any] = []
+            for directory, folders, names in os.walk(given, onerror=unreadable.append):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                for name in sorted(names):
+                    if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+                        yield os.path.join(directory, name)
+            yield from (error.filename for error in unreadable)  # so that each is a line and a failure
+        else:
+            yield given
+
+
+def _from_folder(root: str, head: Head) -> Dataset:
+    if os.path.isfile(os.path.join(root, LABELS_FILE)):
+        return _from_csv(os.path.join(root, LABELS_FILE), head)
+    names = _visible(root)
+    folders = [name for name in names if os.path.isdir(os.path.join(root, name))]
+    if not folders or any(_is_image(name) for name in names if name not in set(folders)):
+        return _unlabelled(root)
+    return _from_class_folders(root, folders, head)
+
+
+def _unlabelled(root: str) -> Dataset:
+    items = tuple(Item(path, None) for path in _images_under(root))
+    return Dataset(_not_empty(root, items), "unlabelled")
+
+
+def _from_class_folders(root: str, folders: List[str], head: Head) -> Dataset:
+    files = {name: _images_under(os.path.join(root, name)) for name in folders}
+    _not_empty(root, [path for paths in files.values() for path in paths])
+    index, order = indices(Names(tuple(folders), FOLDERS, root, _inner_folder(root, folders)), head)
+    items = [Item(path, index[name]) for name in folders for path in files[name]]
+    return Dataset(tuple(items), "labelled", order)
+
+
+def _inner_folder(root: str, folders: Sequence[str]) -> str:
+    """The commonest mistake: naming the folder that holds train and val."""
+    return ", or give --data {}".format(os.path.join(root, "val")) if "val" in folders else ""
+
+
+def _from_csv(path: str, head: Head) -> Dataset:
+    rows = _rows(path)
+    named = [label for _, label in rows if label]
+    if not named:
+        return Dataset(tuple(Item(image, None) for image, _ in rows), "unlabelled")
+    if len(named) < len(rows):
+        unnamed = [image for image, label in rows if not label]
+        raise InputError(
+            "{} gives no label for {} of its {} images ({}). Add them, or leave all labels out.".format(
+                path, len(unnamed), len(rows), few(unnamed)
+            )
+        )
+    index, order = indices(Names(tuple(sorted(set(named))), CSV_LABELS, path), head)
+    items = tuple(Item(image, index[label]) for image, label in rows)
+    return Dataset(items, "labelled", order)
+
+
+def _rows(path: str) -> List[Tuple[str, str]]:
+    """(image path, label or '') of every row; the first row is a header where it names no image."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            "{} is not a CSV file: {}. Give --data a folder of images, or rows `image,label`.".format(path, error)
+        ) from error
+    if rows and not _is_image(rows[0][0]):
+        rows = rows[1:]
+    folder = os.path.dirname(path)
+    _check_single(path, rows)
+    found = [(os.path.join(folder, row[0]), row[1] if len(row) > 1 else "") for row in rows]
+    absent = [image for image, _ in found if not os.path.isfile(image)]
+    if absent:
+        raise InputError(
+            "{} of the {} images in {} do not exist ({}). Write paths relative to the CSV file.".format(
+                len(absent), len(found), path, few(absent)
+            )
+        )
+    return _not_empty(path, found)
+
+
+def _check_single(path: str, rows: Sequence[List[str]]) -> None:
+    """Raises InputError where an image has several labels: in one row, or in rows of its own."""
+    labels: Dict[str, str] = {}
+    for row in rows:
+        given = [cell for cell in row[1:] if cell]
+        given += [labels[row[0]]] if given and labels.setdefault(row[0], given[0]) != given[0] else []
+        if len(given) > 1:
+            raise InputError(
+                "{} gives {} {} labels ({}), and several labels an image are not supported yet. Write rows "
+                "`image,label`, each image with one class.".format(path, row[0], len(given), few(given))
+            )
+
+
+def _images_under(folder: str) -> List[str]:
+    paths = []
+    for directory, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        paths += [os.path.join(directory, name) for name in sorted(names) if _is_image(name)]
+    return paths
+
+
+def _raise(error: OSError) -> None:
+    raise error  # os.walk would pass over a folder that it cannot read
+
+
+def _visible(folder: str) -> List[str]:
+    return sorted(name for name in os.listdir(folder) if not _is_hidden(name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__"))  # .DS_Store, __MACOSX
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(EXTENSIONS) and not _is_hidden(os.path.basename(path))
+
+
+def _not_empty(source: str, found: FoundT) -> FoundT:
+    if not found:
+        raise InputError("{} holds no image. Images end in {}.".format(source, ", ".join(EXTENSIONS)))
+    return found

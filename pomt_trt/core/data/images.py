@@ -1,0 +1,138 @@
+"""An image file -> its pixels in the model's colours, on both machines: what `Image.convert` makes of it, as in timm.
+
+Needs Pillow and numpy. Resizing and cropping are elsewhere: host/data/image_batches has timm's transform,
+device/deploy/preprocess its twin.
+
+One difference from timm: 16-bit grey becomes `value >> 8`. Pillow's own conversion clips, so that every value above 255
+becomes white. One thing is as in timm, and users have to know it: EXIF orientation is ignored. Both are said once in a
+process, when the first such image is met.
+"""
+
+import contextlib
+import logging
+import os
+import stat
+import warnings
+from typing import Iterator, Set, Tuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pomt_trt.core.errors import InputError
+from pomt_trt.core.metrics.segmentation import checked_labels
+
+ADVICE = "Leave it out, or save it anew as JPEG or PNG."
+ORIENTATION = 0x0112  # EXIF tag: 1 or absent is upright
+BITS_PER_SAMPLE = 258  # TIFF tag
+DEEP_GREY = "%s is a %d-bit grey image: its upper 8 bits are used (value >> %d). timm would make all above 255 white."
+TURNED = "%s has the EXIF orientation %d, which is ignored, as timm ignores it: turn the pixels themselves."
+LOGGER = logging.getLogger(__name__)
+_said: Set[str] = set()
+
+
+def open_image(path: str, advice: str = ADVICE) -> Image.Image:
+    """Decodes a whole image file; of an animation the first frame counts.
+
+    Args:
+        advice: what to do with a file that cannot be read, for the message.
+
+    Raises: InputError, with the name and the reason, where the file is absent, no image, truncated, far too large, or
+        in a format that is a program to run (EPS).
+    """
+    try:
+        with _quiet(), open(_regular(path), "rb") as file:
+            image = Image.open(file)
+            if image.format == "EPS":  # Pillow would start Ghostscript on it
+                raise InputError("EPS is a program, not a picture")
+            image.load()
+            _say_orientation(image, path)
+            image.filename = path
+            return image
+    except MemoryError:
+        raise InputError("{} does not fit into memory. {}".format(path, advice)) from None
+    except Exception as error:  # decoders raise anything: SyntaxError, struct.error, zlib.error, IndexError ...
+        raise InputError("{}: {}. {}".format(path, _reason(error), advice)) from error
+
+
+def open_label_map(path: str, size: Tuple[int, int], classes: int) -> np.ndarray:
+    """The label map of an image: uint8 (height, width), see core/metrics/segmentation.checked_labels.
+
+    Args:
+        size: (width, height) of the image.
+    Raises: InputError where it cannot be read, has another size, or holds what is no class.
+    """
+    image = open_image(path, "Replace this label map, or take its image away.")
+    return checked_labels(np.asarray(image), classes, path, size[::-1])
+
+
+def in_colours(image: Image.Image, channels: int) -> Image.Image:
+    """An image of any mode in the model's colours: RGB for 3 channels, grey (L) for 1. Transparency is dropped.
+
+    Raises: InputError where Pillow cannot convert the mode.
+    """
+    bits = _grey_bits(image)
+    if bits > 8:
+        _say_once(DEEP_GREY, getattr(image, "filename", "") or "an image", bits, bits - 8)
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8))
+    mode = "RGB" if channels == 3 else "L"
+    try:
+        with _quiet():
+            return image if image.mode == mode else image.convert(mode)
+    except ValueError as error:
+        raise InputError("{}. {}".format(_reason(error), ADVICE)) from error
+
+
+def _grey_bits(image: Image.Image) -> int:
+    """Bits of a grey image whose values Pillow's conversion would clip at 255: 16, in TIFF files also 12; else 0.
+
+    Mode I is of 32 bits, which have no known range, and so is left to Pillow. But 16-bit PGM files have it as well, and
+    16-bit PNG files with older Pillows.
+    """
+    if image.mode.startswith("I;16"):
+        tags = getattr(image, "tag_v2", {})
+        return int(tags.get(BITS_PER_SAMPLE, (16,))[0])
+    return 16 if image.mode == "I" and image.format in ("PNG", "PPM") else 0
+
+
+def _say_orientation(image: Image.Image, path: str) -> None:
+    """While the file is open: Pillow reads the EXIF data of a TIFF file when it is asked for them."""
+    if TURNED in _said:
+        return
+    with contextlib.suppress(Exception):  # damaged EXIF data: the pixels are whole
+        orientation = image.getexif().get(ORIENTATION, 1)
+        if orientation in range(2, 9):
+            _say_once(TURNED, path, orientation)
+
+
+def _say_once(text: str, *values: object) -> None:
+    if text not in _said:
+        _said.add(text)
+        LOGGER.warning(text, *values)
+
+
+def _regular(path: str) -> str:
+    """The path itself; a pipe or device, on which open() could wait for ever, is refused."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise InputError("a folder, not an image" if stat.S_ISDIR(mode) else "not a regular file")
+    return path
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Pillow's warnings (odd EXIF, palettes with transparency, many pixels) change no pixel and help nobody here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of any known format"
+    if isinstance(error, Image.DecompressionBombError):
+        return "too many pixels to be a picture (" + " ".join(str(error).split()[2:5]).strip("(") + ")"
+    return " ".join(str(error).rstrip(".").split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Which candidate to build next, from what was measured: steps, bounds of what is not known yet, and the search."""

@@ -1,0 +1,175 @@
+"""Runs a search over measurements that exist already, to judge the search: a recorded or a generated curve.
+
+Makes a Result (builds, choice, exhaustive choice, regret) from a Curve, on any machine. Leaves out printing and the
+drawing of curves.
+"""
+
+import math
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+
+from pomt_trt.core.choice.selection import select, utility
+from pomt_trt.core.records import Row, Selection
+from pomt_trt.core.search.curve import Curve
+from pomt_trt.core.search.search import Done, Request, SearchStep, next_candidate, next_in_order
+from pomt_trt.core.search.search_state import Goal, Point, State
+from pomt_trt.core.search.steps import significant_steps
+from pomt_trt.core.statistics.drift import Rounds
+from pomt_trt.core.statistics.stats import QUICK_RESAMPLES, StoppingRule, locate
+from pomt_trt.core.storage.store import to_json
+
+Strategy = Callable[[State], SearchStep]
+Serve = Callable[[str, int], Point]  # (kind of request, tokens) -> what is then known of that count
+
+
+class Result(NamedTuple):
+    """What the adaptive search made of a curve, beside the exhaustive one."""
+
+    builds: int
+    counts: int  # of the curve: the builds of the exhaustive search
+    selection: Selection
+    exhaustive: Selection
+    regret: float  # utility of the exhaustive choice minus that of the adaptive, both from all recorded samples
+    done: Done
+
+
+class Recorded:
+    """Serves a recorded curve one sample at a time, as long as the stopping rule asks for more."""
+
+    def __init__(self, curve: Curve) -> None:
+        self.samples = {point.tokens: point.latency_ms for point in curve.points}
+        self.served: Dict[int, int] = {}
+        self.rule = StoppingRule(max_s=math.inf)
+
+    def serve(self, kind: str, tokens: int) -> Point:
+        """A first profile for build, all that is left for time; there is one engine of each count only."""
+        samples, served = self.samples[tokens], self.served.get(tokens, 0)
+        if not samples:
+            return Point(tokens)
+        if kind == "build":
+            rounds = [[sample] for sample in samples]
+            enough = (n for n in range(1, len(samples)) if self._is_enough(rounds[:n]))
+            served = next(enough, len(samples))
+        else:
+            served = len(samples)
+        self.served[tokens] = served
+        value, low, high = locate([[sample] for sample in samples[:served]])
+        return Point(tokens, value, (low, high), (value,), served < len(samples))
+
+    def _is_enough(self, rounds: Rounds) -> bool:
+        return self.rule.decide(rounds, lambda: locate(rounds, resamples=QUICK_RESAMPLES), 0.0) is not None
+
+
+def replay(curve: Curve, goal: Goal, max_builds: Optional[int] = None) -> Result:
+    """The adaptive search over a recorded curve, and what the exhaustive one would have chosen.
+
+    Raises: ConstraintUnmet where no candidate meets the constraints.
+    """
+    grid = tuple(point.tokens for point in curve.points)
+    accuracy = {point.tokens: point.accuracy for point in curve.points if point.accuracy is not None}
+    start = State(grid, goal, {}, accuracy, batch_size=curve.batch_size)
+    whole, _ = drive(start, _all_samples(curve), accuracy, next_in_order)
+    state, done = drive(start._replace(max_builds=max_builds), Recorded(curve).serve, accuracy, next_candidate)
+    exhaustive, selection = choose(whole), choose(state, within_budget=done.complete)
+    regret = _utility(exhaustive, exhaustive.chosen) - _utility(exhaustive, selection.chosen)
+    return Result(state.builds, len(grid), selection, exhaustive, regret, done)
+
+
+def drive(state: State, serve: Serve, accuracy: Dict[int, float], strategy: Strategy) -> Tuple[State, Done]:
+    """Follows a strategy to its end, serving each request; the last state and why it ended."""
+    while True:
+        step = strategy(state)
+        if isinstance(step, Done):
+            return state, step
+        state = answered(state, step, serve, accuracy)
+
+
+def answered(state: State, request: Request, serve: Serve, accuracy: Dict[int, float]) -> State:
+    """The state after a request was served."""
+    if request.kind == "accuracy":
+        return state._replace(accuracy={**state.accuracy, request.tokens: accuracy[request.tokens]})
+    return state._replace(points={**state.points, request.tokens: serve(request.kind, request.tokens)})
+
+
+def choose(state: State, device_id: str = "replay", within_budget: bool = True) -> Selection:
+    """The Selection from what a search measured.
+
+    Raises: ConstraintUnmet where no measured candidate meets the constraints.
+    """
+    goal = state.goal
+    return select(
+        [_row(state, tokens, within_budget) for tokens in state.grid],
+        rule=goal.rule,
+        alpha=goal.alpha,
+        max_accuracy_drop=goal.max_accuracy_drop,
+        max_latency_ms=goal.max_latency_ms,
+        min_gain=goal.min_gain,
+        steps=significant_steps(state.points, state.grid[0]),
+        device_id=device_id,
+        accuracy_kind="top1",
+        accuracy_source="recorded",
+    )
+
+
+def result_json(result: Result) -> Dict[str, Any]:
+    """What `replay --json` prints."""
+    return {
+        "builds": result.builds,
+        "chosen": to_json(result.selection.chosen),
+        "exhaustive": to_json(result.exhaustive.chosen),
+        "regret": result.regret,
+        "counts": result.counts,
+        "reason": result.done.reason,
+        "unknown": [list(pair) for pair in result.done.unknown],
+        "steps": to_json(result.selection.steps),
+    }
+
+
+def result_lines(result: Result) -> Tuple[str, ...]:
+    """What `replay` prints for people."""
+    lines = [
+        "builds      {} of {} ({:.1f} %)".format(result.builds, result.counts, 100.0 * result.builds / result.counts),
+        "chosen      " + _describe(result.selection.chosen),
+        "exhaustive  " + _describe(result.exhaustive.chosen),
+        "regret      {:.4f} in utility".format(result.regret),
+        "steps       " + (", ".join(str(s.edge_tokens) for s in result.selection.steps) or "none significant"),
+        "ended       " + result.done.reason,
+    ]
+    unknown = ", ".join("{} to {}".format(*pair) for pair in result.done.unknown)
+    return tuple(lines + (["unknown     {} tokens could still win".format(unknown)] if unknown else []))
+
+
+def _describe(row: Row) -> str:
+    latency, accuracy = row.latency_ms or math.nan, row.accuracy or math.nan
+    return "{}: {} tokens, {:.4g} ms, accuracy {:.4f}".format(row.id, row.tokens_after, latency, accuracy)
+
+
+def _all_samples(curve: Curve) -> Serve:
+    samples = {point.tokens: point.latency_ms for point in curve.points}
+
+    def serve(kind: str, tokens: int) -> Point:
+        if not samples[tokens]:
+            return Point(tokens)
+        value, low, high = locate([[sample] for sample in samples[tokens]])
+        return Point(tokens, value, (low, high), (value,))
+
+    return serve
+
+
+def _row(state: State, tokens: int, within_budget: bool) -> Row:
+    point, top = state.points.get(tokens), state.grid[0]
+    row = Row("r{:03d}".format(top - tokens), top, tokens, top - tokens, accuracy=state.accuracy.get(tokens))
+    if point is None:
+        return row if within_budget else row._replace(status="over-budget")
+    if point.failed:
+        return row._replace(status="failed")
+    return row._replace(latency_ms=point.latency_ms, latency_ci_ms=point.latency_ci_ms, status="measured")
+
+
+def _utility(selection: Selection, row: Row) -> float:
+    """Of the same candidate as the exhaustive search measured it."""
+    zero = selection.unreduced
+    own = next(r for r in selection.rows if r.id == row.id)
+    if own.latency_ms is None or own.accuracy is None or zero.latency_ms is None or zero.accuracy is None:
+        return math.nan
+    alpha = selection.constraints["alpha"] or 0.0
+    return utility(own.latency_ms, own.accuracy, zero.latency_ms, zero.accuracy, alpha)

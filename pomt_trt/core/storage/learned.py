@@ -1,0 +1,40 @@
+"""Where the learned parameters of a method lie: in a file of its own beside the model, with the record of its training.
+
+Makes paths from a model's name, on any machine. Leaves out what the files hold (host/reducers/learned).
+"""
+
+import os
+from typing import Optional
+
+from pomt_trt.core.errors import InputError
+
+ZOO = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "zoo")
+BUNDLED = ("digits", "scenes")  # folders of the zoo, which are names of models
+LEARNED = {"ltmp": "thresholds", "cropr": "scorers"}  # by method
+
+
+def file_of(model: str, method: str) -> Optional[str]:
+    """The file of what the method learned for a model (digits, scenes, local-dir:PATH); None if it learns nothing.
+
+    Raises: InputError, with the command that makes it, where there is none.
+    """
+    if method not in LEARNED:
+        return None
+    folder = os.path.join(ZOO, model) if model in BUNDLED else model.partition("local-dir:")[2]
+    path = os.path.join(folder, method + ".safetensors")
+    if not folder or not os.path.isfile(path):
+        raise InputError(
+            "{0} needs learned {1}, and {2} has none. Train them: pomt-trt train {0} {3} --data DIR --work T; then "
+            "compile local-dir:T".format(method, LEARNED[method], folder or model, model)
+        )
+    return path
+
+
+def record_of(model: str, method: str) -> Optional[str]:
+    """The record (core/records.Training) of how that file came about; None where nothing is learned, or none is there.
+
+    Raises: as `file_of`.
+    """
+    path = file_of(model, method)
+    record = path[: -len("safetensors")] + "json" if path else None
+    return record if record and os.path.isfile(record) else None

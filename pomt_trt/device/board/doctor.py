@@ -1,0 +1,294 @@
+"""What this machine is, what is missing on it, and the line that mends it.
+
+Makes Findings from the system's files and the installed packages, on any machine; nothing heavy is imported, and
+nothing needs to be installed. Leaves out engines and measurements.
+"""
+
+import importlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from typing import Any, Callable, List, Optional, Tuple
+
+from pomt_trt.core import cpus
+from pomt_trt.core.errors import MissingDependency
+from pomt_trt.core.records import Finding
+from pomt_trt.core.statistics.stability import Bounds
+from pomt_trt.core.targets import PRECISIONS, of_engine
+from pomt_trt.device.board import machine, sensors
+from pomt_trt.device.board.jetson import Identity, identity, text_of
+from pomt_trt.device.engines import registry
+
+GIB = float(1 << 30)
+LEAST_FREE_GIB = 2.5  # of memory and of disk: bound of an exhaustive run on DeiT-S
+LOOK_S = 0.5
+HOST_PACKAGES = (
+    ("torch", "torch"),
+    ("timm", "timm"),
+    ("onnx", "onnx"),
+    ("safetensors", "safetensors"),
+    ("scikit-learn", "sklearn"),
+)
+
+
+def examine(root: str = "/", pause: Callable[[float], Any] = time.sleep) -> Tuple[Finding, ...]:
+    """All findings, in the order in which to read them.
+
+    Args:
+        root: where /proc, /sys and /etc are found.
+        pause: waits for the seconds over which contention is watched.
+    """
+    known = identity(root)
+    jetson = known is not None
+    findings = [_python(), _system(), _processor(root), _memory(root), _disk(), _jetson(known)]
+    findings += [_needed("numpy", "numpy"), _needed("Pillow", "PIL")]
+    findings += _engines(jetson)
+    findings += [_host_package(name, module, jetson) for name, module in HOST_PACKAGES] + [_matplotlib(jetson)]
+    findings += _board(root) if jetson else [_governor(root)]
+    findings += [_load(root), _contention(root, pause)]
+    return tuple(findings)
+
+
+def check(findings: Tuple[Finding, ...]) -> None:
+    """Raises MissingDependency where something is missing without which no engine can run here."""
+    missing = [finding for finding in findings if finding.state == "missing"]
+    if missing:
+        raise MissingDependency(
+            "engines cannot run here for want of: {}. Do this: {}.".format(
+                ", ".join(finding.name for finding in missing), "; ".join(finding.remedy for finding in missing)
+            )
+        )
+
+
+def table(findings: Tuple[Finding, ...]) -> str:
+    """The findings as text, a line each, with the remedy on a line below."""
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append("{:8} {:{}}  {}".format(finding.state, finding.name, width, finding.value))
+        if finding.remedy:
+            lines.append("{} -> {}".format(" " * (9 + width), finding.remedy))
+    return "\n".join(lines)
+
+
+def _python() -> Finding:
+    host = "" if sys.version_info >= (3, 10) else " (runs engines; exporting models needs 3.10 or later)"
+    return Finding("python", "ok", platform.python_version() + host)
+
+
+def _system() -> Finding:
+    value = "{} {} {}".format(platform.system(), platform.release(), platform.machine())
+    if platform.system() == "Linux":
+        return Finding("system", "ok", value)
+    return Finding("system", "warning", value, "profile on Linux: elsewhere what disturbs a measurement is not seen")
+
+
+def _processor(root: str) -> Finding:
+    found = cpus.usable(root)
+    value = "{}, {} cores; {} by default: {}"
+    threads = "{} thread{}".format(found.threads, "" if found.threads == 1 else "s")
+    return Finding("processor", "ok", value.format(machine.processor(), found.machine, threads, found.why))
+
+
+def _memory(root: str) -> Finding:
+    text = text_of(root, "proc/meminfo")
+    total, free = (_kib(text, "MemTotal"), _kib(text, "MemAvailable"))
+    if total is None or free is None:
+        return Finding("memory", "ok", "not known")
+    value = "{:.1f} GiB, {:.1f} available".format(total * 1024 / GIB, free * 1024 / GIB)
+    if free * 1024 / GIB >= LEAST_FREE_GIB:
+        return Finding("memory", "ok", value)
+    remedy = "close other programs: profiling takes up to {:.1f} GiB".format(LEAST_FREE_GIB)
+    return Finding("memory", "warning", value, remedy)
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(os.getcwd()).free / GIB
+    value = "{:.1f} GiB free in the current folder".format(free)
+    if free >= LEAST_FREE_GIB:
+        return Finding("disk", "ok", value)
+    return Finding("disk", "warning", value, "free some space, or put the work folder on another disk with --work")
+
+
+def _jetson(module: Optional[Identity]) -> Finding:
+    if module is None:
+        return Finding("jetson", "ok", "no: engines run on ONNX Runtime here")
+    if module.l4t is None:
+        remedy = "mount that file into the container, or reinstall the package nvidia-l4t-core"
+        return Finding("jetson", "warning", module.module + ", /etc/nv_tegra_release not readable", remedy)
+    value = "{}, L4T {}".format(module.module, module.l4t)
+    if tuple(int(part) for part in module.l4t.split(".")[:2]) < (32, 7):
+        value += ": its TensorRT is older than 8.2, which is needed (JetPack 4.6 has 8.0)"
+        return Finding("jetson", "missing", value, "flash JetPack 4.6.1 (L4T 32.7.1) or later")
+    value += ", JetPack {}, compute capability {}, power mode {}".format(
+        *(known or "not known" for known in (module.jetpack, module.compute_capability, module.power_mode))
+    )
+    return Finding("jetson", "ok", value)
+
+
+def _board(root: str) -> List[Finding]:
+    """Clocks and sensors of a Jetson."""
+    found = sensors.read(root)
+    alike = {clock: name for name, clock in reversed(list(found.clocks.items()))}  # cores differ seldom
+    shown = [
+        "{} {:.0f} of {:.0f} MHz".format(alike[c], c.now_mhz, c.cap_mhz) for c in sorted(alike, key=lambda c: alike[c])
+    ]
+    unknown = ["{} {}".format(name, reason) for name, reason in found.unknown.items()]
+    state = sensors.floating(found.clocks)
+    word = {True: "floating: ", False: "locked: ", None: "whether they are locked is not known: "}[state]
+    remedy = "" if state is False else "time engines under jetson/with_clocks, which locks them meanwhile"
+    clocks = Finding("clocks", "warning" if remedy else "ok", word + ", ".join(shown or ["none seen"]), remedy)
+    watts = sensors.input_watts(found.rails_w)
+    seen = ["draws {:.1f} W".format(watts)] if watts is not None else []
+    if found.temperatures_c:
+        hottest = max(found.temperatures_c, key=lambda name: found.temperatures_c[name])
+        seen.append("hottest: {} {:.1f} degrees".format(hottest, found.temperatures_c[hottest]))
+    return [clocks, Finding("sensors", "ok", ", ".join(seen + unknown) or "none seen"), _over_current(root)]
+
+
+def _over_current(root: str) -> Finding:
+    """Whether the board has been slowed down for want of current since it started; some stay slow until a restart."""
+    counts = sensors.over_current_events(root)
+    if not counts:
+        return Finding("over-current", "ok", "not counted here")
+    seen = ["{} {} times".format(name, count) for name, count in sorted(counts.items()) if count]
+    if not seen:
+        return Finding("over-current", "ok", "no alarm since the board started")
+    remedy = "a stronger power supply, or a power mode of fewer watts (jetson/power_mode NAME); then restart the board"
+    return Finding("over-current", "warning", "alarms since the board started: " + ", ".join(seen), remedy)
+
+
+def _engines(jetson: bool) -> List[Finding]:
+    """The libraries that run engines: one is needed, on a Jetson preferably TensorRT."""
+    tensorrt, cuda = _version("tensorrt"), _version("pycuda")
+    remedy = "sudo apt-get install nvidia-jetpack (in a virtual environment made with --system-site-packages)"
+    both = bool(tensorrt and cuda)
+    return [
+        _onnxruntime(spare=both),
+        _usable_tensorrt(jetson) if both else _jetson_package("tensorrt", tensorrt, jetson, remedy),
+        _jetson_package("pycuda", cuda, jetson, "jetson/install: what builds it differs from JetPack to JetPack"),
+    ] + ([] if jetson else [_tensorrt_rtx()])
+
+
+def _onnxruntime(spare: bool) -> Finding:
+    """ONNX Runtime and what it can; `spare` where TensorRT can run engines instead."""
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        absent = importlib.util.find_spec("onnxruntime") is None
+        value = "not installed" if absent else "installed, but does not load: {}".format(error)
+        return Finding("onnxruntime", "warning" if spare else "missing", value, "pip install onnxruntime")
+    pool = "each engine has a thread pool of its own (one for all from 1.21 on)"
+    if hasattr(runtime, "set_global_thread_pool_sizes"):
+        pool = "engines can share one thread pool"
+    return Finding("onnxruntime", "ok", "{}, {}".format(getattr(runtime, "__version__", "version not known"), pool))
+
+
+def _usable_tensorrt(jetson: bool) -> Finding:
+    """TensorRT with pycuda, tried: whether it loads, is new enough, and there is a GPU."""
+    try:
+        version = registry.version("tensorrt")
+        target = of_engine("tensorrt", version)
+        precisions = ", ".join(one for one in PRECISIONS if not target.lacks(one))
+        return Finding("tensorrt", "ok", "{}, engines can run on it ({})".format(version, precisions))
+    except ImportError as error:  # of numpy, about which there is a finding of its own
+        return Finding("tensorrt", "ok", "not tried: {}".format(error))
+    except MissingDependency as error:
+        return Finding("tensorrt", "missing" if jetson else "warning", "installed, but not usable", str(error))
+
+
+def _tensorrt_rtx() -> Finding:
+    """TensorRT-RTX: engines for RTX GPUs, which it also builds where there is none."""
+    name = "tensorrt-rtx"
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        return Finding(name, "ok", "not installed; not needed here")
+    try:
+        version = registry.installed(name)
+    except (ImportError, MissingDependency) as error:
+        return Finding(name, "warning", "installed, but does not load", str(error))
+    try:
+        registry.version(name)
+        return Finding(name, "ok", "{}, engines can be built and run on it".format(version))
+    except (ImportError, MissingDependency) as error:
+        return Finding(name, "ok", "{}, builds engines ahead of time; none can run here: {}".format(version, error))
+
+
+def _jetson_package(name: str, version: Optional[str], jetson: bool, remedy: str) -> Finding:
+    if version or not jetson:
+        return Finding(name, "ok", version or "not installed; not needed here")
+    return Finding(name, "warning", "not installed: no TensorRT engines", remedy)
+
+
+def _needed(name: str, module: str) -> Finding:
+    version = _version(name, module)
+    return Finding(name, "ok", version) if version else Finding(name, "missing", "not installed", "pip install " + name)
+
+
+def _host_package(name: str, module: str, jetson: bool) -> Finding:
+    version = _version(name, module)
+    if version or jetson or sys.version_info < (3, 10):
+        return Finding(name, "ok", version or "not installed; not needed where engines only run")
+    return Finding(name, "warning", "not installed; compile and export need it", "pip install 'pomt-trt[host]'")
+
+
+def _matplotlib(jetson: bool) -> Finding:
+    version = _version("matplotlib")
+    if version or jetson or sys.version_info < (3, 10):
+        return Finding("matplotlib", "ok", version or "not installed; not needed where engines only run")
+    return Finding("matplotlib", "warning", "not installed: no figures", "pip install 'pomt-trt[report]'")
+
+
+def _version(name: str, module: str = "") -> Optional[str]:
+    """The installed version, without importing the package; None where it is not there."""
+    try:
+        if importlib.util.find_spec(module or name) is None:
+            return None
+    except ValueError:  # it is imported already, and does not say where from
+        pass
+    try:
+        if sys.version_info >= (3, 8):
+            return str(importlib.import_module("importlib.metadata").version(name))
+        return str(importlib.import_module("pkg_resources").get_distribution(name).version)
+    except Exception:  # neither library says what it raises; the package is there all the same
+        return "version not known"
+
+
+def _governor(root: str) -> Finding:
+    governor = text_of(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
+    if governor in ("", "performance"):
+        return Finding("clock governor", "ok", governor or "not visible here (a virtual machine or container)")
+    remedy = "sudo cpupower frequency-set -g performance"
+    return Finding("clock governor", "warning", governor + ": clocks may move while engines are timed", remedy)
+
+
+def _load(root: str) -> Finding:
+    found = re.match(r"[\d.]+", text_of(root, "proc/loadavg"))
+    if not found:
+        return Finding("load", "ok", "not known")
+    load, cores = float(found.group()), cpus.usable(root).machine
+    value = "{:.2f} on average over the last minute, {} cores".format(load, cores)
+    if load <= cores:
+        return Finding("load", "ok", value)
+    return Finding("load", "warning", value, "wait until other programs have finished: latencies will be contended")
+
+
+def _contention(root: str, pause: Callable[[float], Any]) -> Finding:
+    if not text_of(root, "proc/stat") or platform.system() != "Linux":
+        return Finding("contention", "ok", "not known")
+    before = machine.read(time.perf_counter)
+    pause(LOOK_S)
+    seen = machine.contention(before, machine.read(time.perf_counter))
+    steal, others = seen["steal"], seen["others"]
+    value = "in {} s the hypervisor took {:.0f} %, other programs {:.0f} %".format(LOOK_S, 100 * steal, 100 * others)
+    if steal <= Bounds().steal and others <= Bounds().others:
+        return Finding("contention", "ok", value)
+    return Finding("contention", "warning", value, "profile on a quieter machine: latencies will be contended")
+
+
+def _kib(text: str, key: str) -> Optional[int]:
+    found = re.search(r"^{}:\s*(\d+) kB".format(key), text, re.MULTILINE)
+    return int(found.group(1)) if found else None

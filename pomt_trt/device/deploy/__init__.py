@@ -1,0 +1,1 @@
+"""What a board runs: preprocessing, prediction, evaluation and the benchmark of a bundle."""

@@ -1,0 +1,102 @@
+"""A bundle's engine with its preprocessing: images -> logits; what a Classifier and a Segmenter share.
+
+Makes a Predictor from a bundle, on the machine that runs engines; numpy and Pillow, never torch. Leaves out what logits
+mean (classifier.py, segmenter.py).
+"""
+
+import os
+from typing import Any, List
+
+import numpy as np
+from PIL import Image
+
+from pomt_trt.core.errors import InputError
+from pomt_trt.core.records import Bundle, Preprocessing
+from pomt_trt.device.deploy import preprocess
+from pomt_trt.device.engines.contract import Runner
+
+
+class Predictor:
+    """An engine of a bundle with its preprocessing. A context manager; use it from one thread at a time.
+
+    Attributes: bundle (its manifest), batch_size (images in one call of the engine), labels (names of the classes, or
+    an empty tuple).
+    """
+
+    def __init__(self, bundle: Bundle, runner: Runner) -> None:
+        self.bundle = bundle
+        self.batch_size = runner.input_shape[0]
+        self.labels = bundle.model.labels
+        self._runner = runner
+
+    def __call__(self, images: Any) -> Any:
+        """What the model says of any number of images, see Classifier and Segmenter."""
+        raise NotImplementedError
+
+    def normalised(self, images: Any) -> np.ndarray:
+        """Paths, PIL images or uint8 arrays, or one uint8 array (n, H, W, C) -> float32 (n, C, H, W) for the engine.
+
+        Arrays are already of the model's size.
+        Raises: InputError where an image cannot be read, or an array is of another type or shape.
+        """
+        preprocessing = self.bundle.model.preprocessing
+        if not isinstance(images, np.ndarray):
+            images = _stacked([_pixels(image, preprocessing) for image in images])
+        shape = (preprocessing.height, preprocessing.width, preprocessing.channels)
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            raise InputError(
+                "images of type {} and shape {} do not fit: the model takes uint8 (n, {}, {}, {}). Give paths or PIL "
+                "images to have them resized and cropped.".format(images.dtype, images.shape, *shape)
+            )
+        return preprocess.normalise(images, preprocessing)
+
+    def logits(self, batch: np.ndarray) -> np.ndarray:
+        """Logits float32 (n, ...) of a normalised, C-contiguous float32 batch (n, C, H, W), padded as needed."""
+        size = self.batch_size
+        if len(batch) == size:
+            return self._runner.run(batch)  # type: ignore[no-any-return]
+        starts = range(0, max(len(batch), 1), size)  # one run even for no image: it knows the shape
+        return np.concatenate([self._padded(batch[start : start + size]) for start in starts])
+
+    def _padded(self, part: np.ndarray) -> np.ndarray:
+        full = np.zeros(self._runner.input_shape, np.float32)
+        full[: len(part)] = part
+        return np.array(self._runner.run(full)[: len(part)])
+
+    def close(self) -> None:
+        """Frees the engine."""
+        self._runner.close()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+
+def listed(images: Any) -> Any:
+    """What callers may give, as a list or one array: a single path or PIL image is a batch of one."""
+    if isinstance(images, (str, os.PathLike, Image.Image)):
+        images = [images]
+    return images if isinstance(images, np.ndarray) else list(images)
+
+
+def _stacked(arrays: List[np.ndarray]) -> np.ndarray:
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) > 1:
+        raise InputError(
+            "arrays of shapes {} do not fit together. Give all in the model's size, or paths or PIL images.".format(
+                " and ".join(map(str, shapes))
+            )
+        )
+    return np.stack(arrays)
+
+
+def _pixels(image: Any, preprocessing: Preprocessing) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, Image.Image):
+        return preprocess.crop(image, preprocessing)
+    if isinstance(image, (str, os.PathLike)):
+        return preprocess.read(os.fspath(image), preprocessing)
+    raise InputError("{} is no image. Give a path, a PIL image or a uint8 array.".format(type(image).__name__))

@@ -1,0 +1,175 @@
+"""ONNX Runtime on the CPU as an engine: the embedded default where there is no TensorRT.
+
+Makes an optimised model file that reads its weights from the weights.bin beside it, and runs it. On any machine; works
+with ONNX Runtime 1.10 (the last for Python 3.6) and later. Leaves out devices and records' meaning.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from typing import Any, List
+
+import numpy as np
+
+from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency
+from pomt_trt.core.records import DeviceSpec, Engine
+from pomt_trt.core.storage.store import copy, explained, replacing, sha256_of, write_bytes
+from pomt_trt.core.storage.workfolder import WEIGHTS
+from pomt_trt.device.engines.contract import BuildOptions, Runner
+
+PROBE_BYTES = 1 << 20
+_QUIET = 3  # ONNX Runtime's ERROR; its warnings about hardware-specific files are answered by WrongDevice
+
+
+def installed(engine: str = "onnxruntime") -> str:
+    """ONNX Runtime's version.
+
+    Raises: MissingDependency where it is not installed.
+    """
+    return str(_onnxruntime().__version__)
+
+
+_pools: List[int] = []  # threads of the pool that this process shares, once it does
+
+
+def share_threads(threads: int) -> bool:
+    """Gives this process one pool of `threads` for all engines opened with shared_pool, for good; a later call is none.
+
+    Many engines that each spin a pool of their own take the processor from each other. Returns False on releases that
+    cannot share (before 1.21): there engines keep pools of their own, which must then wait passively.
+    """
+    runtime = _onnxruntime()
+    if not hasattr(runtime, "set_global_thread_pool_sizes"):
+        return False
+    if not _pools:
+        runtime.set_global_thread_pool_sizes(threads, 1)
+        _pools.append(threads)
+    return True
+
+
+def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: str, options: BuildOptions) -> Engine:
+    """Optimises a graph for this processor and saves it; see device.engine.build."""
+    runtime, started = _onnxruntime(), time.perf_counter()
+    folder = os.path.dirname(engine_path)
+    weights = os.path.join(folder, WEIGHTS)
+    with explained(folder):
+        os.makedirs(folder, exist_ok=True)
+    source = os.path.join(os.path.dirname(onnx_path), WEIGHTS)
+    weights_sha256 = None
+    if os.path.isfile(source):
+        weights_sha256 = sha256_of(source)
+        if not os.path.isfile(weights) or sha256_of(weights) != weights_sha256:
+            copy(source, weights)
+    shape = _optimise(runtime, onnx_path, engine_path, options.threads)
+    return Engine(
+        candidate_id=candidate_id,
+        device=device,
+        file=os.path.basename(engine_path),
+        sha256=sha256_of(engine_path),
+        bytes=os.path.getsize(engine_path),
+        weights_sha256=weights_sha256,
+        input_shape=shape,
+        threads=options.threads,
+        precision="fp32" if options.fp32_nodes else options.precision,  # fp32 graphs are not made anything else here
+        build_s=time.perf_counter() - started,
+    )
+
+
+def open_file(path: str, engine: Engine, threads: int, waiting: str, shared_pool: bool) -> Runner:
+    """A Runner over an engine file that build() made; see device.engine.open_engine."""
+    return OrtRunner(session(path, threads, waiting, shared_pool), engine.input_shape)
+
+
+def session(path: str, threads: int, waiting: str, shared_pool: bool) -> Any:
+    """A session on a graph as it is, without optimising it.
+
+    Raises: CorruptArtifact where it cannot be loaded.
+    """
+    runtime = _onnxruntime()
+    options = _session_options(runtime, threads, waiting, shared_pool)
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is optimised already
+    try:
+        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base class but Exception
+        raise CorruptArtifact(
+            "{} cannot be loaded: {}. Build it again: pomt-trt build WORK.".format(path, _first_line(error))
+        ) from error
+
+
+class OrtRunner(Runner):
+    """One ONNX Runtime session."""
+
+    def __init__(self, session: Any, input_shape: Any) -> None:
+        self.input_shape = input_shape
+        self._session = session
+        self._outputs = [session.get_outputs()[0].name]
+        self._input = session.get_inputs()[0].name
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Logits (batch, ...) of `batch`."""
+        logits: np.ndarray = self._session.run(self._outputs, {self._input: batch})[0]
+        return logits
+
+    def close(self) -> None:
+        """Frees the session."""
+        self._session = None
+
+
+def _session_options(runtime: Any, threads: int, waiting: str, shared_pool: bool) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = _QUIET
+    shared_pool = shared_pool and hasattr(runtime, "set_global_thread_pool_sizes")
+    if shared_pool:
+        options.use_per_session_threads = False
+    else:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0" if waiting == "passive" else "1")
+    return options
+
+
+def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> Any:
+    """Writes the optimised model; returns the input's shape. The session looks for weights beside the file it reads."""
+    folder = tempfile.mkdtemp(prefix=".part-", dir=os.path.dirname(engine_path))
+    try:
+        with replacing(engine_path) as finished:
+            options = _session_options(runtime, threads, "passive", bool(_pools))  # then it allows no other
+            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+            options.optimized_model_filepath = os.path.join(folder, os.path.basename(engine_path))
+            session = runtime.InferenceSession(onnx_path, options, providers=["CPUExecutionProvider"])
+            os.replace(options.optimized_model_filepath, finished)
+            return tuple(session.get_inputs()[0].shape)
+    except OSError:
+        raise
+    except Exception as error:  # ONNX Runtime's errors share no base class but Exception
+        if isinstance(error, BuildFailed) or not type(error).__module__.startswith("onnxruntime"):
+            raise
+        _check_space(folder)
+        raise BuildFailed(
+            "ONNX Runtime {} cannot build {}: {}. Export it again, or install a newer ONNX Runtime.".format(
+                runtime.__version__, onnx_path, _first_line(error)
+            )
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_space(folder: str) -> None:
+    """Raises WorkFolderUnusable where the disk is full, which ONNX Runtime calls a failed serialization."""
+    write_bytes(os.path.join(folder, "probe"), bytes(PROBE_BYTES))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependency(
+            "onnxruntime is not installed here, and this machine is asked to run its engines. Install it with: "
+            "pip install onnxruntime"
+        ) from error
+    return onnxruntime

@@ -1,0 +1,1 @@
+"""The field kit on a board: steps in processes of their own, watched sensors, one archive."""

@@ -1,0 +1,226 @@
+"""The steps of the field kit that need a process of their own: `python -m pomt_trt.device.field_kit.steps STEP ...`.
+
+Each prints its records as one JSON value on stdout. On the board. Leaves out which steps there are, their order and
+their time (device/field_kit/main); builds, gates and times as `pomt-trt profile` does, without its search.
+"""
+
+import argparse
+import json
+import os
+import sys
+from typing import Any, List, Optional, Sequence, Tuple
+
+from pomt_trt.core import cpus
+from pomt_trt.core.command import exit_code_of
+from pomt_trt.core.errors import BuildFailed, InputError, UsageError
+from pomt_trt.core.field_kit.records import DEFAULT, NO_GRAPH, OTHER_STAGING, BuildResult, Built, Gate, Timed
+from pomt_trt.core.progress import Progress
+from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Family, Finding
+from pomt_trt.core.storage import experiment, store
+from pomt_trt.core.storage.workfolder import WorkFolder, locked
+from pomt_trt.core.targets import of_engine
+from pomt_trt.device.board import doctor, machine
+from pomt_trt.device.engines.contract import layers_of
+from pomt_trt.device.engines.engine import open_engine
+from pomt_trt.device.engines.tensorrt import layer_info, staging
+from pomt_trt.device.timing import profiling, time_engines
+from pomt_trt.device.timing.profiling import Settings
+from pomt_trt.device.timing.worker_protocol import Job, Request, latency_inputs
+
+MAX_S = 2.0  # of timing, for each way to run an engine
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Runs one step; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    return exit_code_of(
+        lambda: _print(arguments.run(arguments)), lambda text: print(text, file=sys.stderr), "interrupted"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m pomt_trt.device.field_kit.steps", description=__doc__)
+    steps = top.add_subparsers(dest="step")
+    steps.required = True
+    examined = steps.add_parser("doctor")
+    examined.add_argument("--root", default="/", help="where /proc, /sys and /etc are found")
+    examined.set_defaults(run=lambda arguments: examine(arguments.root))
+    for name, run in (("build", build), ("time", time_ways)):
+        step = steps.add_parser(name)
+        step.add_argument("work", help="a kit's work folder")
+        step.add_argument("precision")
+        step.add_argument("--max-seconds", type=float, default=MAX_S)
+        step.set_defaults(run=run)
+    return top
+
+
+def _print(value: Any) -> None:
+    print(json.dumps(store.to_json(value)))
+
+
+def examine(root: str) -> Tuple[Finding, ...]:
+    """What doctor finds."""
+    return doctor.examine(root)
+
+
+class _Opened:
+    """A work folder of a kit, in the form that this device reads for a precision."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        """Raises: UsageError where the kit was made for another parser; MissingDependency without TensorRT or a GPU."""
+        self.work, self.precision = WorkFolder(arguments.work), arguments.precision
+        self.model = os.path.basename(self.work.root)
+        self.settings = Settings(cpus.usable().threads, max_s=arguments.max_seconds)
+        device = machine.device_spec("tensorrt")
+        target = of_engine(device.engine, device.engine_version)
+        form = target.form_among(self.work.forms(), self.precision)
+        if form is None:
+            raise UsageError(
+                "the kit has graphs of form {}, and {} {} reads {}. Make a kit for this board: pomt-trt field-kit "
+                "--target {} --out DIR.".format(
+                    " and ".join(self.work.forms()) or "none",
+                    device.engine,
+                    device.engine_version,
+                    target.form(self.precision),
+                    target.name,
+                )
+            )
+        self.family: Family = experiment.family_of(self.work, form)
+        self.device: DeviceSpec = machine.in_form(device, form, self.precision)
+
+    def engine(self, candidate: Candidate) -> Optional[Engine]:
+        """The record of an engine that is there."""
+        return profiling.engine_of(self.work, self.family, candidate.id, self.device, self.settings)
+
+
+def build(arguments: argparse.Namespace) -> BuildResult:
+    """Builds a model's engines in one precision, and holds each against its graph's logits; keeps those there are."""
+    opened = _Opened(arguments)
+    with locked(opened.work.root), Progress("build", len(opened.family.candidates)) as progress:
+        try:
+            profiling.profile(
+                opened.work,
+                opened.family,
+                opened.family.candidates,
+                opened.device,
+                opened.settings,
+                progress,
+                timed=False,
+            )
+        except BuildFailed as error:  # R = 0; its record says so, and the others are reported as not built
+            print(error, file=sys.stderr)
+    return BuildResult(
+        opened.device,
+        tuple(_built(opened, candidate) for candidate in opened.family.candidates),
+        {"-".join([opened.model, opened.precision, candidate.id]): path for candidate, path in _layer_files(opened)},
+    )
+
+
+def _built(opened: _Opened, candidate: Candidate) -> Built:
+    made = Built(opened.model, opened.precision, candidate.id, candidate.schedule.removed)
+    record = opened.engine(candidate)
+    if record is None:
+        failure = profiling.failure_of(opened.work, opened.family, candidate.id, opened.device, opened.settings)
+        return made._replace(failure=failure)
+    return made._replace(
+        engine=record,
+        gate=_gate(record),
+        layers=_layers(opened, record),
+        fused_attention=(record.details or {}).get("fused_attention"),
+        shortfall=layer_info.shortfall(record, candidate.schedule, opened.family.reads_attention) or "",
+    )
+
+
+def _gate(record: Engine) -> Optional[Gate]:
+    """What the gate found, where it had logits to compare with."""
+    told = (record.details or {}).get("gate", {})
+    return Gate(told["error"], told["allowed"], told["compared"]) if "error" in told else None
+
+
+def _layers(opened: _Opened, record: Engine) -> int:
+    path = _layers_path(opened, record)
+    if not os.path.isfile(path):
+        return 0
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return len(layer_info.layers_of(file.read()))
+
+
+def _layers_path(opened: _Opened, record: Engine) -> str:
+    return layers_of(os.path.join(opened.work.engines(opened.device.id), record.file))
+
+
+def _layer_files(opened: _Opened) -> List[Tuple[Candidate, str]]:
+    records = [(candidate, opened.engine(candidate)) for candidate in opened.family.candidates]
+    paths = [(candidate, _layers_path(opened, record)) for candidate, record in records if record is not None]
+    return [(candidate, path) for candidate, path in paths if os.path.isfile(path)]
+
+
+def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
+    """Times all engines of a model in one precision in all ways to run them, in turn; see ways.
+
+    The profile of R = 0 as it runs by default stays in the work folder, where jetson/compare_trtexec looks for it.
+
+    Raises: InputError where there is no engine.
+    """
+    opened = _Opened(arguments)
+    engines = [(candidate, opened.engine(candidate)) for candidate in opened.family.candidates]
+    folder = opened.work.engines(opened.device.id)
+    asked = [(candidate, way, ran) for candidate, one in engines if one is not None for way, ran in ways(one, folder)]
+    if not asked:
+        raise InputError("{} has no engine of precision {} to time.".format(opened.model, opened.precision))
+    request = Request(
+        device=opened.device,
+        engines=folder,
+        latency=opened.work.latencies(opened.device.id),
+        jobs=(),
+        reference=Job("r000", "", "", ""),
+        threads=opened.settings.threads,
+        waiting=opened.settings.waiting,
+        max_s=opened.settings.max_s,
+    )
+    with locked(opened.work.root):
+        found = time_engines.profiles(request, [ran for _, _, ran in asked], [], lambda text: None)
+        timed = tuple(_timed(opened, each[0], each[1], result) for each, (_, result) in zip(asked, found))
+        for (candidate, way, ran), each in zip(asked, timed):
+            if way == DEFAULT:
+                inputs = latency_inputs(ran.sha256, request.threads, each.profile.waiting, None)
+                store.write_record(opened.work.latency(opened.device.id, candidate.id), each.profile, inputs)
+    return timed
+
+
+def ways(record: Engine, folder: str) -> List[Tuple[str, Engine]]:
+    """The ways to run an engine in `folder`, each with the record that makes it run so.
+
+    Where staging is chosen by measuring, each opening may choose another: what the first one chooses is the default.
+    """
+    with open_engine(record, folder) as runner:
+        memory = str((runner.modes() or {}).get("memory"))
+    usual, other = staging.PAGE_LOCKED, staging.PAGEABLE
+    if memory.startswith(staging.PAGEABLE):
+        usual, other = other, usual
+    return [
+        (DEFAULT, _with_details(record, staging=usual)),
+        (NO_GRAPH, _with_details(record, staging=usual, cuda_graph=False)),
+        (OTHER_STAGING, _with_details(record, staging=other)),
+    ]
+
+
+def _with_details(record: Engine, **changes: Any) -> Engine:
+    return record._replace(details=dict(record.details or {}, **changes))
+
+
+def _timed(opened: _Opened, candidate: Candidate, way: str, profile: Any) -> Timed:
+    modes = profile.modes or {}
+    return Timed(
+        model=opened.model,
+        precision=opened.precision,
+        removed=candidate.schedule.removed,
+        way=way,
+        cuda_graph=str(modes.get("cuda_graph")),
+        memory=str(modes.get("memory")),
+        profile=profile,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Latency of real engines: worker processes, interleaved rounds, profiles."""

@@ -1,0 +1,94 @@
+"""What a worker process is asked for: the words between device/timing/profiling and device/timing/worker.
+
+Makes nothing; says what the files that a request leads to are called and made from. Any machine. Leaves out how it is
+done.
+"""
+
+import os
+from typing import Dict, NamedTuple, Optional, Tuple
+
+from pomt_trt.core.records import DeviceSpec, Engine, Preprocessing
+from pomt_trt.device.engines.tensorrt.plugin_files import Library
+
+TIMING_CACHE = "timing.cache"  # in the folder of a device's engines, whose name holds the power mode
+
+
+class Job(NamedTuple):
+    """One candidate: its graph and the hashes of what its engine must be made from."""
+
+    candidate_id: str
+    onnx: str
+    onnx_sha256: str
+    weights_sha256: str  # of weights.bin beside the graph
+    expected: Optional[str] = None  # file of its own logits on the golden images, where they are known
+
+
+class Gate(NamedTuple):
+    """What each engine has to pass after it was built."""
+
+    golden: str  # file
+    preprocessing: Preprocessing
+
+
+class Request(NamedTuple):
+    """One group. Where the reference is among the jobs, it comes first."""
+
+    device: DeviceSpec
+    engines: str  # folder
+    latency: Optional[str]  # folder; None: build only
+    jobs: Tuple[Job, ...]
+    reference: Job
+    threads: int
+    waiting: str
+    max_s: float  # timing of one candidate
+    pace_fps: Optional[float] = None  # None: back to back
+    precision: str = "fp32"
+    fp32_nodes: Tuple[str, ...] = ()
+    cuda_graph: bool = True
+    plugin: Optional[Library] = None
+    gate: Optional[Gate] = None  # None: engines of this library compute what their graphs say
+    known: Tuple[Job, ...] = ()  # timed with the group, which is tied to their profiles and to the reference's
+    energy: bool = False  # only measure what a run of each job's engine costs, and add it to its profile
+    rebuild: bool = False  # build each job anew beside its engine, without timing cache, and keep the better one
+    gpu: Optional[str] = None  # build ahead of time for such GPUs, see device/engines/ahead; None: for the one here
+    ahead: Tuple[str, ...] = ()  # folders of engines that were built ahead of time and may run here, the best first
+
+
+def engine_inputs(
+    onnx_sha256: str,
+    weights_sha256: str,
+    device: DeviceSpec,
+    threads: int,
+    precision: str = "fp32",
+    cuda_graph: bool = True,
+    plugin: Optional[Library] = None,
+) -> Dict[str, str]:
+    """What an engine is made from; where it changes, the engine is built anew."""
+    inputs = {"onnx": onnx_sha256, "weights": weights_sha256, "device": device.id, "threads": str(threads)}
+    inputs.update(precision=precision, cuda_graph="on" if cuda_graph else "off")
+    return inputs if plugin is None else dict(inputs, plugin=plugin.sha256)
+
+
+def inputs_of(job: Job, request: Request) -> Dict[str, str]:
+    """engine_inputs of a job."""
+    how = (request.device, request.threads, request.precision, request.cuda_graph, request.plugin)
+    return engine_inputs(job.onnx_sha256, job.weights_sha256, *how)
+
+
+def profile_inputs(record: Engine, request: Request) -> Dict[str, str]:
+    """latency_inputs of an engine."""
+    return latency_inputs(record.sha256, request.threads, request.waiting, request.pace_fps)
+
+
+def latency_inputs(engine_sha256: str, threads: int, waiting: str, pace_fps: Optional[float]) -> Dict[str, str]:
+    """What a latency profile is made from; where it changes, the profile is taken anew.
+
+    So profiles that are paced and others that are not never stand in one curve.
+    """
+    pace = "none" if pace_fps is None else repr(float(pace_fps))
+    return {"engine": engine_sha256, "threads": str(threads), "waiting": waiting, "pace": pace}
+
+
+def record_of(engine_path: str) -> str:
+    """r056.engine's record is r056.json beside it."""
+    return os.path.splitext(engine_path)[0] + ".json"

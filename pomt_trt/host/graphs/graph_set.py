@@ -1,0 +1,183 @@
+"""All candidates of a method as one family: a template graph, its slots, and one weights file.
+
+Makes a Template from a few traces, and any candidate's graph from the template. On the workstation. Leaves out what the
+candidates are for; it knows counts and graphs, not methods.
+
+Tracing takes seconds, so it is done for a few probe schedules only. Two probes' graphs differ in nothing but integers
+(slice ends, reshape sizes), and each of these is offset + slope x one count of the candidate: tokens entering a block,
+tokens that a block removes, or what its method counts besides. Which, is found from the probes; a difference that no
+count explains is an error.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from pomt_trt.core.errors import VerificationFailed
+from pomt_trt.core.records import Schedule
+from pomt_trt.core.storage.store import write_bytes
+from pomt_trt.core.storage.workfolder import WEIGHTS
+from pomt_trt.host.graphs.trace import Trace
+
+ALIGNMENT_BYTES = 64  # a cache line, so that a mapped tensor can be read in place
+
+
+class Slot(NamedTuple):
+    """One integer of the graph that depends on the candidate: offset + slope x its counts[source]."""
+
+    initializer: str
+    position: int  # in the flattened initializer
+    source: int
+    slope: int
+    offset: int
+
+
+class Template(NamedTuple):
+    """A serialised graph whose weights lie in weights.bin, and the slots that make it a candidate."""
+
+    graph: bytes
+    slots: tuple[Slot, ...]
+
+
+def counts(schedule: Schedule) -> tuple[int, ...]:
+    """What slots of any method depend on: tokens entering each block and leaving the last, then what each removes."""
+    tokens = schedule.tokens
+    return tokens + tuple(before - after for before, after in zip(tokens, tokens[1:]))
+
+
+def template(
+    traces: list[Trace], probes: list[tuple[int, ...]], located: Sequence[TensorProto], own: set[str]
+) -> Template:
+    """The template of a family, from the traces of its probes.
+
+    Args:
+        traces: one for each probe, of the same structure.
+        probes: the counts of each, in one order, see `counts`.
+        located: the weights as external tensors (see `write_weights`).
+        own: initializers whose values each candidate brings itself, such as random's kept indices.
+    Raises:
+        VerificationFailed: if the graphs differ in more than counts.
+    """
+    graphs = [trace.graph for trace in traces]
+    if len({_structure(graph) for graph in graphs}) != 1:
+        raise VerificationFailed("the probes' graphs differ in structure, so they cannot be one family: report it.")
+    graph = onnx.ModelProto()
+    graph.CopyFrom(graphs[0])
+    used = {name for node in graph.graph.node for name in node.input}
+    graph.graph.initializer.extend(tensor for tensor in located if tensor.name in used)
+    return Template(graph.SerializeToString(), tuple(_slots(graphs, probes, own)))
+
+
+def instantiate(base: Template, values: tuple[int, ...], own: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """The graph of one candidate: the template with its slots filled from the candidate's counts.
+
+    Args:
+        values: its counts, in the order of the probes'.
+        own: values of the initializers that the candidate brings itself, by name.
+    """
+    model = onnx.ModelProto.FromString(base.graph)
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    changed: dict[str, np.ndarray] = {}
+    for slot in base.slots:
+        if slot.initializer not in changed:
+            changed[slot.initializer] = numpy_helper.to_array(initializers[slot.initializer]).copy()
+        changed[slot.initializer].reshape(-1)[slot.position] = slot.offset + slot.slope * values[slot.source]
+    for name, value in {**changed, **own}.items():
+        kind = onnx.helper.tensor_dtype_to_np_dtype(initializers[name].data_type)  # of this graph's precision
+        initializers[name].CopyFrom(numpy_helper.from_array(value.astype(kind), name))
+    return model
+
+
+def share_integers(model: onnx.ModelProto) -> None:
+    """Makes one constant of all equal integer ones: axes and shapes, which come once a block.
+
+    Floating-point constants stay apart: a TensorRT build that picks precisions may want one in two of them.
+    """
+    first: dict[tuple[tuple[int, ...], bytes], str] = {}
+    renamed, kept = {}, []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.INT64:
+            key = (tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes())
+            if first.setdefault(key, tensor.name) != tensor.name:
+                renamed[tensor.name] = first[key]
+                continue
+        kept.append(onnx.TensorProto.FromString(tensor.SerializeToString()))
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    for node in model.graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = renamed.get(name, name)
+
+
+def write_weights(path: Path, weights: dict[str, np.ndarray]) -> list[TensorProto]:
+    """Writes all weights into one file; returns them as external tensors that point into it."""
+    data, located = bytearray(), []
+    for name, value in sorted(weights.items()):
+        data.extend(bytes(-len(data) % ALIGNMENT_BYTES))
+        raw = np.ascontiguousarray(value).tobytes()
+        located.append(_external(name, value, len(data), len(raw)))
+        data.extend(raw)
+    write_bytes(str(path), bytes(data))
+    return located
+
+
+def located_in(graph: Path) -> list[TensorProto]:
+    """The weights as external tensors, as a graph that is there points to them."""
+    model = onnx.load(str(graph), load_external_data=False)
+    return [tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
+
+
+def _external(name: str, value: np.ndarray, offset: int, length: int) -> TensorProto:
+    tensor = TensorProto(name=name, dims=value.shape, data_location=TensorProto.EXTERNAL)
+    tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+    for key, text in (("location", WEIGHTS), ("offset", str(offset)), ("length", str(length))):
+        tensor.external_data.add(key=key, value=text)
+    return tensor
+
+
+def _structure(model: onnx.ModelProto) -> bytes:
+    """Everything but initializer values and declared shapes."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.initializer[:]
+    names = sorted(tensor.name for tensor in model.graph.initializer)
+    return bytes(bare.SerializeToString(deterministic=True)) + "\n".join(names).encode()
+
+
+def _slots(graphs: list[onnx.ModelProto], probes: list[tuple[int, ...]], own: set[str]) -> list[Slot]:
+    tables = [{t.name: numpy_helper.to_array(t) for t in graph.graph.initializer} for graph in graphs]
+    explained = np.array(probes)  # (probes, counts)
+    slots = []
+    for name in tables[0]:
+        values = [table[name] for table in tables]
+        if name in own or all(np.array_equal(values[0], value) for value in values):
+            continue
+        if len({value.shape for value in values}) != 1 or not np.issubdtype(values[0].dtype, np.integer):
+            raise VerificationFailed(
+                f"constant {name} differs between probes and is no integer of fixed shape: report it."
+            )
+        stacked = np.stack([value.reshape(-1) for value in values])  # (probes, elements)
+        for position in np.flatnonzero((stacked != stacked[0]).any(axis=0)):
+            slots.append(_slot(name, int(position), stacked[:, position], explained))
+    return slots
+
+
+def _slot(name: str, position: int, values: np.ndarray, explained: np.ndarray) -> Slot:
+    """The count that explains one integer in all probes, exactly and with an integer slope; the simplest slope wins."""
+    found = []
+    for source in range(explained.shape[1]):
+        entries = explained[:, source]
+        change = np.flatnonzero(entries != entries[0])
+        if not len(change):
+            continue
+        slope, rest = divmod(int(values[change[0]] - values[0]), int(entries[change[0]] - entries[0]))
+        offset = int(values[0]) - slope * int(entries[0])
+        if rest == 0 and slope and np.array_equal(offset + slope * entries, values):
+            found.append(Slot(name, position, source, slope, offset))
+    if not found:
+        raise VerificationFailed(f"constant {name} differs between probes, and no count explains it: report it.")
+    return min(found, key=lambda slot: abs(slot.slope))

@@ -1,0 +1,1 @@
+"""timm models: loading, checkpoints, attention spelled out, and token reduction."""

@@ -1,0 +1,280 @@
+"""A name, a local folder or a module -> the timm VisionTransformer, with its ModelSpec; on the workstation.
+
+Weights are random, downloaded by timm, or a file's (checkpoints.py). What is not a plain vision transformer is refused
+with the reason. Leaves out tokens, graphs and images.
+"""
+
+import copy
+import difflib
+import hashlib
+import logging
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pomt_trt.core.errors import InputError, MissingDependency, UsageError
+from pomt_trt.core.records import CLASSIFICATION, SEGMENTATION, ModelSpec, Preprocessing, Request
+from pomt_trt.core.storage import learned
+
+try:
+    import timm
+    import torch
+    from timm.data import resolve_model_data_config
+    from timm.layers import Attention, PatchEmbed
+    from timm.models.deit import VisionTransformerDistilled
+    from timm.models.vision_transformer import Block, VisionTransformer
+    from torch import nn
+
+    from pomt_trt.host.models import heads
+    from pomt_trt.host.models.checkpoints import ClassAndMean, attach_linear_head, load_checkpoint, load_folder, reason
+except ImportError as error:
+    raise MissingDependency(
+        f"models are read on the workstation, with torch and timm: {error}. Install there: pip install 'pomt-trt[host]'"
+    ) from error
+
+LOGGER = logging.getLogger(__name__)
+SOURCES = ("local-dir", "hf-hub")  # timm's formats that carry weights: local-dir:PATH, hf-hub:NAME
+POOLS = ("token", "avg", "avgmax", "max", "")  # "": none, so that the head reads every token: segmentation
+NOT_PLAIN = {  # class of a model that is often asked for -> why constant token counts do not fit it
+    "SwinTransformer": "attention in windows needs the whole grid of patches",
+    "SwinTransformerV2": "attention in windows needs the whole grid of patches",
+    "SwinTransformerV2Cr": "attention in windows needs the whole grid of patches",
+    "Beit": "a relative position bias needs the whole grid of patches",
+    "Eva": "EVA's blocks and rotary positions are not the plain ones",
+    "NaFlexVit": "its token count varies with the image",
+}
+
+
+class Loaded(NamedTuple):
+    """A model ready for use: fp32, in eval mode, on the CPU."""
+
+    module: VisionTransformer
+    spec: ModelSpec
+
+
+def asked_for(request: Request, module: nn.Module | None = None) -> Loaded:
+    """The model of an experiment; see load.
+
+    Args:
+        module: the model itself, where the request has only its name.
+    """
+    return load(
+        request.model if module is None else module,
+        checkpoint=request.checkpoint,
+        pretrained=request.pretrained,
+        head=request.head,
+        image_size=request.image_size,
+        labels=request.labels,
+        seed=request.seed,
+    )
+
+
+def load(
+    name: str | nn.Module,
+    *,
+    checkpoint: str | None = None,
+    pretrained: bool = False,
+    head: str | None = None,
+    image_size: int | None = None,
+    labels: str | None = None,
+    seed: int = 0,
+) -> Loaded:
+    """The model of that name, with its weights.
+
+    Args:
+        name: a timm architecture, with or without .tag; local-dir:PATH or hf-hub:NAME (timm's own format, with
+            weights); digits or scenes; or a timm VisionTransformer, which is copied.
+        checkpoint: file of weights, .safetensors or what torch.save wrote.
+        pretrained: let timm download the weights.
+        head: file of a DINOv2 linear head, in place of the model's own.
+        image_size: side of the square input, pixels; the position embedding is resampled once, here.
+        labels: file of class names, one a line.
+        seed: of the random weights that a name has without any of these.
+    Raises:
+        UsageError: arguments that exclude each other, or a size that the patches do not divide.
+        InputError: unknown or unsupported model, outputs that are no classes, or a file that does not fit the model.
+    """
+    if checkpoint and pretrained:
+        raise UsageError("--checkpoint and --pretrained are both given: leave one out.")
+    with torch.random.fork_rng(devices=[]):  # new layers are drawn too: the caller's randomness is not ours
+        torch.manual_seed(seed)
+        if not head:
+            heads.check_problem(_title(name), _configuration(name))
+        module, weights = _module(name, pretrained, seed, loads=checkpoint is None, headless=head is not None)
+        check_plain(module, _title(name))
+        if image_size is not None:
+            _resize(module, image_size)
+        if checkpoint:
+            load_checkpoint(module, checkpoint, separate_head=head is not None)
+            weights = "checkpoint"
+        if head:
+            attach_linear_head(module, head)
+    heads.check_classes(_title(name), module.num_classes, is_dense(module))
+    spec = _spec(module, _title(name), weights, head, labels)
+    if spec.random_weights:
+        LOGGER.warning("%s has %s weights: give --checkpoint FILE or --pretrained", spec.name, spec.weights)
+    return Loaded(module.float().cpu().eval(), spec)
+
+
+def is_dense(module: VisionTransformer) -> bool:
+    """Whether the head gives logits for every patch instead of one row for the image."""
+    return module.global_pool == "" and module.attn_pool is None
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Hex digest of a module's structure and weights."""
+    digest = hashlib.sha256(repr(module).encode())
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def check_plain(module: nn.Module, name: str) -> None:
+    """Raises InputError, with the reason, for whatever is not timm's plain VisionTransformer with constant tokens."""
+    reason = _not_plain(module)
+    if reason:
+        raise InputError(
+            f"{name} is not supported: {reason}. Choose a plain vision transformer, such as deit_small_patch16_224 or "
+            "vit_small_patch14_dinov2."
+        )
+
+
+def _not_plain(module: Any) -> str | None:
+    """The first reason against a model; decided by what is known to work, not by what is known to fail."""
+    kind = type(module).__name__
+    if type(module) not in (VisionTransformer, VisionTransformerDistilled):
+        return f"it is a {kind}, not timm's VisionTransformer" + (f"; {NOT_PLAIN[kind]}" if kind in NOT_PLAIN else "")
+    blocks = {type(block).__name__ for block in module.blocks if type(block) is not Block}
+    attentions = {type(block.attn).__name__ for block in module.blocks if type(block) is Block}
+    embed = module.patch_embed
+    if type(embed) is not PatchEmbed:
+        return f"its patches come from a {type(embed).__name__}, not from a plain PatchEmbed"
+    if module.dynamic_img_size or embed.dynamic_img_pad or not embed.strict_img_size:
+        return "its token count varies with the image (dynamic_img_size or dynamic_img_pad)"
+    if not isinstance(module.patch_drop, nn.Identity):
+        return "it drops patches on its own (patch_drop_rate)"
+    if blocks:
+        return f"its blocks are {', '.join(sorted(blocks))}, not timm's plain Block"
+    if attentions != {Attention.__name__} or any(block.attn.gate is not None for block in module.blocks):
+        return f"its attention is gated or {', '.join(sorted(attentions))}, not timm's plain Attention"
+    if module.attn_pool is not None and not isinstance(module.attn_pool, ClassAndMean):
+        return f"it pools by attention ({type(module.attn_pool).__name__})"
+    if module.attn_pool is None and module.global_pool not in POOLS:
+        return f"its pooling is '{module.global_pool}', so that it gives no logits"
+    return None
+
+
+def _title(name: str | nn.Module) -> str:
+    return name if isinstance(name, str) else str(_config(name).get("architecture") or type(name).__name__)
+
+
+def _config(module: nn.Module) -> dict[str, Any]:
+    return dict(getattr(module, "pretrained_cfg", None) or {})
+
+
+def _configuration(name: str | nn.Module) -> dict[str, Any]:
+    """What is written about a model, as far as it lies here: a local folder's config.json, or a module's own."""
+    if isinstance(name, nn.Module):
+        return _config(name)
+    source, _, folder = _source(name).partition(":")
+    return heads.configuration_in(Path(folder)) if source == "local-dir" else {}
+
+
+def _source(name: str) -> str:
+    """The name as timm knows it; that of a bundled model is its folder."""
+    return f"local-dir:{Path(learned.ZOO, name)}" if name in learned.BUNDLED else name
+
+
+def _module(name: str | nn.Module, pretrained: bool, seed: int, *, loads: bool, headless: bool) -> tuple[Any, str]:
+    """The module and where its weights come from.
+
+    Args:
+        loads: with the weights that belong to the name, if any; otherwise a checkpoint brings them.
+        headless: whatever classifier there is, is replaced.
+    """
+    if isinstance(name, nn.Module):
+        return copy.deepcopy(name), "module"
+    source = _source(name)
+    origin, _, place = source.partition(":")
+    if origin == "hf-hub" and loads:
+        return _create(source, pretrained=True), origin
+    module = _create(source, pretrained=False)
+    if origin == "local-dir" and loads:
+        check_plain(module, name)
+        load_folder(module, Path(place))
+        return module, origin
+    if not pretrained:
+        return module, f"random (seed {seed})"
+    check_plain(module, name)  # before a download that would be in vain
+    if not headless:
+        heads.check_classes(name, module.num_classes, is_dense(module))
+    return _create(source, pretrained=True), "pretrained"
+
+
+def _create(name: str, *, pretrained: bool) -> Any:
+    _check_known(name)
+    try:
+        return timm.create_model(name, pretrained=pretrained)
+    except Exception as error:  # timm, its hub client and the readers of weights have no common base
+        raise InputError(f"{name} cannot be loaded: {reason(error)}. {_advice(name, pretrained)}") from error
+
+
+def _advice(name: str, pretrained: bool) -> str:
+    if name.startswith("local-dir:"):
+        return "The folder must hold timm's config.json and the weights, as timm.models.save_for_hf writes them."
+    if pretrained or ":" in name:
+        return "Where there is no network, download the weights on another machine and give them as --checkpoint FILE."
+    return f"timm.list_pretrained('{name.split('.')[0]}.*') lists the tags that exist."
+
+
+def _check_known(name: str) -> None:
+    architecture = name.split(".")[0]
+    if name.partition(":")[0] in SOURCES or timm.is_model(architecture):
+        return
+    close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+    hint = f"Did you mean {', '.join(close)}?" if close else "timm.list_models() lists the names."
+    raise InputError(f"there is no model '{name}'. {hint} A folder in timm's format is local-dir:PATH.")
+
+
+def _resize(module: VisionTransformer, image_size: int) -> None:
+    patch = math.lcm(*module.patch_embed.patch_size)
+    if image_size < patch or image_size % patch:
+        below = image_size // patch * patch
+        sizes = f"{below} or {below + patch}" if below > 0 else str(patch)
+        raise UsageError(f"an image of {image_size} pixels is not whole patches of {patch}: take --img-size {sizes}.")
+    module.set_input_size(img_size=(image_size, image_size))
+
+
+def _spec(module: VisionTransformer, name: str, weights: str, head: str | None, labels: str | None) -> ModelSpec:
+    classes = module.num_classes
+    return ModelSpec(
+        name=name,
+        architecture=str(_config(module).get("architecture") or type(module).__name__),
+        weights=weights,
+        depth=len(module.blocks),
+        width=module.embed_dim,
+        heads=module.blocks[0].attn.num_heads,
+        patch_tokens=module.patch_embed.num_patches,
+        prefix_tokens=module.num_prefix_tokens,
+        classes=classes,
+        preprocessing=_preprocessing(module, name),
+        head=head,
+        labels=heads.labels_from_file(labels, classes) if labels else heads.known_labels(_config(module), classes),
+        task=SEGMENTATION if is_dense(module) else CLASSIFICATION,
+    )
+
+
+def _preprocessing(module: VisionTransformer, name: str) -> Preprocessing:
+    """timm's own answer, for the size and channels that the module has now."""
+    config = resolve_model_data_config(module)
+    height, width = module.patch_embed.img_size
+    channels = module.patch_embed.proj.in_channels
+    mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
+    if channels not in (1, 3) or len(mean) != channels or len(std) != channels:
+        raise InputError(
+            f"{name} takes {channels} channels, its mean and std have {len(mean)} and {len(std)} values: images have 1 "
+            "or 3, each with its own. Set mean and std in module.pretrained_cfg."
+        )
+    how = {key: config[key] for key in ("interpolation", "crop_pct", "crop_mode")}
+    return Preprocessing(height=height, width=width, channels=channels, mean=mean, std=std, **how)

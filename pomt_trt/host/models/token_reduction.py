@@ -1,0 +1,238 @@
+"""A timm vision transformer and a reduction method -> the same model with constant token counts in each block.
+
+Runs on the workstation. Owns the block loop and computes of a block's attention only what a method needs; every
+block in which nothing is removed is timm's own. Leaves out how tokens are scored: see reducers.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.core.records import Schedule
+from pomt_trt.host import reducers
+from pomt_trt.host.models import loading
+from pomt_trt.host.models.attention import attend, check_block
+from pomt_trt.host.models.checkpoints import ClassAndMean
+from pomt_trt.host.reducers import Asked, Learned, Need, Scorers, Signals, Site, Tokens
+from pomt_trt.host.reducers.learned import checked_scorers
+
+
+def reduce_tokens(
+    model: nn.Module,
+    method: str,
+    *,
+    layer: int | None = None,
+    removed: int | Sequence[float] | None = None,
+    merged: Sequence[int] | None = None,
+    pruned: Sequence[int] | None = None,
+    scorers: Tensor | None = None,
+    llf: bool = True,
+    proportional_attention: bool = True,
+    weighted_pooling: bool = True,
+) -> "ReducedViT":
+    """The model with fewer tokens: same call, same classes; the model itself stays as it is, its parameters are shared.
+
+    Args:
+        model: a timm VisionTransformer.
+        method: none, random, topk, pomt, pomt-shift, tome, ltmp or cropr.
+        layer: 0-based block in which pomt or pomt-shift (default 3) or random (default: before block 0) acts.
+        removed: tokens removed, net. topk, tome, cropr: in each block, an int for all or a list with one entry a block.
+            tome also takes a tuple (r, inflect), and no more than half of the patches of a block, which is logged.
+        merged, pruned: ltmp takes these, one entry a block each.
+        scorers: cropr's vectors (modules, C), one for each block but the last two (the last without llf).
+        llf: what cropr removed comes back before the last block.
+        proportional_attention: merged tokens weigh in attention as what they are made of. Off for models that were
+            trained by masking (MAE) and never saw it.
+        weighted_pooling: and likewise where the head averages tokens.
+    Raises: UsageError for counts or layers that cannot be; InputError for a model that cannot be reduced.
+    """
+    reducer, vit = reducers.find(method), _checked(model)
+    depth, learned = len(vit.blocks), None
+    if scorers is not None:
+        learned = checked_scorers(Scorers(scorers.float(), llf), depth, vit.embed_dim, "scorers=...")
+    asked = Asked(removed, merged, pruned)
+    schedule = reducer.as_asked(asked, _tokens(vit), depth, vit.num_prefix_tokens, layer, learned)
+    reduced = with_schedule(vit, method, schedule, layer=layer, learned=learned)
+    reduced.proportional_attention, reduced.weighted_pooling = proportional_attention, weighted_pooling
+    return reduced
+
+
+def with_schedule(
+    model: nn.Module,
+    method: str,
+    schedule: Schedule,
+    *,
+    layer: int | None = None,
+    seed: int = 0,
+    learned: Learned | None = None,
+) -> "ReducedViT":
+    """The model with exactly schedule.tokens[l] tokens entering block l.
+
+    Args:
+        model: a timm VisionTransformer; untouched, its parameters are shared.
+        schedule: its first count must be the model's own.
+        layer: where the schedule acts, if in one block; random without it acts before block 0.
+        seed: of random's lot.
+        learned: cropr's scorers.
+    Raises: UsageError if method, schedule and model do not go together; InputError for a model that cannot be reduced.
+    """
+    vit = _checked(model)
+    ours = (_tokens(vit), len(vit.blocks), vit.num_prefix_tokens)
+    asked = (schedule.tokens_before, schedule.depth, schedule.prefix_tokens)
+    if ours != asked:
+        raise UsageError(
+            "the schedule has {} tokens, {} blocks and {} prefix tokens, the model {}, {} and {}. "
+            "Make a schedule for this model.".format(*asked, *ours)
+        )
+    if reducers.find(method).needs & Need.ATTN_CLS and not vit.has_class_token:
+        raise UsageError(f"{method} ranks by the class token's attention, and the model has none. Use pomt or random.")
+    if loading.is_dense(vit):
+        reducers.check_dense(method, learned)
+    return ReducedViT(vit, method, schedule, layer, seed, learned)
+
+
+class ReducedViT(nn.Module):
+    """A vision transformer with static token counts: image (B, channels, H, W) -> logits (B, classes).
+
+    Without pooling, logits are those of the patches, in their grid: (B, classes, rows, columns).
+
+    Attributes:
+        vit: the timm model, a copy of its structure around the same parameters; in eval mode.
+        steps: one a block, None where the block is timm's own.
+        reducers: the acting ones by block; their buffers (`reducers.3.kept_indices`) are the candidate's constants.
+        proportional_attention, weighted_pooling: whether sizes of merged tokens count there, see reduce_tokens.
+    """
+
+    def __init__(
+        self,
+        vit: VisionTransformer,
+        method: str,
+        schedule: Schedule,
+        layer: int | None = None,
+        seed: int = 0,
+        learned: Learned | None = None,
+    ) -> None:
+        super().__init__()
+        self.vit = _sharing_copy(vit)
+        self.schedule = schedule
+        self.steps = reducers.plan(method, schedule, layer)
+        self.reducers = reducers.made(method, self.steps, seed, learned)
+        self.proportional_attention = self.weighted_pooling = True
+        self._check_blocks()
+        self.eval()
+
+    def constants(self) -> dict[str, Tensor]:
+        """The tensors in which candidates of one method differ, by their name in the state dict (and in the graph)."""
+        return {f"reducers.{name}": value for name, value in self.reducers.named_buffers()}
+
+    @property
+    def logits_shape(self) -> tuple[int, ...]:
+        """Of one image: (classes,), or (classes, rows, columns)."""
+        outputs = int(self.vit.num_classes or self.vit.num_features)  # features where there is no classifier
+        return (outputs, *self.vit.patch_embed.grid_size) if loading.is_dense(self.vit) else (outputs,)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, ...) of normalised images (B, channels, H, W)."""
+        return self.finish(self.run(self.embed(image), 0, len(self.steps)))
+
+    def forward_with_margin(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the smallest relative score margin at any cut (B,); +inf where nothing was ranked."""
+        tokens = self.run(self.embed(image), 0, len(self.steps))
+        none_ranked = torch.full(image.shape[:1], torch.inf, device=image.device)
+        return self.finish(tokens), none_ranked if tokens.margin is None else tokens.margin
+
+    def embed(self, image: Tensor) -> Tokens:
+        """The sequence entering block 0, with all its tokens."""
+        x = self.vit._pos_embed(self.vit.patch_embed(image))  # (B, N, C)
+        merges = () if loading.is_dense(self.vit) else None
+        return Tokens(self.vit.norm_pre(self.vit.patch_drop(x)), merges=merges)
+
+    def run(self, tokens: Tokens, start: int, stop: int) -> Tokens:
+        """Blocks start, ..., stop - 1."""
+        for layer in range(start, stop):
+            tokens = self._run_block(layer, tokens)
+        return tokens
+
+    def finish(self, tokens: Tokens) -> Tensor:
+        """Logits (B, ...) of the sequence that leaves the last block."""
+        x = self.vit.norm(tokens.x)  # (B, N, C)
+        if loading.is_dense(self.vit):
+            return self._of_patches(tokens, x)
+        if tokens.size is not None and self.weighted_pooling and _averages(self.vit):
+            first = 0 if self.vit.pool_include_prefix and self.vit.attn_pool is None else self.vit.num_prefix_tokens
+            size = tokens.size[:, first:]
+            x = reducers.join(x[:, :first], x[:, first:] * (size / size.mean(1, keepdim=True)))
+        logits: Tensor = self.vit.forward_head(x)
+        return logits
+
+    def _of_patches(self, tokens: Tokens, x: Tensor) -> Tensor:
+        """Logits (B, classes, rows, columns) of all patches, from normed tokens x (B, N, C).
+
+        The head comes first: it works token by token, and merged tokens are fewer.
+        """
+        logits = reducers.restored(tokens, self.vit.forward_head(x), self.schedule.tokens_before)  # (B, N, classes)
+        patches = logits[:, self.vit.num_prefix_tokens :]  # row by row
+        return patches.transpose(1, 2).reshape(x.shape[0], *self.logits_shape)
+
+    def _run_block(self, layer: int, tokens: Tokens) -> Tokens:
+        """timm's Block.forward (see check_block), with the reduction where its method acts."""
+        block: Any = self.vit.blocks[layer]
+        step, reducer = self.steps[layer], self._reducer(layer)
+        if step is not None and step.site is Site.INPUT:
+            tokens = reducer.reduce(tokens, Signals())
+        bias = tokens.key_bias() if self.proportional_attention else None
+        if step is None or step.site is not Site.MID:
+            tokens = tokens._replace(x=block(tokens.x) if bias is None else block(tokens.x, attn_mask=bias))
+            return reducer.reduce(tokens, Signals()) if step is not None and step.site is Site.END else tokens
+        attended, signals = attend(block.attn, block.norm1(tokens.x), reducer.needs, step.prefix_tokens, bias)
+        change = block.drop_path1(block.ls1(attended))  # (B, N, C)
+        tokens = reducer.reduce(tokens._replace(x=tokens.x + change), signals._replace(change=change))
+        x = tokens.x
+        return tokens._replace(x=x + block.drop_path2(block.ls2(block.mlp(block.norm2(x)))))  # (B, N_out, C)
+
+    def _reducer(self, layer: int) -> Any:
+        return self.reducers[str(layer)] if self.steps[layer] is not None else None
+
+    def _check_blocks(self) -> None:
+        """Blocks that are spelled out, or take the sizes of merged tokens, must be timm's own."""
+        merged = False
+        for layer, step in enumerate(self.steps):
+            if merged or (step is not None and step.site is Site.MID):
+                check_block(self.vit.blocks[layer], layer)
+            merged = merged or (step is not None and step.merged > 0)
+
+
+def _averages(vit: VisionTransformer) -> bool:
+    """Whether the head takes the mean of tokens; where it takes half of a mean and half of a maximum, sizes are out."""
+    return isinstance(vit.attn_pool, ClassAndMean) or (vit.attn_pool is None and vit.global_pool == "avg")
+
+
+def _sharing_copy(vit: VisionTransformer) -> VisionTransformer:
+    """A copy of the modules around the same parameters and buffers, so that modes and flags set here do not leak."""
+    shared = {id(tensor): tensor for tensor in (*vit.parameters(), *vit.buffers())}
+    return copy.deepcopy(vit, shared)
+
+
+def _tokens(vit: VisionTransformer) -> int:
+    """Tokens entering block 0, prefix included."""
+    return int(vit.patch_embed.num_patches) + int(vit.num_prefix_tokens)
+
+
+def _checked(model: nn.Module) -> VisionTransformer:
+    """The model, if its forward pass is the one that ReducedViT spells out. Raises InputError otherwise."""
+    known = ("forward", "forward_features")
+    if isinstance(model, VisionTransformer) and all(_same(model, VisionTransformer, name) for name in known):
+        return model
+    raise InputError(
+        f"{type(model).__name__} is not a plain timm VisionTransformer, whose blocks are run one by one here. "
+        "Use a vit, deit, deit3, dinov2 or similar model."
+    )
+
+
+def _same(module: nn.Module, standard: type, name: str) -> bool:
+    return getattr(type(module), name) is getattr(standard, name)

@@ -1,0 +1,211 @@
+"""Mixed precision, written into a graph: fp16 or bf16 throughout, but for islands where it would overflow or blur.
+
+Makes, from an fp32 Trace, the Trace that strongly typed engines build as it stands, or the same fp32 graph with names
+for what weakly typed ones must pin. On the workstation. Leaves out int8, and which target wants what.
+
+Islands are LayerNorm and RMSNorm, whose squares pass fp16's 65504 where a residual passes 256, and large ViTs' reach
+1500; means and sums over tokens, which pass it where a hundred such residuals meet; and what only a ranking reads,
+since ties are common in fp16 and more so in bf16. The residual stream itself is narrow. Casts stand at the shores of
+islands, so none is between the matmuls and the softmax of attention, where it would keep engines from fusing them.
+
+In bf16, which goes as far as fp32 and keeps 8 bits of a mantissa, islands are the same, and the patch embedding stays
+fp16: ONNX has a Conv in bf16 from opset 22 on.
+
+Source: residuals of 1418 in a ViT-B, and 19 % instead of 85 % of ImageNet right where LayerNorm overflows, onnxsim's
+scripts/nvidia/README.md (2026); the conditions for fused attention, NVIDIA/TensorRT#2981 and #4167.
+"""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from pomt_trt.core.errors import InputError
+from pomt_trt.host.graphs.graph_checks import RANKINGS
+from pomt_trt.host.graphs.trace import Trace, declare_inputs
+
+LARGEST = 65504.0  # finite fp16
+NARROW = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+PINNED = "/fp32"  # starts the names of nodes that stay fp32 in a graph for weakly typed engines
+
+_SUMS = frozenset({"ReduceMean", "ReduceSum"})
+# A ranking may take these from fp16: they choose, move or widen values, and round none.
+_EXACT = frozenset({"Cast", "Gather", "ReduceMax", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
+_NORM = ("ReduceMean", "Add", "Sqrt", "Div")  # from the squares to what is normalised
+_SUFFIX = {TensorProto.FLOAT: "fp32", **{kind: name for name, kind in NARROW.items()}}
+
+
+def fp32_nodes(traced: Trace) -> tuple[str, ...]:
+    """Names of the nodes that must compute in fp32, in the graph's order."""
+    graph = traced.graph.graph
+    islands = _norms(graph, set(traced.weights)) | _scores(graph)
+    return tuple(node.name for node in graph.node if node.name in islands or node.op_type in _SUMS)
+
+
+def pinned(traced: Trace) -> tuple[Trace, tuple[str, ...]]:
+    """The same fp32 graph whose islands' nodes have names of their own, and these names.
+
+    So a name of the list means an island in every graph of a family, whatever the exporter called it.
+    """
+    model, islands = _copy(traced.graph), set(fp32_nodes(traced))
+    names = []
+    for node in model.graph.node:
+        if node.name in islands:
+            node.name = PINNED + node.name
+            names.append(node.name)
+    return Trace(model, traced.weights), tuple(names)
+
+
+def mixed(traced: Trace, narrow: str = "fp16") -> Trace:
+    """The graph with everything but islands in fp16 or bf16; image and logits stay fp32, as do the islands' weights.
+
+    Raises: InputError for a weight that fp16 cannot hold.
+    """
+    model = _copy(traced.graph)
+    islands = set(fp32_nodes(traced))
+    kinds = {node.name: TensorProto.FLOAT if node.name in islands else _kind(node, narrow) for node in model.graph.node}
+    outside = {name: node for node in model.graph.node if node.name not in islands for name in node.input}
+    weights = {
+        name: _narrowed(name, value, kinds[outside[name].name]) if name in outside else value
+        for name, value in traced.weights.items()
+    }
+    _Placing(model, traced.weights, weights, kinds).place()
+    return Trace(model, weights)
+
+
+def _kind(node: onnx.NodeProto, narrow: str) -> int:
+    """The type in which a node outside all islands computes."""
+    return int(NARROW["fp16" if node.op_type == "Conv" else narrow])
+
+
+class _Placing:
+    """One pass over a graph in its order that gives each float tensor a type, with casts where types meet."""
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        traced: dict[str, np.ndarray],
+        weights: dict[str, np.ndarray],
+        kinds: dict[str, int],
+    ) -> None:
+        self._graph, self._kinds = model.graph, kinds
+        self._floats = _float_tensors(model, traced)
+        self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._types: dict[str, int] = {"image": TensorProto.FLOAT}
+        self._types.update({name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in weights.items()})
+        self._nodes: list[onnx.NodeProto] = []
+
+    def place(self) -> None:
+        """Rewrites the graph."""
+        for node in self._graph.node:
+            if node.op_type == "Cast":  # it takes any type, and says what it gives
+                kind = next(attribute.i for attribute in node.attribute if attribute.name == "to")
+            else:
+                kind = self._kinds[node.name]
+                self._convert_inputs(node, kind)
+            self._types.update({name: kind for name in node.output if name in self._floats})
+            self._nodes.append(node)
+        for output in self._graph.output:
+            self._widen(output.name)
+        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in self._nodes]
+        del self._graph.node[:]
+        self._graph.node.extend(nodes)
+
+    def _convert_inputs(self, node: onnx.NodeProto, kind: int) -> None:
+        for position, name in enumerate(node.input):
+            if name not in self._floats:
+                continue
+            if name in self._constants:  # each has one reader, see trace
+                value = numpy_helper.to_array(self._constants[name]).astype(helper.tensor_dtype_to_np_dtype(kind))
+                self._constants[name].CopyFrom(numpy_helper.from_array(value, name))
+            elif self._types[name] != kind:
+                node.input[position] = self._cast(name, kind)
+
+    def _cast(self, name: str, kind: int) -> str:
+        """The tensor in the other type; the cast is made once."""
+        made = f"{name}.{_SUFFIX[kind]}"
+        if made not in self._types:
+            self._types[made] = kind
+            self._nodes.append(helper.make_node("Cast", [name], [made], name=f"{made}.cast", to=kind))
+        return made
+
+    def _widen(self, output: str) -> None:
+        """A graph's output in fp32."""
+        if self._types[output] == TensorProto.FLOAT:
+            return
+        narrow = f"{output}.{_SUFFIX[self._types[output]]}"
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                for position, name in enumerate(names):
+                    if name == output:
+                        names[position] = narrow
+        self._nodes.append(helper.make_node("Cast", [narrow], [output], name=f"{output}.cast", to=TensorProto.FLOAT))
+
+
+def _narrowed(name: str, value: np.ndarray, kind: int) -> np.ndarray:
+    """A weight in a narrow type, if it is one of floats."""
+    if value.dtype != np.float32:
+        return value
+    if kind == TensorProto.FLOAT16 and np.abs(value).max(initial=0.0) > LARGEST:
+        raise InputError(
+            f"weight {name} holds {np.abs(value).max():.3g}, and fp16 ends at {LARGEST:.0f}. Use --precision fp32."
+        )
+    narrow: np.ndarray = value.astype(helper.tensor_dtype_to_np_dtype(kind))
+    return narrow
+
+
+def _norms(graph: onnx.GraphProto, weights: set[str]) -> set[str]:
+    """Nodes of every LayerNorm, be it one operator or many, and of every RMSNorm, which centres nothing."""
+    found = {node.name for node in graph.node if node.op_type == "LayerNormalization"}
+    producers = {name: node for node in graph.node for name in node.output}
+    for square in (node for node in graph.node if node.op_type == "Pow"):
+        chain = [square]
+        for kind in _NORM:
+            chain += _readers(graph, chain[-1], kind)[:1]
+        if tuple(node.op_type for node in chain[1:]) != _NORM:
+            continue
+        for kind in ("Mul", "Add"):  # the norm's own weight and bias, if it has them
+            chain += [reader for reader in _readers(graph, chain[-1], kind) if weights.intersection(reader.input)][:1]
+        found.update(node.name for node in chain)
+        centred = producers.get(square.input[0])
+        if centred is not None and centred.op_type == "Sub":
+            found.add(centred.name)
+    return found
+
+
+def _readers(graph: onnx.GraphProto, node: onnx.NodeProto, kind: str) -> list[onnx.NodeProto]:
+    return [reader for reader in graph.node if reader.op_type == kind and node.output[0] in reader.input]
+
+
+def _scores(graph: onnx.GraphProto) -> set[str]:
+    """Nodes that reach the logits through a ranking alone, from the first that computes on; and the rankings."""
+    wanted = {value.name for value in graph.output}
+    ranked: list[onnx.NodeProto] = []
+    for node in reversed(graph.node):
+        through = node.op_type in RANKINGS
+        if through or not wanted.intersection(node.output):
+            ranked.append(node)
+        else:
+            wanted.update(node.input)
+    found: set[str] = set()
+    computed: set[str] = set()
+    for node in reversed(ranked):
+        if node.op_type not in _EXACT or computed.intersection(node.input):
+            found.add(node.name)
+            computed.update(node.output)
+    return found
+
+
+def _float_tensors(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> set[str]:
+    """Names of all tensors that are fp32 before anything is placed."""
+    typed = _copy(model)
+    declare_inputs(typed.graph, weights)
+    inferred = onnx.shape_inference.infer_shapes(typed).graph
+    values = [*inferred.value_info, *inferred.input, *inferred.output]
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return floats | {tensor.name for tensor in inferred.initializer if tensor.data_type == TensorProto.FLOAT}
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied

@@ -1,0 +1,381 @@
+"""Engines and profiles in a work folder: what is there stays, what fails is known, what was killed goes on."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pomt_trt.core.errors import BuildFailed, PomtError
+from pomt_trt.core.progress import Progress
+from pomt_trt.core.storage import store
+from pomt_trt.core.storage.workfolder import locked
+from pomt_trt.device.board import machine
+from pomt_trt.device.timing import profiling
+from pomt_trt.device.timing.profiling import Settings
+from tests import fakes, paths
+from tests.device.conftest import FORM
+
+pytest.importorskip("onnxruntime", reason="builds and times ONNX Runtime engines")
+ROOT = paths.ROOT
+SETTINGS = Settings(threads=1, max_s=0.05)
+
+
+class Told(Progress):
+    """Progress that remembers, and does something when it is told a certain thing."""
+
+    def __init__(self, when="", do=lambda: None):
+        super().__init__("profile", 100, io.StringIO())
+        self.notes, self.messages, self.steps, self._when, self._do = [], [], 0, when, do
+
+    def step(self, note="", count=1):
+        self.steps += count
+        super().step(note, count)
+
+    def show(self, note=""):
+        self.notes.append(note)
+        if note == self._when:
+            self._do()
+
+    def message(self, text):
+        self.messages.append(text)
+
+
+@pytest.fixture(scope="module")
+def device():
+    return machine.device_spec("onnxruntime")
+
+
+@pytest.fixture
+def run(device):
+    """Profiles all candidates of Graphs; returns what was told."""
+
+    def profile(made, settings=SETTINGS, timed=True, progress=None):
+        progress = progress or Told()
+        profiling.profile(made.work, made.family, made.family.candidates, device, settings, progress, timed)
+        return progress
+
+    return profile
+
+
+def _stat(pid):
+    """State and parent of a process; empty where it has ended."""
+    try:
+        with open("/proc/{}/stat".format(pid)) as file:
+            return file.read().rpartition(")")[2].split()[:2]
+    except OSError:
+        return []
+
+
+@pytest.fixture
+def kill_child(children):
+    def kill():
+        (child,) = children()
+        os.kill(child, signal.SIGKILL)
+
+    return kill
+
+
+def stamps(folder):
+    return {name: os.stat(os.path.join(folder, name)).st_mtime_ns for name in os.listdir(folder)}
+
+
+def test_every_candidate_gets_an_engine_and_a_profile(graphs, run, device):
+    made = graphs({0: "r000", 4: "r004", 8: "r004"})
+    told = run(made)
+    assert told.steps == 3 and told.messages == []
+    for name in ("r000", "r004", "r008"):
+        engine = profiling.engine_of(made.work, made.family, name, device, SETTINGS)
+        latency = profiling.latency_of(made.work, made.family, name, device, SETTINGS)
+        assert latency.engine_sha256 == engine.sha256 and latency.device_id == device.id
+        assert profiling.failure_of(made.work, made.family, name, device, SETTINGS) is None
+
+
+def test_groups_are_tied_by_r0_which_is_timed_in_each(graphs, run, device, monkeypatch):
+    monkeypatch.setattr(profiling, "MOST", 2)
+    made = graphs({0: "r000", 2: "r004", 4: "r004", 6: "r004", 8: "r004"})
+    assert run(made).steps == 5
+    found = [profiling.latency_of(made.work, made.family, c.id, device, SETTINGS) for c in made.family.candidates]
+    assert [latency.tie == 1.0 for latency in found] == [True, False, False, False, False]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What workers are asked for, as they are: for each group, the candidates and the known ones beside them."""
+    groups = []
+
+    class Overheard(profiling.Worker):
+        def do(self, request, progress):
+            groups.append(([job.candidate_id for job in request.jobs], [job.candidate_id for job in request.known]))
+            return super().do(request, progress)
+
+    monkeypatch.setattr(profiling, "Worker", Overheard)
+    return groups
+
+
+def test_a_group_is_timed_beside_what_is_known(graphs, run, asked, monkeypatch):
+    monkeypatch.setattr(profiling, "MOST", 3)
+    made = graphs({0: "r000", 2: "r004", 4: "r004", 6: "r004", 8: "r004"})
+    run(made)
+    assert asked == [(["r000", "r002", "r004"], []), (["r006", "r008"], ["r004"])]
+
+
+def test_one_candidate_is_timed_beside_three_that_are_known(graphs, run, device, asked):
+    made = graphs({0: "r000", 2: "r004", 4: "r004", 6: "r004", 8: "r004"})
+    run(made)
+    os.unlink(made.work.latency(device.id, "r004"))
+    run(made)
+    assert asked[1:] == [(["r004"], ["r002", "r006", "r008"])]
+
+
+@pytest.mark.parametrize("lost", ["engine", "profile"])
+def test_what_has_lost_its_engine_or_profile_is_not_timed_again_for_others(graphs, run, device, asked, lost):
+    made = graphs({0: "r000", 2: "r004", 4: "r004", 6: "r004", 8: "r004"})
+    run(made)
+    os.unlink(made.work.latency(device.id, "r004"))
+    engine = os.path.join(made.work.engines(device.id), "r006.engine")
+    os.unlink(engine if lost == "engine" else made.work.latency(device.id, "r006"))
+    profiling.profile(made.work, made.family, made.family.candidates[2:3], device, SETTINGS, Told())
+    assert asked[1:] == [(["r004"], ["r002", "r008"])]
+    assert profiling.latency_of(made.work, made.family, "r004", device, SETTINGS) is not None
+
+
+def test_a_known_engine_that_is_damaged_is_left_out_and_stays_as_it_is(graphs, run, device):
+    made = graphs({0: "r000", 2: "r004", 4: "r004"})
+    run(made)
+    os.unlink(made.work.latency(device.id, "r004"))
+    engine = os.path.join(made.work.engines(device.id), "r002.engine")
+    with open(engine, "wb") as file:
+        file.write(b"{")
+    run(made)
+    assert profiling.latency_of(made.work, made.family, "r004", device, SETTINGS) is not None
+    assert os.path.getsize(engine) == 1
+
+
+def test_what_is_only_built_asks_for_nothing_that_is_known(graphs, run, asked):
+    made = graphs({0: "r000", 2: "r004", 4: "r004"})
+    run(made)
+    made.exported_again(4, "r000")
+    run(made, timed=False)
+    assert asked[1:] == [(["r004"], [])]
+
+
+def test_what_is_known_is_chosen_from_all_over_the_range():
+    assert profiling._spread(list(range(10)), 3) == [1, 5, 8]
+    assert profiling._spread([1, 2], 3) == [1, 2] and profiling._spread([1, 2], 0) == []
+
+
+def test_what_is_finished_is_skipped(graphs, run, device, monkeypatch):
+    made = graphs({0: "r000", 4: "r004"})
+    run(made)
+    before = stamps(made.work.engines(device.id)), stamps(made.work.latencies(device.id))
+    monkeypatch.setattr(profiling, "Worker", None)  # no process is started
+    assert run(made).steps == 2
+    assert before == (stamps(made.work.engines(device.id)), stamps(made.work.latencies(device.id)))
+
+
+def test_an_engine_removed_after_its_profile_is_not_missed(graphs, run, device):
+    made = graphs({0: "r000", 4: "r004"})
+    run(made)
+    os.unlink(os.path.join(made.work.engines(device.id), "r004.engine"))
+    assert profiling.is_done(made.work, made.family, "r004", device, SETTINGS, timed=True)
+    assert not profiling.is_done(made.work, made.family, "r004", device, SETTINGS, timed=False)
+    run(made, timed=False)
+    assert profiling.is_done(made.work, made.family, "r004", device, SETTINGS, timed=False)
+
+
+def test_a_build_has_back_what_was_cut_short_or_lost(graphs, run, device):
+    made = graphs({0: "r000", 4: "r004"})
+    run(made, timed=False)
+    open(os.path.join(made.work.engines(device.id), "r004.engine"), "w").close()
+    assert not profiling.is_done(made.work, made.family, "r004", device, SETTINGS, timed=False)
+    os.unlink(os.path.join(made.work.engines(device.id), "weights.bin"))
+    assert not profiling.is_done(made.work, made.family, "r000", device, SETTINGS, timed=False)
+    run(made, timed=False)
+    for name in ("r000", "r004"):
+        assert profiling.is_done(made.work, made.family, name, device, SETTINGS, timed=False)
+
+
+def test_a_build_counts_what_it_has_built(graphs, run):
+    assert run(graphs({0: "r000", 4: None, 8: "r004"}), timed=False).steps == 3
+
+
+def test_records_made_from_other_inputs_are_made_anew(graphs, run, device):
+    made = graphs({0: "r000", 4: "r004"})
+    run(made)
+    before = profiling.engine_of(made.work, made.family, "r004", device, SETTINGS)
+    made.exported_again(4, "r000")
+    assert profiling.engine_of(made.work, made.family, "r004", device, SETTINGS) is None
+    assert profiling.latency_of(made.work, made.family, "r004", device, SETTINGS) is None
+    run(made)
+    assert profiling.engine_of(made.work, made.family, "r004", device, SETTINGS).sha256 != before.sha256
+
+
+def test_another_setting_is_another_latency(graphs, run, device):
+    made = graphs({0: "r000"})
+    run(made)
+    for other in (
+        SETTINGS._replace(threads=2),
+        SETTINGS._replace(pace_fps=200.0),
+        SETTINGS._replace(waiting="passive"),
+    ):
+        assert not profiling.is_done(made.work, made.family, "r000", device, other, timed=True)
+    run(made, other)
+    assert profiling.latency_of(made.work, made.family, "r000", device, other).waiting == "passive"
+
+
+def test_paced_and_back_to_back_profiles_are_never_taken_for_one_another(graphs, run, device):
+    made, paced = graphs({0: "r000"}), SETTINGS._replace(pace_fps=200)
+    run(made, paced)
+    assert profiling.latency_of(made.work, made.family, "r000", device, paced).pace_fps == 200.0
+    for other in (SETTINGS, SETTINGS._replace(pace_fps=100.0)):
+        assert profiling.latency_of(made.work, made.family, "r000", device, other) is None
+
+
+def test_other_weights_make_every_engine_anew(graphs, run, device):
+    """Trained again under the same path: the graphs are the same to the byte, the model is another."""
+    made = graphs({0: "r000", 4: "r004"})
+    run(made, timed=False)
+    os.unlink(made.work.weights(FORM))
+    with open(made.work.weights(FORM), "wb") as file:
+        file.write(bytes(2048))
+    made.family = made.family._replace(weights_sha256=store.sha256_of(made.work.weights(FORM)))
+    run(made, timed=False)
+    engine = profiling.engine_of(made.work, made.family, "r004", device, SETTINGS)
+    assert engine.weights_sha256 == made.family.weights_sha256
+
+
+def test_a_candidate_that_cannot_be_built_is_known_and_not_tried_again(graphs, run, device, monkeypatch):
+    made = graphs({0: "r000", 4: None, 8: "r004"})
+    told = run(made)
+    assert told.steps == 3 and "r004 cannot be built: " in told.messages[0]
+    failure = profiling.failure_of(made.work, made.family, "r004", device, SETTINGS)
+    assert failure.stage == "build" and "cannot build" in failure.reason
+    assert profiling.latency_of(made.work, made.family, "r008", device, SETTINGS) is not None
+    monkeypatch.setattr(profiling, "Worker", None)
+    run(made)
+
+
+def test_a_failure_counts_until_its_graph_is_another(graphs, run, device):
+    made = graphs({0: "r000", 4: None})
+    run(made, timed=False)
+    made.exported_again(4, "r004")
+    run(made, timed=False)
+    assert profiling.engine_of(made.work, made.family, "r004", device, SETTINGS) is not None
+
+
+def test_without_r0_nothing_can_be_compared_and_the_way_out_is_told(graphs, run, device, monkeypatch):
+    made = graphs({0: None, 4: "r004"})
+    told = "R = 0 cannot be built, and everything is compared with it: .*delete .*r000.failed.json, and run the same"
+    with pytest.raises(BuildFailed, match=told):
+        run(made)
+    monkeypatch.setattr(profiling, "Worker", None)
+    with pytest.raises(BuildFailed, match=told):  # known, so nothing is started
+        run(made)
+
+
+def test_a_build_that_was_killed_is_a_failure_and_the_rest_goes_on(graphs, run, device, kill_child):
+    made = graphs({0: "r000", 2: "r004", 4: "slow", 8: "r004"})
+    told = run(made, progress=Told("building r004", kill_child))
+    failure = profiling.failure_of(made.work, made.family, "r004", device, SETTINGS)
+    assert failure.reason == "the build was ended by signal 9 (SIGKILL); if the system did it, memory ran out"
+    assert told.steps == 4
+    for name in ("r000", "r002", "r008"):
+        assert profiling.latency_of(made.work, made.family, name, device, SETTINGS) is not None
+
+
+def test_r0_whose_build_is_killed_ends_the_run_instead_of_being_tried_forever(graphs, run, kill_child):
+    made = graphs({0: "slow", 4: "r004"})
+    with pytest.raises(BuildFailed, match="R = 0 cannot be built.*SIGKILL"):
+        run(made, progress=Told("building r000", kill_child))
+
+
+def test_being_killed_while_timing_is_said_and_keeps_what_is_built(graphs, run, device, kill_child):
+    made = graphs({0: "r000", 4: "r004"})
+    told = "process that timed r000 to r004 ended with signal 9 .*close other programs; then run the same command again"
+    with pytest.raises(BuildFailed, match=told):
+        run(made, SETTINGS._replace(max_s=30.0), progress=Told("built r004", kill_child))
+    for name in ("r000", "r004"):
+        assert profiling.engine_of(made.work, made.family, name, device, SETTINGS) is not None
+        assert profiling.failure_of(made.work, made.family, name, device, SETTINGS) is None
+    assert run(made).steps == 2
+
+
+def test_an_error_of_the_child_is_raised_with_its_exit_code(graphs, run):
+    made = graphs({0: "r000"})
+    shutil.copy(os.path.join(fakes.GRAPHS, "r004-b1.onnx"), made.work.graph(FORM, "r000"))
+    with pytest.raises(PomtError, match="r000.onnx is not the file that was exported") as raised:
+        run(made)
+    assert raised.value.exit_code == 9
+
+
+def test_an_interrupt_ends_the_child_in_the_middle_of_its_build(graphs, run, device, capfd, children):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    made = graphs({0: "slow"})
+    with pytest.raises(KeyboardInterrupt):
+        run(made, progress=Told("building r000", interrupt))
+    assert not children() and capfd.readouterr().err == ""
+    assert profiling.engine_of(made.work, made.family, "r000", device, SETTINGS) is None
+
+
+PARENT = """
+import sys
+from pomt_trt.core.records import Family
+from pomt_trt.core.storage import store
+from pomt_trt.core.progress import Progress
+from pomt_trt.core.workfolder import WorkFolder, locked
+from pomt_trt.device.board import machine, profiling
+
+class Told(Progress):
+    def show(self, note=""):
+        print(note, flush=True)
+
+work = WorkFolder(sys.argv[1])
+family = store.read_record(work.family("op13-fp32"), Family).record
+with locked(work.root), Told("profile", 1) as progress:
+    settings = profiling.Settings(threads=1, max_s=0.05)
+    profiling.profile(work, family, family.candidates, board.device_spec("onnxruntime"), settings, progress)
+"""
+
+
+def is_part_there(folder):
+    """Whether a build's unfinished files lie there."""
+    return any(name.startswith(".part-") for name in os.listdir(folder))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc, and only Linux ends children so")
+def test_kill_9_of_the_run_loses_the_candidate_in_flight_only(graphs, run, device):
+    made = graphs({0: "r000", 4: "slow"})
+    store.write_record(made.work.family(FORM), made.family)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, made.work.root], stdout=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT)
+    )
+    with parent:
+        for line in parent.stdout:
+            if line == b"building r004\n":
+                break
+        (child,) = [int(name) for name in os.listdir("/proc") if _stat(name)[1:2] == [str(parent.pid)]]
+        engines, begun_s = made.work.engines(device.id), time.time()
+        while not is_part_there(engines) and time.time() - begun_s < 60:  # the build says that it begins, then begins
+            time.sleep(0.001)
+        parent.kill()
+        ended_s = time.time()
+        while _stat(child)[:1] not in ([], ["Z"]) and time.time() - ended_s < 60:
+            time.sleep(0.01)
+    assert _stat(child)[:1] in ([], ["Z"]) and is_part_there(engines)  # it ended, and not because the build was over
+    before = stamps(engines)["r000.engine"]
+    with locked(made.work.root):
+        run(made)
+    assert stamps(engines)["r000.engine"] == before
+    assert sorted(os.listdir(engines)) == ["r000.engine", "r000.json", "r004.engine", "r004.json", "weights.bin"]
+
+
+@pytest.mark.parametrize("weights_bytes, size", [(0, 12), (300000, 12), (30 << 20, 8), (88 << 20, 2), (4 << 30, 2)])
+def test_a_group_is_as_large_as_memory_allows(weights_bytes, size):
+    assert profiling.group_size(weights_bytes) == size

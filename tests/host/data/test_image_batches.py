@@ -1,0 +1,178 @@
+"""host/data/image_batches: files, digits or random pictures, exactly as timm would feed them."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="images are read on the workstation")
+pytest.importorskip("timm", reason="images are read on the workstation")
+
+from PIL import Image
+from timm.data import create_transform
+
+from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.core.records import ModelSpec, Preprocessing
+from pomt_trt.device.deploy import preprocess
+from pomt_trt.host.data import digits, image_batches, scenes
+
+COLOUR = Preprocessing(32, 32, 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", 0.9, "center")
+GREY = Preprocessing(28, 28, 1, (0.1,), (0.3,), "bilinear", 1.0, "center")
+
+
+def spec(preprocessing=COLOUR, classes=2, name="some_vit"):
+    return ModelSpec(name, "vit", "checkpoint", 2, 32, 4, 4, 1, classes, preprocessing)
+
+
+def picture(path, seed, mode="RGB", size=(60, 45)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.RandomState(seed).randint(256, size=(5, 7, 3), dtype=np.uint8)
+    Image.fromarray(values).resize(size).convert(mode).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(3):
+        picture(tmp_path / "cat" / f"{number}.jpg", number)
+        picture(tmp_path / "dog" / f"{number}.png", number + 3)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [
+        COLOUR,
+        GREY,
+        COLOUR._replace(crop_mode="squash"),
+        COLOUR._replace(crop_mode="border", interpolation="bilinear"),
+        COLOUR._replace(height=32, width=48),
+    ],
+)
+def test_batches_are_bit_for_bit_what_timms_transform_makes(folder, preprocessing):
+    images = image_batches.load(str(folder), spec(preprocessing), 6, 0)
+    how = preprocessing._asdict()
+    size = (how.pop("channels"), how.pop("height"), how.pop("width"))
+    transform = create_transform(input_size=size, is_training=False, **how)
+    paths = [
+        folder / name / f for name, end in (("cat", "jpg"), ("dog", "png")) for f in (f"{n}.{end}" for n in range(3))
+    ]
+    expected = torch.stack([transform(Image.open(path).convert("L" if size[0] == 1 else "RGB")) for path in paths])
+    assert torch.equal(torch.cat(list(images.batches(4))), expected)
+    assert images.kind == "labelled" and images.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_pixels_normalise_to_the_batches(folder):
+    images = image_batches.load(str(folder), spec(), 6, 0)
+    pixels = images.pixels(4)
+    assert pixels.dtype == np.uint8 and pixels.shape == (4, 32, 32, 3)
+    by_hand = (pixels.astype(np.float32) / 255 - np.float32(COLOUR.mean)) / np.float32(COLOUR.std)
+    batch = next(images.batches(4))
+    assert batch.dtype == torch.float32 and batch.is_contiguous()
+    np.testing.assert_allclose(batch.numpy(), by_hand.transpose(0, 3, 1, 2), rtol=1e-6, atol=1e-6)
+    assert len(images.pixels(64)) == len(images) == 6
+
+
+def test_batches_come_in_the_same_order_each_time_and_the_last_is_smaller(folder):
+    images = image_batches.load(str(folder), spec(), 5, 7)
+    assert [len(batch) for batch in images.batches(2)] == [2, 2, 1]
+    assert torch.equal(torch.cat(list(images.batches(2))), torch.cat(list(images.batches(5))))
+
+
+def test_palettes_alpha_and_grey_become_the_models_colours(tmp_path):
+    for mode in ("P", "RGBA", "L", "1"):
+        picture(tmp_path / f"{mode}.png", 0, mode)
+    picture(tmp_path / "cmyk.jpg", 0, "CMYK")
+    assert image_batches.load(str(tmp_path), spec(), 9, 0).stored.shape == (5, 32, 32, 3)
+    assert image_batches.load(str(tmp_path), spec(GREY), 9, 0).stored.shape == (5, 28, 28, 1)
+
+
+def test_a_damaged_image_is_left_out_with_its_label_and_named(folder, caplog):
+    (folder / "cat" / "1.jpg").write_bytes(b"not a picture")
+    whole = (folder / "dog" / "0.png").read_bytes()
+    (folder / "dog" / "0.png").write_bytes(whole[: len(whole) // 2])
+    images = image_batches.load(str(folder), spec(), 6, 0)
+    assert len(images) == 4 and images.labels.tolist() == [0, 0, 1, 1]
+    assert "1.jpg: not an image of any known format" in caplog.text and "0.png: image file is trunc" in caplog.text
+
+
+def test_a_folder_of_damaged_images_is_refused(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(
+        InputError, match="none of 1 images can be read, among them .*a.jpg. Open one in an image viewer"
+    ):
+        image_batches.load(str(tmp_path), spec(), 6, 0)
+
+
+def test_progress_counts_every_file(folder):
+    seen = []
+    image_batches.load(str(folder), spec(), 4, 0, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_images_without_labels_are_unlabelled(tmp_path):
+    picture(tmp_path / "a.png", 0)
+    images = image_batches.load(str(tmp_path), spec(), 6, 0)
+    assert images.kind == "unlabelled" and images.labels is None
+
+
+def test_without_data_pictures_are_random_seeded_and_different():
+    images = image_batches.load(None, spec(), 3, 0)
+    assert images.kind == "random" and images.labels is None and images.stored.shape == (3, 32, 32, 3)
+    assert np.array_equal(images.stored, image_batches.load(None, spec(), 3, 0).stored)
+    assert not np.array_equal(images.stored, image_batches.load(None, spec(), 3, 1).stored)
+    assert not np.array_equal(images.stored[0], images.stored[1])
+    assert image_batches.load(None, spec(GREY), 3, 0).stored.shape == (3, 28, 28, 1)
+
+
+@pytest.fixture
+def label_maps(tmp_path):
+    """Pictures of several sizes whose label maps are their own first channel, coarsely."""
+    for number, size in enumerate([(60, 45), (32, 32), (20, 70)]):
+        picture(tmp_path / "images" / f"{number}.png", number, size=size)
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        with Image.open(tmp_path / "images" / f"{number}.png") as image:
+            labels = np.asarray(image)[:, :, 0] // 64
+        labels[:3] = 255
+        Image.fromarray(labels).save(tmp_path / "labels" / f"{number}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("changes", [{}, {"crop_mode": "squash"}, {"crop_mode": "border"}, {"width": 48}])
+def test_label_maps_are_cropped_with_their_images_as_on_a_board(label_maps, changes):
+    look = COLOUR._replace(**changes)
+    images = image_batches.load(str(label_maps), spec(look, 4)._replace(task="segmentation"), 3, 0)
+    assert images.kind == "labelled" and images.labels.shape == (3, look.height, look.width)
+    for number, found in enumerate(images.labels.numpy()):
+        with Image.open(label_maps / "labels" / f"{number}.png") as labels:
+            assert np.array_equal(found, preprocess.crop_labels(np.asarray(labels), look))
+    padded = images.labels.numpy()[(images.stored == 124).all(axis=3)] if changes == {"crop_mode": "border"} else []
+    assert set(padded) <= {255}
+
+
+def test_a_label_outside_the_classes_is_named_with_its_file(label_maps):
+    with pytest.raises(InputError, match=r"0.png holds the label 3, the model has 3 classes: 0 to 2"):
+        image_batches.load(str(label_maps), spec(COLOUR, 3)._replace(task="segmentation"), 3, 0)
+
+
+def test_a_damaged_label_map_stops_everything(label_maps):
+    (label_maps / "labels" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="labels/1.png: not an image of any known format. Replace this label map"):
+        image_batches.load(str(label_maps), spec(COLOUR, 4)._replace(task="segmentation"), 3, 0)
+
+
+def test_without_data_scenes_are_the_held_out_ones():
+    pytest.importorskip("sklearn", reason="the digits are part of scikit-learn")
+    images = image_batches.load(None, spec(GREY, 11, "scenes")._replace(task="segmentation"), 5, 0)
+    pictures, label_maps = scenes.held_out()
+    assert np.array_equal(images.stored[..., 0], pictures[:5]) and np.array_equal(images.labels, label_maps[:5])
+
+
+def test_without_data_digits_are_the_held_out_ones():
+    pytest.importorskip("sklearn", reason="the digits are part of scikit-learn")
+    images = image_batches.load(None, spec(GREY, 10, "digits"), 20, 0)
+    pictures, labels = digits.held_out()
+    assert images.kind == "labelled" and images.labels.tolist() == labels[:20].tolist()
+    assert np.array_equal(images.stored[..., 0], pictures[:20])
+
+
+def test_no_samples_are_refused():
+    with pytest.raises(UsageError, match="0 samples were asked for: ask for 1 or more"):
+        image_batches.load(None, spec(), 0, 0)

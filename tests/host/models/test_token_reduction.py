@@ -1,0 +1,481 @@
+"""Models with static token counts: every kind of timm ViT, image by image, and as ONNX."""
+
+import collections
+import io
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from timm.layers import DiffAttention
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import ResPostBlock, VisionTransformer
+
+from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.core.schedules import schedule as schedules
+from pomt_trt.host.models.checkpoints import ClassAndMean
+from pomt_trt.host.models.token_reduction import reduce_tokens, with_schedule
+from pomt_trt.host.reducers import Signals, matching, ranking
+from pomt_trt.host.reducers.cropr import in_place
+from tests.host import tiny
+
+PATCHES, DEPTH = 16, 4
+SMALL = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "num_classes": 5}
+KINDS = {
+    "class token": {},
+    "distilled": {"distilled": True},
+    "registers": {"reg_tokens": 4},
+    "registers, positions for patches only": {"reg_tokens": 4, "no_embed_class": True},
+    "LayerScale": {"init_values": 0.1},
+    "query and key norm": {"qk_norm": True},
+    "attention and MLP norm": {"scale_attn_norm": True, "scale_mlp_norm": True},
+    "norm before the blocks": {"pre_norm": True},
+    "average pooling": {"global_pool": "avg"},
+    "average pooling, no class token": {"global_pool": "avg", "class_token": False},
+    "attention pooling": {"global_pool": "map", "class_token": False},
+    "drop path": {"drop_path_rate": 0.5, "drop_rate": 0.5, "attn_drop_rate": 0.5, "proj_drop_rate": 0.5},
+}
+FORBIDDEN = {"NonZero", "ScatterND", "ScatterElements", "Loop", "If", "RandomUniform", "OneHot"}
+
+
+def vit(**kwargs):
+    """A random ViT of 16 patches and 4 blocks whose attention is not flat."""
+    torch.manual_seed(0)
+    kind = VisionTransformerDistilled if kwargs.pop("distilled", False) else VisionTransformer
+    model = kind(**SMALL, depth=DEPTH, qkv_bias=True, **kwargs).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+    return model
+
+
+def gated_vit():
+    """timm's Attention can gate its output, though no VisionTransformer argument asks for it."""
+    model = vit()
+    for block in model.blocks:
+        block.attn.gate = torch.nn.Linear(24, block.attn.attn_dim)
+    return model
+
+
+def unfused(model):
+    for block in model.blocks:
+        block.attn.fused_attn = False
+    return model
+
+
+def images(count=8, seed=3):
+    return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=[*KINDS, "gated"])
+def model(request):
+    return gated_vit() if request.param == "gated" else vit(**KINDS[request.param])
+
+
+METHODS = {
+    "pomt": {"layer": 2, "removed": 5},
+    "random": {"removed": 5},
+    "topk": {"removed": [2, 0, 3, 1]},
+    "tome": {"removed": [2, 0, 3, 1]},
+    "pomt-shift": {"layer": 2, "removed": 5},
+    "ltmp": {"merged": [1, 0, 2, 0], "pruned": [1, 0, 0, 1]},
+    "cropr": {"removed": [3, 2, 0, 0], "scorers": tiny.learned("cropr").vectors},
+    "cropr without fusion": {"removed": [3, 0, 2, 0], "scorers": torch.eye(3, 24), "llf": False},
+}
+
+
+def applicable(model):
+    return [(m.split()[0], kw) for m, kw in METHODS.items() if m != "topk" or model.has_class_token]
+
+
+@torch.no_grad()
+def test_each_block_sees_exactly_its_scheduled_tokens(model):
+    for method, arguments in applicable(model):
+        reduced = reduce_tokens(model, method, **arguments)
+        tokens = reduced.embed(images(2))
+        for layer, count in enumerate(reduced.schedule.tokens[1:]):
+            tokens = reduced.run(tokens, layer, layer + 1)
+            assert tokens.x.shape == (2, count, 24)
+        logits = reduced.finish(tokens)
+        assert logits.shape == (2, 5) and logits.isfinite().all()
+        assert reduced.schedule.tokens[0] == PATCHES + model.num_prefix_tokens
+
+
+@torch.no_grad()
+def test_an_image_alone_has_the_logits_that_it_has_in_a_batch(model):
+    batch = images()
+    for method, arguments in applicable(model):
+        reduced = reduce_tokens(model, method, **arguments)
+        alone = torch.cat([reduced(image[None]) for image in batch])
+        assert torch.allclose(reduced(batch), alone, atol=1e-5), method
+
+
+@torch.no_grad()
+def test_removing_nothing_is_the_model_bit_for_bit(model):
+    expected = unfused(model)(images(2))
+    for method, arguments in {"none": {}, "random": {}, "pomt": {"layer": 2}, "tome": {}}.items():
+        assert torch.equal(reduce_tokens(model, method, removed=0, **arguments)(images(2)), expected)
+
+
+@torch.no_grad()
+def test_an_acting_block_computes_what_timm_does(model):
+    """Keeping every token in its order leaves only the surgery to differ."""
+    block, x = unfused(model).blocks[1], torch.randn(2, PATCHES + model.num_prefix_tokens, 24)
+    elsewhere = {"removed": [0, 5, 0, 0]}
+    for method, arguments in {"pomt": {"layer": 1, "removed": 5}, "topk": elsewhere, "tome": elsewhere}.items():
+        if method == "topk" and not model.has_class_token:
+            continue
+        reduced = reduce_tokens(model, method, **arguments)
+        reduced.reducers["1"].reduce = lambda tokens, signals: tokens
+        for fused in (False, True):
+            reduced.vit.blocks[1].attn.fused_attn = fused
+            start = reduced.embed(images(2))._replace(x=x)
+            assert torch.allclose(reduced.run(start, 1, 2).x, block(x), atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_original_is_left_untouched_and_shares_its_parameters():
+    model = vit().train()
+    expected, flags = model.eval()(images(2)), [block.attn.fused_attn for block in model.train().blocks]
+    reduced = unfused(reduce_tokens(model, "pomt", layer=1, removed=5).vit)
+    assert model.training and not reduced.training and not reduced.blocks[1].training
+    assert [block.attn.fused_attn for block in model.blocks] == flags
+    assert torch.equal(model.eval()(images(2)), expected)
+    own = dict(model.named_parameters())
+    assert all(parameter is own[name] for name, parameter in reduced.named_parameters())
+
+
+@torch.no_grad()
+def test_stages_are_the_whole_and_blocks_before_the_cut_are_shared():
+    model = vit()
+    few, many = (reduce_tokens(model, "pomt", layer=2, removed=r) for r in (3, 9))
+    before = few.run(few.embed(images(2)), 0, 2)
+    for reduced in (few, many):
+        assert torch.equal(reduced.finish(reduced.run(before, 2, DEPTH)), reduced(images(2)))
+
+
+@torch.no_grad()
+def test_margin_is_the_smallest_of_all_cuts_and_infinite_without_one():
+    model = vit()
+    logits, margin = reduce_tokens(model, "topk", removed=2).forward_with_margin(images())
+    cuts = [reduce_tokens(model, "topk", removed=[2] * n + [0] * (DEPTH - n)) for n in range(1, DEPTH + 1)]
+    margins = torch.stack([cut.forward_with_margin(images())[1] for cut in cuts])  # (cuts, B), each the minimum so far
+    assert torch.equal(margin, margins[-1]) and (margins.diff(dim=0) <= 0).all() and (margin > 0).all()
+    assert torch.equal(logits, cuts[-1](images()))
+    for method in ("none", "random"):
+        assert reduce_tokens(model, method, removed=0).forward_with_margin(images())[1].tolist() == [torch.inf] * 8
+
+
+@torch.no_grad()
+def test_random_acts_before_block_0_or_in_the_block_asked_for():
+    model = vit()
+    at_input, in_block = (reduce_tokens(model, "random", layer=layer, removed=5) for layer in (None, 0))
+    assert at_input.schedule == in_block.schedule
+    tokens, kept = at_input.embed(images()).x, at_input.constants()["reducers.0.kept_indices"]
+    seen = []
+    for reduced in (at_input, in_block):
+        reduced.vit.blocks[0].norm1.register_forward_hook(lambda _, arguments, output: seen.append(arguments[0]))
+        reduced(images())
+    assert torch.equal(seen[0], tokens[:, kept]) and torch.equal(seen[1], tokens)
+
+
+def test_constants_are_named_as_in_the_state_dict():
+    reduced = with_schedule(vit(), "random", schedules.single_layer(17, DEPTH, 1, 2, 5), layer=2, seed=4)
+    assert list(reduced.constants()) == ["reducers.2.kept_indices"]
+    assert torch.equal(reduced.state_dict()["reducers.2.kept_indices"], reduced.constants()["reducers.2.kept_indices"])
+    assert reduce_tokens(vit(), "pomt", layer=2, removed=5).constants() == {}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method, matrices", [("pomt", 1), ("pomt-shift", 0), ("ltmp", 2), ("cropr", 0), ("tome", 0)])
+def test_attention_is_fused_wherever_its_weights_are_not_read(method, matrices, monkeypatch):
+    reduced, fused = reduce_tokens(vit(), method, **METHODS[method]), []
+    honest = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **kw: fused.append(1) or honest(*a, **kw)
+    )
+    reduced(images())
+    assert len(fused) == DEPTH - matrices
+
+
+@torch.no_grad()
+def test_what_cropr_set_aside_comes_back_as_it_was_and_finds_its_place():
+    model = vit()
+    reduced = reduce_tokens(model, "cropr", **METHODS["cropr"])
+    first = reduced.run(reduced.embed(images()), 0, 1)
+    whole = model.blocks[0](reduced.embed(images()).x)
+    before = reduced.run(first, 1, 3)
+    fused = reduced.reducers["3"].reduce(before, Signals())
+    assert (before.x.shape[1], fused.x.shape[1], fused.stash) == (12, 17, ())
+    assert torch.equal(fused.origin.sort(1).values, torch.arange(17).expand(8, -1))
+    gone = first.stash[0][1]  # (B, 3) places
+    placed = in_place(fused, 17)
+    assert torch.equal(placed.gather(1, gone[:, :, None].expand(-1, -1, 24)), first.stash[0][0])
+    assert torch.equal(first.stash[0][0], whole.gather(1, gone[:, :, None].expand(-1, -1, 24)))
+    for image in range(8):
+        for row, place in enumerate(before.origin[image].tolist()):
+            assert torch.equal(placed[image, place], before.x[image, row])
+
+
+# Sizes of merged tokens
+
+
+class Recorded(torch.nn.Module):
+    """Stands in a block's attention and keeps the bias it was given."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.attention, self.masks = attention, []
+
+    def forward(self, x, attn_mask=None, is_causal=False):
+        self.masks.append(attn_mask)
+        return self.attention(x, attn_mask=attn_mask)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("proportional", [True, False])
+def test_blocks_after_a_merge_weigh_keys_by_size(proportional):
+    reduced = reduce_tokens(vit(), "tome", removed=[0, 4, 0, 0], proportional_attention=proportional)
+    recorded = [Recorded(reduced.vit.blocks[layer].attn) for layer in (0, 2)]
+    reduced.vit.blocks[0].attn, reduced.vit.blocks[2].attn = recorded
+    size = reduced.run(reduced.embed(images()), 0, 2).size
+    reduced(images())
+    assert recorded[0].masks[-1] is None and size.shape == (8, 13, 1)
+    if proportional:
+        assert torch.equal(recorded[1].masks[-1], size.log()[:, None, None, :, 0])
+    else:
+        assert recorded[1].masks[-1] is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "kind, weighted",
+    [
+        ({"global_pool": "avg"}, True),
+        ({"global_pool": "avg", "class_token": False}, True),
+        ({"global_pool": "avg", "pool_include_prefix": True}, True),
+        ({"global_pool": "avg"}, False),
+    ],
+)
+def test_averages_over_tokens_are_weighted_by_size(kind, weighted):
+    model = vit(**kind)
+    reduced = reduce_tokens(model, "tome", removed=3, weighted_pooling=weighted)
+    tokens = reduced.run(reduced.embed(images()), 0, DEPTH)
+    first = 0 if model.pool_include_prefix else model.num_prefix_tokens
+    x, size = model.norm(tokens.x)[:, first:], tokens.size[:, first:]
+    mean = (x * size).sum(1) / size.sum(1) if weighted else x.mean(1)
+    assert torch.allclose(reduced(images()), model.head(model.fc_norm(mean)), atol=1e-5)
+    assert tokens.size.sum(1).eq(PATCHES + model.num_prefix_tokens).all()
+
+
+@torch.no_grad()
+def test_the_mean_beside_the_class_token_of_a_linear_head_is_weighted_too():
+    model = vit()
+    model.head = torch.nn.Identity()
+    model.attn_pool, model.pool_include_prefix = ClassAndMean(1), True
+    reduced = reduce_tokens(model, "tome", removed=3)
+    tokens = reduced.run(reduced.embed(images()), 0, DEPTH)
+    x, size = model.norm(tokens.x), tokens.size
+    mean = (x * size)[:, 1:].sum(1) / size[:, 1:].sum(1)
+    assert torch.allclose(reduced(images()), torch.cat([x[:, 0], mean], 1), atol=1e-5)
+
+
+# Refusals
+
+
+def test_pomt_acts_in_the_fourth_block_unless_told_otherwise():
+    assert reduce_tokens(vit(), "pomt", removed=5).schedule == schedules.single_layer(17, DEPTH, 1, 3, 5)
+
+
+@pytest.mark.parametrize(
+    "method, arguments, message",
+    [
+        ("pomt", {"removed": 15}, "cannot remove 15 of 17.*Choose 0 to 14"),
+        ("pomt", {"removed": -1}, "R = -1 is not possible"),
+        ("pomt", {"removed": 3, "layer": 4}, "layer 4 is out of range"),
+        ("pomt", {"removed": [3, 3, 3, 3]}, "acts in one place.*Give one number"),
+        ("topk", {"removed": [3, 3]}, "2 entries, the model 4 blocks"),
+        ("topk", {"removed": 5}, "block 3 cannot remove 5 of 2"),
+        ("topk", {"removed": 2, "layer": 1}, "none to a method that acts in every block"),
+        ("none", {"removed": 2}, "none cannot remove 2"),
+        ("tome", {"removed": [3, 3, 3]}, "3 entries, the model 4 blocks"),
+        ("tome", {"removed": [3, -3, 3, 3]}, "block 1 cannot remove -3"),
+        ("tome", {}, "tome takes removed"),
+        ("topk", {"removed": 1, "merged": [1] * 4}, "topk takes removed=..., and neither merged nor pruned"),
+        ("ltmp", {"removed": 2}, "ltmp takes merged"),
+        ("ltmp", {"merged": [1] * 3, "pruned": [0] * 4}, "merged has 3 entries, the model 4 blocks"),
+        ("ltmp", {"merged": [9, 0, 0, 0], "pruned": [0] * 4}, "cannot merge 9 .* in block 0. Merge 0 to 8 there"),
+        ("ltmp", {"merged": [8, 4, 0, 0], "pruned": [0, 4, 0, 0]}, "cannot merge 4 and prune 4 of 9 tokens"),
+        ("ltmp", {"merged": [0] * 4, "pruned": [0, -1, 0, 0]}, "prune -1"),
+        ("ltmp", {"merged": [0] * 4, "pruned": [1, 0, 0, 0], "layer": 1}, "ltmp acts in every block"),
+        ("cropr", {"removed": 2}, "cropr ranks patches by learned scorers. Give scorers"),
+        ("cropr", {**METHODS["cropr"], "removed": [1, 1, 1, 0]}, "removes nothing after the last block, nor before it"),
+        ("cropr", {**METHODS["cropr"], "removed": [1, 1]}, "2 entries, the model 4 blocks"),
+        ("cropr", {**METHODS["cropr"], "removed": 8}, "block 1 cannot remove 8 of 9"),
+        ("cropr", {**METHODS["cropr"], "layer": 1}, "cropr acts after every block but the last"),
+        ("pomt-shift", {"removed": 15}, "cannot remove 15 of 17.*Choose 0 to 14"),
+    ],
+)
+def test_says_what_cannot_be_and_what_can(method, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        reduce_tokens(vit(), method, **arguments)
+
+
+@pytest.mark.parametrize(
+    "vectors, message",
+    [
+        (torch.ones(3, 24), r"shape \(3, 24\), the model needs \(2, 24\): one for each block but the last 2"),
+        (torch.ones(2, 23), r"shape \(2, 23\)"),
+        (torch.full((2, 24), torch.nan), "scorers that are not finite"),
+    ],
+)
+def test_refuses_scorers_that_do_not_fit(vectors, message):
+    with pytest.raises(InputError, match=message):
+        reduce_tokens(vit(), "cropr", removed=2, scorers=vectors)
+
+
+@pytest.mark.parametrize("tokens, depth, prefix", [(18, 4, 1), (17, 3, 1), (17, 4, 2)])
+def test_refuses_another_models_schedule(tokens, depth, prefix):
+    with pytest.raises(UsageError, match=f"{tokens} tokens, {depth} blocks and {prefix} prefix.*the model 17, 4 and 1"):
+        with_schedule(vit(), "pomt", schedules.single_layer(tokens, depth, prefix, 1, 5))
+
+
+def test_topk_needs_a_class_token_and_not_just_any_prefix():
+    model = vit(class_token=False, reg_tokens=4, global_pool="avg")
+    with pytest.raises(UsageError, match="the model has none. Use pomt or random"):
+        reduce_tokens(model, "topk", removed=2)
+    assert reduce_tokens(model, "pomt", removed=2)(images(2)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("part", [{"block_fn": ResPostBlock}, {"attn_layer": DiffAttention}])
+def test_refuses_blocks_it_does_not_know_by_name_but_only_where_it_acts(part):
+    name = next(iter(part.values())).__name__
+    model = VisionTransformer(**SMALL, depth=DEPTH, **part)
+    with pytest.raises(InputError, match=f"block 3 is built of {name}.*Choose another model"):
+        reduce_tokens(model, "pomt", removed=2)
+    with torch.no_grad():
+        assert torch.equal(reduce_tokens(model, "none", removed=0)(images(2)), model.eval()(images(2)))
+
+
+def test_refuses_what_is_no_vision_transformer():
+    with pytest.raises(InputError, match="Linear is not a plain timm VisionTransformer.*Use a vit"):
+        reduce_tokens(torch.nn.Linear(2, 2), "pomt", removed=2)
+
+
+# ONNX
+
+
+RANKINGS = {  # one a cut, two where order is kept
+    "pomt": 1,
+    "topk": 3,
+    "random": 0,
+    "tome": 6,
+    "pomt-shift": 1,
+    "ltmp": 8,
+    "cropr": 2,
+    "cropr without fusion": 2,
+}
+
+
+def exported(reduced, batch, opset):
+    for block in reduced.vit.blocks:
+        block.attn.fused_attn = False
+    file = io.BytesIO()
+    with torch.no_grad():
+        torch.onnx.export(
+            reduced,
+            (images(batch),),
+            file,
+            dynamo=False,
+            opset_version=opset,
+            input_names=["image"],
+            output_names=["logits"],
+        )
+    return file.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")  # timm checks image sizes
+@pytest.mark.parametrize("opset", [13, 17])
+@pytest.mark.parametrize("method, ranked", RANKINGS.items())
+def test_onnx_runtime_computes_the_same_logits(method, ranked, opset):
+    reduced = reduce_tokens(vit(reg_tokens=2), method.split()[0], **METHODS[method])
+    data = exported(reduced, 2, opset)
+    graph = onnx.load_from_string(data).graph
+    ops = collections.Counter(node.op_type for node in graph.node)
+    assert not FORBIDDEN & set(ops)
+    assert ops["TopK"] == ranked, "the margin is not part of forward()"
+    assert all(
+        d.HasField("dim_value") for value in (*graph.input, *graph.output) for d in value.type.tensor_type.shape.dim
+    )
+    logits = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(
+        None, {"image": images(2).numpy()}
+    )
+    with torch.no_grad():
+        expected = reduced(images(2)).numpy()
+    assert np.allclose(logits[0], expected, rtol=1e-4, atol=1e-5)
+
+
+ONE_CUT = {  # in the first block; merging equal rows leaves them equal only up to rounding
+    "pomt": {"layer": 0, "removed": 5},
+    "pomt-shift": {"layer": 0, "removed": 5},
+    "topk": {"removed": [5, 0, 0, 0]},
+    "tome": {"removed": [5, 0, 0, 0]},
+    "ltmp": {"merged": [2, 0, 0, 0], "pruned": [3, 0, 0, 0]},
+    "cropr": {"removed": [5, 0, 0, 0], "scorers": tiny.learned("cropr").vectors},
+    "cropr without fusion": {"removed": [5, 0, 0, 0], "scorers": torch.eye(3, 24), "llf": False},
+}
+
+
+def chosen_in_eager(reduced, batch, monkeypatch):
+    """Every ranking (B, K) and every merged token's partner (B, r) of a run."""
+    ranked, partners, rank, match = [], [], ranking._Rank.forward, matching.Merging.match
+
+    def ranks(ctx, scores, k):
+        ranked.append(rank(ctx, scores, k))
+        return ranked[-1]
+
+    def matches(reducer, keys):
+        found = match(reducer, keys)
+        partners.append(found.partner)
+        return found
+
+    with monkeypatch.context() as patched, torch.no_grad():
+        patched.setattr(ranking._Rank, "forward", staticmethod(ranks))
+        patched.setattr(matching.Merging, "match", matches)
+        reduced(batch)
+    return [one.numpy() for one in ranked], [one.numpy() for one in partners]
+
+
+def chosen_on_onnx_runtime(data, batch):
+    """The same of a graph; a partner is found for every token that may be merged."""
+    model = onnx.load_from_string(data)
+    outputs = [[node.output[-1] for node in model.graph.node if node.op_type == kind] for kind in ("TopK", "ArgMax")]
+    for name in sum(outputs, []):
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [session.run(names, {"image": batch.numpy()}) if names else [] for names in outputs]
+
+
+@pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")  # timm checks image sizes
+@pytest.mark.parametrize("opset", [13, 17])
+@pytest.mark.parametrize("method", ONE_CUT)
+def test_patches_that_are_alike_are_ranked_by_lower_index(method, opset, monkeypatch):
+    """Pictures of one colour without positions: each ranking is 0, 1, 2, and all are merged into the first."""
+    model = vit()
+    torch.nn.init.zeros_(model.pos_embed)
+    reduced = reduce_tokens(model, method.split()[0], **ONE_CUT[method])
+    batch = torch.tensor([0.7, -0.2]).view(2, 1, 1, 1).expand(2, 3, 16, 16).contiguous()
+    found = [
+        chosen_on_onnx_runtime(exported(reduced, 2, opset), batch),
+        chosen_in_eager(reduced, batch, monkeypatch),
+    ]
+    for rankings, partners in found:
+        assert len(rankings) == {"tome": 2, "ltmp": 4}.get(method, 1)
+        assert len(partners) == (method in ("tome", "ltmp"))
+        assert all(np.array_equal(order, [np.arange(order.shape[1])] * 2) for order in rankings)
+        assert not any(partner.any() for partner in partners)

@@ -27,6 +27,12 @@ def candidate(removed):
     return Candidate("topk", schedule.single_layer(17, 2, 1, 0, removed), 1)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    """Compiled kernels go to a folder of the test's own, never to the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def source(tmp_path):
     """A folder with both graphs and their weights, as export leaves it."""

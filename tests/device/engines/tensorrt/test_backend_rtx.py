@@ -25,14 +25,13 @@ BLACKWELL = RTX_4090._replace(name="NVIDIA GeForce RTX 5090", compute_capability
 
 
 @pytest.fixture(autouse=True)
-def quiet_machine(monkeypatch, tmp_path):
-    """No real libcudart, which would be given streams that are none; a cache folder of the test's own."""
+def no_libcudart(monkeypatch):
+    """A real one would be given streams that are none."""
 
     def refuse():
         raise cuda.GraphUnavailable("libcudart is not found")
 
     monkeypatch.setattr(cuda, "_loaded", refuse)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def installed(device=None, faults=""):

@@ -114,9 +114,7 @@ def test_compile_prints_the_selection_and_fills_the_folder(tmp_path, capsys):
     code, out, err = call(capsys, *compiled.compile_command(tmp_path / "w", "--json"))
     chosen = json.loads(out)
     assert code == 0 and "bundle: " in err and re.search(r"disk: [\d.]+ MB the bundle, [\d.]+ MB the whole", err)
-    assert {"rule", "device_id", "accuracy_kind", "unreduced", "eager", "chosen", "steps", "rows", "pareto"} <= set(
-        chosen
-    )
+    assert {"rule", "device_id", "accuracy_kind", "unreduced", "chosen", "steps", "rows", "pareto"} <= set(chosen)
     assert chosen["accuracy_kind"] == "top1" and chosen["accuracy_source"] == "host-fp32"
     assert row_ids(chosen) == compiled.CANDIDATES
     fields = {"id", "tokens_before", "tokens_after", "removed", "latency_ms", "latency_ci_ms", "accuracy"}

@@ -125,7 +125,7 @@ def clock():
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
     """Installs a stand-in of a TensorRT release here and in child processes; returns its DeviceSpec."""
-    from pomt_trt.device.board import machine
+    from pomt_trt.device.board import board
     from tests import simulator
 
     stack = []
@@ -138,7 +138,7 @@ def machine(monkeypatch, tmp_path):
             stack.pop().__exit__(None, None, None)
         stack.append(simulator.installed(release, faults=faults))
         stack[-1].__enter__()
-        return machine.device_spec(simulator.engine_of(release))
+        return board.device_spec(simulator.engine_of(release))
 
     yield install
     while stack:

@@ -85,7 +85,7 @@ def _sha256(path):
 
 def quadrant_bundle(folder, batch=1, model=None):
     """A bundle with real engines for this machine; returns its path."""
-    from pomt_trt.device.board import machine
+    from pomt_trt.device.board import board
     from pomt_trt.device.engines import contract
     from pomt_trt.device.engines import engine as engines
 
@@ -98,7 +98,7 @@ def quadrant_bundle(folder, batch=1, model=None):
         shutil.copy(os.path.join(GRAPHS, "{}-b{}.onnx".format(name, batch)), graph)
         options = contract.BuildOptions(threads=1)
         target = os.path.join(work, name + ".engine")
-        records[name] = engines.build(graph, target, machine.device_spec("onnxruntime"), name, options)
+        records[name] = engines.build(graph, target, board.device_spec("onnxruntime"), name, options)
         sources[name + ".onnx"], sources[name + ".engine"] = graph, target
     sources["weights.bin"] = os.path.join(work, "weights.bin")
     path = os.path.join(str(folder), "bundle-b{}".format(batch))

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("torch", reason="exports a model, which belongs to the workstation")
 
 from pomt_trt import cli  # noqa: E402
-from pomt_trt.device.board import machine  # noqa: E402
+from pomt_trt.device.board import board  # noqa: E402
 from pomt_trt.device.engines import contract, engine  # noqa: E402
 from pomt_trt.device.engines.tensorrt import layer_info  # noqa: E402
 from pomt_trt.host.graphs import export  # noqa: E402
@@ -124,7 +124,7 @@ def test_attention_is_fused_in_all_blocks_whose_weights_no_method_reads(method, 
     plan, spec, images = tiny.plan(tiny.vit(), method, target="jetpack-6.2", precision="fp16")
     made = export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path)
     with simulator.installed("10.3.0"):
-        device, options = machine.device_spec("tensorrt"), contract.BuildOptions(precision="fp16")
+        device, options = board.device_spec("tensorrt"), contract.BuildOptions(precision="fp16")
         for candidate in made.candidates:
             graph, built = (str(tmp_path / folder / candidate.id) for folder in ("onnx/op17-fp16", ""))
             record = engine.build(graph + ".onnx", built + ".engine", device, candidate.id, options)

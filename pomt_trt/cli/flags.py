@@ -1,6 +1,6 @@
 """Flag groups of the pomt-trt command, one function each, so that a flag means the same wherever it stands.
 
-Any machine. Leaves out what the flags do: see options.py and commands.py.
+Any machine. Leaves out what the flags do: see pipeline/options and commands.
 """
 
 import argparse

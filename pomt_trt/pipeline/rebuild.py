@@ -16,7 +16,7 @@ from pomt_trt.core.records import Bundle, DeviceSpec, Engine, Experiment, Family
 from pomt_trt.core.storage import bundle as bundles
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS, WorkFolder
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.checks import golden_check, verify
 from pomt_trt.device.deploy.preprocess import normalise
 from pomt_trt.device.engines.contract import layers_of
@@ -45,7 +45,7 @@ def rebuild(folder: str, threads: Optional[int] = None, waiting: str = "default"
     """
     folder = os.path.abspath(folder)
     there = bundles.open_bundle(folder)
-    device = machine.in_form(machine.device_spec(there.engine.device.engine), there.form, there.candidate.precision)
+    device = board.in_form(board.device_spec(there.engine.device.engine), there.form, there.candidate.precision)
     library = plugin_files.found(None) or plugin_files.beside(there.engine, folder)  # built here, if it is
     settings = Settings(threads or there.engine.threads, waiting, TIMED_S, plugin_library=library)
     with store.explained(folder), tempfile.TemporaryDirectory(prefix=".rebuild-", dir=os.path.dirname(folder)) as root:

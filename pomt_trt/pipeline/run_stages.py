@@ -18,7 +18,7 @@ from pomt_trt.core.storage import experiment as known
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WorkFolder, locked
 from pomt_trt.core.targets import PRECISIONS, has_plugin, named, of_engine
-from pomt_trt.device.board import machine, sensors
+from pomt_trt.device.board import board, sensors
 from pomt_trt.device.board.energy import check_meter
 from pomt_trt.device.engines import ahead, registry
 from pomt_trt.device.engines.tensorrt import plugin_files
@@ -50,7 +50,7 @@ def compile_all(options: Options, module: Any = None) -> Selection:
         settings, choice = options.settings, options.choice
         device = _device(options.engine)
         plugin_files.needed(stage.family.form, device, settings.plugin_library)
-        device = machine.in_form(device, stage.family.form, options.precision)
+        device = board.in_form(device, stage.family.form, options.precision)
         stages.forget_damaged(stage, device)
         stages.forget_unsettled(stage, device, sensors.read().clocks)
         notes = measure(stage, device, settings, choice, options.budget, workstation)
@@ -235,7 +235,7 @@ def _on_device(
         return known.family_of(work, form)
 
     with _opened(root, tokens, choose) as stage:
-        yield stage, machine.in_form(device, stage.family.form, stage.family.precision)
+        yield stage, board.in_form(device, stage.family.form, stage.family.precision)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The stages that measure, each a function from a work folder's files to new ones: export, estimate, profile.
 
 What is there already with matching inputs is left. Any machine; what belongs to the workstation is imported when it is
-due. Leaves out the order of stages (pipeline.py), the search (measuring.py) and the choice (delivery.py).
+due. Leaves out the order of stages (run_stages), the search (adaptive) and the choice (package).
 """
 
 import contextlib

@@ -14,7 +14,7 @@ from pomt_trt.core.errors import InputError, PomtError
 CHILD = """
 import sys
 from pomt_trt.core.errors import InputError
-from pomt_trt.core.rounds import Prepared, serve
+from pomt_trt.core.timing_protocol import Prepared, serve
 def prepare():
     print("a library says hello on stdout")
     {}

@@ -9,7 +9,7 @@ import pytest
 
 from pomt_trt import infer
 from pomt_trt.core.storage import store
-from pomt_trt.device.board.machine import device_spec
+from pomt_trt.device.board.board import device_spec
 from pomt_trt.device.timing import latency
 from tests import simulator
 from tests.device import turned

@@ -9,7 +9,7 @@ pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
 from pomt_trt import infer
 from pomt_trt.core.errors import BuildFailed, InputError, VerificationFailed
 from pomt_trt.core.storage import bundle as bundles
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.checks import verify
 from pomt_trt.pipeline import rebuild
 from tests import fakes
@@ -45,7 +45,7 @@ def test_a_bundle_of_another_device_runs_after_rebuild(bundle, picture, capsys):
 def test_it_is_marked_and_says_how_fast_it_is_here(bundle):
     before = bundles.open_bundle(bundle)
     made = rebuild.rebuild(bundle)
-    here = machine.device_spec("onnxruntime").id
+    here = board.device_spec("onnxruntime").id
     after = bundles.open_bundle(bundle)
     assert made.bundle == after and set(after.files) == set(before.files)
     assert after.engine.device.id == after.unreduced_engine.device.id == here
@@ -61,7 +61,7 @@ def test_rebuilt_again_it_carries_the_last_marks_only(bundle):
 
 def test_on_the_device_that_it_was_chosen_for_nothing_is_said_of_the_choice(bundle):
     manifest = bundles.open_bundle(bundle)
-    here = machine.device_spec("onnxruntime").id
+    here = board.device_spec("onnxruntime").id
     golden.repacked(bundle, manifest._replace(selection=manifest.selection._replace(device_id=here)))
     assert len(rebuild.rebuild(bundle).notes) == 1
 

@@ -1,6 +1,6 @@
 """One word for a latency profile, from what disturbed it: stable, drifting, contended, throttled.
 
-Any machine; knows numbers only. Leaves out how they were read (device/board/machine, device/board/sensors).
+Any machine; knows numbers only. Leaves out how they were read (device/board/board, device/board/sensors).
 """
 
 from typing import NamedTuple, Optional

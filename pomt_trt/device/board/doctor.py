@@ -19,7 +19,7 @@ from pomt_trt.core.errors import MissingDependency
 from pomt_trt.core.records import Finding
 from pomt_trt.core.statistics.stability import Bounds
 from pomt_trt.core.targets import PRECISIONS, of_engine
-from pomt_trt.device.board import machine, sensors
+from pomt_trt.device.board import board, sensors
 from pomt_trt.device.board.jetson import Identity, identity, text_of
 from pomt_trt.device.engines import registry
 
@@ -91,7 +91,7 @@ def _processor(root: str) -> Finding:
     found = cpus.usable(root)
     value = "{}, {} cores; {} by default: {}"
     threads = "{} thread{}".format(found.threads, "" if found.threads == 1 else "s")
-    return Finding("processor", "ok", value.format(machine.processor(), found.machine, threads, found.why))
+    return Finding("processor", "ok", value.format(board.processor(), found.machine, threads, found.why))
 
 
 def _memory(root: str) -> Finding:
@@ -279,9 +279,9 @@ def _load(root: str) -> Finding:
 def _contention(root: str, pause: Callable[[float], Any]) -> Finding:
     if not text_of(root, "proc/stat") or platform.system() != "Linux":
         return Finding("contention", "ok", "not known")
-    before = machine.read(time.perf_counter)
+    before = board.read(time.perf_counter)
     pause(LOOK_S)
-    seen = machine.contention(before, machine.read(time.perf_counter))
+    seen = board.contention(before, board.read(time.perf_counter))
     steal, others = seen["steal"], seen["others"]
     value = "in {} s the hypervisor took {:.0f} %, other programs {:.0f} %".format(LOOK_S, 100 * steal, 100 * others)
     if steal <= Bounds().steal and others <= Bounds().others:

@@ -1,7 +1,7 @@
 """A bundle's engines beside the PyTorch eager baseline, all in one interleaved run -> BenchResult and its table.
 
 On the machine that runs engines; eager runs where torch is installed beside it, in a process of its own. Leaves out how
-rounds alternate (alternate.py), and engines that are in no bundle.
+rounds alternate (interleaved_timing.py), and engines that are in no bundle.
 """
 
 import contextlib

@@ -11,7 +11,7 @@ from typing import Optional, Tuple
 from pomt_trt.core import cpus
 from pomt_trt.core.errors import MissingDependency, UsageError
 from pomt_trt.core.records import DeviceSpec
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.engines import registry
 from pomt_trt.device.engines.tensorrt.gpu_targets import GPUS, PORTABLE
 from pomt_trt.device.engines.traits import traits
@@ -53,7 +53,7 @@ def running_device(engine: str) -> DeviceSpec:
     Raises: MissingDependency.
     """
     try:
-        return machine.device_spec(engine)
+        return board.device_spec(engine)
     except MissingDependency as error:
         if not traits(engine).portable:
             raise
@@ -72,7 +72,7 @@ def building_device(engine: str, gpu: Optional[str]) -> Tuple[DeviceSpec, Option
     """
     if gpu is None:
         try:
-            return machine.device_spec(engine), None
+            return board.device_spec(engine), None
         except MissingDependency as error:
             if not traits(engine).portable:
                 raise

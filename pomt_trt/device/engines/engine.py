@@ -14,7 +14,7 @@ from pomt_trt.core.errors import CorruptArtifact, WrongDevice
 from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.storage.store import sha256_of
 from pomt_trt.core.storage.workfolder import WEIGHTS
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.engines import registry
 from pomt_trt.device.engines.contract import BuildOptions, Runner
 from pomt_trt.device.engines.tensorrt.plugin_files import beside
@@ -92,7 +92,7 @@ def check_device(built_for: DeviceSpec) -> None:
 
     Another release of the board's system is none of it (see released_elsewhere).
     """
-    here = machine.device_spec(built_for.engine)
+    here = board.device_spec(built_for.engine)
     if not _fits(built_for, here):
         raise WrongDevice(
             "the engine was built for {}; this is {}. Build it here: pomt-trt compile, or "
@@ -105,7 +105,7 @@ def built_elsewhere(engine: Engine) -> Optional[Tuple[str, str, str]]:
     """The candidate, the GPU that it was timed on and the one here, where an engine runs on another; else None."""
     if not traits(engine.device.engine).portable:
         return None
-    here = machine.device_spec(engine.device.engine)
+    here = board.device_spec(engine.device.engine)
     there = engine.device.processor
     return None if here.processor == there else (engine.candidate_id, there, here.processor)
 
@@ -115,7 +115,7 @@ def released_elsewhere(built_for: DeviceSpec) -> Optional[str]:
 
     A container without /etc/nv_tegra_release does not know its release.
     """
-    here = machine.device_spec(built_for.engine)
+    here = board.device_spec(built_for.engine)
     if built_for.l4t is None or here.l4t is None or built_for.l4t == here.l4t:
         return None
     return "L4T was {} when the engine was built and is {}".format(built_for.l4t, here.l4t)

@@ -19,7 +19,7 @@ from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Family, Finding
 from pomt_trt.core.storage import experiment, store
 from pomt_trt.core.storage.workfolder import WorkFolder, locked
 from pomt_trt.core.targets import of_engine
-from pomt_trt.device.board import doctor, machine
+from pomt_trt.device.board import board, doctor
 from pomt_trt.device.engines.contract import layers_of
 from pomt_trt.device.engines.engine import open_engine
 from pomt_trt.device.engines.tensorrt import layer_info, staging
@@ -71,7 +71,7 @@ class _Opened:
         self.work, self.precision = WorkFolder(arguments.work), arguments.precision
         self.model = os.path.basename(self.work.root)
         self.settings = Settings(cpus.usable().threads, max_s=arguments.max_seconds)
-        device = machine.device_spec("tensorrt")
+        device = board.device_spec("tensorrt")
         target = of_engine(device.engine, device.engine_version)
         form = target.form_among(self.work.forms(), self.precision)
         if form is None:
@@ -86,7 +86,7 @@ class _Opened:
                 )
             )
         self.family: Family = experiment.family_of(self.work, form)
-        self.device: DeviceSpec = machine.in_form(device, form, self.precision)
+        self.device: DeviceSpec = board.in_form(device, form, self.precision)
 
     def engine(self, candidate: Candidate) -> Optional[Engine]:
         """The record of an engine that is there."""

@@ -16,7 +16,7 @@ from pomt_trt.core.records import Engine
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.bundle import open_bundle
 from pomt_trt.core.timing_protocol import Prepared, serve
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.deploy import deployed
 from pomt_trt.device.engines.contract import Runner
 from pomt_trt.device.engines.engine import open_engine
@@ -47,7 +47,7 @@ def _prepared(arguments: argparse.Namespace) -> Prepared:
         "candidate": engine.candidate_id,
         "engine": engine.device.engine,
         "version": engine.device.engine_version,
-        "device": machine.processor(),
+        "device": board.processor(),
         "precision": engine.precision,
         "batch_size": engine.input_shape[0],
         "threads": arguments.threads or engine.threads,

@@ -20,7 +20,7 @@ from pomt_trt.core.records import Interval
 from pomt_trt.core.statistics import stats
 from pomt_trt.core.statistics.drift import slow_drift
 from pomt_trt.core.statistics.stability import Bounds
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 
 VISIT_MS = 50.0  # a visit lasts about this long ...
 RUNS_PER_VISIT = (2, 8)  # ... but has no fewer and no more runs than this
@@ -243,13 +243,13 @@ class _Usage:
     """CPU time so far: of the machine, and of the members."""
 
     def __init__(self, members: Sequence[Member], clock: Clock) -> None:
-        self._reading = machine.read(clock)
+        self._reading = board.read(clock)
         stats_of_members = [_stat("/proc/{}/stat".format(member.pid)) for member in members if member.pid is not None]
         self._member_ticks = sum(int(fields[11]) + int(fields[12]) for fields in stats_of_members if fields)
 
     def contention(self, later: "_Usage") -> Dict[str, float]:
         """Shares of the machine's CPU time in between: steal, and others that are neither this process nor members."""
-        seen = machine.contention(self._reading, later._reading)
+        seen = board.contention(self._reading, later._reading)
         ticks = max(1, later._reading.cpu_ticks - self._reading.cpu_ticks)
         others = seen["others"] - (later._member_ticks - self._member_ticks) / ticks
         return {"steal": seen["steal"], "others": max(0.0, others)}

@@ -14,7 +14,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Candidate, DeviceSpec, Energy, Engine, Failure, Family, LatencyProfile
 from pomt_trt.core.storage import experiment, store
 from pomt_trt.core.storage.workfolder import WEIGHTS, WorkFolder
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.engines import ahead
 from pomt_trt.device.engines.tensorrt import gpu_targets
 from pomt_trt.device.engines.tensorrt.plugin_files import Library, needed
@@ -248,7 +248,7 @@ def _ahead(work: WorkFolder, family: Family, device: DeviceSpec) -> Tuple[str, .
     if not traits(device.engine).portable:
         return ()
     made_for = [ahead.device(device.engine, gpu) for gpu in gpu_targets.adoptable(device)]
-    folders = [work.engines(machine.in_form(one, family.form, family.precision).id) for one in made_for]
+    folders = [work.engines(board.in_form(one, family.form, family.precision).id) for one in made_for]
     return tuple(filter(os.path.isdir, folders))
 
 

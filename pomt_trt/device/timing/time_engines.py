@@ -12,7 +12,7 @@ import numpy as np
 
 from pomt_trt.core.records import Energy, Engine, LatencyProfile
 from pomt_trt.core.statistics.stats import StoppingRule
-from pomt_trt.device.board import energy, machine, sensors
+from pomt_trt.device.board import board, energy, sensors
 from pomt_trt.device.engines import contract, engine, registry
 from pomt_trt.device.timing import latency
 from pomt_trt.device.timing.worker_protocol import Request
@@ -42,12 +42,12 @@ def profiles(
             runners.append(stack.enter_context(runner))
             name = "{}.{}".format(record.candidate_id, number)  # rebuilt, it runs beside the one it may replace
             members.append(latency.new_member(name, _call(runner), sensors.Sampler()))
-        before = machine.read(clocks.wall)
+        before = board.read(clocks.wall)
         rule = StoppingRule(max_s=request.max_s)
         beside = [latency.Known(member, found.latency_ms) for member, (_, found) in zip(members, known)]
         timed = members[len(known) :]
         stopped = latency.time_group(timed, beside, rule, clocks, modes.pace_fps, Seldom(clocks.wall, told))
-        seen = machine.contention(before, machine.read(clocks.wall))
+        seen = board.contention(before, board.read(clocks.wall))
         on_gpu = [_on_gpu(runner) for runner in runners[len(known) :]]
     results, ties = [], beside
     for member, record, extra in zip(timed, engines, on_gpu):

@@ -17,7 +17,7 @@ ROOT = paths.ROOT
 HOLD = """
 import sys
 from pomt_trt.core.storage import store
-from pomt_trt.core.workfolder import locked
+from pomt_trt.core.storage.workfolder import locked
 with locked(sys.argv[1]):
     print("held", flush=True)
     {}

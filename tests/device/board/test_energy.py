@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from pomt_trt.cli import tables
 from pomt_trt.core.progress import Silent
 from pomt_trt.core.records import Energy, Row
+from pomt_trt.core.statistics import stability
 from pomt_trt.core.storage import store
-from pomt_trt.device.board import energy, machine, sensors
+from pomt_trt.device.board import board, energy, sensors
 from pomt_trt.device.timing import profiling, worker
 from pomt_trt.device.timing.worker_process import Outcome
 from tests.simulator.power import Supply
@@ -92,7 +92,7 @@ class Here:
 def profiled(graphs, monkeypatch, supply):
     """A work folder with two profiles, and a board on which they were taken."""
     pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
-    made, device = graphs({0: "r000", 4: "r004", 8: None}), machine.device_spec("onnxruntime")
+    made, device = graphs({0: "r000", 4: "r004", 8: None}), board.device_spec("onnxruntime")
     how = (made.work, made.family, made.family.candidates, device, profiling.Settings(threads=1, max_s=0.05))
     profiling.profile(*how, Silent())
     monkeypatch.setattr(sensors, "power_meter", lambda: supply.meter)
@@ -127,7 +127,7 @@ def test_where_no_rail_can_be_read_there_is_no_energy(profiled, monkeypatch):
 
 def test_a_line_for_people_names_both_powers_and_the_interval():
     found = Energy(120.0, (100.0, 140.0), 3.0, 15.0, 10.0, 360, 4)
-    told = tables.energy(found)
+    told = stability.energy(found)
     assert told == "120.0 mJ a run of 4 images [100.0, 140.0], above 3.0 W of the idle board (15.0 W while it runs)"
 
 

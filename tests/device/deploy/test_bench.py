@@ -18,7 +18,7 @@ from tests import fakes
 pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
 EAGER = """
 import sys, time
-from pomt_trt.core.rounds import Prepared, serve
+from pomt_trt.core.timing_protocol import Prepared, serve
 {}
 sys.exit(serve(lambda: Prepared(lambda: time.sleep(0.005), {{"torch": "none", "arguments": sys.argv[1:]}})))
 """
@@ -208,7 +208,7 @@ def test_members_begin_rounds_in_turn_and_drift_is_what_they_share():
 
 SPINNING = """
 import os, sys, threading
-from pomt_trt.core.rounds import Prepared, serve
+from pomt_trt.core.timing_protocol import Prepared, serve
 
 def spin():
     while not os.path.exists(sys.argv[1]):

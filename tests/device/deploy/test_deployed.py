@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
 from pomt_trt import infer
 from pomt_trt.core.errors import CorruptArtifact, WrongDevice
 from pomt_trt.core.storage import bundle as bundles
-from pomt_trt.device.board import jetson, machine
+from pomt_trt.device.board import board, jetson
 from pomt_trt.device.deploy import deployed
 from pomt_trt.device.engines import engine
 from tests import fakes, simulator
@@ -31,7 +31,7 @@ def release(monkeypatch):
 
     def set_to(l4t):
         found = None if l4t is None else jetson.identity(tree(ORIN))._replace(l4t=l4t)
-        monkeypatch.setattr(machine, "identity", lambda: found)
+        monkeypatch.setattr(board, "identity", lambda: found)
 
     return set_to
 
@@ -127,13 +127,13 @@ def gated(monkeypatch):
 
 def test_a_power_mode_that_switches_multiprocessors_off_changes_nothing(bundle, gated):
     gated(4)
-    assert machine.device_spec("tensorrt") == bundles.open_bundle(bundle).engine.device
+    assert board.device_spec("tensorrt") == bundles.open_bundle(bundle).engine.device
     assert answers(bundle).shape == (5, 4)
 
 
 def test_another_module_whose_gpu_has_the_same_name_is_refused(bundle, monkeypatch):
     """CUDA calls all Orins alike."""
-    monkeypatch.setattr(machine, "identity", lambda: jetson.identity(tree("orin-nano-jetpack-6.2")))
+    monkeypatch.setattr(board, "identity", lambda: jetson.identity(tree("orin-nano-jetpack-6.2")))
     with pytest.raises(WrongDevice, match="Orin .NVIDIA Jetson AGX Orin.* this is .*Orin .NVIDIA Jetson Orin Nano"):
         deployed.load(bundle)
 

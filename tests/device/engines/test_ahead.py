@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pomt_trt.core.errors import MissingDependency, UsageError
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.engines import ahead, registry
 from pomt_trt.device.engines.tensorrt import gpu_targets
 from tests import fakes, simulator
@@ -77,7 +77,7 @@ def test_without_a_gpu_engines_are_built_portable_and_that_is_said(caplog):
 
 def test_with_a_gpu_engines_are_built_for_it_unless_others_are_named():
     with simulator.installed(simulator.RTX):
-        assert ahead.building_device("tensorrt-rtx", None) == (machine.device_spec("tensorrt-rtx"), None)
+        assert ahead.building_device("tensorrt-rtx", None) == (board.device_spec("tensorrt-rtx"), None)
         assert ahead.building_device("tensorrt-rtx", "7.5")[1] == "7.5"
 
 

@@ -9,7 +9,7 @@ import pytest
 from pomt_trt.core.cpus import Cpus
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, UsageError, WorkFolderUnusable, WrongDevice
 from pomt_trt.core.storage import store
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.engines import contract, engine, onnxruntime, registry
 
 runtime = pytest.importorskip("onnxruntime", reason="builds ONNX Runtime engines")
@@ -19,7 +19,7 @@ OPTIONS = contract.BuildOptions(threads=1)
 def built(source, folder, name="r004", batch=1):
     graph = os.path.join(source, "{}-b{}.onnx".format(name, batch))
     path = os.path.join(folder, name + ".engine")
-    return engine.build(graph, path, machine.device_spec("onnxruntime"), name, OPTIONS)
+    return engine.build(graph, path, board.device_spec("onnxruntime"), name, OPTIONS)
 
 
 def overwritten(path, data):
@@ -73,7 +73,7 @@ def test_the_record_names_files_device_and_options(source, folder):
     assert (record.candidate_id, record.file, record.threads) == ("r004", "r004.engine", 1)
     assert (record.sha256, record.bytes) == (store.sha256_of(path), os.path.getsize(path))
     assert record.weights_sha256 == store.sha256_of(os.path.join(folder, "weights.bin"))
-    assert record.device == machine.device_spec("onnxruntime") and record.build_s > 0
+    assert record.device == board.device_spec("onnxruntime") and record.build_s > 0
 
 
 def test_engines_share_one_copy_of_the_graphs_weights_and_nothing_else_is_left(source, folder):

@@ -77,7 +77,7 @@ def test_what_all_steps_found_is_kept():
         ("import os; os.kill(os.getpid(), 9)", "exit code -9"),
         ("import sys; sys.exit('pomt-trt: out of memory')", "out of memory"),
         ("print('no JSON')", "Expecting value"),
-        ("print('{\"device\": 1}')", "the fields of BuildResult do not match"),
+        ("print('{\"device\": 1}')", "BuildResult has no built, layer_files"),
         ("pass", "Expecting value"),
     ],
 )

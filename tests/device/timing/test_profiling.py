@@ -14,7 +14,7 @@ from pomt_trt.core.errors import BuildFailed, PomtError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import locked
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.timing import profiling
 from pomt_trt.device.timing.profiling import Settings
 from tests import fakes, paths
@@ -47,7 +47,7 @@ class Told(Progress):
 
 @pytest.fixture(scope="module")
 def device():
-    return machine.device_spec("onnxruntime")
+    return board.device_spec("onnxruntime")
 
 
 @pytest.fixture
@@ -329,8 +329,8 @@ import sys
 from pomt_trt.core.records import Family
 from pomt_trt.core.storage import store
 from pomt_trt.core.progress import Progress
-from pomt_trt.core.workfolder import WorkFolder, locked
-from pomt_trt.device.board import machine, profiling
+from pomt_trt.core.storage.workfolder import WorkFolder, locked
+from pomt_trt.device.board import board, profiling
 
 class Told(Progress):
     def show(self, note=""):

@@ -9,7 +9,7 @@ import pytest
 
 from pomt_trt.core.records import Engine, Failure, LatencyProfile
 from pomt_trt.core.storage import store
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.engines import engine
 from pomt_trt.device.timing import latency, worker
 from tests import paths
@@ -27,7 +27,7 @@ def request_for(made, removed, timed=True):
         name, family = candidate(count).id, made.family
         return worker.Job(name, made.work.graph(FORM, name), family.graph_sha256[name], family.weights_sha256)
 
-    device = machine.device_spec("onnxruntime")
+    device = board.device_spec("onnxruntime")
     return worker.Request(
         device=device,
         engines=made.work.engines(device.id),

@@ -7,7 +7,7 @@ import pytest
 
 from pomt_trt.core.errors import PomtError
 from pomt_trt.core.progress import Silent
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.timing.profiling import Settings, _request
 from pomt_trt.device.timing.worker_process import Worker
 
@@ -19,7 +19,7 @@ SETTINGS = Settings(threads=1, max_s=0.05)
 def request_for(graphs):
     """A request for some candidates of an experiment with R = 0, 4 and 8."""
     made = graphs({0: "r000", 4: "r004", 8: "r004"})
-    device = machine.device_spec("onnxruntime")
+    device = board.device_spec("onnxruntime")
 
     def request(*names):
         chosen = [c for c in made.family.candidates if c.id in names]

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from pomt_trt.core.data import dataset
+from pomt_trt.core.data.class_order import Head
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Training
 from pomt_trt.core.storage import learned, store
@@ -20,7 +21,7 @@ def pixels(path):
 def test_digits_lie_in_a_folder_for_each_label(tmp_path):
     assert bundled.write_folder("digits", tmp_path / "data", 25) == 25
     images, labels = bundled.BUNDLED["digits"].held_out()
-    found = sorted(dataset.find(str(tmp_path / "data"), 10).items, key=lambda item: item.path[-8:])
+    found = sorted(dataset.find(str(tmp_path / "data"), Head(10)).items, key=lambda item: item.path[-8:])
     assert [item.label for item in found] == labels[:25].tolist()
     assert all(np.array_equal(pixels(item.path), image) for item, image in zip(found, images, strict=False))
 

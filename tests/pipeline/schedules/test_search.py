@@ -27,7 +27,7 @@ from pomt_trt.core.storage import experiment as known  # noqa: E402
 from pomt_trt.core.storage import store  # noqa: E402
 from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
 from pomt_trt.core.storage.workfolder import WorkFolder  # noqa: E402
-from pomt_trt.device.board import machine  # noqa: E402
+from pomt_trt.device.board import board  # noqa: E402
 from pomt_trt.device.board.sensors import Clock  # noqa: E402
 from pomt_trt.pipeline import stages  # noqa: E402
 from pomt_trt.pipeline.schedules import block_latency  # noqa: E402
@@ -146,7 +146,7 @@ def test_profiles_of_chains_go_with_that_of_r0_to_which_they_are_tied(searched, 
     store.write_record(copy.latency(device, "r000"), stored.record._replace(verdict="floating"), stored.inputs)
     family = store.read_record(copy.family("op17-fp32"), Family).record
     stage = stages.Stage(copy, known.experiment_of(copy), family, known.of_grid(family))
-    here, still = machine.device_spec("onnxruntime"), Clock(1.0, 1.0, 1.0)
+    here, still = board.device_spec("onnxruntime"), Clock(1.0, 1.0, 1.0)
     stages.forget_unsettled(stage, here, {"cpu": still, "gpu": still})
     assert os.listdir(copy.latencies(here.id)) == []
 

@@ -15,7 +15,7 @@ from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency
 from pomt_trt.core.records import Engine, Schedule
 from pomt_trt.core.schedules import schedule
 from pomt_trt.core.storage import store
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.engines import contract, engine, registry
 from pomt_trt.device.engines.tensorrt import bindings, builder, cuda, layer_info
 from tests import fakes, simulator
@@ -40,7 +40,7 @@ def built(source, folder, name="r004", batch=1, **options):
     graph = os.path.join(source, "{}-b{}.onnx".format(name, batch))
     path = os.path.join(folder, name + ".engine")
     library = "tensorrt" if "tensorrt" in sys.modules else "tensorrt-rtx"
-    return engine.build(graph, path, machine.device_spec(library), name, contract.BuildOptions(**options))
+    return engine.build(graph, path, board.device_spec(library), name, contract.BuildOptions(**options))
 
 
 def patched(source, old, new, name="r004"):
@@ -458,12 +458,12 @@ def test_a_device_id_names_what_latencies_depend_on(monkeypatch):
     from pomt_trt.device.board import jetson
 
     with simulator.installed("8.2"):
-        assert machine.device_spec("tensorrt").id == "tensorrt-8.2.3.0-nvidia-tegra-x2"
+        assert board.device_spec("tensorrt").id == "tensorrt-8.2.3.0-nvidia-tegra-x2"
         tx2 = jetson.Identity("NVIDIA Jetson TX2", "tegra186", "6.2", "32.7.6", "4.6.6", 8 << 30, "MAXN")
-        monkeypatch.setattr(machine, "identity", lambda: tx2)
-        found = machine.device_spec("tensorrt")
+        monkeypatch.setattr(board, "identity", lambda: tx2)
+        found = board.device_spec("tensorrt")
         other = jetson.Identity("NVIDIA Jetson TX2", "tegra186", "6.2", "32.7.6", "4.6.6", 8 << 30, "MAXQ")
-        monkeypatch.setattr(machine, "identity", lambda: other)
-        assert machine.device_spec("tensorrt").id != found.id  # tactics and latencies of one mode are no other's
+        monkeypatch.setattr(board, "identity", lambda: other)
+        assert board.device_spec("tensorrt").id != found.id  # tactics and latencies of one mode are no other's
     assert (found.l4t, found.jetpack, found.power_mode) == ("32.7.6", "4.6.6", "MAXN")
     assert "jetson-tx2" in found.id and "l4t-32.7.6" in found.id and found.id.endswith("maxn")

@@ -12,7 +12,7 @@ import pytest
 from pomt_trt.core.errors import CorruptArtifact, MissingDependency, UsageError, WrongDevice
 from pomt_trt.core.storage import bundle as bundles
 from pomt_trt.core.storage import store
-from pomt_trt.device.board import machine
+from pomt_trt.device.board import board
 from pomt_trt.device.deploy import deployed
 from pomt_trt.device.engines import ahead, engine
 from pomt_trt.device.engines.tensorrt import bindings, cuda
@@ -39,7 +39,7 @@ def installed(device=None, faults=""):
 
 
 def built(source, folder, gpu=None, **options):
-    device = ahead.device("tensorrt-rtx", gpu) if gpu else machine.device_spec("tensorrt-rtx")
+    device = ahead.device("tensorrt-rtx", gpu) if gpu else board.device_spec("tensorrt-rtx")
     path = os.path.join(folder, "r004.engine")
     options = engine.BuildOptions(gpu=gpu, **options)
     return engine.build(os.path.join(source, "r004-b1.onnx"), path, device, "r004", options)
@@ -116,7 +116,7 @@ def test_a_damaged_engine_is_told_from_a_driver_that_is_too_old(source, folder):
             run(cut, folder)
         store.write_bytes(path, whole)
     with installed() as machine:
-        here = machine.device_spec("tensorrt-rtx")
+        here = board.device_spec("tensorrt-rtx")
         assert here == record.device
         with engine.open_engine(record, folder):
             machine.faults["no-device"] = ""  # the driver goes away under us, as after an upgrade
@@ -186,7 +186,7 @@ def test_libraries_of_another_version_than_the_bindings_are_refused(monkeypatch)
 
 def test_a_bundle_says_where_its_choice_was_made(source, folder, tmp_path, caplog):
     with installed():
-        device, records, sources = machine.device_spec("tensorrt-rtx"), {}, {}
+        device, records, sources = board.device_spec("tensorrt-rtx"), {}, {}
         for name in ("r000", "r004"):
             path, graph = (os.path.join(folder, name + ".engine"), os.path.join(source, name + "-b1.onnx"))
             records[name] = engine.build(graph, path, device, name, engine.BuildOptions())

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
 
+from pomt_trt.device.board import board
 from pomt_trt.device.engines import contract, engine
 from pomt_trt.device.engines.tensorrt import staging
 from tests import simulator
@@ -19,7 +20,7 @@ def opened(source, folder):
     def run(release, faults="", device=None, **details):
         with simulator.installed(release, device) as machine:
             graph, path = os.path.join(source, "r004-b1.onnx"), os.path.join(folder, "r004.engine")
-            record = engine.build(graph, path, machine.device_spec("tensorrt"), "r004", contract.BuildOptions())
+            record = engine.build(graph, path, board.device_spec("tensorrt"), "r004", contract.BuildOptions())
             record = record._replace(details=dict(record.details, **details))
             machine.faults.update(part.split("=") for part in faults.split(",") if part)
             with engine.open_engine(record, folder) as runner:

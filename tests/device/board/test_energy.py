@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from pomt_trt.cli import tables
 from pomt_trt.core.progress import Silent
 from pomt_trt.core.records import Energy, Row
 from pomt_trt.core.statistics import stability

@@ -58,7 +58,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
     """A line a candidate."""
     from pomt_trt.pipeline import run_stages
 
-    found = run_stages.accuracy(arguments.work, arguments.tokens)
+    found = run_stages.accuracy(_scope(arguments))
     lines = ["{} {:.4f} ({} on {} images)".format(a.candidate_id, a.accuracy, a.kind, a.samples) for a in found]
     _print({a.candidate_id: a for a in found}, "\n".join(lines), arguments.json)
 
@@ -68,8 +68,7 @@ def build(arguments: argparse.Namespace) -> None:
     from pomt_trt.pipeline import run_stages
 
     settings = _settings(arguments)._replace(gpu=arguments.gpu)
-    a = arguments
-    found = run_stages.build(a.work, settings, a.tokens, _only(a), a.precision, a.engine)
+    found = run_stages.build(_scope(arguments), settings)
     _print(found, tables.rows(found, settings.pace_fps), arguments.json)
 
 
@@ -79,12 +78,17 @@ def profile(arguments: argparse.Namespace) -> None:
 
     budget = options.budget(arguments.search, arguments.max_builds, arguments.max_time)
     settings = _settings(arguments)
-    a = arguments
-    found, energies = run_stages.profile(
-        a.work, settings, _choice(a), budget, a.tokens, _only(a), a.precision, a.engine, a.energy
-    )
+    found, energies = run_stages.profile(_scope(arguments), settings, _choice(arguments), budget, arguments.energy)
     listed = [dict(row._asdict(), energy=energies[row.id]) if row.id in energies else row for row in found]
     _print(listed, tables.rows(found, settings.pace_fps, energies), arguments.json)
+
+
+def _scope(arguments: argparse.Namespace) -> Any:
+    """What part of the work folder a command is about, by those of the flags that it has."""
+    from pomt_trt.pipeline.session import Scope
+
+    given = {name: getattr(arguments, name) for name in ("tokens", "precision", "engine") if hasattr(arguments, name)}
+    return Scope(arguments.work, only=_only(arguments) if hasattr(arguments, "only") else None, **given)
 
 
 def _only(arguments: argparse.Namespace) -> Optional[List[str]]:
@@ -95,8 +99,7 @@ def select(arguments: argparse.Namespace) -> None:
     """The choice and its reasons."""
     from pomt_trt.pipeline import run_stages
 
-    a = arguments
-    chosen = run_stages.select(a.work, _settings(a), _choice(a), a.tokens, a.precision, a.engine)
+    chosen = run_stages.select(_scope(arguments), _settings(arguments), _choice(arguments))
     _print(chosen, tables.selection(chosen), arguments.json)
 
 
@@ -104,7 +107,7 @@ def bundle(arguments: argparse.Namespace) -> None:
     """The bundle's folder."""
     from pomt_trt.pipeline import run_stages
 
-    print(run_stages.bundle(arguments.work, _settings(arguments), arguments.precision, arguments.engine))
+    print(run_stages.bundle(_scope(arguments), _settings(arguments)))
 
 
 def report(arguments: argparse.Namespace) -> None:

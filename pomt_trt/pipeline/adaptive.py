@@ -1,169 +1,134 @@
-"""The search in the loop: core/search/search asks, this builds, times and estimates, until nothing else can win.
+"""Measures a session's candidates: all of them, or those that the search asks for until nothing else can win.
 
-Fills a work folder with what the choice needs. On one machine accuracies are estimated when they are asked for; on a
-board they are all there beforehand, and nobody waits. Leaves out what to ask (core/search/search) and who wins
-(selection).
+On one machine an accuracy is estimated when the search asks for it. On a board all accuracies are there beforehand.
 """
 
 import math
 import time
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from pomt_trt.core.progress import Progress, Silent
-from pomt_trt.core.records import GRID, Candidate, DeviceSpec, Row
+from pomt_trt.core.records import GRID, Candidate, Row
 from pomt_trt.core.search import search
 from pomt_trt.core.search.search_state import Goal, Point, State
 from pomt_trt.device.engines.traits import traits
 from pomt_trt.device.timing import profiling
-from pomt_trt.device.timing.profiling import Settings
+from pomt_trt.device.timing.engine_records import Action
 from pomt_trt.device.timing.worker_process import Worker
-from pomt_trt.pipeline import stages
+from pomt_trt.pipeline.accuracy import estimate
+from pomt_trt.pipeline.export import Workstation
 from pomt_trt.pipeline.options import Budget, Choice
-from pomt_trt.pipeline.stages import Stage, Workstation
+from pomt_trt.pipeline.session import Session
 
-LONGER = 2  # times the cap, when noise decides and a candidate is timed again
-LONGEST = 4  # times the cap, after which more time is not asked for
+LONGER = 2  # times the limit of the last timing, when a candidate is timed again
+LONGEST = 4  # times the settings' limit, from which on a candidate is not timed again
 
 
 def measure(
-    stage: Stage,
-    device: DeviceSpec,
-    settings: Settings,
-    choice: Choice,
-    budget: Budget,
-    workstation: Optional[Workstation] = None,
+    session: Session, choice: Choice, budget: Budget, workstation: Optional[Workstation] = None
 ) -> Tuple[str, ...]:
-    """Measures candidates until the choice is known or the budget is spent; searched ones that are there, all.
+    """Measures candidates of the grid until the choice is known or the budget is spent, and all searched ones.
 
     Args:
-        workstation: where accuracies can be asked for; None where they are all there.
+        workstation: estimates accuracies; None where all are there.
     Returns: how the search ended and what it does not know, as sentences for the selection.
     """
-    grid = stage._replace(candidates=[candidate for candidate in stage.candidates if candidate.kind == GRID])
-    loop = _Loop(grid, device, settings, choice, budget, workstation)
-    told = loop.exhaustive() if budget.search == "exhaustive" else loop.adaptive()
-    searched = stage._replace(candidates=[candidate for candidate in stage.candidates if candidate.kind != GRID])
-    with Progress("profile", len(searched.candidates)) as progress:
-        stages.profile(searched, device, settings, progress)
-    return told
+    loop = _Loop(session, choice, budget, workstation)
+    notes = loop.exhaustive() if budget.search == "exhaustive" else loop.adaptive()
+    searched = [candidate for candidate in session.candidates if candidate.kind != GRID]
+    with Progress("profile", len(searched)) as progress:
+        profiling.profile(session.engines, searched, progress)
+    return notes
 
 
 class _Loop:
-    """One search over one device's candidates."""
+    """One search over the candidates of one session's grid."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        device: DeviceSpec,
-        settings: Settings,
-        choice: Choice,
-        budget: Budget,
-        workstation: Optional[Workstation],
-    ) -> None:
-        self._stage, self._device, self._settings = stage, device, settings
-        self._choice, self._budget, self._workstation = choice, budget, workstation
-        self._by_tokens: Dict[int, Candidate] = {c.schedule.tokens_after: c for c in stage.candidates}
-        self._rows: Dict[str, Row] = {}
-        self._points: Dict[int, Point] = {}
+    def __init__(self, session: Session, choice: Choice, budget: Budget, workstation: Optional[Workstation]) -> None:
+        self._session, self._choice, self._budget, self._workstation = session, choice, budget, workstation
+        self._grid = [candidate for candidate in session.candidates if candidate.kind == GRID]
+        self._by_tokens: Dict[int, Candidate] = {one.schedule.tokens_after: one for one in self._grid}
+        self._varies = traits(session.device.engine).varies
         self._deadline_s = time.monotonic() + (budget.max_time_s or math.inf)
 
     def exhaustive(self) -> Tuple[str, ...]:
-        """Everything, in groups, which costs less for each than one at a time; then rebuilds where these tell more."""
-        count = len(self._stage.candidates)
+        """Measures all, in groups, which is faster than one at a time; then adaptive asks for rebuilds."""
         if self._workstation is not None:
-            with Progress("accuracy", count) as progress:
-                stages.estimate(self._stage, self._workstation, progress)
-        with Progress("profile", count) as progress:
-            stages.profile(self._stage, self._device, self._settings, progress)
-        told = ("Every count of the grid was measured.",)
-        return told + self.adaptive() if traits(self._device.engine).varies else told
+            with Progress("accuracy", len(self._grid)) as progress:
+                estimate(self._session, self._grid, self._workstation, progress)
+        with Progress("profile", len(self._grid)) as progress:
+            profiling.profile(self._session.engines, self._grid, progress)
+        notes = ("Every count of the grid was measured.",)
+        return notes + self.adaptive() if self._varies else notes
 
     def adaptive(self) -> Tuple[str, ...]:
-        """What core/search/search asks for, one candidate at a time."""
-        self._read(self._stage.candidates)
-        with Progress("search", len(self._by_tokens)) as progress, Worker() as worker:
+        """Measures what core/search/search asks for, one candidate at a time."""
+        with Progress("search", len(self._grid)) as progress, Worker() as worker:
             while True:
                 state = self._state()
                 step = search.next_candidate(state)
                 if isinstance(step, search.Done):
-                    return self._told(step)
+                    return self._notes(step)
                 expected = state.builds + search.expected_builds(state)
                 progress.at(state.builds, search.progress(state, step), total=expected)
-                candidate = self._by_tokens[step.tokens]
-                self._serve(step, candidate, worker)
-                self._read([self._reference, candidate])
+                self._answer(step, self._by_tokens[step.tokens], worker)
 
-    def _read(self, candidates: Sequence[Candidate]) -> None:
-        """What the work folder holds of these; reading all of it for every step would take longer than the search."""
-        for row in stages.rows(self._stage._replace(candidates=candidates), self._device, self._settings):
-            self._rows[row.id] = row
-            if row.status in ("measured", "failed"):
-                found = stages.point(self._stage, row, self._device, self._settings)
-                self._points[row.tokens_after] = found._replace(more=self._has_more(row))
-
-    def _serve(self, request: search.Request, candidate: Candidate, worker: Worker) -> None:
+    def _answer(self, request: search.Request, candidate: Candidate, worker: Worker) -> None:
+        engines = self._session.engines
         if request.kind == "accuracy":
             assert self._workstation is not None
-            asked = self._stage._replace(candidates=[self._reference, candidate])
-            stages.estimate(asked, self._workstation, Silent())
+            estimate(self._session, [self._grid[0], candidate], self._workstation, Silent())
             return
-        settings, again = self._settings, request.kind == "time"
-        if again:
-            known = profiling.latency_of(self._stage.work, self._stage.family, candidate.id, self._device, settings)
-            assert known is not None
-            settings = settings._replace(max_s=LONGER * known.max_s)
-        stage = self._stage._replace(candidates=[candidate])
-        rebuild = request.kind == "rebuild"
-        stages.profile(stage, self._device, settings, Silent(), again=again, worker=worker, rebuild=rebuild)
-
-    @property
-    def _reference(self) -> Candidate:
-        return self._stage.candidates[0]
+        action = {"time": Action.RETIME, "rebuild": Action.REBUILD}.get(request.kind, Action.TIME)
+        if action is Action.RETIME:
+            profile = engines.latency(candidate.id)
+            assert profile is not None
+            engines = engines.within(LONGER * profile.max_s)
+        profiling.profile(engines, [candidate], Silent(), action, worker)
 
     def _state(self) -> State:
-        """What the work folder holds, in the search's terms."""
+        """What is known, in the search's terms."""
         choice, budget = self._choice, self._budget
-        rows = self._rows.values()
+        rows = self._rows()
         return State(
             grid=tuple(sorted(self._by_tokens, reverse=True)),
             goal=Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain),
-            points=dict(self._points),
+            points={row.tokens_after: self._point(row) for row in rows if row.status in ("measured", "failed")},
             accuracy={row.tokens_after: row.accuracy for row in rows if row.accuracy is not None},
             accuracy_on_demand=self._workstation is not None,
-            accuracy_slack=self._slack() if self._workstation is not None else 0.0,
-            batch_size=self._reference.batch_size,
-            builds_vary=traits(self._device.engine).varies,
+            accuracy_slack=self._accuracy_slack(rows) if self._workstation is not None else 0.0,
+            batch_size=self._grid[0].batch_size,
+            builds_vary=self._varies,
             max_builds=budget.max_builds,
             out_of_time=time.monotonic() > self._deadline_s,
         )
 
-    def _slack(self) -> float:
-        """The largest standard error of a drop within the constraint: estimates on few images wander."""
+    def _rows(self) -> List[Row]:
+        return [self._session.row(candidate.id) for candidate in self._grid]
+
+    def _point(self, row: Row) -> Point:
+        """The row's point. R = 0 is never timed again, since all latencies are relative to it."""
+        profile = self._session.latency(row.id)
+        limit_s = LONGEST * self._session.settings.max_s
+        can_tell_more = profile is not None and profile.stopped == "time cap" and profile.max_s < limit_s
+        return self._session.point(row.id)._replace(more=row.removed > 0 and can_tell_more)
+
+    def _accuracy_slack(self, rows: Sequence[Row]) -> float:
+        """The largest standard error of an accuracy drop within the constraint: few images make estimates uncertain."""
         limit = self._choice.max_accuracy_drop
-        known = [(row.accuracy_drop, row.accuracy_drop_ci) for row in self._rows.values() if row.removed]
         errors = [
-            (ci[1] - ci[0]) / (2 * 1.96)
-            for drop, ci in known
-            if drop is not None and ci is not None and (limit is None or drop <= limit)
+            (row.accuracy_drop_ci[1] - row.accuracy_drop_ci[0]) / (2 * 1.96)
+            for row in rows
+            if row.removed and row.accuracy_drop is not None and row.accuracy_drop_ci is not None
+            if limit is None or row.accuracy_drop <= limit
         ]
         return max(errors, default=0.0)
 
-    def _has_more(self, row: Row) -> bool:
-        """Whether timing it again could tell more; the reference stays as it is, since all are tied to it."""
-        if row.removed == 0:
-            return False
-        known = profiling.latency_of(self._stage.work, self._stage.family, row.id, self._device, self._settings)
-        return known is not None and known.stopped == "time cap" and known.max_s < LONGEST * self._settings.max_s
-
-    def _told(self, done: search.Done) -> Tuple[str, ...]:
-        rows = self._rows.values()
-        tried = sum(row.status in ("measured", "failed") for row in rows)
-        notes = [
-            "{} of {} candidates were built and timed; the search ended since {}.".format(tried, len(rows), done.reason)
-        ]
+    def _notes(self, done: search.Done) -> Tuple[str, ...]:
+        tried = sum(row.status in ("measured", "failed") for row in self._rows())
+        note = "{} of {} candidates were built and timed; the search ended since {}."
+        notes = [note.format(tried, len(self._grid), done.reason)]
         if done.unknown:
-            ranges = ", ".join(
-                "{} to {}".format(*part) if part[0] != part[1] else str(part[0]) for part in done.unknown
-            )
-            notes.append("Not known: whether {} tokens would have been better.".format(ranges))
+            ranges = ["{} to {}".format(*part) if part[0] != part[1] else str(part[0]) for part in done.unknown]
+            notes.append("Not known: whether {} tokens would have been better.".format(", ".join(ranges)))
         return tuple(notes)

@@ -16,7 +16,7 @@ from pomt_trt.core.schedules.schedule import parse_range
 from pomt_trt.core.storage import learned, store
 from pomt_trt.core.targets import ENGINES, PRECISIONS, named
 from pomt_trt.device.engines.tensorrt import plugin_files
-from pomt_trt.device.timing.profiling import Settings
+from pomt_trt.device.timing.engine_records import Settings
 
 SEARCHES = ("adaptive", "exhaustive")
 SCHEDULES = ("even", "search")

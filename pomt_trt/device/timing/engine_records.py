@@ -16,7 +16,6 @@ from pomt_trt.device.engines.tensorrt.plugin_files import Library, needed
 from pomt_trt.device.timing import builds
 from pomt_trt.device.timing.worker_protocol import engine_inputs, latency_inputs
 
-
 T = TypeVar("T")
 
 

@@ -1,7 +1,6 @@
 """Builds and times candidates in groups, each group in a child process (device/timing/worker).
 
-Makes engines/ and latency/ of one device in the work folder; what is there already and matches is left. On the machine
-that runs engines. Leaves out which candidates are asked for.
+Writes engines/ and latency/ of one device in the work folder. Records that match today's inputs are left as they are.
 """
 
 import contextlib

@@ -42,7 +42,7 @@ def export(arguments: argparse.Namespace) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Several methods side by side."""
     from pomt_trt.core.choice import comparison
-    from pomt_trt.pipeline import compare
+    from pomt_trt.pipeline.tasks import compare
 
     given = dict(vars(arguments))
     methods, against, root = given.pop("methods").split(","), given.pop("against"), arguments.work
@@ -196,7 +196,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """The record of a training."""
-    from pomt_trt.pipeline import train
+    from pomt_trt.pipeline.tasks import train
 
     found = train.train(vars(arguments))
     if found is not None:  # one of several processes speaks
@@ -214,7 +214,7 @@ def doctor(arguments: argparse.Namespace) -> None:
 
 def field_kit(arguments: argparse.Namespace) -> None:
     """Where the kit is, how large, and what to do with it."""
-    from pomt_trt.pipeline import kits
+    from pomt_trt.pipeline.tasks import kits
 
     made = kits.make(arguments.out, arguments.target)
     told = "{0}: {1} for {2}, {3:.0f} MB. Copy it to the board beside the checkout, and there: jetson/field_kit {0}"

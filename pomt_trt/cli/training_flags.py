@@ -1,6 +1,6 @@
 """Flag groups of `pomt-trt train`, one function each; those that other subcommands have too are in flags.py.
 
-Any machine. Leaves out what the flags do: see pipeline/train.
+Any machine. Leaves out what the flags do: see pipeline/tasks/train.
 """
 
 import argparse

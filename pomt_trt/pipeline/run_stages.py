@@ -17,11 +17,11 @@ from pomt_trt.device.timing import profiling
 from pomt_trt.device.timing.engine_records import Action, Settings
 from pomt_trt.pipeline import package, session
 from pomt_trt.pipeline.accuracy import estimate
-from pomt_trt.pipeline.adaptive import measure
 from pomt_trt.pipeline.export import GraphKind, Workstation, export_graphs, request_for, workstation_for
 from pomt_trt.pipeline.options import Budget, Choice, Options
 from pomt_trt.pipeline.profile import build_lost, forget_damaged, forget_unsettled
-from pomt_trt.pipeline.schedules import search
+from pomt_trt.pipeline.search import schedules
+from pomt_trt.pipeline.search.adaptive import measure
 from pomt_trt.pipeline.select import select_winner
 from pomt_trt.pipeline.session import Scope, Session
 
@@ -39,13 +39,13 @@ def compile_all(options: Options, module: Any = None) -> Selection:
     work, workstation = WorkFolder(options.work), workstation_for(options, module)
     with locked(work.root):
         if options.schedule == "search":
-            search.check(work, options.request)
+            schedules.check(work, options.request)
         here = export_graphs(work, options, workstation).on(_device(options.engine), options.settings)
         forget_damaged(here)
         forget_unsettled(here, sensors.read().clocks)
         notes = measure(here, options.choice, options.budget, workstation)
         if options.schedule == "search":
-            notes += search.search(here, options.choice, workstation)
+            notes += schedules.search(here, options.choice, workstation)
         chosen = _selected(here, options, notes)
         package.make_bundle(here, chosen)
         if not options.keep_engines:

@@ -30,7 +30,7 @@ from pomt_trt.device.board import board  # noqa: E402
 from pomt_trt.device.board.sensors import Clock  # noqa: E402
 from pomt_trt.device.timing.engine_records import Settings  # noqa: E402
 from pomt_trt.pipeline.profile import forget_unsettled  # noqa: E402
-from pomt_trt.pipeline.schedules import block_latency  # noqa: E402
+from pomt_trt.pipeline.search import block_latency  # noqa: E402
 from pomt_trt.pipeline.session import Scope, opened_on  # noqa: E402
 from tests import compiled  # noqa: E402
 

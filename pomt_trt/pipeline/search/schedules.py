@@ -22,7 +22,7 @@ from pomt_trt.device.timing import profiling
 from pomt_trt.pipeline.accuracy import estimate
 from pomt_trt.pipeline.export import Workstation
 from pomt_trt.pipeline.options import Choice
-from pomt_trt.pipeline.schedules import block_latency
+from pomt_trt.pipeline.search import block_latency
 from pomt_trt.pipeline.select import choose_winner
 from pomt_trt.pipeline.session import Session
 

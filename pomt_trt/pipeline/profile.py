@@ -38,7 +38,7 @@ def forget_damaged(session: Session) -> None:
         if os.path.isfile(path) and os.path.isfile(record) and not _describes(record, path):
             os.unlink(record)
             os.unlink(path)
-    session.renew()
+            session.engines.renew([candidate.id])
 
 
 def forget_unsettled(session: Session, clocks: Dict[str, Clock]) -> None:
@@ -58,7 +58,8 @@ def forget_unsettled(session: Session, clocks: Dict[str, Clock]) -> None:
         for each in (path, path[: -len(".json")] + ".builds.json"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(each)
-    session.renew()
+    if unsettled:
+        session.engines.renew()
 
 
 def _is_unsettled(path: str) -> bool:

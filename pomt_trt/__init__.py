@@ -7,12 +7,12 @@ from typing import Any
 
 from pomt_trt.core.flags import flag, table
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["compile_model", "load", "reduce_tokens"]
 
 
 def compile_model(model: Any, *, work: str, **flags: Any) -> Any:
-    """Compiles a model into the bundle that is fastest on this device by the rule; returns the Selection.
+    """Compiles a model into the bundle of the candidate that is chosen on this device; returns the Selection.
 
     Args:
         model: a timm name, 'digits', 'scenes', 'local-dir:PATH', or a timm VisionTransformer.

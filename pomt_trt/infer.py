@@ -108,25 +108,8 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     optional = bool({"--rebuild", "--rebuild-refused"} & set(words))
-    flag.add(parser, [table.BUNDLE, INPUTS._replace(nargs="*" if optional else "+"), *FLAGS])
+    flag.add(parser, [table.BUNDLE, table.INPUTS._replace(nargs="*" if optional else "+"), *table.INFER])
     return parser.parse_args(words)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError("'{}' is not a whole number of at least 1".format(text))
-    return int(text)
-
-
-INPUTS = flag.Flag("inputs", "image files; folders and what is below them; -: paths from stdin, one a line", "IMAGE|DIR|-")
-FLAGS = (
-    flag.Flag("--top-k", "classes to name", "K", _positive, 5),
-    flag.Flag("--out", "folder for label maps, a PNG of each image's size", "DIR"),
-    table.JSON._replace(help="one JSON object a line for each image"),
-    table.THREADS._replace(type=_positive, absent="as the engine was built"),
-    flag.Flag("--rebuild", "first build the engines on this device; images stand before this flag", type=bool, default=False),
-    flag.Flag("--rebuild-refused", "the same, but only where the engine is refused (exit 8)", type=bool, default=False),
-)
 
 
 def _predict(predictor: Predictor, arguments: argparse.Namespace) -> None:

@@ -98,7 +98,7 @@ def _request(values: Dict[str, Any]) -> Request:
         checkpoint_sha256=_sha256(values["checkpoint"]),
         learned_sha256=_sha256(learned_file),
         class_order_sha256=_sha256(order if order and os.path.isabs(order) else None),
-        **same
+        **same,
     )
 
 

@@ -1,8 +1,10 @@
 """The table of flags: name, help, type, default, choices and check of each, in the groups that `--help` shows.
 
-COMPILE is what `pomt-trt compile` and pomt_trt.compile_model take. Units: see the help of each flag.
+COMPILE is what `pomt-trt compile` and pomt_trt.compile_model take, INFER what `python -m pomt_trt.infer` takes. Each
+flag's help says its unit.
 """
 
+import argparse
 import os
 
 from pomt_trt.core.choice.comparison import METHODS
@@ -39,6 +41,13 @@ def _token_range(name: str, text: str) -> str:
 
 def _class_order(name: str, order: str) -> str:
     return order if order in (NATURAL, STRING) else existing_file(name, order)
+
+
+def _positive(text: str) -> int:
+    """A whole number of at least 1. argparse shows the usage where it is not, since infer has no other check."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError("'{}' is not a whole number of at least 1".format(text))
+    return int(text)
 
 
 MODEL = Flag("model", "a timm name, local-dir:PATH, digits or scenes (bundled)", "MODEL", check=_absolute_model)
@@ -129,9 +138,7 @@ EXPERIMENT = Group(
     ),
 )
 
-THREADS = Flag(
-    "--threads", "CPU threads", "N", int, absent="as many as this process may use", check=at_least(1)
-)
+THREADS = Flag("--threads", "CPU threads", "N", int, absent="as many as this process may use", check=at_least(1))
 WAITINGS = ("default", "passive")
 ENGINE = Group(
     "engine and timing",
@@ -141,9 +148,7 @@ ENGINE = Group(
         Flag("--waiting", "passive: idle threads sleep", default="default", choices=WAITINGS),
         Flag("--max-seconds", "timing of one candidate", "S", float, 0.75, check=more_than_0(finite=True)),
         Flag("--cuda-graph", "TensorRT: launch a run as one CUDA graph", default="on", choices=("on", "off")),
-        Flag(
-            "--plugin-library", "libpomt_plugins.so", "FILE", absent="the one in plugins/build", check=existing_file
-        ),
+        Flag("--plugin-library", "libpomt_plugins.so", "FILE", absent="the one in plugins/build", check=existing_file),
         Flag(
             "--pace",
             "frames per second at which runs begin, as from a camera",
@@ -220,4 +225,13 @@ EVALUATE = (
     SAMPLES,
     SEED._replace(help="of the random draw of images"),
     THREADS._replace(absent="as the engine was built"),
+)
+INPUTS = Flag("inputs", "image files; folders and what is below them; -: paths from stdin, one a line", "IMAGE|DIR|-")
+INFER = (
+    Flag("--top-k", "classes to name", "K", _positive, 5),
+    Flag("--out", "folder for label maps, a PNG of each image's size", "DIR"),
+    JSON._replace(help="one JSON object a line for each image"),
+    THREADS._replace(type=_positive, absent="as the engine was built"),
+    Flag("--rebuild", "first build the engines on this device; give images before it", type=bool, default=False),
+    Flag("--rebuild-refused", "the same, but only where the engine is refused (exit 8)", type=bool, default=False),
 )

@@ -31,9 +31,7 @@ _TRAINING = Group(
         Flag("--batch", "images a step and process", "B", int, 128),
         Flag("--mixed-precision", "what the model computes in", default="no", choices=("no", "fp16", "bf16")),
         Flag("--workers", "processes that read images", "N", int, 0),
-        table.THREADS._replace(
-            help="CPU threads of each process that trains", absent="torch's choice", check=None
-        ),
+        table.THREADS._replace(help="CPU threads of each process that trains", absent="torch's choice", check=None),
         table.SEED,
     ),
 )

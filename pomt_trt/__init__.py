@@ -5,13 +5,11 @@ Each function imports what it needs when it is called, so that a board needs no 
 
 from typing import Any
 
-from pomt_trt.core.flags import flag, table
-
 __version__ = "0.3.0"
 __all__ = ["compile_model", "load", "reduce_tokens"]
 
 
-def compile_model(model: Any, *, work: str, **flags: Any) -> Any:
+class _CompileModel:
     """Compiles a model into the bundle of the candidate that is chosen on this device; returns the Selection.
 
     Args:
@@ -21,14 +19,22 @@ def compile_model(model: Any, *, work: str, **flags: Any) -> Any:
             meanings: `pomt-trt compile --help`.
     Raises: pomt_trt.core.errors.PomtError, which says what happened and what to do; TypeError for an unknown flag.
     """
-    from pomt_trt.pipeline import options, run_stages
 
-    if isinstance(model, str):
-        return run_stages.compile_all(options.make(model, work, **flags))
-    return run_stages.compile_all(options.make(type(model).__name__, work, **flags), module=model)
+    def __call__(self, model: Any, *, work: str, **flags: Any) -> Any:
+        from pomt_trt.pipeline import options, run_stages
+
+        if isinstance(model, str):
+            return run_stages.compile_all(options.make(model, work, **flags))
+        return run_stages.compile_all(options.make(type(model).__name__, work, **flags), module=model)
+
+    @property
+    def __signature__(self) -> Any:  # made when inspect asks for it, since the table and inspect take time to import
+        from pomt_trt.core.flags import flag, table
+
+        return flag.signature((table.MODEL, table.WORK, *table.COMPILE))
 
 
-compile_model.__signature__ = flag.signature((table.MODEL, table.WORK, *table.COMPILE))  # type: ignore[attr-defined]
+compile_model = _CompileModel()
 
 
 def load(bundle: str, **flags: Any) -> Any:

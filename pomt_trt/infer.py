@@ -16,7 +16,7 @@ import numpy as np
 from pomt_trt.core.command import exit_code_of, exit_codes_told
 from pomt_trt.core.data.dataset import EXTENSIONS, files_of
 from pomt_trt.core.errors import InputError, SomeInputsFailed, WrongDevice
-from pomt_trt.core.flags import flag, table
+from pomt_trt.core.flags import deployment, flag
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.storage.store import explained
 from pomt_trt.device.deploy import preprocess
@@ -107,8 +107,9 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
         epilog=EXAMPLES + exit_codes_told(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    optional = bool({"--rebuild", "--rebuild-refused"} & set(words))
-    flag.add(parser, [table.BUNDLE, table.INPUTS._replace(nargs="*" if optional else "+"), *table.INFER])
+    optional = {"--rebuild", "--rebuild-refused"} & set(words)
+    inputs = deployment.INPUTS._replace(nargs="*" if optional else "+")
+    flag.add(parser, [deployment.BUNDLE, inputs, *deployment.INFER])
     return parser.parse_args(words)
 
 

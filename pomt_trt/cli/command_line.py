@@ -12,7 +12,7 @@ from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple, Union
 from pomt_trt import __version__
 from pomt_trt.cli import commands
 from pomt_trt.core.command import exit_code_of, exit_codes_told
-from pomt_trt.core.flags import flag, table, training
+from pomt_trt.core.flags import deployment, flag, table, training
 from pomt_trt.core.flags.flag import Flag, Group
 
 EXAMPLES = """examples:
@@ -91,49 +91,49 @@ COMMANDS = (
         commands.compile_all,
         "model -> graphs, accuracies, engines, latencies, choice and bundle, on one machine",
         "pomt-trt compile deit_small_patch16_224 --pretrained --data val/ --work work/deit --max-accuracy-drop 0.5",
-        (table.MODEL, table.WORK, *table.COMPILE, table.JSON),
+        (table.MODEL, table.WORK, *table.COMPILE, deployment.JSON),
     ),
     Command(
         "compare",
         commands.compare,
         "model -> several methods under one measurement, as engines and in PyTorch eager",
         "pomt-trt compare deit_small_patch16_224 --pretrained --data val/ --methods pomt,tome --work work/compare",
-        (table.MODEL, table.WORK, *table.COMPARE, table.JSON),
+        (table.MODEL, table.WORK, *table.COMPARE, deployment.JSON),
     ),
     Command(
         "export",
         commands.export,
         "model -> one graph for each candidate",
         "pomt-trt export deit_small_patch16_224 --pretrained --data val/ --target jetpack-6.2 --work work/deit",
-        (table.MODEL, table.WORK, *table.EXPORT, table.JSON),
+        (table.MODEL, table.WORK, *table.EXPORT, deployment.JSON),
     ),
     Command(
         "accuracy",
         commands.accuracy,
         "graphs -> the accuracy of each candidate (on the workstation)",
         "pomt-trt accuracy work/deit",
-        (table.WORK_FOLDER, table.TOKENS, table.JSON),
+        (table.WORK_FOLDER, table.TOKENS, deployment.JSON),
     ),
     Command(
         "build",
         commands.build,
         "graphs -> engines, without timing them",
         "pomt-trt build work/deit --only r056,r098",
-        (table.WORK_FOLDER, *table.STAGE, table.ONLY, table.GPU, table.JSON),
+        (table.WORK_FOLDER, *table.STAGE, table.ONLY, table.GPU, deployment.JSON),
     ),
     Command(
         "profile",
         commands.profile,
         "graphs -> engines and their latencies, as many as the choice needs",
         "pomt-trt profile work/deit --search adaptive --max-builds 20",
-        (table.WORK_FOLDER, *table.STAGE, table.ONLY, table.CHOICE, table.SEARCH, table.ENERGY, table.JSON),
+        (table.WORK_FOLDER, *table.STAGE, table.ONLY, table.CHOICE, table.SEARCH, table.ENERGY, deployment.JSON),
     ),
     Command(
         "select",
         commands.select,
         "latencies and accuracies -> the choice, by any rule",
         "pomt-trt select work/deit --rule fastest-within --max-accuracy-drop 0.5",
-        (table.WORK_FOLDER, *table.STAGE, table.CHOICE, table.JSON),
+        (table.WORK_FOLDER, *table.STAGE, table.CHOICE, deployment.JSON),
     ),
     Command(
         "bundle",
@@ -154,28 +154,28 @@ COMMANDS = (
         commands.replay,
         "a recorded exhaustive curve -> what the adaptive search would have built, chosen and lost",
         "pomt-trt replay curve.json --max-builds 20",
-        (table.CURVE, table.CHOICE, table.MAX_BUILDS, table.JSON),
+        (table.CURVE, table.CHOICE, table.MAX_BUILDS, deployment.JSON),
     ),
     Command(
         "bench",
         commands.bench,
         "engine, unreduced engine and PyTorch eager, timed in turn in one run",
         "pomt-trt bench work/deit/bundle-*/ --threads 1,2",
-        (table.BUNDLE, *table.BENCH, table.JSON),
+        (deployment.BUNDLE, *table.BENCH, deployment.JSON),
     ),
     Command(
         "evaluate",
         commands.evaluate,
         "the accuracy of a bundle's engine on a folder of images",
         "pomt-trt evaluate work/deit/bundle-*/ val/ --samples 5000",
-        (table.BUNDLE, *table.EVALUATE, table.JSON),
+        (deployment.BUNDLE, *table.EVALUATE, deployment.JSON),
     ),
     Command(
         "verify",
         commands.verify,
         "engines compared with ONNX Runtime and with the workstation's logits",
         "pomt-trt verify work/deit --only r056",
-        (table.SOURCE, table.ONLY, table.JSON),
+        (table.SOURCE, table.ONLY, deployment.JSON),
     ),
     Command(
         "train",
@@ -203,20 +203,20 @@ COMMANDS = (
         commands.doctor,
         "what this machine is, what is missing, and the command that corrects it",
         "pomt-trt doctor",
-        (table.JSON,),
+        (deployment.JSON,),
     ),
     Command(
         "field-kit",
         commands.field_kit,
         "a folder for a board, on which jetson/field_kit then tests what works (on the workstation)",
         "pomt-trt field-kit --target jetpack-6.2 --out kit",
-        (table.BOARD, table.KIT_FOLDER, table.JSON),
+        (table.BOARD, table.KIT_FOLDER, deployment.JSON),
     ),
     Command(
         "field-report",
         commands.field_report,
         "an archive of jetson/field_kit -> what held on the board and what did not",
         "pomt-trt field-report pomt-trt-field-2026-11-28.tar.gz",
-        (table.ARCHIVE, table.JSON),
+        (table.ARCHIVE, deployment.JSON),
     ),
 )

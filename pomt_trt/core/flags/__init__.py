@@ -1,1 +1,1 @@
-"""The flags: what a flag is (flag), those of compile and its stages (table), and those of train (training)."""
+"""The flags: what a flag is (flag), and the tables of compile and its stages, of train, and of infer (deployment)."""

@@ -1,15 +1,13 @@
 """The table of flags: name, help, type, default, choices and check of each, in the groups that `--help` shows.
 
-COMPILE is what `pomt-trt compile` and pomt_trt.compile_model take, INFER what `python -m pomt_trt.infer` takes. Each
-flag's help says its unit.
+COMPILE is what `pomt-trt compile` and pomt_trt.compile_model take. Each flag's help says its unit.
 """
 
-import argparse
 import os
 
 from pomt_trt.core.choice.comparison import METHODS
 from pomt_trt.core.choice.rules import MIN_GAIN, RULES
-from pomt_trt.core.data.class_order import NATURAL, STRING
+from pomt_trt.core.flags.deployment import THREADS
 from pomt_trt.core.flags.flag import (
     Flag,
     Group,
@@ -21,7 +19,6 @@ from pomt_trt.core.flags.flag import (
     names,
     whole_numbers,
 )
-from pomt_trt.core.schedules.schedule import parse_range
 from pomt_trt.core.targets import ENGINES, PRECISIONS, TARGETS
 
 EXIF = "EXIF orientation is ignored, as timm ignores it"
@@ -35,29 +32,24 @@ def _absolute_model(name: str, model: str) -> str:
 
 
 def _token_range(name: str, text: str) -> str:
+    from pomt_trt.core.schedules.schedule import parse_range  # here, since each import makes the start slower
+
     parse_range(text)
     return text
 
 
 def _class_order(name: str, order: str) -> str:
+    from pomt_trt.core.data.class_order import NATURAL, STRING
+
     return order if order in (NATURAL, STRING) else existing_file(name, order)
-
-
-def _positive(text: str) -> int:
-    """A whole number of at least 1. argparse shows the usage where it is not, since infer has no other check."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError("'{}' is not a whole number of at least 1".format(text))
-    return int(text)
 
 
 MODEL = Flag("model", "a timm name, local-dir:PATH, digits or scenes (bundled)", "MODEL", check=_absolute_model)
 WORK = Flag("--work", "folder for all results; the same command continues an interrupted run", "DIR", required=True)
 WORK_FOLDER = Flag("work", "folder that export or compile made", "WORK")
-BUNDLE = Flag("bundle", "folder that `pomt-trt bundle` or `pomt-trt compile` made", "BUNDLE")
 SOURCE = Flag("source", "folder that compile, bundle or profile made", "BUNDLE|WORK")
 CURVE = Flag("curve", "curve that `pomt-trt report` wrote; .gz too", "CURVE.json")
 ARCHIVE = Flag("archive", "the .tar.gz that jetson/field_kit made", "ARCHIVE")
-JSON = Flag("--json", "print JSON instead of a table", type=bool, default=False)
 ONLY = Flag("--only", "candidates such as r056,r098; R = 0 is always added", "IDS", absent="all", check=names)
 AGAINST = Flag("--against", "baselines, or none", "LIST", default="eager", check=names)
 KIT_FOLDER = Flag("--out", "folder of the kit; the same command continues an interrupted run", "DIR", required=True)
@@ -138,7 +130,6 @@ EXPERIMENT = Group(
     ),
 )
 
-THREADS = Flag("--threads", "CPU threads", "N", int, absent="as many as this process may use", check=at_least(1))
 WAITINGS = ("default", "passive")
 ENGINE = Group(
     "engine and timing",
@@ -225,13 +216,4 @@ EVALUATE = (
     SAMPLES,
     SEED._replace(help="of the random draw of images"),
     THREADS._replace(absent="as the engine was built"),
-)
-INPUTS = Flag("inputs", "image files; folders and what is below them; -: paths from stdin, one a line", "IMAGE|DIR|-")
-INFER = (
-    Flag("--top-k", "classes to name", "K", _positive, 5),
-    Flag("--out", "folder for label maps, a PNG of each image's size", "DIR"),
-    JSON._replace(help="one JSON object a line for each image"),
-    THREADS._replace(type=_positive, absent="as the engine was built"),
-    Flag("--rebuild", "first build the engines on this device; give images before it", type=bool, default=False),
-    Flag("--rebuild-refused", "the same, but only where the engine is refused (exit 8)", type=bool, default=False),
 )

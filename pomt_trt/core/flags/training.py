@@ -3,7 +3,7 @@
 Values are checked where the training is set up (host/training), which also serves Python callers.
 """
 
-from pomt_trt.core.flags import table
+from pomt_trt.core.flags import deployment, table
 from pomt_trt.core.flags.flag import Flag, Group
 
 _WEIGHTS = Group(
@@ -31,7 +31,9 @@ _TRAINING = Group(
         Flag("--batch", "images a step and process", "B", int, 128),
         Flag("--mixed-precision", "what the model computes in", default="no", choices=("no", "fp16", "bf16")),
         Flag("--workers", "processes that read images", "N", int, 0),
-        table.THREADS._replace(help="CPU threads of each process that trains", absent="torch's choice", check=None),
+        deployment.THREADS._replace(
+            help="CPU threads of each process that trains", absent="torch's choice", check=None
+        ),
         table.SEED,
     ),
 )
@@ -58,5 +60,5 @@ _CROPR = Group(
     ),
 )
 _COMMON = (table.MODEL._replace(check=None), _WEIGHTS, table.WORK, _TRAINING)
-LTMP = (*_COMMON, _LTMP, table.JSON)
-CROPR = (*_COMMON, _CROPR, table.JSON)
+LTMP = (*_COMMON, _LTMP, deployment.JSON)
+CROPR = (*_COMMON, _CROPR, deployment.JSON)

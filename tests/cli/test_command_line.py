@@ -20,15 +20,6 @@ from tests import compiled  # noqa: E402
 from tests.compiled import call, copied, files, one  # noqa: E402
 
 SUBCOMMANDS = sorted(command.name for command in command_line.COMMANDS)
-# a flag that is the same word for another thing, and why
-OTHER_MEANINGS = {
-    ("bench", "--threads"): "a list, since settings are compared",
-    ("bench", "--waiting"): "a list, since settings are compared",
-    ("bench", "--max-seconds"): "for a whole setting, not for one candidate",
-    ("evaluate", "--threads"): "None is what the engine was built for",
-    ("evaluate", "--seed"): "draws nothing but images",
-    ("field-kit", "--target"): "must be given and be a board, since a kit is for one",
-}
 
 
 def subparsers():
@@ -51,19 +42,6 @@ def work(tmp_path):
 def test_every_subcommand_explains_itself(name, capsys):
     code, out, err = call(capsys, name, "--help")
     assert code == 0 and out.startswith("usage: pomt-trt " + name) and not err
-
-
-def test_a_flag_has_one_type_one_default_and_one_help():
-    seen = {}
-    for name, parser in subparsers().items():
-        for action in parser._actions:
-            for flag in action.option_strings:
-                if (name, flag) in OTHER_MEANINGS:
-                    continue
-                meaning = (action.type, action.default, action.choices, action.help, type(action))
-                assert seen.setdefault(flag, (name, meaning))[1] == meaning, "{} of {} and of {}".format(
-                    flag, name, seen[flag][0]
-                )
 
 
 def test_flags_and_python_have_the_same_defaults():

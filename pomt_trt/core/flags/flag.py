@@ -161,8 +161,8 @@ def _existing(name: str, path: str, exists: bool, kind: str) -> str:
 
 
 def names(name: str, text: str) -> List[str]:
-    """'a,b' -> ['a', 'b']; 'none' -> []."""
-    return [] if text == "none" else text.split(",")
+    """'a,b' -> ['a', 'b']."""
+    return text.split(",")
 
 
 def whole_numbers(name: str, text: str) -> List[int]:

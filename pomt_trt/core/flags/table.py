@@ -4,6 +4,7 @@ COMPILE is what `pomt-trt compile` and pomt_trt.compile_model take. Each flag's 
 """
 
 import os
+from typing import List, Optional
 
 from pomt_trt.core.choice.comparison import METHODS
 from pomt_trt.core.choice.rules import MIN_GAIN, RULES
@@ -44,14 +45,22 @@ def _class_order(name: str, order: str) -> str:
     return order if order in (NATURAL, STRING) else existing_file(name, order)
 
 
+def _candidates(name: str, text: str) -> Optional[List[str]]:
+    return names(name, text) if text else None
+
+
+def _baselines(name: str, text: str) -> List[str]:
+    return [] if text == "none" else names(name, text)
+
+
 MODEL = Flag("model", "a timm name, local-dir:PATH, digits or scenes (bundled)", "MODEL", check=_absolute_model)
 WORK = Flag("--work", "folder for all results; the same command continues an interrupted run", "DIR", required=True)
 WORK_FOLDER = Flag("work", "folder that export or compile made", "WORK")
 SOURCE = Flag("source", "folder that compile, bundle or profile made", "BUNDLE|WORK")
 CURVE = Flag("curve", "curve that `pomt-trt report` wrote; .gz too", "CURVE.json")
 ARCHIVE = Flag("archive", "the .tar.gz that jetson/field_kit made", "ARCHIVE")
-ONLY = Flag("--only", "candidates such as r056,r098; R = 0 is always added", "IDS", absent="all", check=names)
-AGAINST = Flag("--against", "baselines, or none", "LIST", default="eager", check=names)
+ONLY = Flag("--only", "candidates such as r056,r098; R = 0 is always added", "IDS", absent="all", check=_candidates)
+AGAINST = Flag("--against", "baselines to time as well, or none", "LIST", default="eager", check=_baselines)
 KIT_FOLDER = Flag("--out", "folder of the kit; the same command continues an interrupted run", "DIR", required=True)
 BOARDS = tuple(name for name in TARGETS if name != "onnxruntime")
 BOARD = Flag("--target", "the board's JetPack: " + ", ".join(BOARDS), "T", choices=BOARDS, required=True)
@@ -101,18 +110,18 @@ METHOD = Group(
         Flag("--layer", "block in which tokens are removed", "L", int, absent="3 for pomt"),
     ),
 )
-COMPARED_METHODS = Flag("--methods", "methods", "LIST", default=",".join(METHODS), check=names)
+COMPARED_METHODS = Flag("--methods", "methods to compare", "LIST", default=",".join(METHODS), check=names)
 
 CLASS_ORDER = Flag(
     "--class-order",
-    "of class names in the data: natural (c1 c2 c10, as timm), string (c1 c10 c2, as torchvision), or a FILE with a "
-    "name a line in the model's order",
+    "order of class names in the data: natural (c1 c2 c10, as timm), string (c1 c10 c2, as torchvision), or a FILE "
+    "with a name a line in the model's order",
     "ORDER",
     absent="by label names, wnids or class numbers, else natural",
     check=_class_order,
 )
-SAMPLES = Flag("--samples", "images at most", "N", int, 1000, check=at_least(1))
-SEED = Flag("--seed", "of all random draws", "N", int, 0)
+SAMPLES = Flag("--samples", "most images to use", "N", int, 1000, check=at_least(1))
+SEED = Flag("--seed", "seed of all random draws", "N", int, 0)
 EXPERIMENT = Group(
     "images and target",
     (
@@ -136,8 +145,20 @@ ENGINE = Group(
     (
         Flag("--engine", "library that runs engines", default="auto", choices=("auto",) + ENGINES),
         THREADS,
-        Flag("--waiting", "passive: idle threads sleep", default="default", choices=WAITINGS),
-        Flag("--max-seconds", "timing of one candidate", "S", float, 0.75, check=more_than_0(finite=True)),
+        Flag(
+            "--waiting",
+            "idle threads; passive: they sleep, default: as the library has them",
+            default="default",
+            choices=WAITINGS,
+        ),
+        Flag(
+            "--max-seconds",
+            "longest timing of one candidate, seconds",
+            "S",
+            float,
+            0.75,
+            check=more_than_0(finite=True),
+        ),
         Flag("--cuda-graph", "TensorRT: launch a run as one CUDA graph", default="on", choices=("on", "off")),
         Flag("--plugin-library", "libpomt_plugins.so", "FILE", absent="the one in plugins/build", check=existing_file),
         Flag(
@@ -156,8 +177,8 @@ CHOICE = Group(
     (
         Flag("--rule", "how the winner is chosen", default="step", choices=RULES),
         Flag("--alpha", "weight of latency in the rule utility, 0..1", "A", float, 0.5, check=between(0, 1)),
-        Flag("--max-accuracy-drop", "percentage points", "PT", float, 1.0, check=at_least(0)),
-        Flag("--max-latency", "milliseconds", "MS", float, absent="any", check=more_than_0()),
+        Flag("--max-accuracy-drop", "largest loss of accuracy, percentage points", "PT", float, 1.0, check=at_least(0)),
+        Flag("--max-latency", "largest latency, milliseconds", "MS", float, absent="any", check=more_than_0()),
         Flag(
             "--min-gain",
             "least gain of a step, per cent of the latency of R = 0",
@@ -169,7 +190,7 @@ CHOICE = Group(
     ),
 )
 
-MAX_BUILDS = Flag("--max-builds", "engines at most", "N", int, absent="any", check=at_least(1))
+MAX_BUILDS = Flag("--max-builds", "most engines to build", "N", int, absent="any", check=at_least(1))
 SEARCH = Group(
     "search",
     (
@@ -180,7 +201,7 @@ SEARCH = Group(
             choices=("adaptive", "exhaustive"),
         ),
         MAX_BUILDS,
-        Flag("--max-time", "minutes of searching at most", "MIN", float, absent="any", check=more_than_0(" minutes")),
+        Flag("--max-time", "longest search, minutes", "MIN", float, absent="any", check=more_than_0(" minutes")),
     ),
 )
 SCHEDULE = Group(
@@ -207,13 +228,19 @@ BENCH = (
         absent="1,2; 1 where this process may use one",
         check=whole_numbers,
     ),
-    Flag("--waiting", "default, passive or both", "LIST", default="default,passive", check=names),
-    Flag("--max-seconds", "timing of each setting", "S", float, 40.0, check=more_than_0(finite=True)),
+    Flag(
+        "--waiting",
+        "kinds of idle threads to compare: default, passive",
+        "LIST",
+        default="default,passive",
+        check=names,
+    ),
+    Flag("--max-seconds", "longest timing of each setting, seconds", "S", float, 40.0, check=more_than_0(finite=True)),
 )
 EVALUATE = (
     Flag("data", "images: class folders, a flat folder with a CSV, or unlabelled; " + EXIF, "DATA"),
     CLASS_ORDER,
     SAMPLES,
-    SEED._replace(help="of the random draw of images"),
+    SEED._replace(help="seed of the random draw of images"),
     THREADS._replace(absent="as the engine was built"),
 )

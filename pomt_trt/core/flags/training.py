@@ -55,8 +55,8 @@ _CROPR = Group(
         Flag("--removed", "tokens cut off after each scored block", "R", int, required=True),
         Flag("--no-llf", "no last layer fusion: tokens that are cut off do not come back", type=bool, default=False),
         Flag("--freeze-backbone", "train the scorers only", type=bool, default=False),
-        Flag("--learning-rate", "highest, for 256 images a step", "LR", float, 1e-3),
-        Flag("--weight-decay", "of matrices", "W", float, 0.05),
+        Flag("--learning-rate", "highest learning rate, for 256 images a step", "LR", float, 1e-3),
+        Flag("--weight-decay", "weight decay of matrices", "W", float, 0.05),
     ),
 )
 _COMMON = (table.MODEL._replace(check=None), _WEIGHTS, table.WORK, _TRAINING)

@@ -82,7 +82,9 @@ def test_a_path_becomes_absolute_and_must_exist(tmp_path, monkeypatch):
 
 
 def test_lists_are_split():
-    assert flag.names("--x", "a,b") == ["a", "b"] and flag.names("--x", "none") == []
+    assert flag.names("--x", "a,b") == ["a", "b"]
+    assert table.AGAINST.checked("none") == [] and table.AGAINST.checked("eager") == ["eager"]
+    assert table.ONLY.checked("") is None and table.ONLY.checked("r005,r009") == ["r005", "r009"]
     assert flag.whole_numbers("--x", "1,2") == [1, 2] and flag.whole_numbers("--x", " 4 ") == [4]
 
 

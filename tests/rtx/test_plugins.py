@@ -66,4 +66,4 @@ def test_a_library_that_registers_nothing_is_refused_by_the_real_registry(trt, t
     monkeypatch.setattr(plugin_files, "_loaded", {})
     told = "TensorRT-RTX 1.7.1.* does not know PomtTokenPrune and PomtTokenTopK"
     with pytest.raises(MissingDependency, match=told):
-        plugin_files.load(trt, plugin_files.found(path))
+        plugin_files.register(trt, plugin_files.found(path))

@@ -1,1 +1,1 @@
-"""Engines: the contract, the registry of libraries, and one module or package a library."""
+"""Engines: a common interface (contract), the list of libraries (registry), and one module or package for each library."""

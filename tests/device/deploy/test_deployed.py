@@ -44,7 +44,7 @@ def bundle(tmp_path, machine, release):
 
 
 def answers(bundle):
-    with deployed.load(bundle) as classifier:
+    with deployed.open_predictor(bundle) as classifier:
         return classifier(PIXELS)
 
 
@@ -79,7 +79,7 @@ def test_after_an_upgrade_an_engine_that_no_longer_works_is_refused_with_both_re
     release(UPGRADED)
     machine("10.3.0", faults)
     with pytest.raises(WrongDevice, match="L4T was 36.4.3 .* is 36.4.4, and .*{}.*--rebuild".format(reason)):
-        deployed.load(bundle)
+        deployed.open_predictor(bundle)
 
 
 def test_after_an_upgrade_an_engine_that_cannot_be_checked_is_refused(bundle, release):
@@ -87,7 +87,7 @@ def test_after_an_upgrade_an_engine_that_cannot_be_checked_is_refused(bundle, re
     assert answers(bundle).shape == (5, 4)
     release(UPGRADED)
     with pytest.raises(WrongDevice, match="holds no golden.npz to check it with.*--rebuild"):
-        deployed.load(bundle)
+        deployed.open_predictor(bundle)
 
 
 def test_damage_after_an_upgrade_is_damage(bundle, release):
@@ -99,7 +99,7 @@ def test_damage_after_an_upgrade_is_damage(bundle, release):
     with open(path, "wb") as file:
         file.write(content[:-1] + b"x")
     with pytest.raises(CorruptArtifact):
-        deployed.load(bundle)
+        deployed.open_predictor(bundle)
 
 
 def test_another_tensorrt_is_refused_whatever_the_release(bundle, machine, release):
@@ -107,7 +107,7 @@ def test_another_tensorrt_is_refused_whatever_the_release(bundle, machine, relea
         release(l4t)
         machine("10.13.3")
         with pytest.raises(WrongDevice, match="was built for tensorrt 10.3.0 on .* this is tensorrt 10.13.3"):
-            deployed.load(bundle)
+            deployed.open_predictor(bundle)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_another_module_whose_gpu_has_the_same_name_is_refused(bundle, monkeypat
     """CUDA calls all Orins alike."""
     monkeypatch.setattr(board, "identity", lambda: jetson.identity(tree("orin-nano-jetpack-6.2")))
     with pytest.raises(WrongDevice, match="Orin .NVIDIA Jetson AGX Orin.* this is .*Orin .NVIDIA Jetson Orin Nano"):
-        deployed.load(bundle)
+        deployed.open_predictor(bundle)
 
 
 def test_records_of_earlier_versions_name_the_multiprocessors_and_still_match(bundle, gated):

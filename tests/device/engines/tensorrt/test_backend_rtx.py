@@ -192,8 +192,8 @@ def test_a_bundle_says_where_its_choice_was_made(source, folder, tmp_path, caplo
             records[name] = engine.build(graph, path, device, name, engine.BuildOptions())
             sources[name + ".engine"] = path
         bundles.pack(str(tmp_path / "bundle"), fakes.manifest(records["r004"], records["r000"]), sources)
-        deployed.load(str(tmp_path / "bundle")).close()
+        deployed.open_predictor(str(tmp_path / "bundle")).close()
     assert "was chosen" not in caplog.text
     with installed(BLACKWELL):
-        deployed.load(str(tmp_path / "bundle")).close()
+        deployed.open_predictor(str(tmp_path / "bundle")).close()
     assert "r004 was chosen on NVIDIA GeForce RTX 4090" in caplog.text and "5090" in caplog.text

@@ -77,8 +77,8 @@ def test_a_process_takes_the_plugins_of_one_library(library, monkeypatch):
         import tensorrt
 
         with pytest.raises(MissingDependency, match="already has other plugins .*process of its own"):
-            plugin_files.load(tensorrt, library)
-        plugin_files.load(tensorrt, library._replace(sha256="1" * 64))
+            plugin_files.register(tensorrt, library)
+        plugin_files.register(tensorrt, library._replace(sha256="1" * 64))
 
 
 def test_a_library_that_changed_on_the_way_is_not_loaded(library, monkeypatch):
@@ -87,6 +87,6 @@ def test_a_library_that_changed_on_the_way_is_not_loaded(library, monkeypatch):
         import tensorrt
 
         with pytest.raises(CorruptArtifact, match="has changed"):
-            plugin_files.load(tensorrt, library._replace(sha256="2" * 64))
+            plugin_files.register(tensorrt, library._replace(sha256="2" * 64))
         with pytest.raises(MissingDependency, match="does not load.*make -C plugins"):
-            plugin_files.load(tensorrt, library)
+            plugin_files.register(tensorrt, library)

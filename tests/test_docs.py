@@ -183,7 +183,8 @@ def test_each_python_example_uses_what_there_is(document):
     from pomt_trt.host.models import token_reduction
     from pomt_trt.pipeline import options
 
-    takes = {"compile_model": options.make, "load": deployed.open_predictor, "reduce_tokens": token_reduction.reduce_tokens}
+    opener, reducer = deployed.open_predictor, token_reduction.reduce_tokens
+    takes = {"compile_model": options.make, "load": opener, "reduce_tokens": reducer}
     assert sorted(takes) == sorted(FUNCTIONS)
     for block in blocks(document):
         for node in ast.walk(ast.parse(block.text)) if block.language == "python" else []:

@@ -29,7 +29,7 @@ def device_spec(engine: str) -> DeviceSpec:
         engine=engine,
         engine_version=version,
         processor=processor(),
-        cores=cpus.usable().machine,  # of the machine, even if this process may use fewer; threads are recorded separately
+        cores=cpus.usable().machine,  # of the machine, even if this process may use fewer
         memory_bytes=_memory_bytes(),
         power_mode=jetson.power_mode if jetson else None,
         l4t=jetson.l4t if jetson else None,

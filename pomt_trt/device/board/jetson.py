@@ -101,7 +101,7 @@ def _jetpack(l4t: str) -> Optional[str]:
 
 
 def _power_mode(root: str) -> Optional[str]:
-    """The mode's name in /etc/nvpmodel.conf, by the number that nvpmodel stores, or else by the file's default number."""
+    """The mode's name in /etc/nvpmodel.conf, by the number that nvpmodel stores, else by the default number."""
     conf = text_of(root, "etc/nvpmodel.conf")
     stored = re.search(r"pmode:(\d+)", text_of(root, "var/lib/nvpmodel/status"))
     number = stored or re.search(r"<\s*PM_CONFIG DEFAULT=(\d+)", conf)

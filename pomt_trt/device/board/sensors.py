@@ -79,7 +79,7 @@ def floating(clocks: Dict[str, Clock]) -> Optional[bool]:
 
 
 def free(clocks: Dict[str, Clock]) -> List[str]:
-    """The clocks of GPU and CPU that may move. The memory's is left out, since jetson_clocks locks it elsewhere."""
+    """The clocks of GPU and CPU that may move. jetson_clocks locks the memory's in other files."""
     return [name for name, clock in sorted(clocks.items()) if name != "emc" and clock.least_mhz < clock.cap_mhz]
 
 
@@ -97,7 +97,7 @@ def over_current_throttles(root: str = "/") -> Dict[str, bool]:
 
 
 def input_watts(rails_w: Dict[str, float]) -> Optional[float]:
-    """The board's power: of the rail that feeds all others, or without one, of all rails together; None without rails."""
+    """The board's power: of the rail that feeds all others, else of all rails together; None without rails."""
     names = _feeding(list(rails_w))
     return sum(rails_w[name] for name in names) if names else None
 

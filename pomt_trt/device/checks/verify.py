@@ -248,6 +248,6 @@ def table(result: Verification) -> str:
         words = (check.candidate_id, check.against, images, compared, "{:.1e}".format(error), "{:.0e}".format(allowed))
         lines.append(row.format(*words, verdict))
     lines.append("error: the median over images, relative to an image's largest logit; compared: cuts that are clear")
-    lines.append("compared by " + ", ".join(sorted({check.compared_by for check in found.checks})))
+    lines.append("compared by " + ", ".join(sorted({check.compared_by for check in result.checks})))
     lines += ["{}: not compared: {}".format(what, why) for what, why in sorted(result.not_compared.items())]
     return "\n".join(lines + list(result.hints))

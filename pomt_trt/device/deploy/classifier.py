@@ -12,8 +12,7 @@ class Classifier(Predictor):
     """A Predictor of class probabilities."""
 
     def __call__(self, images: Any) -> np.ndarray:
-        """Probabilities float32 (n, classes) of images, see Predictor.__call__.
-        """
+        """Probabilities float32 (n, classes) of images, see Predictor.__call__."""
         images = listed(images)
         parts = [
             softmax(self.logits(self.normalised(images[start : start + self.batch_size])))

@@ -85,7 +85,8 @@ def evaluate(
         with _predictor(bundle, bundle.unreduced_engine, bundle_folder, threads) as unreduced:
             chunks = list(_logits(images.items, reduced, unreduced, progress or _silent))
     if not chunks:
-        raise InputError("none of the {} images in {} can be read. Replace them.".format(len(images.items), source.data))
+        message = "none of the {} images in {} can be read. Replace them."
+        raise InputError(message.format(len(images.items), source.data))
     used = [picture for chunk, _, _ in chunks for picture in chunk]
     skipped = sorted({item.path for item in images.items} - {picture.item.path for picture in used})
     labels = np.array([picture.label for picture in used]) if images.kind == "labelled" else None
@@ -136,7 +137,7 @@ def _logits(
     items: Sequence[Item], reduced: Predictor, unreduced: Predictor, progress: ProgressT
 ) -> Iterator[Tuple[List[Picture], np.ndarray, np.ndarray]]:
     """(pictures, logits (n, ...), R = 0's logits (n, ...)) of the readable images, chunk by chunk."""
-    size = max(CHUNK // reduced.batch_size, 1) * reduced.batch_size  # a multiple of the batch size, so that only the last batch is padded
+    size = max(CHUNK // reduced.batch_size, 1) * reduced.batch_size  # whole batches; only the last is padded
     for start in range(0, len(items), size):
         chunk = _readable(items[start : start + size], reduced.bundle)
         if chunk:

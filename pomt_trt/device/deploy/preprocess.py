@@ -1,6 +1,6 @@
 """Image file -> array, with the same pixels as timm's evaluation transform, by PIL and numpy.
 
-Label maps are resized and cropped in the same way, to the nearest pixel. `places` maps an image's own pixels to its crop.
+Label maps are resized and cropped in the same way, to the nearest pixel. `places` maps the image to its crop.
 """
 
 import math

@@ -30,8 +30,9 @@ class Segmenter(Predictor):
 
 
 def own_label_map(logits: np.ndarray, size: Tuple[int, int], preprocessing: Preprocessing) -> np.ndarray:
-    """Logits (classes, rows, columns) of an image -> label map uint8 (height, width) of its own size, IGNORED outside the
-    crop.
+    """Logits (classes, rows, columns) of an image -> label map uint8 (height, width) in its own size.
+
+    It is IGNORED outside the crop.
 
     Args:
         size: (width, height) of the image.

@@ -1,1 +1,1 @@
-"""Engines: a common interface (contract), the list of libraries (registry), and one module or package for each library."""
+"""Engines: their interface (contract), the libraries (registry), and a module or package for each library."""

@@ -10,11 +10,11 @@ from pomt_trt.device.engines.tensorrt.plugin_files import Library
 
 
 class BuildOptions(NamedTuple):
-    """What a build depends on, besides the graph and the device. A library ignores the options that it has no use for."""
+    """What a build depends on, besides the graph and the device. A library ignores options that it does not need."""
 
     threads: int = 2
     precision: str = "fp32"  # fp32, fp16, bf16
-    fp32_nodes: Tuple[str, ...] = ()  # nodes of an fp32 graph that stay fp32; () if the graph itself is mixed
+    fp32_nodes: Tuple[str, ...] = ()  # nodes of an fp32 graph that stay fp32; () if the graph is mixed
     workspace_bytes: Optional[int] = None  # None: a share of the device's memory
     timing_cache: Optional[str] = None  # file that builds share; None: every build times its tactics again
     cuda_graph: bool = True  # a run may capture one
@@ -39,7 +39,7 @@ class Runner:
     def run(self, batch: Any) -> Any:
         """Returns float32 logits of `batch`, a C-contiguous float32 array of input_shape.
 
-        Their shape is (batch, classes), or for segmentation (batch, classes, rows, columns), a row and column per patch.
+        Their shape is (batch, classes), or for segmentation (batch, classes, rows, columns), one cell per patch.
         """
         raise NotImplementedError
 

@@ -97,7 +97,7 @@ def check_device(built_for: DeviceSpec) -> None:
 
 
 def built_elsewhere(engine: Engine) -> Optional[Tuple[str, str, str]]:
-    """(candidate id, GPU it was timed on, GPU here) if an engine runs on another GPU than it was timed on; else None."""
+    """(candidate id, GPU it was timed on, GPU here) if an engine was timed on another GPU; else None."""
     if not traits(engine.device.engine).portable:
         return None
     here = board.device_spec(engine.device.engine)

@@ -34,7 +34,7 @@ _pools: List[int] = []  # number of threads of the shared pool, once it exists
 
 
 def share_threads(threads: int) -> bool:
-    """Creates one pool of `threads` for all engines that are opened with shared_pool. Only the first call has an effect.
+    """Creates one pool of `threads` for all engines that are opened with shared_pool; only the first call counts.
 
     Why: the pools of several engines would spin and take the processor from each other. Returns False on releases that
     cannot share (before 1.21). Each engine then has its own pool, which must wait passively.
@@ -130,11 +130,11 @@ def _session_options(runtime: Any, threads: int, waiting: str, shared_pool: bool
 
 
 def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> Any:
-    """Writes the optimised model and returns the shape of its input. ONNX Runtime reads the weights beside the graph."""
+    """Writes the optimised model and returns the shape of its input. It reads the weights beside the graph."""
     folder = tempfile.mkdtemp(prefix=".part-", dir=os.path.dirname(engine_path))
     try:
         with replacing(engine_path) as finished:
-            options = _session_options(runtime, threads, "passive", bool(_pools))  # with a shared pool, sessions must use it
+            options = _session_options(runtime, threads, "passive", bool(_pools))  # a shared pool must be used
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
             options.optimized_model_filepath = os.path.join(folder, os.path.basename(engine_path))
             session = runtime.InferenceSession(onnx_path, options, providers=["CPUExecutionProvider"])

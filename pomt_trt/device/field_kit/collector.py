@@ -1,7 +1,7 @@
 """Runs the steps of the field kit one after the other, and collects their results in an Archive.
 
-If a step fails, hangs or is killed, only the steps that need it are skipped. The time has a limit. Ctrl-C ends the steps
-and keeps the results so far.
+If a step fails, hangs or is killed, only the steps that need it are skipped. The time has a limit. Ctrl-C ends the
+steps and keeps the results so far.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The steps of the field kit that run in processes: `python -m pomt_trt.device.field_kit.steps STEP ...`.
 
-Each step prints its records as one JSON value on stdout. It builds, checks and times engines as `pomt-trt profile` does,
-without a search.
+Each step prints its records as one JSON value on stdout. It builds, checks and times engines like `pomt-trt profile`,
+but without a search.
 """
 
 import argparse

@@ -15,7 +15,7 @@ _BF16_FROM = (8, 0)
 def adoptable(here: DeviceSpec) -> Tuple[str, ...]:
     """The targets whose engines run on the GPU here, the most specific first."""
     capability = here.compute_capability or ""
-    exact = (capability,) if capability in GPUS else ()  # type: Tuple[str, ...]
+    exact: Tuple[str, ...] = (capability,) if capability in GPUS else ()
     return exact + ((PORTABLE,) if _numbers(capability) >= _PORTABLE_FROM else ())
 
 

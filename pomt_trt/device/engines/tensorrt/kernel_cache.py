@@ -1,7 +1,7 @@
 """Stores the kernels that TensorRT-RTX compiles for an engine on this GPU, so that it compiles them only once.
 
-There are two files. The one beside the engine belongs to it and is only read (in a bundle it has a hash). The one in the
-user's cache folder holds what is compiled later. Releases without a kernel cache have no file.
+There are two files. The one beside the engine belongs to it and is only read; in a bundle it has a hash. The one in
+the user's cache folder holds what is compiled later. Releases without a kernel cache have no file.
 """
 
 import contextlib

@@ -30,9 +30,7 @@ class Staging(NamedTuple):
     description: str  # for Runner.modes
 
 
-def chosen(
-    session: Session, page_locked: Buffers, wait: Callable[[], None], asked: Optional[str] = None
-) -> Staging:
+def chosen(session: Session, page_locked: Buffers, wait: Callable[[], None], asked: Optional[str] = None) -> Staging:
     """Page-locked staging, or pageable staging if that is measured to be faster. The session must be current.
 
     Args:

@@ -33,7 +33,7 @@ def no_libcudart(monkeypatch):
     def refuse():
         raise cuda.GraphUnavailable("libcudart is not found")
 
-    monkeypatch.setattr(cuda, "_loaded", refuse)
+    monkeypatch.setattr(cuda, "load_cudart", refuse)
 
 
 def built(source, folder, name="r004", batch=1, **options):
@@ -126,7 +126,7 @@ def test_its_layers_lie_beside_the_engine(source, folder, release):
     with simulator.installed(release):
         record = built(source, folder)
     with open(os.path.join(folder, record.details["layers"])) as file:
-        assert layer_info.layers_of(file.read())
+        assert layer_info.parse_layers(file.read())
     assert record.details["layers"] == "r004.layers.json" and record.details["fused_attention"] == 0
 
 
@@ -134,8 +134,8 @@ def test_fused_attention_is_counted_by_names_of_layers_or_tactics():
     text = json.dumps(
         {"Layers": [{"Name": "_gemm_mha_v2_myl0_3"}, {"Name": "x", "TacticName": "fmha_v2_fp16"}, "attn/a"]}
     )
-    assert layer_info.fused_attention(layer_info.layers_of(text)) == 2
-    assert layer_info.fused_attention(layer_info.layers_of("no JSON")) is None
+    assert layer_info.fused_attention(layer_info.parse_layers(text)) == 2
+    assert layer_info.fused_attention(layer_info.parse_layers("no JSON")) is None
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_an_operator_that_the_parser_lacks_names_its_node_and_the_way_out(source
 def test_more_tokens_than_tensorrt_ranks_are_explained():
     with simulator.installed("10.3.0"):
         package = bindings.package("tensorrt")
-        error = builder._failed(package, "r004.onnx", "node 3 (TopK): K is 4000, more than 3840")
+        error = builder.build_failed(package, "r004.onnx", "node 3 (TopK): K is 4000, more than 3840")
     assert "at most 3840 tokens: take a smaller --img-size" in str(error)
 
 
@@ -288,7 +288,7 @@ def test_reasons_of_an_earlier_failure_are_not_told_again(source, folder):
     with simulator.installed("10.3.0", faults="none-build=r004"):
         with pytest.raises(BuildFailed):
             built(source, folder)
-        assert "insufficient" in bindings.log_of(bindings.package("tensorrt")).said()
+        assert "insufficient" in bindings.log_of(bindings.package("tensorrt")).reason()
         built(source, folder, "r000")
         assert bindings.log_of(bindings.package("tensorrt")).errors == []
 

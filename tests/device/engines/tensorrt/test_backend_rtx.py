@@ -31,7 +31,7 @@ def no_libcudart(monkeypatch):
     def refuse():
         raise cuda.GraphUnavailable("libcudart is not found")
 
-    monkeypatch.setattr(cuda, "_loaded", refuse)
+    monkeypatch.setattr(cuda, "load_cudart", refuse)
 
 
 def installed(device=None, faults=""):

@@ -30,7 +30,7 @@ def installed(engine: str = "onnxruntime") -> str:
     return str(_onnxruntime().__version__)
 
 
-_pools: List[int] = []  # number of threads of the shared pool, once it exists
+shared_pools: List[int] = []  # number of threads of the shared pool, once it exists
 
 
 def share_threads(threads: int) -> bool:
@@ -42,9 +42,9 @@ def share_threads(threads: int) -> bool:
     runtime = _onnxruntime()
     if not hasattr(runtime, "set_global_thread_pool_sizes"):
         return False
-    if not _pools:
+    if not shared_pools:
         runtime.set_global_thread_pool_sizes(threads, 1)
-        _pools.append(threads)
+        shared_pools.append(threads)
     return True
 
 
@@ -134,7 +134,7 @@ def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> A
     folder = tempfile.mkdtemp(prefix=".part-", dir=os.path.dirname(engine_path))
     try:
         with replacing(engine_path) as finished:
-            options = _session_options(runtime, threads, "passive", bool(_pools))  # a shared pool must be used
+            options = _session_options(runtime, threads, "passive", bool(shared_pools))  # a shared pool must be used
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
             options.optimized_model_filepath = os.path.join(folder, os.path.basename(engine_path))
             session = runtime.InferenceSession(onnx_path, options, providers=["CPUExecutionProvider"])

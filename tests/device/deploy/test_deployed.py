@@ -26,14 +26,10 @@ PIXELS = np.random.RandomState(0).randint(0, 256, (5, 8, 8, 1)).astype(np.uint8)
 
 
 @pytest.fixture
-def release(monkeypatch):
-    """release(L4T) makes this machine an Orin of that release; None: a container, where none of the files is seen."""
-
-    def set_to(l4t):
-        found = None if l4t is None else jetson.identity(tree(ORIN))._replace(l4t=l4t)
-        monkeypatch.setattr(board, "identity", lambda: found)
-
-    return set_to
+def release(jetson_here):
+    """release(L4T) makes this machine an Orin of that release; None: a container without the board's files."""
+    orin = jetson.identity(tree(ORIN))
+    return lambda l4t: jetson_here(l4t and orin._replace(l4t=l4t))
 
 
 @pytest.fixture
@@ -111,7 +107,7 @@ def test_another_tensorrt_is_refused_whatever_the_release(bundle, machine, relea
 
 
 @pytest.fixture
-def gated(monkeypatch):
+def gated():
     """gated(count) makes this machine an Orin in a power mode that leaves so many multiprocessors on."""
     stack = []
 
@@ -131,9 +127,9 @@ def test_a_power_mode_that_switches_multiprocessors_off_changes_nothing(bundle, 
     assert answers(bundle).shape == (5, 4)
 
 
-def test_another_module_whose_gpu_has_the_same_name_is_refused(bundle, monkeypatch):
+def test_another_module_whose_gpu_has_the_same_name_is_refused(bundle, jetson_here):
     """CUDA calls all Orins alike."""
-    monkeypatch.setattr(board, "identity", lambda: jetson.identity(tree("orin-nano-jetpack-6.2")))
+    jetson_here(jetson.identity(tree("orin-nano-jetpack-6.2")))
     with pytest.raises(WrongDevice, match="Orin .NVIDIA Jetson AGX Orin.* this is .*Orin .NVIDIA Jetson Orin Nano"):
         deployed.open_predictor(bundle)
 

@@ -1,7 +1,6 @@
 """For which GPUs engines are built that are not here, and what is refused before any work is done."""
 
 import logging
-import sys
 
 import pytest
 
@@ -90,8 +89,8 @@ def test_running_without_a_gpu_says_how_to_build_without_one():
     assert "tensorrt-rtx" not in str(raised.value)
 
 
-def test_without_the_package_it_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+def test_without_the_package_it_says_how_to_install_it(absent):
+    absent("tensorrt_rtx")
     for ask in (registry.installed, registry.version, ahead.running_device):
         with pytest.raises(MissingDependency, match=r"TensorRT-RTX is not installed here.*pomt-trt\[rtx\]"):
             ask("tensorrt-rtx")

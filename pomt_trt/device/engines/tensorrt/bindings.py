@@ -49,7 +49,7 @@ def named(trt: Any) -> str:
 
 def _check_native(trt: Any) -> None:
     """Raises MissingDependency if the loaded native library has another version than the bindings."""
-    native = _native_version(trt.__name__)
+    native = native_version(trt.__name__)
     bindings = ".".join(str(trt.__version__).split(".")[:3])
     if native is not None and native != bindings:
         raise MissingDependency(
@@ -58,7 +58,7 @@ def _check_native(trt: Any) -> None:
         )
 
 
-def _native_version(name: str) -> Optional[str]:
+def native_version(name: str) -> Optional[str]:
     """Version of the loaded native library, such as 1.7.1; None if none is loaded, or it has no version (before 10)."""
     stem = {"tensorrt": "libnvinfer", "tensorrt_rtx": "libtensorrt_rtx"}[name]
     with contextlib.suppress(OSError, AttributeError), open("/proc/self/maps") as maps:

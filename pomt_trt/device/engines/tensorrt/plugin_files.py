@@ -22,7 +22,7 @@ _CHECKOUT = os.path.dirname(
 DEFAULT = os.path.join(_CHECKOUT, "plugins", "build", "libpomt_plugins.so")
 BUILD = "Build it on this machine: make -C plugins plugins SM=87 (the GPU's compute capability; see plugins/README.md)"
 
-_loaded: Dict[str, Any] = {}  # sha256 -> library; a process can register an operator only once
+registered: Dict[str, Any] = {}  # sha256 -> library; a process can register an operator only once
 
 
 class Library(NamedTuple):
@@ -72,13 +72,13 @@ def register(trt: Any, library: Library) -> None:
 
     Raises: MissingDependency if it does not load, or another one is loaded; CorruptArtifact if the file has changed.
     """
-    if library.sha256 in _loaded:
+    if library.sha256 in registered:
         return
-    if _loaded:
+    if registered:
         raise MissingDependency(
             "this process already has other plugins (sha256 {}...) than those of {} ({}...), and one set has to leave "
             "first. Use the engines of each in a process of its own.".format(
-                next(iter(_loaded))[:12], library.path, library.sha256[:12]
+                next(iter(registered))[:12], library.path, library.sha256[:12]
             )
         )
     if store.sha256_of(library.path) != library.sha256:
@@ -100,7 +100,7 @@ def register(trt: Any, library: Library) -> None:
                 library.path, bindings.named(trt), " and ".join(missing), BUILD
             )
         )
-    _loaded[library.sha256] = opened
+    registered[library.sha256] = opened
 
 
 def keep(library: Library, folder: str) -> Dict[str, str]:

@@ -70,7 +70,7 @@ class TrtRunner(Runner):
         self._runtime = trt.Runtime(self._log)
         with open(path, "rb") as file:
             data = file.read()
-        _check_validity(trt, self._runtime, data, path)
+        check_validity(trt, self._runtime, data, path)
         self._engine = self._runtime.deserialize_cuda_engine(data)
         self._kernels = Kernels(trt, self._engine, kernels) if self._engine is not None else None
         self._context = self._kernels.context(self._engine) if self._kernels is not None else None
@@ -183,7 +183,7 @@ class TrtRunner(Runner):
         return self._session
 
 
-def _check_validity(trt: Any, runtime: Any, data: bytes, path: str) -> None:
+def check_validity(trt: Any, runtime: Any, data: bytes, path: str) -> None:
     """Raises an error with the reason if the library says that the engine cannot run on this machine."""
     if not hasattr(runtime, "get_engine_validity"):
         return

@@ -16,24 +16,16 @@ from pomt_trt.core.records import Engine, Schedule
 from pomt_trt.core.schedules import schedule
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import board
+from pomt_trt.device.board.jetson import Identity
 from pomt_trt.device.engines import contract, engine, registry
 from pomt_trt.device.engines.tensorrt import bindings, builder, cuda, layer_info
 from tests import fakes, simulator
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
+pytestmark = pytest.mark.usefixtures("no_libcudart")
 RELEASES, ALL = simulator.RELEASES, simulator.ALL
 WEAK = ("8.2", "8.5", "8.6.1")
 NODE = "pick"  # of named_node
-
-
-@pytest.fixture(autouse=True)
-def no_libcudart(monkeypatch):
-    """A real one would be given streams that are none."""
-
-    def refuse():
-        raise cuda.GraphUnavailable("libcudart is not found")
-
-    monkeypatch.setattr(cuda, "load_cudart", refuse)
 
 
 def built(source, folder, name="r004", batch=1, **options):
@@ -430,8 +422,8 @@ def test_tensorrt_8_0_is_refused_and_the_reason_is_told(monkeypatch):
                 registry.version("tensorrt")
 
 
-def test_without_tensorrt_it_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
+def test_without_tensorrt_it_says_how_to_install_it(absent):
+    absent("tensorrt")
     with pytest.raises(MissingDependency, match="nvidia-jetpack.*--system-site-packages"):
         registry.version("tensorrt")
 
@@ -444,26 +436,20 @@ def test_auto_means_tensorrt_where_it_can_be_used(release):
         assert registry.chosen("auto") == "onnxruntime"
 
 
-def test_auto_never_means_onnxruntime_on_a_jetson(monkeypatch):
-    from pomt_trt.device.board import jetson
-
-    orin = jetson.Identity("a Jetson", "tegra234", "8.7", "36.4.3", "6.2", 8 << 30, "MAXN")
-    monkeypatch.setattr(registry, "identity", lambda: orin)
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
+def test_auto_never_means_onnxruntime_on_a_jetson(jetson_here, absent):
+    jetson_here(Identity("a Jetson", "tegra234", "8.7", "36.4.3", "6.2", 8 << 30, "MAXN"))
+    absent("tensorrt")
     with pytest.raises(MissingDependency, match="this is a Jetson.*apt-get install"):
         registry.chosen("auto")
 
 
-def test_a_device_id_names_what_latencies_depend_on(monkeypatch):
-    from pomt_trt.device.board import jetson
-
+def test_a_device_id_names_what_latencies_depend_on(jetson_here):
     with simulator.installed("8.2"):
         assert board.device_spec("tensorrt").id == "tensorrt-8.2.3.0-nvidia-tegra-x2"
-        tx2 = jetson.Identity("NVIDIA Jetson TX2", "tegra186", "6.2", "32.7.6", "4.6.6", 8 << 30, "MAXN")
-        monkeypatch.setattr(board, "identity", lambda: tx2)
+        tx2 = Identity("NVIDIA Jetson TX2", "tegra186", "6.2", "32.7.6", "4.6.6", 8 << 30, "MAXN")
+        jetson_here(tx2)
         found = board.device_spec("tensorrt")
-        other = jetson.Identity("NVIDIA Jetson TX2", "tegra186", "6.2", "32.7.6", "4.6.6", 8 << 30, "MAXQ")
-        monkeypatch.setattr(board, "identity", lambda: other)
+        jetson_here(tx2._replace(power_mode="MAXQ"))
         assert board.device_spec("tensorrt").id != found.id  # tactics and latencies of one mode are no other's
     assert (found.l4t, found.jetpack, found.power_mode) == ("32.7.6", "4.6.6", "MAXN")
     assert "jetson-tx2" in found.id and "l4t-32.7.6" in found.id and found.id.endswith("maxn")

@@ -72,7 +72,7 @@ def test_a_path_in_a_record_leads_nowhere_else(library, tmp_path):
 
 
 def test_a_process_takes_the_plugins_of_one_library(library, monkeypatch):
-    monkeypatch.setattr(plugin_files, "_loaded", {"1" * 64: object()})
+    monkeypatch.setattr(plugin_files, "registered", {"1" * 64: object()})
     with simulator.installed("10.3.0"):
         import tensorrt
 
@@ -82,7 +82,7 @@ def test_a_process_takes_the_plugins_of_one_library(library, monkeypatch):
 
 
 def test_a_library_that_changed_on_the_way_is_not_loaded(library, monkeypatch):
-    monkeypatch.setattr(plugin_files, "_loaded", {})
+    monkeypatch.setattr(plugin_files, "registered", {})
     with simulator.installed("8.2"):
         import tensorrt
 

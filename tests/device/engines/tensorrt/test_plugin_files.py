@@ -60,7 +60,7 @@ def test_an_engine_finds_the_library_that_was_kept_beside_it(library, tmp_path):
     assert there == Library(str(folder / told["file"]), library.sha256)
     assert plugin_files.beside(engine(None), str(folder)) is None
     (folder / told["file"]).write_bytes(b"others")
-    with pytest.raises(CorruptArtifact, match="missing beside it or others.*build the engine again"):
+    with pytest.raises(CorruptArtifact, match="missing beside it or changed.*build the engine again"):
         plugin_files.beside(engine({"plugin": told}), str(folder))
 
 

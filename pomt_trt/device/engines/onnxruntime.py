@@ -169,7 +169,7 @@ def _onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise MissingDependency(
-            "onnxruntime is not installed here, and this machine is asked to run its engines. Install it with: "
+            "onnxruntime is not installed here, but its engines are to run on this machine. Install it with: "
             "pip install onnxruntime"
         ) from error
     return onnxruntime

@@ -36,7 +36,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jetson/field_kit",
-        description="Builds, checks and times engines on this board, and puts what it found into one archive without "
+        description="Builds, checks and times engines on this board, and writes the results into one archive without "
         "names, addresses and serial numbers. sudo is for the clocks only.",
     )
     parser.add_argument("kit", metavar="KIT", help="folder that pomt-trt field-kit made on a workstation")

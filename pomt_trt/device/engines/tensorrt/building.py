@@ -96,7 +96,7 @@ def _new_builder(trt: Any, onnx_path: str) -> Any:
         return trt.Builder(log)
     except TypeError as error:  # the C++ factory returned a null pointer
         raise BuildFailed(
-            "TensorRT cannot start to build {}: {} ({}). Is a GPU there, and its driver? Ask: pomt-trt doctor.".format(
+            "TensorRT cannot start to build {}: {} ({}). Check the GPU and its driver: pomt-trt doctor.".format(
                 onnx_path, log.reason(), error
             )
         ) from error
@@ -115,7 +115,7 @@ def _check_gpu(onnx_path: str, device: DeviceSpec, options: BuildOptions) -> Non
     capability = tuple(int(part) for part in (device.compute_capability or "0").split("."))
     if options.precision == "bf16" and capability < BF16_FROM:
         raise BuildFailed(
-            "{} is of bf16, and this GPU's compute capability is {}: bf16 is there from {}.{} on (Orin is 8.7). Export "
+            "{} is in bf16, and this GPU's compute capability is {}: bf16 needs {}.{} or later (Orin has 8.7). Export "
             "with --precision fp16.".format(onnx_path, device.compute_capability or "not known", *BF16_FROM)
         )
 

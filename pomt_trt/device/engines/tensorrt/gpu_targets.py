@@ -31,7 +31,7 @@ def check(gpu: str, precision: str, plugin: bool) -> None:
     """Raises UsageError for an engine that cannot be built ahead of time for that target."""
     if precision == "bf16" and gpu != PORTABLE and _numbers(gpu) < _BF16_FROM:
         raise UsageError(
-            "--precision bf16 is not for --gpu {}: bf16 is there from compute capability 8.0 on. Export and build with "
+            "--precision bf16 is not for --gpu {}: bf16 needs compute capability 8.0 or later. Export and build with "
             "--precision fp16, or give another --gpu.".format(gpu)
         )
     if plugin:

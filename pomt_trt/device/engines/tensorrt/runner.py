@@ -199,7 +199,7 @@ def check_validity(trt: Any, runtime: Any, data: bytes, path: str) -> None:
         why = "another version of the library" if "VERSION_MISMATCH" in problems else "other GPUs than the one here"
         raise WrongDevice("{} was built for {}. {}.".format(path, why, again))
     raise MissingDependency(
-        "{} cannot run here ({}: {}). Update NVIDIA's driver; pomt-trt doctor says what is there.".format(
+        "{} cannot run here ({}: {}). Update NVIDIA's driver; pomt-trt doctor shows what is installed.".format(
             path, ", ".join(sorted(problems)) or "no diagnostics", log_of(trt).reason()
         )
     )

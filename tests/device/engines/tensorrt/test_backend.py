@@ -190,7 +190,7 @@ def test_a_graph_of_bf16_is_refused_where_tensorrt_has_none(source, folder, rele
 
 def test_bf16_is_refused_on_a_gpu_without_it(source, folder):
     turing = fakes.DEVICE._replace(engine="tensorrt", compute_capability="7.5")
-    told = "compute capability is 7.5: bf16 is there from 8.0 on .* --precision fp16"
+    told = "compute capability is 7.5: bf16 needs 8.0 or later .* --precision fp16"
     with simulator.installed("10.3.0"), pytest.raises(BuildFailed, match=told):
         building.build(bindings.package("tensorrt"), source, turing, contract.BuildOptions(precision="bf16"))
 

@@ -12,7 +12,7 @@ from typing import Dict, Optional, Sequence, Tuple
 from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import GRID, Candidate, DeviceSpec, Row
 from pomt_trt.core.search import search
-from pomt_trt.core.search.search_state import Goal, Point, State
+from pomt_trt.core.search.search_state import Goal, Point, SearchState, SearchTask
 from pomt_trt.device.engines.traits import traits
 from pomt_trt.device.timing import profiling
 from pomt_trt.device.timing.profiling import Settings
@@ -101,7 +101,7 @@ class _Loop:
                 found = stages.point(self._stage, row, self._device, self._settings)
                 self._points[row.tokens_after] = found._replace(more=self._has_more(row))
 
-    def _serve(self, request: search.Request, candidate: Candidate, worker: Worker) -> None:
+    def _serve(self, request: SearchTask, candidate: Candidate, worker: Worker) -> None:
         if request.kind == "accuracy":
             assert self._workstation is not None
             asked = self._stage._replace(candidates=[self._reference, candidate])
@@ -120,11 +120,11 @@ class _Loop:
     def _reference(self) -> Candidate:
         return self._stage.candidates[0]
 
-    def _state(self) -> State:
+    def _state(self) -> SearchState:
         """What the work folder holds, in the search's terms."""
         choice, budget = self._choice, self._budget
         rows = self._rows.values()
-        return State(
+        return SearchState(
             grid=tuple(sorted(self._by_tokens, reverse=True)),
             goal=Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain),
             points=dict(self._points),

@@ -6,9 +6,9 @@
        sum over segments of chi2(segment) + SEGMENT_PENALTY log(n + 1)
    is least (n points; exact, by dynamic programming). Why: a line bends with the trend, and a further line has to earn
    its penalty, so that noise is not split.
-3. Between two segments, from count a to count b:  drop = lowest(a) - fit(b) - slope (a - b), where lowest is the least
-   that any segment down to a ends at, and slope the mean of both lines. The boundary is a step where
-   drop > MIN_DROP lowest, and where its p-value, times the number of points, is below SIGNIFICANCE.
+3. Between two segments, from count a to count b:  drop = lowest(a) - fit(b) - max(0, slope) (a - b), where lowest(a) is
+   the least latency at which a segment down to a ends, and slope the mean of both lines. The boundary is a step where
+   drop > MIN_DROP lowest(a), and where its p-value, times the number of points, is below SIGNIFICANCE.
 
 Whether a step is worth its accuracy is decided in core/choice.
 
@@ -182,7 +182,7 @@ def _step(curve: CurveArrays, before: int, edge: int, drop: float, error: float,
 
 
 class Sums(NamedTuple):
-    """Prefix sums over the points: they give the line of any segment in constant time. Counts and values are centred."""
+    """Prefix sums over the points, which give any segment's line in constant time. Counts and values are centred."""
 
     table: np.ndarray  # (6, points + 1): w, wt, wtt, wz, wtz, wzz; z: ms less the prior slope
     tokens: float  # mean count

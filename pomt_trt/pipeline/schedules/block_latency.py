@@ -24,6 +24,7 @@ from pomt_trt.core.records import (
     Schedule,
 )
 from pomt_trt.core.schedules import block_costs
+from pomt_trt.core.schedules.schedule import constant
 from pomt_trt.core.storage import experiment as known
 from pomt_trt.core.storage import store
 from pomt_trt.device.timing import profiling
@@ -67,7 +68,7 @@ class _Table:
 
     def time_plain(self, counts: Sequence[int], progress: Progress) -> None:
         """Chains of one count each."""
-        chains = [self._chain(block_costs.plain_chain(n, self._spec.depth, self._spec.prefix_tokens)) for n in counts]
+        chains = [self._chain(constant(n, self._spec.depth, self._spec.prefix_tokens)) for n in counts]
         self._plain.update(zip(counts, chains))
         self._time(chains, progress)
 
@@ -80,8 +81,8 @@ class _Table:
                 "--tokens a wider range, or leave --schedule search out.".format(len(counts))
             )
         depth, prefix = self._spec.depth, self._spec.prefix_tokens
-        self._walks = [self._chain(walk) for walk in block_costs.walks(counts, depth, prefix)]
-        self._plunge = self._chain(block_costs.plunge(counts, depth, prefix))
+        self._walks = [self._chain(walk) for walk in block_costs.staircases(counts, depth, prefix)]
+        self._plunge = self._chain(block_costs.single_cut(counts, depth, prefix))
         self._time(list(dict.fromkeys([*self._walks, self._plunge])), progress)
 
     def plain(self) -> Sequence[BlockLatency]:
@@ -127,7 +128,7 @@ class _Table:
         return table
 
     def _chain(self, schedule: Schedule) -> Candidate:
-        return block_costs.chain(schedule, self._stage.candidates[0])
+        return block_costs.probe(schedule, self._stage.candidates[0])
 
     def _time(self, chains: Sequence[Candidate], progress: Progress) -> None:
         self._export([chain for chain in chains if chain.id not in self._family.graph_sha256])
@@ -148,9 +149,9 @@ class _Table:
         record = self._family._replace(candidates=tuple(made), graph_sha256=hashes)
         store.write_record(work.chains(record.form), record, known.family_inputs(work))
 
-    def _timing(self, chain: Candidate) -> Optional[block_costs.Timed]:
+    def _timing(self, chain: Candidate) -> Optional[block_costs.TimedProbe]:
         found = self._latency(chain)
-        return None if found is None else block_costs.Timed(chain.schedule, found.latency_ms)
+        return None if found is None else block_costs.TimedProbe(chain.schedule, found.latency_ms)
 
     def _latency(self, chain: Candidate) -> Optional[LatencyProfile]:
         return profiling.latency_of(self._stage.work, self._family, chain.id, self._device, self._settings)

@@ -15,7 +15,7 @@ from pomt_trt.core.errors import ConstraintUnmet
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import SEARCHED, BlockLatencies, Candidate, DeviceSpec, Request, Schedule, Sensitivity
 from pomt_trt.core.schedules import block_costs, schedule_pareto
-from pomt_trt.core.schedules.schedule_pareto import Found
+from pomt_trt.core.schedules.schedule_pareto import ParetoSchedule
 from pomt_trt.core.storage import experiment as known
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WorkFolder
@@ -59,7 +59,7 @@ def search(stage: Stage, device: DeviceSpec, settings: Settings, choice: Choice,
     return rounds.run()
 
 
-def promising(stage: Stage, table: BlockLatencies, sensitivity: Sensitivity) -> Tuple[Found, ...]:
+def promising(stage: Stage, table: BlockLatencies, sensitivity: Sensitivity) -> Tuple[ParetoSchedule, ...]:
     """The front of all schedules on the counts at which blocks are cheap, by ascending predicted latency."""
     counts = block_costs.worthwhile(table)
     costs = schedule_pareto.Costs(
@@ -115,7 +115,7 @@ class _Rounds:
         choice: Choice,
         workstation: Workstation,
         table: BlockLatencies,
-        found: Sequence[Found],
+        found: Sequence[ParetoSchedule],
     ) -> None:
         self._stage, self._device, self._settings = stage, device, settings
         self._choice, self._workstation = choice, workstation

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pomt_trt.core.records import Sensitivity
-from pomt_trt.core.schedules.schedule_pareto import Costs, Found, front, losses, within
+from pomt_trt.core.schedules.schedule_pareto import Costs, ParetoSchedule, front, losses, within
 
 COUNTS = (17, 13, 9, 5)
 ANY = tuple(range(18))  # a block can remove all that enters it
@@ -92,7 +92,7 @@ def test_a_cut_in_a_single_block_is_found_where_it_is_the_best():
     early = Sensitivity("pomt", 8, (13, 9, 5), ANY, kl)
     found = front(Costs(COUNTS, ms, losses(early, COUNTS)))
     assert all(len(set(one.tokens)) <= 2 for one in found)
-    assert within(found, 12.0) == [Found((17, 17, 5, 5, 5), 4 + 5.5 + 1 + 1, pytest.approx(0.4))]
+    assert within(found, 12.0) == [ParetoSchedule((17, 17, 5, 5, 5), 4 + 5.5 + 1 + 1, pytest.approx(0.4))]
 
 
 def test_cuts_are_spread_where_each_is_cheap_and_deep_ones_lose_much():

@@ -116,13 +116,11 @@ def report(arguments: argparse.Namespace) -> None:
 
 def replay(arguments: argparse.Namespace) -> None:
     """What the search would have done."""
+    from pomt_trt.core.choice.rules import Goal
     from pomt_trt.core.search import replay
     from pomt_trt.core.search.curve import read_curve
-    from pomt_trt.core.search.search_state import Goal
 
-    choice = _choice(arguments)
-    goal = Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain)
-    found = replay.replay(read_curve(arguments.curve), goal, arguments.max_builds)
+    found = replay.replay(read_curve(arguments.curve), Goal(*_choice(arguments)), arguments.max_builds)
     _print(replay.result_json(found), "\n".join(replay.result_lines(found)), arguments.json)
 
 

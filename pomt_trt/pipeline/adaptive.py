@@ -9,10 +9,11 @@ import math
 import time
 from typing import Dict, Optional, Sequence, Tuple
 
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import GRID, Candidate, DeviceSpec, Row
 from pomt_trt.core.search import search
-from pomt_trt.core.search.search_state import Goal, Point, SearchState, SearchTask
+from pomt_trt.core.search.search_state import Point, SearchState, SearchTask
 from pomt_trt.device.engines.traits import traits
 from pomt_trt.device.timing import profiling
 from pomt_trt.device.timing.profiling import Settings
@@ -126,7 +127,7 @@ class _Loop:
         rows = self._rows.values()
         return SearchState(
             grid=tuple(sorted(self._by_tokens, reverse=True)),
-            goal=Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain),
+            goal=Goal(*choice),
             points=dict(self._points),
             accuracy={row.tokens_after: row.accuracy for row in rows if row.accuracy is not None},
             accuracy_on_demand=self._workstation is not None,

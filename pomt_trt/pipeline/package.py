@@ -10,6 +10,7 @@ import os
 from typing import Dict, List, Sequence
 
 from pomt_trt.core.choice import selection
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.data import class_order
 from pomt_trt.core.errors import InputError, PomtError, StaleArtifact
 from pomt_trt.core.metrics.accuracy import doubt
@@ -57,16 +58,10 @@ def choose(stage: Stage, device: DeviceSpec, settings: Settings, choice: Choice)
     steps = significant_steps(points, found[0].tokens_after)
     return selection.select(
         found,
-        rule=choice.rule,
-        alpha=choice.alpha,
-        max_accuracy_drop=choice.max_accuracy_drop,
-        max_latency_ms=choice.max_latency_ms,
-        min_gain=choice.min_gain,
-        steps=steps,
+        Goal(*choice),
+        steps,
         device_id=device.id,
-        accuracy_kind=stage.experiment.accuracy_kind,
-        accuracy_source="host-fp32",
-        accuracy_images=stage.experiment.images,
+        accuracy=selection.AccuracySource(stage.experiment.accuracy_kind, "host-fp32", stage.experiment.images),
     )
 
 

@@ -21,6 +21,16 @@ MIN_GAIN = 0.05  # the step rule's least gain over R = 0, as a fraction of its l
 ROUNDING = 1e-9  # of accuracies: 0.81 - 0.80 is 0.01 to the user, not to floating point
 
 
+class Goal(NamedTuple):
+    """A rule and its constraints."""
+
+    rule: str  # one of RULES
+    alpha: float = 0.5  # weight of latency in the utility, 0 to 1
+    max_accuracy_drop: Optional[float] = None  # fraction, compared with the point estimate; None: any
+    max_latency_ms: Optional[float] = None  # None: any
+    min_gain: float = MIN_GAIN  # of the step rule, as a fraction of the latency of R = 0
+
+
 class Entry(NamedTuple):
     """A candidate whose numbers are all known; an unknown interval is a point."""
 
@@ -43,9 +53,7 @@ class Problem(NamedTuple):
     entries: Tuple[Entry, ...]
     unreduced: Entry
     edges: Dict[int, Step]  # edge tokens -> significant step
-    max_accuracy_drop: Optional[float]
-    max_latency_ms: Optional[float]
-    min_gain: float = MIN_GAIN
+    goal: Goal
 
     def on_edge(self, entry: Entry) -> bool:
         """Whether its count is the edge of a step. A searched schedule is made of edges, if there are any."""
@@ -77,15 +85,15 @@ class Decision(NamedTuple):
     notes: Tuple[str, ...] = ()
 
 
-def decide(rule: str, problem: Problem) -> Decision:
-    """The winner under a rule and the constraints.
+def decide(problem: Problem) -> Decision:
+    """The winner under the goal's rule and constraints.
 
     Raises: ConstraintUnmet where neither R = 0 nor any other entry meets the constraints.
     """
     allowed = [entry for entry in problem.entries if not broken_constraint(entry, problem)]
     if not allowed:
         raise ConstraintUnmet(_unmet(problem))
-    decision = _RULES[rule](allowed, problem)
+    decision = _RULES[problem.goal.rule](allowed, problem)
     if decision.winner.removed == 0:
         note = "R = 0 wins: under this rule and these constraints nothing beats the unreduced model"
         return decision._replace(notes=decision.notes + (note,))
@@ -94,7 +102,7 @@ def decide(rule: str, problem: Problem) -> Decision:
 
 def broken_constraint(entry: Entry, problem: Problem) -> str:
     """Which constraint the entry breaks, in words with both values; empty if none."""
-    drop, latency = problem.max_accuracy_drop, problem.max_latency_ms
+    drop, latency = problem.goal.max_accuracy_drop, problem.goal.max_latency_ms
     if drop is not None and entry.removed and entry.drop > drop + ROUNDING:
         return "accuracy drop {:.2f} points exceeds {:.2f}".format(100 * entry.drop, 100 * drop)
     if latency is not None and entry.latency_ms > latency:
@@ -103,8 +111,8 @@ def broken_constraint(entry: Entry, problem: Problem) -> str:
 
 
 def _unmet(problem: Problem) -> str:
-    limit_ms = problem.max_latency_ms or math.nan
-    any_latency = problem._replace(max_latency_ms=None)
+    limit_ms = problem.goal.max_latency_ms or math.nan
+    any_latency = problem._replace(goal=problem.goal._replace(max_latency_ms=None))
     within = [entry for entry in problem.entries if not broken_constraint(entry, any_latency)]
     fastest = min(within, key=lambda entry: entry.latency_ms)
     return (
@@ -117,11 +125,11 @@ def _step(allowed: Sequence[Entry], problem: Problem) -> Decision:
     """See above. Why the fallback looks at all candidates: a step beyond the constraints must not decide, since it is
     only found where the search looked that far.
     """
-    least_ms = problem.min_gain * problem.unreduced.latency_ms
+    least_ms = problem.goal.min_gain * problem.unreduced.latency_ms
     edges = [e for e in allowed if problem.on_edge(e) and e.removed and problem.gain_ms(e) >= least_ms]
     if not edges:
         text = "edge of a significant step is both within the constraints and {:.0f} % faster"
-        missing = text.format(100 * problem.min_gain) if problem.edges else "step is significant"
+        missing = text.format(100 * problem.goal.min_gain) if problem.edges else "step is significant"
         return _fastest(allowed, problem)._replace(
             notes=("no {}: the step rule acts as fastest-within".format(missing),)
         )
@@ -148,7 +156,7 @@ def _not_candidate(entry: Entry, problem: Problem) -> str:
         return "an edge beats the unreduced model"
     if not problem.on_edge(entry):
         return "not the edge of a significant step"
-    return "edge of a step, but not {:.0f} % faster than R = 0".format(100 * problem.min_gain)
+    return "edge of a step, but not {:.0f} % faster than R = 0".format(100 * problem.goal.min_gain)
 
 
 def _utility(allowed: Sequence[Entry], problem: Problem) -> Decision:

@@ -7,7 +7,7 @@ Source: Eliopoulos et al., Pruning One More Token is Enough, arXiv 2407.05941, w
 import math
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from pomt_trt.core.choice.rules import MIN_GAIN, RULES, Decision, Entry, Problem, broken_constraint, decide
+from pomt_trt.core.choice.rules import RULES, Decision, Entry, Goal, Problem, broken_constraint, decide
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Interval, Row, Selection, Step
 
@@ -26,64 +26,57 @@ class Unreduced(NamedTuple):
     accuracy: float
 
 
+class AccuracySource(NamedTuple):
+    """Where accuracies come from."""
+
+    kind: str  # top1, agreement, miou or pixel-agreement
+    source: str  # such as host-fp32
+    images: Optional[int] = None
+
+
 def select(
-    rows: Sequence[Row],
-    *,
-    rule: str,
-    alpha: float,
-    max_accuracy_drop: Optional[float],
-    max_latency_ms: Optional[float],
-    steps: Sequence[Step],
-    device_id: str,
-    accuracy_kind: str,
-    accuracy_source: str,
-    accuracy_images: Optional[int] = None,
-    min_gain: float = MIN_GAIN,
+    rows: Sequence[Row], goal: Goal, steps: Sequence[Step], *, device_id: str, accuracy: AccuracySource
 ) -> Selection:
-    """The Selection by one of RULES. The order of the rows does not matter.
+    """The Selection for a goal. The order of the rows does not matter.
 
     Args:
         rows: every candidate, R = 0 among them. A row with status measured, a latency and an accuracy can be chosen.
             utility, accuracy_drop and why are filled in.
-        alpha: weight of latency in the utility, 0 to 1.
-        max_accuracy_drop: fraction, compared with the point estimate; None: any.
-        max_latency_ms: None: any.
         steps: the significant steps, as find_steps gives them.
-        min_gain: the step rule's least gain, as a fraction of the latency of R = 0.
     Raises: UsageError for an unknown rule or alpha; InputError where R = 0 has no numbers; ConstraintUnmet where no
         candidate meets the constraints.
     """
-    _check(rule, alpha)
+    _check(goal.rule, goal.alpha)
     ordered = sorted(rows, key=lambda row: (-row.tokens_after, row.id))
     zero = _unreduced_of(ordered)
-    filled = [_with_utility(row, zero, alpha) for row in ordered]
-    entries = tuple(entry for entry in (_entry(row, zero, alpha) for row in filled) if entry)
+    filled = [_with_utility(row, zero, goal.alpha) for row in ordered]
+    entries = tuple(entry for entry in (_entry(row, zero, goal.alpha) for row in filled) if entry)
     unreduced = next(entry for entry in entries if entry.removed == 0)
-    edges = {step.edge_tokens: step for step in steps}
-    problem = Problem(entries, unreduced, edges, max_accuracy_drop, max_latency_ms, min_gain)
-    decision = decide(rule, problem)
+    problem = Problem(entries, unreduced, {step.edge_tokens: step for step in steps}, goal)
+    decision = decide(problem)
     entry_of = {entry.id: entry for entry in entries}
     explained = [row._replace(why=_why(row, entry_of.get(row.id), decision, problem)) for row in filled]
     by_id = {row.id: row for row in explained}
+    chosen = by_id[decision.winner.id]
     return Selection(
-        rule=rule,
+        rule=goal.rule,
         rule_used=decision.rule_used,
         device_id=device_id,
-        accuracy_kind=accuracy_kind,
-        accuracy_source=accuracy_source,
+        accuracy_kind=accuracy.kind,
+        accuracy_source=accuracy.source,
         constraints={
-            "alpha": alpha,
-            "max_accuracy_drop": max_accuracy_drop,
-            "max_latency_ms": max_latency_ms,
-            "min_gain": min_gain,
+            "alpha": goal.alpha,
+            "max_accuracy_drop": goal.max_accuracy_drop,
+            "max_latency_ms": goal.max_latency_ms,
+            "min_gain": goal.min_gain,
         },
         unreduced=by_id[unreduced.id],
-        chosen=by_id[decision.winner.id],
+        chosen=chosen,
         steps=tuple(sorted(steps, key=lambda step: -step.edge_tokens)),
         rows=tuple(explained),
         pareto=pareto(entries),
-        notes=decision.notes + tuple(_remarks(explained, by_id[decision.winner.id], max_accuracy_drop)),
-        accuracy_images=accuracy_images,
+        notes=decision.notes + tuple(_remarks(explained, chosen, goal.max_accuracy_drop)),
+        accuracy_images=accuracy.images,
     )
 
 

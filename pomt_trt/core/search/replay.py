@@ -6,11 +6,12 @@ regret = U(exhaustive choice) - U(adaptive choice), where U is the utility from 
 import math
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from pomt_trt.core.choice.selection import select, utility
+from pomt_trt.core.choice.rules import Goal
+from pomt_trt.core.choice.selection import AccuracySource, select, utility
 from pomt_trt.core.records import Row, Selection
 from pomt_trt.core.search.curve import Curve
 from pomt_trt.core.search.search import Done, SearchStep, next_candidate, next_in_order
-from pomt_trt.core.search.search_state import Goal, Point, SearchState, SearchTask
+from pomt_trt.core.search.search_state import Point, SearchState, SearchTask
 from pomt_trt.core.search.steps import significant_steps
 from pomt_trt.core.statistics.drift import Rounds
 from pomt_trt.core.statistics.stats import QUICK_RESAMPLES, StoppingRule, locate
@@ -93,19 +94,9 @@ def choose(state: SearchState, device_id: str = "replay", within_budget: bool = 
 
     Raises: ConstraintUnmet where no measured candidate meets the constraints.
     """
-    goal = state.goal
-    return select(
-        [_row(state, tokens, within_budget) for tokens in state.grid],
-        rule=goal.rule,
-        alpha=goal.alpha,
-        max_accuracy_drop=goal.max_accuracy_drop,
-        max_latency_ms=goal.max_latency_ms,
-        min_gain=goal.min_gain,
-        steps=significant_steps(state.points, state.grid[0]),
-        device_id=device_id,
-        accuracy_kind="top1",
-        accuracy_source="recorded",
-    )
+    rows = [_row(state, tokens, within_budget) for tokens in state.grid]
+    steps = significant_steps(state.points, state.grid[0])
+    return select(rows, state.goal, steps, device_id=device_id, accuracy=AccuracySource("top1", "recorded"))
 
 
 def result_json(result: Replay) -> Dict[str, Any]:

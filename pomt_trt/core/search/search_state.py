@@ -16,23 +16,13 @@ import functools
 import math
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from pomt_trt.core.choice.rules import MIN_GAIN, ROUNDING
+from pomt_trt.core.choice.rules import ROUNDING, Goal
 from pomt_trt.core.records import Interval
 
 VALLEY_PERIODS = (32, 16, 8)  # tested in this order; the next one only where the one before has valleys
 BAD_BUILD = 0.08  # relative: a build that is slower than the fastest of its count by more is a bad build
 FAR_SLOWER = 1.25  # times L0: no method costs that much, so such a count is an outlier
 VALLEY_DEPTH = 0.015  # relative: shallower valleys are ignored
-
-
-class Goal(NamedTuple):
-    """A rule of core/choice/rules and its constraints."""
-
-    rule: str
-    alpha: float = 0.5
-    max_accuracy_drop: Optional[float] = None  # fraction
-    max_latency_ms: Optional[float] = None
-    min_gain: float = MIN_GAIN
 
 
 class Point(NamedTuple):

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pomt_trt.core.choice.comparison import compared, pareto, table
-from pomt_trt.core.choice.selection import select
+from pomt_trt.core.choice.rules import Goal
+from pomt_trt.core.choice.selection import AccuracySource, select
 from pomt_trt.core.records import Contender, EagerLatencies, Row
 
 
@@ -14,17 +15,8 @@ def row(removed, latency_ms, accuracy, status="measured"):
 
 
 def selection(*rows, kind="top1"):
-    return select(
-        rows,
-        rule="fastest-within",
-        alpha=0.5,
-        max_accuracy_drop=0.01,
-        max_latency_ms=None,
-        steps=(),
-        device_id="d",
-        accuracy_kind=kind,
-        accuracy_source="host-fp32",
-    )
+    goal = Goal("fastest-within", max_accuracy_drop=0.01)
+    return select(rows, goal, (), device_id="d", accuracy=AccuracySource(kind, "host-fp32"))
 
 
 def eager(doubt="", **latency_ms):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomt_trt.core.choice.rules import RULES
-from pomt_trt.core.choice.selection import select, utility
+from pomt_trt.core.choice.rules import RULES, Goal
+from pomt_trt.core.choice.selection import AccuracySource, select, utility
 from pomt_trt.core.errors import ConstraintUnmet, InputError, UsageError
 from pomt_trt.core.records import Row, Step
 
@@ -28,17 +28,9 @@ def chosen(rows=None, rule="step", steps=(), **others):
 
 
 def choose(rows=None, rule="step", steps=(), **others):
-    flags = dict(alpha=0.5, max_accuracy_drop=0.01, max_latency_ms=None)
-    flags.update(others)
-    return select(
-        ROWS if rows is None else rows,
-        rule=rule,
-        steps=steps,
-        device_id="d",
-        accuracy_kind="top1",
-        accuracy_source="host-fp32",
-        **flags,
-    )
+    goal = Goal(rule, **{"max_accuracy_drop": 0.01, **others})
+    accuracy = AccuracySource("top1", "host-fp32")
+    return select(ROWS if rows is None else rows, goal, steps, device_id="d", accuracy=accuracy)
 
 
 def test_step_rule_takes_the_smallest_loss_per_gain():

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.search.replay import choose, drive
 from pomt_trt.core.search.search import Done, expected_builds, next_candidate, next_in_order, progress, ranges
-from pomt_trt.core.search.search_state import Bounds, Goal, Point, SearchState, SearchTask, build_effect, valley_period
+from pomt_trt.core.search.search_state import Bounds, Point, SearchState, SearchTask, build_effect, valley_period
 
 GRID = tuple(range(197, 60, -1))
 

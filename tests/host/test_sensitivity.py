@@ -7,6 +7,7 @@ import pytest
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.metrics import classification
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import Schedule
 from pomt_trt.host import reducers, sensitivity
 from pomt_trt.host.data.image_batches import normalised
@@ -40,7 +41,7 @@ def test_a_value_is_the_divergence_of_that_cut_alone(measured):
         return export.logits_and_margins(token_reduction.with_schedule(plan.module, plan.method, schedule), batch, 1)[0]
 
     cut = Schedule((17, 17, 17, 12, 12), 1)
-    paired = classification.paired("agreement", logits(unreduced.schedule), logits(cut), None, "x", "host-fp32")
+    paired = classification.paired("agreement", Pair(logits(unreduced.schedule), logits(cut)), "x", "host-fp32")
     assert found[-1].kl[2][2] == pytest.approx(paired.kl_divergence, rel=1e-4, abs=1e-7)
 
 
@@ -63,7 +64,7 @@ def test_a_method_that_removes_little_at_a_time_goes_on_in_the_next_block(monkey
     assert [math.isnan(row[-1]) for row in found.kl] == [False, False, True, True]  # 9 tokens need three blocks
 
 
-@pytest.mark.parametrize("method, layer", [("none", None), ("random", None)])
+@pytest.mark.parametrize("method, layer", [("none"), ("random", None)])
 def test_methods_that_remove_nothing_within_blocks_are_refused(method, layer):
     with pytest.raises(UsageError, match=f"--schedule search spreads .* {method} removes nothing within"):
         sensitivity.check(method, layer)
@@ -75,7 +76,7 @@ def test_methods_that_have_learned_where_to_remove_are_refused(method):
         sensitivity.check(method, None)
 
 
-@pytest.mark.parametrize("method, layer", [("pomt", 3), ("topk", None), ("tome", None), ("random", 3)])
+@pytest.mark.parametrize("method, layer", [("pomt", 3), ("topk"), ("tome"), ("random", 3)])
 def test_other_methods_can_be_searched(method, layer):
     sensitivity.check(method, layer)
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics import segmentation
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.metrics.segmentation import IGNORED, centres
 from pomt_trt.core.records import MIOU, PIXEL_AGREEMENT
 
@@ -23,7 +24,7 @@ def random_maps(seed, images=5, classes=3):
 
 
 def paired(labels, reference, candidate, kind=MIOU):
-    return segmentation.paired(kind, logits_for(reference), logits_for(candidate), labels, SIZE, "r004", "engine")
+    return segmentation.paired(kind, Pair(logits_for(reference), logits_for(candidate), labels), SIZE, "r004", "engine")
 
 
 def by_definition(labels, found, classes=3):
@@ -126,7 +127,7 @@ def test_an_image_that_is_not_finite_is_wrong_and_never_an_agreement():
     broken = logits_for(maps)
     broken[0, 0, 0, 0] = np.nan
     for kind, labels in ((MIOU, maps), (PIXEL_AGREEMENT, None)):
-        found = segmentation.paired(kind, logits_for(maps), broken, labels, SIZE, "r004", "engine")
+        found = segmentation.paired(kind, Pair(logits_for(maps), broken, labels), SIZE, "r004", "engine")
         assert found.accuracy == pytest.approx(0.8, abs=0.05) and np.isnan(found.kl_divergence)
 
 
@@ -164,7 +165,7 @@ def test_says_which_labels_do_not_match(labels, message):
 
 def test_says_which_logits_do_not_match():
     with pytest.raises(InputError, match="cannot be paired.*same data"):
-        segmentation.paired(MIOU, np.zeros((5, 3)), np.zeros((5, 3)), random_maps(0), SIZE, "r004", "engine")
+        segmentation.paired(MIOU, Pair(np.zeros((5, 3)), np.zeros((5, 3)), random_maps(0)), SIZE, "r004", "engine")
     none = np.zeros((0, 3) + SIZE)
     with pytest.raises(InputError, match="no images"):
-        segmentation.paired(MIOU, none, none, random_maps(0)[:0], SIZE, "r004", "engine")
+        segmentation.paired(MIOU, Pair(none, none, random_maps(0)[:0]), SIZE, "r004", "engine")

@@ -81,13 +81,11 @@ class LatencyProfile(NamedTuple):
     stopped: str  # why sampling ended: settled, time cap
     max_s: float  # the time cap: wall time allowed for its runs
     verdict: str  # stable, drifting, contended, throttled, floating (clocks could move, or did)
-    # Steal, involuntary switches, drift; a board's sensors, see sensors.Sampler. Paced: also `missed`, the share of runs
-    # that had not ended when the next one was due.
+    # Steal, involuntary switches, drift; a board's sensors, see sensors.Sampler. Paced: also `missed`, the share of
+    # runs that had not ended when the next one was due.
     contention: Dict[str, Any]
-    gpu_ms: Optional[float] = (
-        None  # part of latency_ms between events around the enqueue, as trtexec's GPU compute time
-    )
-    transfers_ms: Optional[float] = None  # part of latency_ms for the copies to and from the device
+    gpu_ms: Optional[float] = None  # between events around the enqueue, as trtexec's GPU compute time
+    transfers_ms: Optional[float] = None  # of the copies to and from the device
     modes: Optional[Dict[str, Any]] = None  # memory, waiting, CUDA graph or why there is none
     energy: Optional[Energy] = None  # None: not requested, or no power rail could be read
 

@@ -64,7 +64,7 @@ def test_a_method_that_removes_little_at_a_time_goes_on_in_the_next_block(monkey
     assert [math.isnan(row[-1]) for row in found.kl] == [False, False, True, True]  # 9 tokens need three blocks
 
 
-@pytest.mark.parametrize("method, layer", [("none"), ("random", None)])
+@pytest.mark.parametrize("method, layer", [("none", None), ("random", None)])
 def test_methods_that_remove_nothing_within_blocks_are_refused(method, layer):
     with pytest.raises(UsageError, match=f"--schedule search spreads .* {method} removes nothing within"):
         sensitivity.check(method, layer)
@@ -76,7 +76,7 @@ def test_methods_that_have_learned_where_to_remove_are_refused(method):
         sensitivity.check(method, None)
 
 
-@pytest.mark.parametrize("method, layer", [("pomt", 3), ("topk"), ("tome"), ("random", 3)])
+@pytest.mark.parametrize("method, layer", [("pomt", 3), ("topk", None), ("tome", None), ("random", 3)])
 def test_other_methods_can_be_searched(method, layer):
     sensitivity.check(method, layer)
 

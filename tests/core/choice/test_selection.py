@@ -12,8 +12,8 @@ from pomt_trt.core.records import Row, Step
 
 def row(removed, latency_ms, accuracy, **others):
     """A measured candidate of a 197-token model."""
-    known = Row("r{:03d}".format(removed), 197, 197 - removed, removed, latency_ms, accuracy=accuracy)
-    return known._replace(**dict({"status": "measured"}, **others))
+    measured = Row("r{:03d}".format(removed), 197, 197 - removed, removed, latency_ms, accuracy=accuracy)
+    return measured._replace(**dict({"status": "measured"}, **others))
 
 
 def step(removed):

@@ -43,8 +43,8 @@ def exact(curve, failing=()):
 def searched(curve, goal, grid=GRID, failing=(), strategy=next_candidate, **others):
     """State and end of a search; accuracy known beforehand unless it is on demand."""
     accuracy = {tokens: accuracy_at(tokens) for tokens in grid}
-    known = {} if others.get("accuracy_on_demand") else accuracy
-    return drive(SearchState(grid, goal, {}, known, **others), exact(curve, failing), accuracy, strategy)
+    at_first = {} if others.get("accuracy_on_demand") else accuracy
+    return drive(SearchState(grid, goal, {}, at_first, **others), exact(curve, failing), accuracy, strategy)
 
 
 @pytest.mark.parametrize("rule", ["utility", "step", "fastest-within"])
@@ -178,10 +178,10 @@ def test_a_rebuild_that_fails_counts_and_ends():
 
     def serve(kind, tokens):
         ms = stairs(tokens)
-        seen[tokens] = seen.get(tokens, ()) + ((ms,) if kind == "build" else (math.inf,))
-        return Point(tokens, ms, (ms * 0.999, ms * 1.001), seen[tokens])
+        builds[tokens] = builds.get(tokens, ()) + ((ms,) if kind == "build" else (math.inf,))
+        return Point(tokens, ms, (ms * 0.999, ms * 1.001), builds[tokens])
 
-    seen = {}
+    builds = {}
     state, done = drive(SearchState(GRID, Goal("step"), {}, accuracy, builds_vary=True), serve, {}, next_candidate)
     assert isinstance(done, Done) and choose(state).chosen.latency_ms < 10
 

@@ -8,6 +8,7 @@ import math
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from pomt_trt.core.records import Comparison, Contender, EagerLatencies, Interval, Row, Selection
+from pomt_trt.core.text_table import aligned
 
 METHODS = ("pomt", "topk", "tome", "random")  # the default: methods that need no training
 UNREDUCED = "none"  # the method of R = 0
@@ -77,8 +78,7 @@ def table(comparison: Comparison) -> str:
     lines = [header + (["eager ms", "eager gain"] if eager else [])]
     shown = [one for one in [comparison.unreduced, *comparison.contenders] if _matters(one, comparison)]
     lines += [_cells(one, comparison, eager) for one in shown]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    text = aligned(lines)
     text += ["", "->  what the method's own selection chose    *  Pareto set of all methods    e  likewise in eager"]
     text += ["{}: not compared: {}".format(method, why) for method, why in comparison.not_compared.items()]
     text += [

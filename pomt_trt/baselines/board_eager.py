@@ -8,18 +8,18 @@ later, Python 3.6 or later, and no timm. Leaves out the workstation's own baseli
 
 import argparse
 import os
-import sys
 from typing import Any, Optional, Sequence
 
 import numpy as np
 
+from pomt_trt.core import timing_protocol
 from pomt_trt.core.errors import InputError, MissingDependency, VerificationFailed
 from pomt_trt.core.metrics.parity import compare
 from pomt_trt.core.records import Bundle, ModelSpec, PlainModel, StoredTensor
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.bundle import open_bundle
 from pomt_trt.core.storage.workfolder import WEIGHTS
-from pomt_trt.core.timing_protocol import Prepared, check_waiting, serve
+from pomt_trt.core.timing_protocol import Prepared, check_waiting
 from pomt_trt.device.board import jetson
 from pomt_trt.device.board.torch_wheels import advice
 from pomt_trt.device.checks import golden_check
@@ -31,24 +31,12 @@ CHECKED_IMAGES = 8
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}  # torch's names of an engine's precision
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Runs the command; returns its exit code."""
+def prepare(argv: Sequence[str]) -> Prepared:
+    """The eager model that the arguments name, ready to run.
+
+    Raises: MissingDependency, UsageError, InputError, CorruptArtifact, VerificationFailed.
+    """
     arguments = _parser().parse_args(argv)
-    return serve(lambda: _prepared(arguments))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pomt_trt.baselines.board_eager",
-        description='Times a ViT in torch on request: {"runs": 3} on stdin gives {"samples_ms": [...]} on stdout.',
-    )
-    parser.add_argument("--bundle", required=True, help="the unreduced model of this bundle, in its batch size")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of the CPU, within an operator")
-    parser.add_argument("--waiting", choices=("default", "passive"), default="default", help="as set outside")
-    return parser
-
-
-def _prepared(arguments: argparse.Namespace) -> Prepared:
     variables = check_waiting(arguments.waiting)
     torch = _torch()
     from pomt_trt.baselines.plain_vit import FUSED, logits
@@ -79,6 +67,12 @@ def _prepared(arguments: argparse.Namespace) -> Prepared:
         "variables": variables,
     }
     return Prepared(lambda: logits(model, image), about)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = timing_protocol.parser("Times a ViT in torch on request.", threads=2)
+    parser.add_argument("--bundle", required=True, help="the unreduced model of this bundle, in its batch size")
+    return parser
 
 
 def device_beside(engine: str) -> Any:
@@ -163,7 +157,3 @@ def _torch() -> Any:
             "the eager baseline runs torch, which cannot be imported here: {}. Install it: {}".format(error, advice())
         ) from error
     return torch
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,47 +6,29 @@ its method does. Leaves out boards (pomt_trt/baselines/board_eager.py), and what
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from pomt_trt.core import timing_protocol
 from pomt_trt.core.errors import InputError, MissingDependency, PomtError
 from pomt_trt.core.records import ModelSpec
 from pomt_trt.core.storage import experiment as known
 from pomt_trt.core.storage.bundle import open_bundle
 from pomt_trt.core.storage.workfolder import WorkFolder
-from pomt_trt.core.timing_protocol import Prepared, check_waiting, serve
+from pomt_trt.core.timing_protocol import Prepared, check_waiting
 
 SIZES = ("depth", "width", "heads", "patch_tokens", "prefix_tokens")  # what a latency depends on
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+def prepare(argv: Sequence[str]) -> Prepared:
+    """The eager model that the arguments name, ready to run.
+
+    Raises: MissingDependency, UsageError, InputError.
+    """
     arguments = _parser().parse_args(argv)
-    return serve(lambda: _prepared(arguments))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pomt_trt.baselines.timm_eager",
-        description='Times timm\'s eager model on request: {"runs": 3} on stdin gives {"samples_ms": [...]} on stdout.',
-    )
-    model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--bundle", help="the model of this bundle, in its batch size")
-    model.add_argument("--model", help="a timm name, local-dir:PATH or digits")
-    model.add_argument("--work", help="the model of this work folder, reduced as --candidate")
-    parser.add_argument("--candidate", default="r000", metavar="ID", help="with --work, such as r056 (default: r000)")
-    parser.add_argument("--img-size", type=int, metavar="N", help="side of the input, pixels (with --model)")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in a run (with --model)")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of the CPU, within an operator")
-    parser.add_argument("--waiting", choices=("default", "passive"), default="default", help="as set outside")
-    return parser
-
-
-def _prepared(arguments: argparse.Namespace) -> Prepared:
-    found = check_waiting(arguments.waiting)
+    variables = check_waiting(arguments.waiting)
     try:
         import timm
         import torch
@@ -76,9 +58,21 @@ def _prepared(arguments: argparse.Namespace) -> Prepared:
         "batch_size": batch_size,
         "threads": torch.get_num_threads(),
         "waiting": arguments.waiting,
-        "variables": found,
+        "variables": variables,
     }
     return Prepared(run, about)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = timing_protocol.parser("Times timm's eager model on request.", threads=2)
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--bundle", help="the model of this bundle, in its batch size")
+    model.add_argument("--model", help="a timm name, local-dir:PATH or digits")
+    model.add_argument("--work", help="the model of this work folder, reduced as --candidate")
+    parser.add_argument("--candidate", default="r000", metavar="ID", help="with --work, such as r056 (default: r000)")
+    parser.add_argument("--img-size", type=int, metavar="N", help="side of the input, pixels (with --model)")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in a run (with --model)")
+    return parser
 
 
 def _model(arguments: argparse.Namespace) -> tuple[Any, ModelSpec, int]:
@@ -149,7 +143,3 @@ def _differences(found: ModelSpec, expected: ModelSpec) -> str:
 def _sizes(spec: ModelSpec) -> dict[str, Any]:
     look = spec.preprocessing
     return {**{name: getattr(spec, name) for name in SIZES}, "input": (look.channels, look.height, look.width)}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

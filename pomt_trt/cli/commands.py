@@ -168,15 +168,14 @@ def bench(arguments: argparse.Namespace) -> None:
     threads = options.bench_threads(arguments.threads)
     waitings = arguments.waiting.split(",")
     with Progress("bench", len(threads) * len(waitings)) as progress:
-        found = bench.bench(
-            arguments.bundle,
+        asked = bench.Options(
             against=[] if arguments.against == "none" else arguments.against.split(","),
             threads=threads,
             waitings=waitings,
             image=arguments.image,
             max_s=arguments.max_seconds,
-            progress=progress,
         )
+        found = bench.bench(arguments.bundle, asked, progress)
     _print(found, bench.table(found), arguments.json)
 
 

@@ -23,7 +23,7 @@ from pomt_trt.device.board import board, doctor
 from pomt_trt.device.engines.contract import layers_of
 from pomt_trt.device.engines.engine import open_engine
 from pomt_trt.device.engines.tensorrt import layer_info, staging
-from pomt_trt.device.timing import profiling, time_engines
+from pomt_trt.device.timing import engine_group, profiling
 from pomt_trt.device.timing.profiling import Settings
 from pomt_trt.device.timing.worker_protocol import Job, Request, latency_inputs
 
@@ -179,7 +179,7 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
         max_s=opened.settings.max_s,
     )
     with locked(opened.work.root):
-        found = time_engines.profiles(request, [ran for _, _, ran in asked], [], lambda text: None)
+        found = engine_group.profiles(request, [ran for _, _, ran in asked], [], lambda text: None)
         timed = tuple(_timed(opened, each[0], each[1], result) for each, (_, result) in zip(asked, found))
         for (candidate, way, ran), each in zip(asked, timed):
             if way == DEFAULT:

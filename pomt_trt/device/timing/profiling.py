@@ -19,9 +19,17 @@ from pomt_trt.device.engines import ahead
 from pomt_trt.device.engines.tensorrt import gpu_targets
 from pomt_trt.device.engines.tensorrt.plugin_files import Library, needed
 from pomt_trt.device.engines.traits import traits
-from pomt_trt.device.timing import builds
 from pomt_trt.device.timing.worker_process import Outcome, Worker
-from pomt_trt.device.timing.worker_protocol import Gate, Job, Request, engine_inputs, inputs_of, latency_inputs
+from pomt_trt.device.timing.worker_protocol import (
+    Gate,
+    Job,
+    Request,
+    engine_inputs,
+    inputs_of,
+    latency_inputs,
+    other_builds_ms,
+    remember_build,
+)
 
 GROUP_MEMORY_BYTES = 700 << 20  # of engines alive at a time
 BYTES_PER_WEIGHT_BYTE = 2.5  # an engine maps its weights and keeps them repacked for the processor
@@ -198,7 +206,7 @@ def builds_of(
     if known is None:
         return ()
     inputs = _engine_inputs(family, candidate_id, device, settings)
-    others = builds.others(work.builds(device.id, candidate_id), inputs)
+    others = other_builds_ms(work.builds(device.id, candidate_id), inputs)
     return (known.latency_ms,) + tuple(math.inf if math.isnan(ms) else ms for ms in others)
 
 
@@ -281,7 +289,7 @@ def _record_killed(request: Request, outcome: Outcome) -> None:
     job = next(job for job in request.jobs + (request.reference,) if job.candidate_id == outcome.building)
     reason = "the build was ended by {}; if the system did it, memory ran out".format(_name_of(outcome.exit_code))
     if request.rebuild:
-        builds.remember(job, request, math.nan)
+        remember_build(job, request, math.nan)
         return
     path = os.path.join(request.engines, job.candidate_id + ".failed.json")
     store.write_record(path, Failure(job.candidate_id, "build", reason), inputs_of(job, request))

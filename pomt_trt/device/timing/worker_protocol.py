@@ -1,13 +1,10 @@
-"""What a worker process is asked for: the words between device/timing/profiling and device/timing/worker.
-
-Makes nothing; says what the files that a request leads to are called and made from. Any machine. Leaves out how it is
-done.
-"""
+"""Requests to a worker (device/timing/worker), and the names and inputs of the files that it writes."""
 
 import os
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from pomt_trt.core.records import DeviceSpec, Engine, Preprocessing
+from pomt_trt.core.records import Builds, DeviceSpec, Engine, Preprocessing
+from pomt_trt.core.storage import store
 from pomt_trt.device.engines.tensorrt.plugin_files import Library
 
 TIMING_CACHE = "timing.cache"  # in the folder of a device's engines, whose name holds the power mode
@@ -47,7 +44,7 @@ class Request(NamedTuple):
     cuda_graph: bool = True
     plugin: Optional[Library] = None
     gate: Optional[Gate] = None  # None: engines of this library compute what their graphs say
-    known: Tuple[Job, ...] = ()  # timed with the group, which is tied to their profiles and to the reference's
+    known: Tuple[Job, ...] = ()  # of known latency: references besides R = 0
     energy: bool = False  # only measure what a run of each job's engine costs, and add it to its profile
     rebuild: bool = False  # build each job anew beside its engine, without timing cache, and keep the better one
     gpu: Optional[str] = None  # build ahead of time for such GPUs, see device/engines/ahead; None: for the one here
@@ -92,3 +89,17 @@ def latency_inputs(engine_sha256: str, threads: int, waiting: str, pace_fps: Opt
 def record_of(engine_path: str) -> str:
     """r056.engine's record is r056.json beside it."""
     return os.path.splitext(engine_path)[0] + ".json"
+
+
+def remember_build(job: Job, request: Request, latency_ms: float) -> None:
+    """Adds an engine that was built for a candidate and is not kept; NaN for a build that failed."""
+    path = os.path.join(str(request.latency), job.candidate_id + ".builds.json")
+    inputs = inputs_of(job, request)
+    earlier = other_builds_ms(path, inputs)
+    store.write_record(path, Builds(job.candidate_id, request.device.id, earlier + (latency_ms,)), inputs)
+
+
+def other_builds_ms(path: str, inputs: Dict[str, str]) -> Tuple[float, ...]:
+    """Latency in ms of the engines in a file of remember_build; NaN for a build that failed."""
+    record = store.read_matching(path, Builds, inputs)
+    return record.others_ms if record is not None else ()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomt_trt.core.errors import UnstableMeasurement
-from pomt_trt.core.statistics.reference_ratio import Known, locate_tied
+from pomt_trt.core.statistics.reference_ratio import Reference, locate_by_references
 from pomt_trt.core.statistics.stats import QUICK_RESAMPLES, locate
 
 LATENCIES = (12.0, 9.0, 8.0, 7.0)  # of what is known, in ms
@@ -22,9 +22,9 @@ def timed(rng, level, mood, noise=0.005, runs=2):
 
 def told(rng, mood, level=10.0, **noise):
     """The location of an engine of `level` ms beside four that are known."""
-    known = [Known(timed(rng, latency, mood, **noise), latency) for latency in LATENCIES]
+    known = [Reference(timed(rng, latency, mood, **noise), latency) for latency in LATENCIES]
     rounds = timed(rng, level, mood, **noise)
-    return locate_tied(rounds, known, [rounds] + [each.rounds for each in known])
+    return locate_by_references(rounds, known, [rounds] + [each.rounds for each in known])
 
 
 def test_a_machine_that_is_slower_than_before_makes_nothing_slower():
@@ -57,19 +57,19 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
 
 def test_one_known_engine_that_is_off_is_outvoted():
     rng, mood = np.random.RandomState(3), np.full(40, 1.1)
-    known = [Known(timed(rng, latency, mood), latency) for latency in LATENCIES]
-    known[0] = Known(timed(rng, 1.5 * LATENCIES[0], mood), LATENCIES[0])
+    known = [Reference(timed(rng, latency, mood), latency) for latency in LATENCIES]
+    known[0] = Reference(timed(rng, 1.5 * LATENCIES[0], mood), LATENCIES[0])
     rounds = timed(rng, 10.0, mood)
-    found = locate_tied(rounds, known, [rounds] + [each.rounds for each in known])
+    found = locate_by_references(rounds, known, [rounds] + [each.rounds for each in known])
     assert found.value == pytest.approx(10, rel=0.006)
 
 
 def test_known_engines_that_disagree_widen_the_interval():
     rng, mood = np.random.RandomState(8), np.ones(40)
     off = (1.03, 0.97, 1.0, 0.99)  # what each was found to be, over what it is
-    known = [Known(timed(rng, latency, mood), latency * factor) for latency, factor in zip(LATENCIES, off)]
+    known = [Reference(timed(rng, latency, mood), latency * factor) for latency, factor in zip(LATENCIES, off)]
     rounds = timed(rng, 10.0, mood)
-    found = locate_tied(rounds, known, [rounds] + [each.rounds for each in known])
+    found = locate_by_references(rounds, known, [rounds] + [each.rounds for each in known])
     assert found.low <= 10 <= found.high
     assert found.relative_width > 4 * told(np.random.RandomState(8), mood).relative_width
 
@@ -81,38 +81,38 @@ def test_disturbances_that_hit_anyone_are_no_matter():
         rounds = np.array(timed(rng, level, np.ones(80), runs=4))
         return (rounds + rng.exponential(4.0, rounds.shape) * (rng.rand(*rounds.shape) < 0.3)).tolist()
 
-    known, rounds = [Known(hit(latency), latency) for latency in LATENCIES], hit(10.0)
-    found = locate_tied(rounds, known, [rounds] + [each.rounds for each in known])
+    known, rounds = [Reference(hit(latency), latency) for latency in LATENCIES], hit(10.0)
+    found = locate_by_references(rounds, known, [rounds] + [each.rounds for each in known])
     assert found.value == pytest.approx(10, rel=0.02)
 
 
 def test_only_rounds_that_all_ran_in_count():
-    known = Known([[5.0, 5.0]] * 20 + [[50.0, 50.0]] * 20, 5.0)
+    known = Reference([[5.0, 5.0]] * 20 + [[50.0, 50.0]] * 20, 5.0)
     rounds = [[3.0]] * 20
-    assert locate_tied(rounds, [known], [known.rounds, rounds]).value == pytest.approx(3.0)
+    assert locate_by_references(rounds, [known], [known.rounds, rounds]).value == pytest.approx(3.0)
 
 
 def test_a_clock_that_steps_back_costs_the_round():
     rng, mood = np.random.RandomState(5), np.ones(30)
-    known, rounds = Known(timed(rng, 5.0, mood), 5.0), timed(rng, 10.0, mood)
+    known, rounds = Reference(timed(rng, 5.0, mood), 5.0), timed(rng, 10.0, mood)
     known.rounds[4], rounds[7] = [-3.0, math.nan], [0.0, -1.0]
-    assert locate_tied(rounds, [known], [known.rounds, rounds]).value == pytest.approx(10, rel=0.01)
+    assert locate_by_references(rounds, [known], [known.rounds, rounds]).value == pytest.approx(10, rel=0.01)
 
 
 def test_no_usable_round_is_refused_with_advice():
     with pytest.raises(UnstableMeasurement, match="none of 4 rounds has a time of each engine. Check the clock"):
-        locate_tied([[3.0, 3.0]] * 4, [Known([[math.nan]] * 4, 5.0)], [[[3.0, 3.0]] * 4])
+        locate_by_references([[3.0, 3.0]] * 4, [Reference([[math.nan]] * 4, 5.0)], [[[3.0, 3.0]] * 4])
 
 
 def test_one_round_is_quoted_with_a_wide_interval():
-    found = locate_tied([[2.0, 2.0]], [Known([[5.0]], 5.0)], [[[2.0, 2.0]], [[5.0]]])
+    found = locate_by_references([[2.0, 2.0]], [Reference([[5.0]], 5.0)], [[[2.0, 2.0]], [[5.0]]])
     assert found.value == pytest.approx(2.0) and found.relative_width == pytest.approx(0.1)
 
 
 def test_quantised_clock_never_gives_an_interval_of_nothing():
     rounds = [[2.0, 2.0]] * 40 + [[2.1, 2.1]]
-    known = Known([[5.0]] * 41, 5.0)
-    assert locate_tied(rounds, [known], [rounds, known.rounds, known.rounds]).relative_width > 0.04
+    known = Reference([[5.0]] * 41, 5.0)
+    assert locate_by_references(rounds, [known], [rounds, known.rounds, known.rounds]).relative_width > 0.04
 
 
 def test_same_numbers_give_the_same_location():
@@ -123,16 +123,16 @@ def test_same_numbers_give_the_same_location():
 @settings(max_examples=60, deadline=None)
 def test_location_lies_in_its_interval_and_scales_with_what_is_known(pairs, factor):
     rounds, other = [[a] for a, _ in pairs], [[b] for _, b in pairs]
-    found = locate_tied(rounds, [Known(other, 5.0)], [rounds, other])
+    found = locate_by_references(rounds, [Reference(other, 5.0)], [rounds, other])
     assert found.low <= found.value <= found.high
-    scaled = locate_tied(rounds, [Known(other, 5.0 * factor)], [rounds, other])
+    scaled = locate_by_references(rounds, [Reference(other, 5.0 * factor)], [rounds, other])
     assert np.allclose(np.array(found) * factor, np.array(scaled), rtol=1e-6)
 
 
 def test_telling_it_costs_little_of_what_timing_costs():
     rng, mood = np.random.RandomState(7), np.ones(40)
-    known, rounds = [Known(timed(rng, latency, mood), latency) for latency in LATENCIES], timed(rng, 10.0, mood)
+    known, rounds = [Reference(timed(rng, latency, mood), latency) for latency in LATENCIES], timed(rng, 10.0, mood)
     group, start = [rounds] + [each.rounds for each in known], time.process_time()
     for number in (8, 12, 16, 23, 32, 40):  # when a stopping rule looks
-        locate_tied(rounds[:number], known, group, QUICK_RESAMPLES)
+        locate_by_references(rounds[:number], known, group, QUICK_RESAMPLES)
     assert time.process_time() - start < 0.01 * sum(3 / 2 * sum(map(sum, member)) for member in group) / 1e3

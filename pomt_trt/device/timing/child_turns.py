@@ -1,56 +1,86 @@
-"""Processes that take turns at being timed -> latencies, and ratios of them that one machine state explains.
+"""Children that take turns at being timed: their latencies, and the ratios of these.
 
-Makes Settings from the commands of children (core/timing_protocol), on the machine that runs engines. Leaves out what
-the children run, and when enough has been sampled (core/statistics/stats).
-
-In a round every member is asked once for a few runs, and each round begins with another member. Before the next one
-is asked, the one before must be asleep: idle threads of OpenMP and ONNX Runtime spin for many milliseconds by default,
-on the very processors that the next one needs.
+Each child has a process and a pool of threads of its own. Before the next one runs, the last one must be asleep. Why:
+idle threads of OpenMP and ONNX Runtime spin for many milliseconds, on the very processors that the next one needs.
 """
 
 import contextlib
-import functools
 import math
 import os
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from pomt_trt.core import timing_protocol
+from pomt_trt.core.child_process import Child, command, environment
 from pomt_trt.core.records import Interval
 from pomt_trt.core.statistics import stats
-from pomt_trt.core.statistics.drift import slow_drift
+from pomt_trt.core.statistics.estimate import Absolute
 from pomt_trt.core.statistics.stability import Bounds
 from pomt_trt.device.board import board
+from pomt_trt.device.timing import sampler
+from pomt_trt.device.timing.sampler import Clock, Sampling, fitting_runs, rounds_of
 
-VISIT_MS = 50.0  # a visit lasts about this long ...
-RUNS_PER_VISIT = (2, 8)  # ... but has no fewer and no more runs than this
+BURST_MS = 50.0
 REST_STEP_S, LONGEST_REST_S = 0.002, 0.5  # ONNX Runtime spins up to 0.2 s beside a busy neighbour
 MOST_OTHERS = 0.10  # share of CPU time that other processes may use before a comparison is doubted
 
-Clock = Callable[[], float]
 
+class Member(sampler.Member):
+    """What takes turns: a child, or a call in this process.
 
-class Member(NamedTuple):
-    """Something to time: how to ask it for runs, and the process to wait for (None: this one, no waiting)."""
+    Attributes: about (what it says of itself), pid, rests_s (one a burst: seconds until it was asleep).
+    """
 
-    name: str
-    ask: Callable[[int], List[float]]  # runs -> milliseconds
-    pid: Optional[int] = None
-    about: Dict[str, Any] = {}
+    def __init__(
+        self,
+        name: str,
+        burst: Callable[[int], List[float]],
+        pid: Optional[int] = None,
+        about: Optional[Dict[str, Any]] = None,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        """
+        Args:
+            burst: number of runs -> milliseconds of each, after one that is not counted.
+            pid: of the process that must be asleep before the next member runs; None: this one, which is not waited for.
+        """
+        super().__init__(name)
+        self._burst, self._clock, self.pid, self.about = burst, clock, pid, about or {}
+        self.rests_s: List[float] = []
+
+    def warm_up(self) -> int:
+        """Runs it twice. A burst fills BURST_MS."""
+        run_ms = self._burst(1)[0]
+        self._until_asleep()
+        return fitting_runs(run_ms, BURST_MS)
+
+    def burst(self, runs: int) -> List[float]:
+        """As the constructor's."""
+        return self._burst(runs)
+
+    def rest(self) -> None:
+        """Waits until it is asleep."""
+        self.rests_s.append(self._until_asleep())
+
+    def _until_asleep(self) -> float:
+        """Waits until none of its threads runs or wants to, LONGEST_REST_S at most; returns the seconds it took."""
+        began_s = self._clock()
+        while self.pid is not None and self._clock() - began_s < LONGEST_REST_S and _awake(self.pid):
+            time.sleep(REST_STEP_S)
+        return self._clock() - began_s
 
 
 class Timing(NamedTuple):
-    """One member of one setting. doubt: why it must not be quoted, or empty."""
+    """The latency of one member of one setting."""
 
     name: str
     latency_ms: float  # centre of the lowest mode
     latency_ci_ms: Interval
     p50_ms: float  # of the raw samples, disturbances included
     p95_ms: float
-    rest_ms: float  # until it was asleep after a visit, median
+    rest_ms: float  # until it was asleep after a burst, median
     rounds_ms: Tuple[Tuple[float, ...], ...]  # one row a round, as timed
     stopped: str  # why sampling ended: settled, time cap
-    doubt: str
+    doubt: str  # why it must not be quoted, or empty
     about: Dict[str, Any]
 
 
@@ -74,24 +104,25 @@ class Setting(NamedTuple):
     contention: Dict[str, float]  # shares of CPU time: steal, others (processes that are not ours)
 
 
-def started(stack: contextlib.ExitStack, name: str, command: Sequence[str], threads: int, waiting: str) -> Member:
-    """A child that runs `command` with --threads and --waiting, and ends with the stack.
+def started(stack: contextlib.ExitStack, name: str, program: Sequence[str], threads: int, waiting: str) -> Member:
+    """A child that ends with the stack.
 
-    Raises: what the child raised; PomtError where it died, hung or spoke nonsense.
+    Args:
+        program: the module that prepares it and its arguments, see device/timing/__main__; --threads and --waiting are
+            added.
+    Raises: what the child raised; PomtError if it died, hung or sent nonsense.
     """
-    full = list(command) + ["--threads", str(threads), "--waiting", waiting]
-    child = stack.enter_context(timing_protocol.Child(name, full, timing_protocol.environment(waiting)))
-    return Member(name, child.ask, child.pid, child.about)
+    full = command(*program, "--threads", str(threads), "--waiting", waiting)
+    child = stack.enter_context(Child(name, full, environment(waiting)))
+    return Member(name, child.burst, child.pid, child.about)
 
 
 def setting(
     members: Sequence[Member],
     pairs: Sequence[Tuple[str, str]],
-    *,
     threads: int,
     waiting: str,
     rule: stats.StoppingRule,
-    clock: Clock = time.perf_counter,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Setting:
     """Times the members in turn and compares them.
@@ -100,51 +131,36 @@ def setting(
         pairs: (slower, faster): names whose ratio is wanted, where both are members.
         threads, waiting: what the members were started with.
         rule: its max_s is the wall time of all members together.
-    Raises: PomtError where a child dies, hangs or speaks nonsense.
+    Raises: PomtError if a child dies, hangs or sends nonsense.
     """
-    timings, contention = time_in_turn(members, rule, clock, progress)
+    timings, contention = time_in_turn(members, rule, progress)
     wanted = [(timings[slower], timings[faster]) for slower, faster in pairs if {slower, faster} <= set(timings)]
     ratios = tuple(ratio(slower, faster) for slower, faster in wanted)
     return Setting(threads, waiting, tuple(timings.values()), ratios, contention)
 
 
 def time_in_turn(
-    members: Sequence[Member],
-    rule: stats.StoppingRule,
-    clock: Clock = time.perf_counter,
-    progress: Callable[[str], None] = lambda text: None,
+    members: Sequence[Member], rule: stats.StoppingRule, progress: Callable[[str], None] = lambda text: None
 ) -> Tuple[Dict[str, Timing], Dict[str, float]]:
-    """Rounds over all members until the rule is satisfied with each; also the contention that was seen meanwhile.
+    """Samples all members until the rule stops each; also the contention that was seen meanwhile."""
+    clock = time.perf_counter
+    began_s, before = clock(), _Usage(members, clock)
 
-    Every member takes part in every round, settled or not, so that the ratios compare equal times.
-    """
-    runs = {member.name: _runs_per_visit(member, clock) for member in members}
-    rows: Dict[str, List[List[float]]] = {member.name: [] for member in members}
-    rests: Dict[str, List[float]] = {member.name: [] for member in members}
-    stopped: Dict[str, str] = {}
-    began, before = clock(), _Usage(members, clock)
-    while len(stopped) < len(members):
-        first = len(rows[members[0].name]) % len(members)
-        for member in [*members[first:], *members[:first]]:
-            rows[member.name].append(member.ask(runs[member.name]))
-            rests[member.name].append(_rest(member.pid, clock) * 1e3)
-        drift = functools.lru_cache(maxsize=None)(functools.partial(slow_drift, list(rows.values())))
-        for name in [name for name in rows if name not in stopped]:
-            reason = rule.decide(rows[name], functools.partial(_quickly, rows[name], drift), clock() - began)
-            if reason is not None:
-                stopped[name] = reason
-        progress("{:.0f} of {:.0f} s, {} of {} settled".format(clock() - began, rule.max_s, len(stopped), len(rows)))
-    contention, factors = before.contention(_Usage(members, clock)), slow_drift(list(rows.values()))
-    made = [_timing(m, rows[m.name], rests[m.name], factors, stopped[m.name], contention) for m in members]
-    return {timing.name: timing for timing in made}, contention
+    def told(text: str) -> None:
+        progress("{:.0f} of {:.0f} s, {}".format(clock() - began_s, rule.max_s, text))
 
-
-def _quickly(rows: List[List[float]], drift: Callable[[], Sequence[float]]) -> stats.Location:
-    return stats.locate(rows, drift(), resamples=stats.QUICK_RESAMPLES)
+    stopped = sampler.sample([], members, Sampling(rule, Absolute(), clock, together=True, progress=told))
+    contention = before.contention(_Usage(members, clock))
+    return {each.name: _timing(each, members, stopped[each.name], contention) for each in members}, contention
 
 
 def ratio(slower: Timing, faster: Timing) -> Ratio:
-    """slower over faster; its interval takes the two latencies' noise for independent, which errs on the wide side."""
+    """slower / faster. Its interval adds the two relative half-widths as independent errors:
+
+        h = sqrt(log(slower / its low)^2 + log(high of faster / faster)^2), low = ratio * exp(-h); likewise high
+
+    Why independent: errors that both share cancel in a ratio, so the interval is rather too wide than too narrow.
+    """
     value = slower.latency_ms / faster.latency_ms
     (a_low, a_high), (b_low, b_high) = slower.latency_ci_ms, faster.latency_ci_ms
     below = math.hypot(math.log(slower.latency_ms / max(a_low, 1e-9)), math.log(b_high / faster.latency_ms))
@@ -170,55 +186,32 @@ def lines(setting: Setting) -> List[str]:
     return text
 
 
-def _timing(
-    member: Member,
-    rows: List[List[float]],
-    rests_ms: List[float],
-    drift: Sequence[float],
-    stopped: str,
-    contention: Dict[str, float],
-) -> Timing:
-    found, raw = stats.locate(rows, drift), stats.percentiles(rows)
+def _timing(member: Member, members: Sequence[Member], stopped: str, contention: Dict[str, float]) -> Timing:
+    located, raw = Absolute().of(member.name, rounds_of(members)).latency, stats.percentiles(member.rounds_ms)
     return Timing(
         name=member.name,
-        latency_ms=found.value,
-        latency_ci_ms=(found.low, found.high),
+        latency_ms=located.value,
+        latency_ci_ms=(located.low, located.high),
         p50_ms=raw.p50,
         p95_ms=raw.p95,
-        rest_ms=_middle(rests_ms),
-        rounds_ms=tuple(tuple(row) for row in rows),
+        rest_ms=1e3 * sorted(member.rests_s)[len(member.rests_s) // 2],
+        rounds_ms=tuple(tuple(row) for row in member.rounds_ms),
         stopped=stopped,
-        doubt=_doubt(member.name, found, contention),
+        doubt=_doubt(member.name, located, contention),
         about=member.about,
     )
 
 
-def _doubt(name: str, found: stats.Location, contention: Dict[str, float]) -> str:
-    """Why a latency is not to be quoted. Beside a busy neighbour spinning threads may be ten times slower."""
+def _doubt(name: str, located: stats.Location, contention: Dict[str, float]) -> str:
+    """Why a latency must not be quoted. Beside a busy neighbour, spinning threads may be ten times slower."""
     bounds = Bounds()
-    if found.relative_width > bounds.relative_width:
-        return "interval of {} is {:.0f} %".format(name, 100 * found.relative_width)
+    if located.relative_width > bounds.relative_width:
+        return "interval of {} is {:.0f} %".format(name, 100 * located.relative_width)
     if contention["others"] > MOST_OTHERS:
         return "other processes used {:.0f} % of the CPU".format(100 * contention["others"])
     if contention["steal"] > bounds.steal:
         return "the hypervisor took {:.0f} % of the CPU".format(100 * contention["steal"])
     return ""
-
-
-def _runs_per_visit(member: Member, clock: Clock) -> int:
-    """How many runs fill a visit; the run that finds out is also the warm-up."""
-    one_ms = max(1e-3, member.ask(1)[0])
-    _rest(member.pid, clock)
-    fewest, most = RUNS_PER_VISIT
-    return int(min(most, max(fewest, VISIT_MS // one_ms)))
-
-
-def _rest(pid: Optional[int], clock: Clock) -> float:
-    """Waits until no thread of the process is on a processor or wants one; returns the seconds it took."""
-    began = clock()
-    while pid is not None and clock() - began < LONGEST_REST_S and _awake(pid):
-        time.sleep(REST_STEP_S)
-    return clock() - began
 
 
 def _awake(pid: int) -> bool:
@@ -253,7 +246,3 @@ class _Usage:
         ticks = max(1, later._reading.cpu_ticks - self._reading.cpu_ticks)
         others = seen["others"] - (later._member_ticks - self._member_ticks) / ticks
         return {"steal": seen["steal"], "others": max(0.0, others)}
-
-
-def _middle(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]

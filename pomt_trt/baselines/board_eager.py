@@ -8,7 +8,7 @@ later, Python 3.6 or later, and no timm. Leaves out the workstation's own baseli
 
 import argparse
 import os
-from typing import Any, Optional, Sequence
+from typing import Any, Sequence
 
 import numpy as np
 

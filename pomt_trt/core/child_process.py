@@ -4,6 +4,7 @@ Errors of the child are raised here as what they are; a child that dies, hangs o
 """
 
 import json
+import math
 import os
 import select
 import shlex
@@ -66,14 +67,14 @@ class Child:
         command: Sequence[str],
         variables: Optional[Dict[str, str]] = None,
         ready_s: float = READY_S,
-        answer_s: Optional[float] = ANSWER_S,
+        answer_s: float = ANSWER_S,
         own_session: bool = False,
     ) -> None:
         """Starts `command` and waits until it is ready.
 
         Args:
             name: begins the messages of its errors; "": they stand alone.
-            answer_s: limit until each line of an answer; None: no limit.
+            answer_s: limit until each line of an answer; math.inf: no limit.
             own_session: Ctrl-C reaches the parent alone, and the child writes to the parent's stderr.
         Raises: what the child raised, if its class is in core/errors; Died; PomtError if it hangs or sends nonsense.
         """
@@ -147,7 +148,7 @@ class Child:
         if self._stderr is not None:
             self._stderr.close()
 
-    def _message(self, key: str, limit_s: Optional[float], events: bool = False) -> Dict[str, Any]:
+    def _message(self, key: str, limit_s: float, events: bool = False) -> Dict[str, Any]:
         """The next message, which has the key or, where events are allowed, is one."""
         line = self._line(limit_s)
         try:
@@ -162,12 +163,12 @@ class Child:
             pass
         raise self._nonsense(repr(line[:80]), "a JSON object with '{}'".format(key))
 
-    def _line(self, limit_s: Optional[float]) -> bytes:
+    def _line(self, limit_s: float) -> bytes:
         """The next line of its stdout. Raises Died, and PomtError if it takes longer than `limit_s`."""
         stdout = self._process.stdout.fileno()  # type: ignore[union-attr]
-        deadline = None if limit_s is None else time.monotonic() + limit_s
+        deadline_s = time.monotonic() + limit_s
         while b"\n" not in self._buffer and len(self._buffer) < LONGEST_LINE_BYTES:
-            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            left_s = None if math.isinf(limit_s) else max(0.0, deadline_s - time.monotonic())
             if not select.select([stdout], [], [], left_s)[0]:
                 self._process.kill()
                 raise PomtError(

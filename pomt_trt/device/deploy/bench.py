@@ -107,7 +107,7 @@ class _Bench(NamedTuple):
     def programs(self, photo: str) -> Dict[str, Tuple[str, ...]]:
         """What times the engines; if R = 0 was chosen, there is no other."""
         timed = ("pomt_trt.device.timing.engine_child", self.folder)
-        programs = {"chosen": timed}
+        programs: Dict[str, Tuple[str, ...]] = {"chosen": timed}
         if self.bundle.engine.file != self.bundle.unreduced_engine.file:
             programs["unreduced"] = (*timed, "--which", "unreduced")
         return dict(programs, **{"end-to-end": (*timed, "--image", photo)})

@@ -41,7 +41,7 @@ class Member(sampler.Member):
         """
         Args:
             burst: number of runs -> milliseconds of each, after one that is not counted.
-            pid: of the process that must be asleep before the next member runs; None: this one, which is not waited for.
+            pid: of the process that must be asleep before the next member runs; None: this process.
         """
         super().__init__(name)
         self._burst, self._clock, self.pid, self.about = burst, clock, pid, about or {}

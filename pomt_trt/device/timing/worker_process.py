@@ -1,5 +1,6 @@
 """The parent's end of a worker (device/timing/worker): does Requests one after the other, in a child that is kept."""
 
+import math
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.child_process import Child, Died, command, environment
@@ -31,7 +32,7 @@ class Worker:
         try:
             if self._child is None:
                 program = command("pomt_trt.device.timing.worker")
-                self._child = Child("", program, environment(None), answer_s=None, own_session=True)
+                self._child = Child("", program, environment(None), answer_s=math.inf, own_session=True)
             self._child.ask(store.to_json(request), events.hear)
             return Outcome(0, None, tuple(events.done))
         except Died as death:

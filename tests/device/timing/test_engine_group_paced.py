@@ -1,11 +1,11 @@
-"""Timing at a camera's pace, and the processor's time, by clocks that we turn."""
+"""Timing at a camera's pace, and CPU time, by clocks that only runs turn."""
 
 import pytest
 
 from tests.device.turned import MODES, RuleOfRounds, bursts, profile, sample
 
 PACED = MODES._replace(pace_fps=20.0)  # as the members are
-WARM = 2  # runs before the first visit
+WARM = 2  # runs before the first burst
 
 
 def gaps_ms(member_s):
@@ -28,14 +28,14 @@ def test_back_to_back_runs_never_sleep(made, clocks, naps):
 
 
 @pytest.mark.parametrize("ms", [0.1, 5, 500])
-def test_a_paced_visit_has_few_runs_however_long_they_take(made, clocks, ms):
+def test_a_paced_burst_has_few_runs_however_long_they_take(made, clocks, ms):
     reference = made("r000", ms, pace_fps=20.0)
     sample([reference], {}, RuleOfRounds({round(ms): 4}), clocks)
     assert [len(row) for row in reference.rounds_ms] == [3, 3, 3, 3]
 
 
 def test_paced_members_take_turns_and_settle_apart_as_others_do(made, clocks):
-    reference, quick, slow = made("r000", 5, pace_fps=20.0), made("quick", 4, pace_fps=20.0), made("slow", 3, pace_fps=20.0)
+    reference, quick, slow = (made(name, ms, pace_fps=20.0) for name, ms in (("r000", 5), ("quick", 4), ("slow", 3)))
     rule = RuleOfRounds({4: 2, 3: 6})
     stopped = sample([quick, slow], {reference: 5}, rule, clocks)
     assert stopped == {"quick": "settled", "slow": "settled"}

@@ -6,11 +6,11 @@ import subprocess
 
 import pytest
 
+from pomt_trt.core.child_process import command
 from pomt_trt.core.records import Engine, Failure, LatencyProfile
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import board
 from pomt_trt.device.engines import engine
-from pomt_trt.core.child_process import command
 from pomt_trt.device.timing import engine_group, worker_protocol
 from tests import paths
 from tests.device.conftest import FORM, candidate

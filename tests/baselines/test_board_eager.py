@@ -214,7 +214,7 @@ def test_bench_has_it_beside_the_engines_where_timm_is_not_installed(bundle, mon
 
     find = bench.importlib.util.find_spec
     monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None if name == "timm" else find(name))
-    result = bench.bench(bundle, threads=(1,), waitings=("passive",), max_s=0.3)
+    result = bench.bench(bundle, bench.Options(threads=(1,), waitings=("passive",), max_s=0.3))
     timings = {timing.name: timing for timing in result.settings[0].timings}
     assert result.not_measured == {} and timings["eager"].about["golden_error"] < 1e-5
     assert json.loads(json.dumps(store.to_json(result)))["settings"][0]["timings"]

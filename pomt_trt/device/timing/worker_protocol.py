@@ -11,24 +11,24 @@ TIMING_CACHE = "timing.cache"  # in the folder of a device's engines, whose name
 
 
 class Job(NamedTuple):
-    """One candidate: its graph and the hashes of what its engine must be made from."""
+    """One candidate: its graph, and the hashes of what its engine must be built from."""
 
     candidate_id: str
     onnx: str
     onnx_sha256: str
     weights_sha256: str  # of weights.bin beside the graph
-    expected: Optional[str] = None  # file of its own logits on the golden images, where they are known
+    expected: Optional[str] = None  # file of its own logits on the golden images, if they are known
 
 
 class Gate(NamedTuple):
-    """What each engine has to pass after it was built."""
+    """The golden check, which each new engine must pass."""
 
     golden: str  # file
     preprocessing: Preprocessing
 
 
 class Request(NamedTuple):
-    """One group. Where the reference is among the jobs, it comes first."""
+    """One group. If R = 0 is among the jobs, it comes first."""
 
     device: DeviceSpec
     engines: str  # folder
@@ -43,12 +43,12 @@ class Request(NamedTuple):
     fp32_nodes: Tuple[str, ...] = ()
     cuda_graph: bool = True
     plugin: Optional[Library] = None
-    gate: Optional[Gate] = None  # None: engines of this library compute what their graphs say
+    gate: Optional[Gate] = None  # None: engines of this library need no check
     known: Tuple[Job, ...] = ()  # of known latency: references besides R = 0
-    energy: bool = False  # only measure what a run of each job's engine costs, and add it to its profile
-    rebuild: bool = False  # build each job anew beside its engine, without timing cache, and keep the better one
-    gpu: Optional[str] = None  # build ahead of time for such GPUs, see device/engines/ahead; None: for the one here
-    ahead: Tuple[str, ...] = ()  # folders of engines that were built ahead of time and may run here, the best first
+    energy: bool = False  # only measure the energy of a run of each job's engine, and add it to its profile
+    rebuild: bool = False  # only build each job a second time, without timing cache, and keep the better engine
+    gpu: Optional[str] = None  # build ahead of time for these GPUs, see device/engines/ahead; None: for the one here
+    ahead: Tuple[str, ...] = ()  # folders of engines that were built ahead of time for this GPU, the best first
 
 
 def engine_inputs(
@@ -60,7 +60,7 @@ def engine_inputs(
     cuda_graph: bool = True,
     plugin: Optional[Library] = None,
 ) -> Dict[str, str]:
-    """What an engine is made from; where it changes, the engine is built anew."""
+    """What an engine is built from. If one of them changes, the engine is built anew."""
     inputs = {"onnx": onnx_sha256, "weights": weights_sha256, "device": device.id, "threads": str(threads)}
     inputs.update(precision=precision, cuda_graph="on" if cuda_graph else "off")
     return inputs if plugin is None else dict(inputs, plugin=plugin.sha256)
@@ -78,9 +78,9 @@ def profile_inputs(record: Engine, request: Request) -> Dict[str, str]:
 
 
 def latency_inputs(engine_sha256: str, threads: int, waiting: str, pace_fps: Optional[float]) -> Dict[str, str]:
-    """What a latency profile is made from; where it changes, the profile is taken anew.
+    """What a latency belongs to. If one of them changes, the engine is timed anew.
 
-    So profiles that are paced and others that are not never stand in one curve.
+    So a curve never mixes paced profiles with others.
     """
     pace = "none" if pace_fps is None else repr(float(pace_fps))
     return {"engine": engine_sha256, "threads": str(threads), "waiting": waiting, "pace": pace}

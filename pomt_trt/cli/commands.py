@@ -38,7 +38,8 @@ def export(arguments: argparse.Namespace) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Prints several methods side by side."""
     from pomt_trt.core.choice import comparison
-    from pomt_trt.pipeline import compare, options
+    from pomt_trt.pipeline import options
+    from pomt_trt.pipeline.tasks import compare
 
     def options_of(method: str) -> Any:
         work = os.path.join(arguments.work, method)
@@ -60,7 +61,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
     """Prints a line for each candidate."""
     from pomt_trt.pipeline import run_stages
 
-    estimates = run_stages.accuracy(arguments.work, arguments.tokens)
+    estimates = run_stages.accuracy(_scope(arguments))
     lines = ["{} {:.4f} ({} on {} images)".format(e.candidate_id, e.accuracy, e.kind, e.samples) for e in estimates]
     _print({e.candidate_id: e for e in estimates}, "\n".join(lines), arguments.json)
 
@@ -70,10 +71,9 @@ def build(arguments: argparse.Namespace) -> None:
     from pomt_trt.cli import tables
     from pomt_trt.pipeline import options, run_stages
 
-    a = arguments
-    settings = options.settings(vars(a))._replace(gpu=a.gpu)
-    rows = run_stages.build(a.work, settings, a.tokens, a.only, a.precision, a.engine)
-    _print(rows, tables.rows(rows, settings.pace_fps), a.json)
+    settings = options.settings(vars(arguments))._replace(gpu=arguments.gpu)
+    rows = run_stages.build(_scope(arguments), settings)
+    _print(rows, tables.rows(rows, settings.pace_fps), arguments.json)
 
 
 def profile(arguments: argparse.Namespace) -> None:
@@ -81,13 +81,19 @@ def profile(arguments: argparse.Namespace) -> None:
     from pomt_trt.cli import tables
     from pomt_trt.pipeline import options, run_stages
 
-    a = arguments
-    settings, choice, budget = options.settings(vars(a)), options.choice(vars(a)), options.budget(vars(a))
-    rows, energies = run_stages.profile(
-        a.work, settings, choice, budget, a.tokens, a.only, a.precision, a.engine, a.energy
-    )
+    flags = vars(arguments)
+    settings, choice, budget = options.settings(flags), options.choice(flags), options.budget(flags)
+    rows, energies = run_stages.profile(_scope(arguments), settings, choice, budget, arguments.energy)
     listed = [dict(row._asdict(), energy=energies[row.id]) if row.id in energies else row for row in rows]
-    _print(listed, tables.rows(rows, settings.pace_fps, energies), a.json)
+    _print(listed, tables.rows(rows, settings.pace_fps, energies), arguments.json)
+
+
+def _scope(arguments: argparse.Namespace) -> Any:
+    """What part of the work folder a command is about, by those of the flags that it has."""
+    from pomt_trt.pipeline.session import Scope
+
+    names = ("tokens", "only", "precision", "engine")
+    return Scope(arguments.work, **{name: getattr(arguments, name) for name in names if hasattr(arguments, name)})
 
 
 def select(arguments: argparse.Namespace) -> None:
@@ -95,18 +101,16 @@ def select(arguments: argparse.Namespace) -> None:
     from pomt_trt.cli import tables
     from pomt_trt.pipeline import options, run_stages
 
-    a = arguments
-    settings, choice = options.settings(vars(a)), options.choice(vars(a))
-    chosen = run_stages.select(a.work, settings, choice, a.tokens, a.precision, a.engine)
-    _print(chosen, tables.selection(chosen), a.json)
+    settings, choice = options.settings(vars(arguments)), options.choice(vars(arguments))
+    chosen = run_stages.select(_scope(arguments), settings, choice)
+    _print(chosen, tables.selection(chosen), arguments.json)
 
 
 def bundle(arguments: argparse.Namespace) -> None:
     """Prints the bundle's folder."""
     from pomt_trt.pipeline import options, run_stages
 
-    settings = options.settings(vars(arguments))
-    print(run_stages.bundle(arguments.work, settings, arguments.precision, arguments.engine))
+    print(run_stages.bundle(_scope(arguments), options.settings(vars(arguments))))
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -181,7 +185,7 @@ def verify(arguments: argparse.Namespace) -> None:
 def train(arguments: argparse.Namespace) -> None:
     """Prints the record of a training."""
     from pomt_trt.cli import tables
-    from pomt_trt.pipeline import train
+    from pomt_trt.pipeline.tasks import train
 
     record = train.train(vars(arguments))
     if record is not None:  # only the first of several processes has it
@@ -199,7 +203,7 @@ def doctor(arguments: argparse.Namespace) -> None:
 
 def field_kit(arguments: argparse.Namespace) -> None:
     """Prints where the kit is, its size, and what to do with it."""
-    from pomt_trt.pipeline import kits
+    from pomt_trt.pipeline.tasks import kits
 
     kit = kits.make(arguments.out, arguments.target)
     text = "{0}: {1} for {2}, {3:.0f} MB. Copy it to the board beside the checkout, and there: jetson/field_kit {0}"

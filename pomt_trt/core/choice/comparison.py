@@ -1,6 +1,6 @@
 """The selections of several methods -> one Comparison: all candidates side by side, and the Pareto set of all.
 
-Makes it from Selections and EagerLatencies. Leaves out how they were measured (pipeline/compare) and the figure
+Makes it from Selections and EagerLatencies. Leaves out how they were measured (pipeline/tasks/compare) and the figure
 (report/comparison).
 """
 

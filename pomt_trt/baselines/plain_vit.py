@@ -1,6 +1,6 @@
 """A plain vision transformer in torch alone, whose parameters have timm's names.
 
-Its modules are those of timm's ViT, idle ones included. Why: on a board, eager's latency is mostly that of calling them.
+Its modules are those of timm's ViT, idle ones included. Why: on a board, eager's latency is mostly that of the calls.
 Needs torch 1.8 or later and Python 3.6 or later.
 """
 

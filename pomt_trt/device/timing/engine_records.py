@@ -141,8 +141,7 @@ class EngineRecords:
 
     def _engine_inputs(self, candidate_id: str) -> Dict[str, str]:
         return engine_inputs(
-            self.graph_set.graph_sha256[candidate_id],
-            self.graph_set.weights_sha256,
+            (self.graph_set.graph_sha256[candidate_id], self.graph_set.weights_sha256),
             self.device,
             self.settings.threads,
             self.graph_set.precision,

@@ -52,16 +52,19 @@ class Request(NamedTuple):
 
 
 def engine_inputs(
-    onnx_sha256: str,
-    weights_sha256: str,
+    hashes: Tuple[str, str],
     device: DeviceSpec,
     threads: int,
     precision: str = "fp32",
     cuda_graph: bool = True,
     plugin: Optional[Library] = None,
 ) -> Dict[str, str]:
-    """What an engine is built from. If one of them changes, the engine is built anew."""
-    inputs = {"onnx": onnx_sha256, "weights": weights_sha256, "device": device.id, "threads": str(threads)}
+    """What an engine is built from. If one of them changes, the engine is built anew.
+
+    Args:
+        hashes: sha256 of the graph and of its weights.
+    """
+    inputs = {"onnx": hashes[0], "weights": hashes[1], "device": device.id, "threads": str(threads)}
     inputs.update(precision=precision, cuda_graph="on" if cuda_graph else "off")
     return inputs if plugin is None else dict(inputs, plugin=plugin.sha256)
 
@@ -69,7 +72,7 @@ def engine_inputs(
 def inputs_of(job: Job, request: Request) -> Dict[str, str]:
     """engine_inputs of a job."""
     how = (request.device, request.threads, request.precision, request.cuda_graph, request.plugin)
-    return engine_inputs(job.onnx_sha256, job.weights_sha256, *how)
+    return engine_inputs((job.onnx_sha256, job.weights_sha256), *how)
 
 
 def profile_inputs(record: Engine, request: Request) -> Dict[str, str]:

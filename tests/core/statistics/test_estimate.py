@@ -27,9 +27,10 @@ def test_without_references_the_first_member_is_absolute_and_the_others_are_rela
 
 
 def test_a_quick_location_without_references_has_the_first_members_latency_as_its_unit():
-    noisy = {name: [[ms * (1 + 0.01 * (number * 7 % 5)), ms] for number in range(20)] for name, ms in (("r", 5), ("a", 4))}
-    quick, told = Relative().quick("a", noisy), Relative({"r": 1.0}).quick("a", noisy)
-    assert quick == told and 0 < quick.relative_width < 0.05
+    level = [1 + 0.01 * (number * 7 % 5) for number in range(20)]
+    noisy = {"r000": [[5.0]] * 20, "a": [[4.0 * each, 4.0] for each in level]}
+    quick, relative = Relative().quick("a", noisy), Relative({"r000": 1.0}).quick("a", noisy)
+    assert quick == relative and 0 < quick.relative_width < 0.05
 
 
 def test_a_member_that_is_settled_has_the_drift_of_its_own_rounds():

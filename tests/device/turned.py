@@ -43,13 +43,13 @@ def engine_of(name):
 
 def sample(members, references, rule, clocks, **options):
     """Samples members beside references, a dict of members and their latencies; see sampler.sample."""
-    estimate = Relative({reference.name: latency_ms for reference, latency_ms in references.items()})
-    return sampler.sample(list(references), members, sampler.Sampling(rule, estimate, clocks.wall, **options))
+    estimator = Relative({reference.name: latency_ms for reference, latency_ms in references.items()})
+    return sampler.sample(list(references), members, sampler.Sampling(rule, estimator, clocks.wall, **options))
 
 
 def profile(member, *others, references=None, modes=MODES, stopped="settled", contention=QUIET):
     """The profile of a member that was timed with others."""
     known = {reference.name: latency_ms for reference, latency_ms in (references or {}).items()}
-    estimate = Relative(known) if known else Absolute()
-    found = estimate.of(member.name, sampler.rounds_of([member, *others, *(references or {})]))
-    return engine_group.profile(member, engine_of(member.name), modes, found, stopped, contention)
+    estimator = Relative(known) if known else Absolute()
+    estimate = estimator.of(member.name, sampler.rounds_of([member, *others, *(references or {})]))
+    return engine_group.profile(member, engine_of(member.name), modes, estimate, stopped, contention)

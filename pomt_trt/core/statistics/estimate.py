@@ -1,6 +1,6 @@
 """The estimate: what the rounds of a group say of the latency of one member. The model of measurement stands here.
 
-A member is an engine or a process that takes part in the rounds; a group is all of them. There are two estimates:
+A member is an engine or a process that takes part in the rounds; a group is all of them. There are two estimators:
 
     absolute   L[e] = location of T[e, r] / drift[r]                    (core/statistics/stats and drift)
     relative   L[e] = exp(own[e] - scale), the scale from references    (core/statistics/reference_ratio)
@@ -32,7 +32,7 @@ class Estimate(NamedTuple):
 
 
 class Absolute:
-    """Every member by its own times."""
+    """Estimates every member by its own times."""
 
     def quick(self, name: str, group: Group) -> Location:
         """A location whose interval only decides whether to go on. Raises: as `of`."""
@@ -44,7 +44,7 @@ class Absolute:
 
 
 class Relative:
-    """Every member relative to references. A group without references has its first member as the only one."""
+    """Estimates every member relative to references; in a group without references relative to its first member."""
 
     def __init__(self, references: Optional[Mapping[str, float]] = None) -> None:
         """

@@ -51,13 +51,13 @@ def paced(pace_fps: float) -> str:
     return "paced at {:g} FPS".format(pace_fps)
 
 
-def energy(found: Energy) -> str:
+def energy(measured: Energy) -> str:
     """What a run costs."""
     return "{:.1f} mJ a run{} [{:.1f}, {:.1f}], above {:.1f} W of the idle board ({:.1f} W while it runs)".format(
-        found.energy_mj,
-        " of {} images".format(found.images) if found.images > 1 else "",
-        found.energy_ci_mj[0],
-        found.energy_ci_mj[1],
-        found.idle_w,
-        found.busy_w,
+        measured.energy_mj,
+        " of {} images".format(measured.images) if measured.images > 1 else "",
+        measured.energy_ci_mj[0],
+        measured.energy_ci_mj[1],
+        measured.idle_w,
+        measured.busy_w,
     )

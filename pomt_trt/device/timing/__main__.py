@@ -9,11 +9,15 @@ import importlib
 import sys
 from typing import Sequence
 
+from pomt_trt.core.errors import UsageError
 from pomt_trt.core.timing_protocol import serve
 
 
 def main(argv: Sequence[str]) -> int:
     """Serves what a module prepares; returns the process's exit code."""
+    if not argv:
+        sys.stderr.write("{}\n".format(__doc__))
+        return UsageError.exit_code
     module, arguments = argv[0], argv[1:]
     return serve(lambda: importlib.import_module(module).prepare(arguments))  # type: ignore[attr-defined]
 

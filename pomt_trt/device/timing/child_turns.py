@@ -143,7 +143,7 @@ def setting(
 def time_in_turn(
     members: Sequence[Member], rule: stats.StoppingRule, progress: Callable[[str], None] = lambda text: None
 ) -> Tuple[Dict[str, Timing], Dict[str, float]]:
-    """Samples all members until the rule stops each; also the contention that was seen meanwhile."""
+    """Samples all members until the rule stops each; also the contention meanwhile."""
     clock = time.perf_counter
     began_s, before = clock(), _Usage(members, clock)
 
@@ -172,18 +172,20 @@ def ratio(slower: Timing, faster: Timing) -> Ratio:
 
 def lines(setting: Setting) -> List[str]:
     """The setting as a table for people."""
-    seen = setting.contention
+    contention = setting.contention
     title = "{} thread{}, {} waiting".format(setting.threads, "" if setting.threads == 1 else "s", setting.waiting)
-    busy = "others used {:.0f} % of the CPU, the hypervisor {:.0f} %".format(100 * seen["others"], 100 * seen["steal"])
+    busy = "others used {:.0f} % of the CPU, the hypervisor {:.0f} %".format(
+        100 * contention["others"], 100 * contention["steal"]
+    )
     rows = []
     for timing in setting.timings:
         runs = sum(len(row) for row in timing.rounds_ms)
         raw = "p50 {:.2f}  p95 {:.2f}  {} runs, {}".format(timing.p50_ms, timing.p95_ms, runs, timing.stopped)
         interval = "[{:.2f}, {:.2f}]".format(*timing.latency_ci_ms)
         rows.append((timing.name, "{:.2f} ms".format(timing.latency_ms), interval, raw))
-    for found in setting.ratios:
-        interval, doubt = "[{:.3f}, {:.3f}]".format(*found.ci), "not quotable: " + found.doubt if found.doubt else ""
-        rows.append((found.slower + " / " + found.faster, "{:.3f} x ".format(found.value), interval, doubt))
+    for each in setting.ratios:
+        interval, doubt = "[{:.3f}, {:.3f}]".format(*each.ci), "not quotable: " + each.doubt if each.doubt else ""
+        rows.append((each.slower + " / " + each.faster, "{:.3f} x ".format(each.value), interval, doubt))
     return ["{} ({})".format(title, busy)] + aligned(rows, right=[1], indent="  ")
 
 
@@ -234,7 +236,7 @@ def _stat(path: str) -> List[str]:
 
 
 class _Usage:
-    """CPU time so far: of the machine, and of the members."""
+    """CPU time used so far by the machine, and by the members."""
 
     def __init__(self, members: Sequence[Member], clock: Clock) -> None:
         self._reading = board.read(clock)
@@ -243,7 +245,7 @@ class _Usage:
 
     def contention(self, later: "_Usage") -> Dict[str, float]:
         """Shares of the machine's CPU time in between: steal, and others that are neither this process nor members."""
-        seen = board.contention(self._reading, later._reading)
+        shares = board.contention(self._reading, later._reading)
         ticks = max(1, later._reading.cpu_ticks - self._reading.cpu_ticks)
-        others = seen["others"] - (later._member_ticks - self._member_ticks) / ticks
-        return {"steal": seen["steal"], "others": max(0.0, others)}
+        others = shares["others"] - (later._member_ticks - self._member_ticks) / ticks
+        return {"steal": shares["steal"], "others": max(0.0, others)}

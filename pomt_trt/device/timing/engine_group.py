@@ -129,8 +129,8 @@ def profiles(
             name = "{}.{}".format(record.candidate_id, number)  # a rebuilt engine runs beside the one it may replace
             members.append(EngineMember(name, _call(runner), clocks, modes.pace_fps, sensors.Sampler()))
         latencies_ms = {member.name: known.latency_ms for member, (_, known) in zip(members, references)}
-        rule, estimate = StoppingRule(max_s=request.max_s), Relative(latencies_ms)
-        sampling = Sampling(rule, estimate, clocks.wall, progress=Seldom(clocks.wall, told))
+        rule, estimator = StoppingRule(max_s=request.max_s), Relative(latencies_ms)
+        sampling = Sampling(rule, estimator, clocks.wall, progress=Seldom(clocks.wall, told))
         before = board.read(clocks.wall)
         timed = members[len(references) :]
         stopped = sample(members[: len(references)], timed, sampling)
@@ -138,8 +138,8 @@ def profiles(
         on_gpu = [_on_gpu(runner) for runner in runners[len(references) :]]
     results = []
     for member, record, extra in zip(timed, engines, on_gpu):
-        found = estimate.of(member.name, rounds_of(members))
-        made = profile(member, record, modes, found, stopped[member.name], contention)
+        estimate = estimator.of(member.name, rounds_of(members))
+        made = profile(member, record, modes, estimate, stopped[member.name], contention)
         results.append((record, made._replace(**extra)))
     return results
 
@@ -148,18 +148,18 @@ def profile(
     member: EngineMember,
     record: Engine,
     modes: Modes,
-    found: Estimate,
+    estimate: Estimate,
     stopped: str,
     contention: Dict[str, float],
 ) -> LatencyProfile:
     """The profile of a member that was timed.
 
     Args:
-        found: what the rounds of its group say of it.
+        estimate: what the rounds of its group say of it.
         contention: what the machine's counters showed meanwhile, see board.contention.
     """
-    moved = max(max(found.drift) - 1.0, abs(found.scale - 1.0))
-    tail = stats.tail_fraction(member.rounds_ms, found.drift, found.own)
+    moved = max(max(estimate.drift) - 1.0, abs(estimate.scale - 1.0))
+    tail = stats.tail_fraction(member.rounds_ms, estimate.drift, estimate.own)
     seen = dict(contention, drift=moved, tail=tail, **member.seen())
     percentiles = stats.percentiles(member.rounds_ms)
     return LatencyProfile(
@@ -169,19 +169,19 @@ def profile(
         threads=modes.threads,
         waiting=modes.waiting,
         pace_fps=modes.pace_fps,
-        latency_ms=found.latency.value,
-        latency_ci_ms=(found.latency.low, found.latency.high),
+        latency_ms=estimate.latency.value,
+        latency_ci_ms=(estimate.latency.low, estimate.latency.high),
         cpu_ms=statistics.median(member.cpu_ms),
         p50_ms=percentiles.p50,
         p90_ms=percentiles.p90,
         p95_ms=percentiles.p95,
         p99_ms=percentiles.p99,
         rounds_ms=tuple(tuple(row) for row in member.rounds_ms),
-        drift=tuple(found.drift),
-        tie=found.scale,
+        drift=tuple(estimate.drift),
+        tie=estimate.scale,
         stopped=stopped,
         max_s=modes.max_s,
-        verdict=_verdict(found.latency.relative_width, seen),
+        verdict=_verdict(estimate.latency.relative_width, seen),
         contention=seen,
     )
 

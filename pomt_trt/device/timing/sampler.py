@@ -42,7 +42,7 @@ class Sampling(NamedTuple):
     """How members are sampled."""
 
     rule: StoppingRule
-    estimate: Union[Absolute, Relative]
+    estimator: Union[Absolute, Relative]
     clock: Clock = time.perf_counter
     # True: all members are in every round, and share the rule's time. Why: their ratios compare equal times.
     # False: a settled member sits out the rest, and each has the rule's time for itself. Why: a group is done sooner.
@@ -81,7 +81,7 @@ def sample(references: Sequence[Member], members: Sequence[Member], sampling: Sa
             spent_s[member.name] += _take_burst(member, runs[member.name], sampling.clock)
         elapsed_s = sampling.clock() - began_s
         for member in (member for member in members if member.name not in stopped):
-            located = functools.partial(sampling.estimate.quick, member.name, rounds_of(everyone))
+            located = functools.partial(sampling.estimator.quick, member.name, rounds_of(everyone))
             own_s = elapsed_s if sampling.together else spent_s[member.name]
             reason = sampling.rule.decide(member.rounds_ms, located, own_s)
             if reason is not None:

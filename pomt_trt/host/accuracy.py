@@ -19,7 +19,7 @@ import torch
 from pomt_trt.core.metrics import accuracy
 from pomt_trt.core.records import AccuracyEstimate, Candidate
 from pomt_trt.host.data.image_batches import Images, normalised
-from pomt_trt.host.graphs import export
+from pomt_trt.host.graphs import comparison, export
 from pomt_trt.host.models import token_reduction
 from pomt_trt.host.reducers import Tokens
 
@@ -48,7 +48,7 @@ class Estimator:
 
     def __init__(self, plan: export.Plan, unreduced: Candidate, images: Images, kind: str) -> None:
         self._plan, self._images, self._kind = plan, images, kind
-        self._reference = export.reduced(plan, unreduced.schedule)
+        self._reference = plan.reduced(unreduced.schedule)
         self._shape = (len(images), *self._reference.logits_shape)
         self._at_once = min(CANDIDATES_AT_ONCE, max(1, MOST_LOGITS_BYTES // (4 * math.prod(self._shape))))
         self._reference_logits: np.ndarray | None = None
@@ -68,7 +68,7 @@ class Estimator:
         golden, look = slice(0, export.GOLDEN_IMAGES), self._images.preprocessing
         for start in range(0, len(candidates), self._at_once):
             chunk = candidates[start : start + self._at_once]
-            modules = [export.reduced(self._plan, candidate.schedule) for candidate in chunk]
+            modules = [self._plan.reduced(candidate.schedule) for candidate in chunk]
             logits, margins = self._logits(modules, progress)
             for candidate, found, margin in zip(chunk, logits, margins):
                 paired = accuracy.paired(
@@ -151,7 +151,7 @@ def verify(plan: export.Plan, done: Estimated, images: Images, folder: Path) -> 
     batch = normalised(images.pixels(count), images.preprocessing)
     path = folder / f"{done.candidate.id}.onnx"
     logits, margins = done.golden_logits[:count], done.golden_margins[:count]
-    return export.compare(path, batch, logits, margins, plan.batch_size, plan.written)
+    return comparison.compare(path, batch, logits, margins, plan.batch_size, plan.written)
 
 
 def _first_acting(module: token_reduction.ReducedViT) -> int:

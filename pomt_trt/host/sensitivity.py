@@ -46,32 +46,31 @@ def removable(method: str, tokens: int, prefix_tokens: int) -> tuple[int, ...]:
     return tuple(max(0, reducer.most_removable(max(0, count - prefix_tokens))) for count in range(tokens + 1))
 
 
+def unmeasured(plan: export.Plan, unreduced: Schedule, images: Images, lowest: int) -> Sensitivity:
+    """A Sensitivity without rows, for cuts down to `lowest` tokens."""
+    tokens, prefix = unreduced.tokens_before, unreduced.prefix_tokens
+    most = removable(plan.method, tokens, prefix)
+    return Sensitivity(plan.method, min(IMAGES, len(images)), counts(tokens, lowest), most, ())
+
+
 def measure(
     plan: export.Plan,
     unreduced: Candidate,
     images: Images,
     kind: str,
-    lowest: int,
-    known: Sensitivity | None = None,
+    begun: Sensitivity,
     progress: Callable[[str], None] = lambda note: None,
 ) -> Iterator[Sensitivity]:
     """The Sensitivity block by block: each has one row more, the last is whole.
 
     Args:
-        known: rows that are there already.
+        begun: `unmeasured`, or what an interrupted call gave last.
     """
     few = dataclasses.replace(
         images, stored=images.pixels(IMAGES), labels=None if images.labels is None else images.labels[:IMAGES]
     )
     estimator = accuracy.Estimator(plan, unreduced, few, kind)
-    plain = unreduced.schedule
-    found = known or Sensitivity(
-        plan.method,
-        len(few),
-        counts(plain.tokens_before, lowest),
-        removable(plan.method, plain.tokens_before, plain.prefix_tokens),
-        (),
-    )
+    plain, found = unreduced.schedule, begun
     for block in range(len(found.kl), plain.depth):
         cuts = {count: _cut(found, plain, block, count) for count in found.counts}
         asked = [Candidate(plan.method, cut, plan.batch_size, plan.precision, SEARCHED) for cut in cuts.values() if cut]

@@ -14,7 +14,8 @@ from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.core.schedules import schedule as schedules
 from pomt_trt.host import reducers
-from pomt_trt.host.reducers import METHODS, Signals, Site, Tokens, pomt, ranking
+from pomt_trt.host.reducers import METHODS, Shape, Signals, Site, Tokens, pomt
+from pomt_trt.host.reducers.common import ranking
 from pomt_trt.host.reducers.random import kept_indices
 from tests.host import tiny
 
@@ -76,7 +77,7 @@ def test_refuses_what_is_out_of_range_and_says_the_range(method, tokens, prefix,
 
 @pytest.mark.parametrize("method", METHODS)
 def test_removing_nothing_is_no_step(method):
-    schedule = reducers.schedule_for(method, 197, 12, 1, 0, None, tiny.learned(method, 12))
+    schedule = reducers.schedule_for(method, Shape(197, 12, 1), 0, None, tiny.learned(method, 12))
     assert reducers.plan(method, schedule) == [None] * 12
 
 
@@ -104,18 +105,18 @@ def test_deit_small_example_of_the_paper():
 
 
 def test_one_number_becomes_a_schedule():
-    assert reducers.schedule_for("pomt", 197, 12, 1, 56) == schedules.single_layer(197, 12, 1, 3, 56)
-    assert reducers.schedule_for("pomt", 197, 12, 1, 56, layer=5) == schedules.single_layer(197, 12, 1, 5, 56)
-    assert reducers.schedule_for("random", 197, 12, 1, 56) == schedules.single_layer(197, 12, 1, 0, 56)
-    assert reducers.schedule_for("topk", 197, 12, 1, 50) == schedules.even(197, 12, 1, 50)
-    assert reducers.schedule_for("none", 197, 12, 1, 0) == schedules.constant(197, 12, 1)
+    assert reducers.schedule_for("pomt", Shape(197, 12, 1), 56) == schedules.single_layer(197, 12, 1, 3, 56)
+    assert reducers.schedule_for("pomt", Shape(197, 12, 1), 56, layer=5) == schedules.single_layer(197, 12, 1, 5, 56)
+    assert reducers.schedule_for("random", Shape(197, 12, 1), 56) == schedules.single_layer(197, 12, 1, 0, 56)
+    assert reducers.schedule_for("topk", Shape(197, 12, 1), 50) == schedules.even(197, 12, 1, 50)
+    assert reducers.schedule_for("none", Shape(197, 12, 1), 0) == schedules.constant(197, 12, 1)
 
 
 def test_a_schedule_that_the_method_cannot_follow_is_refused_at_once():
     with pytest.raises(UsageError, match="Choose 0 to 194"):
-        reducers.schedule_for("pomt", 197, 12, 1, 195)
+        reducers.schedule_for("pomt", Shape(197, 12, 1), 195)
     with pytest.raises(UsageError, match="layer 12 is out of range.* 0 to 11"):
-        reducers.schedule_for("pomt", 197, 12, 1, 56, layer=12)
+        reducers.schedule_for("pomt", Shape(197, 12, 1), 56, layer=12)
 
 
 @pytest.mark.parametrize("method, layer", [("pomt", 4), ("pomt", None), ("random", 4), ("topk", None)])
@@ -132,7 +133,7 @@ def test_what_acts_before_the_first_block_acts_nowhere_else():
 
 def test_topk_takes_no_layer():
     with pytest.raises(UsageError, match="none to a method that acts in every block"):
-        reducers.schedule_for("topk", 197, 12, 1, 48, layer=3)
+        reducers.schedule_for("topk", Shape(197, 12, 1), 48, layer=3)
 
 
 # Ranking
@@ -334,7 +335,7 @@ def test_merging_by_matmul_is_adding_by_index():
     ids=str,
 )
 def test_tome_clips_to_what_a_block_can_merge_and_says_so(removed, expected, caplog):
-    found = METHODS["tome"].as_asked(reducers.Asked(removed), 197, 12, 1, None)
+    found = METHODS["tome"].as_asked(reducers.Asked(removed), Shape(197, 12, 1), None)
     assert [before - after for before, after in zip(found.tokens, found.tokens[1:])] == expected
     clipped = sum(expected) < (192 if removed == 16 else 196 if isinstance(removed, list) else 0)
     assert ("tome merges" in caplog.text) == clipped
@@ -342,7 +343,7 @@ def test_tome_clips_to_what_a_block_can_merge_and_says_so(removed, expected, cap
 
 def test_a_slope_that_leads_below_zero_is_refused():
     with pytest.raises(UsageError, match=r"removed is \(16, -2\): give a count of 0 or more, and -1 to 1"):
-        METHODS["tome"].as_asked(reducers.Asked((16, -2)), 197, 12, 1, None)
+        METHODS["tome"].as_asked(reducers.Asked((16, -2)), Shape(197, 12, 1), None)
 
 
 # LTMP
@@ -361,7 +362,7 @@ def test_ltmp_spreads_r_by_what_its_thresholds_remove(tokens, depth, prefix, see
     learned = tiny.learned("ltmp", depth)._replace(merged_mean=merged, pruned_mean=pruned)
     removed = data.draw(st.integers(0, tokens - prefix - 1))
     try:
-        found = reducers.schedule_for("ltmp", tokens, depth, prefix, removed, None, learned)
+        found = reducers.schedule_for("ltmp", Shape(tokens, depth, prefix), removed, None, learned)
     except UsageError:
         assert removed > (tokens - prefix) // 2, "half can always be merged, or as many pruned"
         return
@@ -379,14 +380,14 @@ def test_thresholds_that_remove_nothing_spread_nothing():
     none = (0.0,) * 4
     learned = tiny.learned("ltmp")._replace(merged_mean=none, pruned_mean=none)
     with pytest.raises(UsageError, match="the learned thresholds of ltmp cannot remove 3 of 17 tokens. Choose less"):
-        reducers.schedule_for("ltmp", 17, 4, 1, 3, None, learned)
+        reducers.schedule_for("ltmp", Shape(17, 4, 1), 3, None, learned)
     for method, message in (("ltmp", "by learned thresholds. Train them"), ("cropr", "by learned scorers")):
         with pytest.raises(UsageError, match=message):
-            reducers.schedule_for(method, 17, 4, 1, 3)
+            reducers.schedule_for(method, Shape(17, 4, 1), 3)
 
 
 def test_blocks_after_the_last_that_removes_are_left_alone_and_those_before_it_bring_patches_into_order():
-    schedule = METHODS["ltmp"].as_asked(reducers.Asked(None, [0, 2, 0], [0, 0, 0]), 9, 3, 1, None)
+    schedule = METHODS["ltmp"].as_asked(reducers.Asked(None, [0, 2, 0], [0, 0, 0]), Shape(9, 3, 1), None)
     steps = reducers.plan("ltmp", schedule)
     assert steps[2] is None and (steps[0].merged, steps[0].pruned, steps[1].merged) == (0, 0, 2)
     left = METHODS["ltmp"](steps[0]).reduce(Tokens(rows(1, 9)), Signals()).x
@@ -406,7 +407,7 @@ def test_ltmp_merges_and_then_prunes_what_is_least_attended_to(tokens, prefix, m
         return
     sig = signals(2, tokens, prefix, width=8, seed=seed)
     counts = reducers.Asked(None, [merged], [pruned])
-    step = reducers.plan("ltmp", METHODS["ltmp"].as_asked(counts, tokens, 1, prefix, None))[0]
+    step = reducers.plan("ltmp", METHODS["ltmp"].as_asked(counts, Shape(tokens, 1, prefix), None))[0]
     if step is None:
         return
     left = METHODS["ltmp"](step).reduce(Tokens(torch.eye(tokens).expand(2, -1, -1)), sig)
@@ -427,7 +428,7 @@ def test_ltmp_merges_and_then_prunes_what_is_least_attended_to(tokens, prefix, m
 @pytest.mark.parametrize("tokens, prefix, removed", [(17, 1, 9), (197, 1, 77), (198, 2, 100), (20, 0, 0)])
 def test_cropr_spreads_r_over_its_modules(llf, tokens, prefix, removed):
     learned = tiny.learned("cropr", 6, llf=llf)
-    found = reducers.schedule_for("cropr", tokens, 6, prefix, removed, None, learned)
+    found = reducers.schedule_for("cropr", Shape(tokens, 6, prefix), removed, None, learned)
     modules = 4 if llf else 5
     gone = [tokens - count for count in found.tokens[1 : modules + 1]]
     assert gone == [int((i + 1) * removed / modules + 0.5) for i in range(modules)]

@@ -21,6 +21,7 @@ from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.records import Schedule
 from pomt_trt.core.storage.store import write_bytes
 from pomt_trt.core.storage.workfolder import WEIGHTS
+from pomt_trt.host.graphs import editing
 from pomt_trt.host.graphs.trace import Trace
 
 ALIGNMENT_BYTES = 64  # a cache line, so that a mapped tensor can be read in place
@@ -65,8 +66,7 @@ def template(
     graphs = [trace.graph for trace in traces]
     if len({_structure(graph) for graph in graphs}) != 1:
         raise VerificationFailed("the probes' graphs differ in structure, so they cannot be one family: report it.")
-    graph = onnx.ModelProto()
-    graph.CopyFrom(graphs[0])
+    graph = editing.copied(graphs[0])
     used = {name for node in graph.graph.node for name in node.input}
     graph.graph.initializer.extend(tensor for tensor in located if tensor.name in used)
     return Template(graph.SerializeToString(), tuple(_slots(graphs, probes, own)))
@@ -108,9 +108,7 @@ def share_integers(model: onnx.ModelProto) -> None:
         kept.append(onnx.TensorProto.FromString(tensor.SerializeToString()))
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-    for node in model.graph.node:
-        for position, name in enumerate(node.input):
-            node.input[position] = renamed.get(name, name)
+    editing.rename_inputs(model.graph, renamed)
 
 
 def write_weights(path: Path, weights: dict[str, np.ndarray]) -> list[TensorProto]:
@@ -141,8 +139,7 @@ def _external(name: str, value: np.ndarray, offset: int, length: int) -> TensorP
 
 def _structure(model: onnx.ModelProto) -> bytes:
     """Everything but initializer values and declared shapes."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
+    bare = editing.copied(model)
     del bare.graph.initializer[:]
     names = sorted(tensor.name for tensor in model.graph.initializer)
     return bytes(bare.SerializeToString(deterministic=True)) + "\n".join(names).encode()
@@ -181,3 +178,30 @@ def _slot(name: str, position: int, values: np.ndarray, explained: np.ndarray) -
     if not found:
         raise VerificationFailed(f"constant {name} differs between probes, and no count explains it: report it.")
     return min(found, key=lambda slot: abs(slot.slope))
+
+
+def telling(counts: np.ndarray) -> list[int]:
+    """Which rows to take, three or more: no two columns move alike between them that do not in all rows.
+
+    Args:
+        counts: (schedules, counts).
+    """
+    chosen = [0, len(counts) // 2, len(counts) - 1]
+    while _told_apart(counts[chosen]) < _told_apart(counts):
+        chosen.append(max(range(len(counts)), key=lambda more: _told_apart(counts[[*chosen, more]])))
+    return sorted(chosen)
+
+
+def _told_apart(counts: np.ndarray) -> int:
+    """How many of the counts move between schedules, plus how many ways of moving there are.
+
+    Args:
+        counts: (schedules, counts). Two move alike if one is offset + slope x the other.
+    """
+    moves = (counts[1:] - counts[0]).T  # (counts, schedules - 1)
+    moving = moves[moves.any(axis=1)]
+    if not len(moving):
+        return 0
+    lowest = moving // np.gcd.reduce(moving, axis=1, keepdims=True)
+    leading = lowest[np.arange(len(lowest)), (lowest != 0).argmax(axis=1)]
+    return len(moving) + len(np.unique(lowest * np.sign(leading)[:, None], axis=0))

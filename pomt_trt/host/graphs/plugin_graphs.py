@@ -8,7 +8,6 @@ it asks for; function defaults do not reach it, so everything stands on each nod
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from onnx import helper
 
 from pomt_trt.core.errors import UsageError, VerificationFailed
 from pomt_trt.core.targets import PLUGIN_DOMAIN, PLUGIN_OPERATORS
-from pomt_trt.host.graphs import graph_checks
+from pomt_trt.host.graphs import editing, graph_checks
 
 METHODS = ("pomt", "topk")  # whose removals there are plugins for
 PRECISIONS = ("fp32", "fp16")
@@ -123,14 +122,14 @@ def with_plugin(model: onnx.ModelProto, prefix_tokens: int, body: bool) -> onnx.
         body: add the nodes' functions, so that ONNX Runtime can run the graph.
     Raises: VerificationFailed where a removal is not of the form that our reducers write.
     """
-    made = onnx.ModelProto.FromString(model.SerializeToString())
+    made = editing.copied(model)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = graph_checks.static_shapes(inferred)
     removals = [_removal(made.graph, node, shapes) for node in made.graph.node if node.op_type == "TopK"]
     declared = {removal.concat.output[0] for removal in removals}
     for removal in removals:
         _replace(made.graph, removal, shapes, prefix_tokens)
-    _drop_unused(made.graph)
+    editing.drop_unused(made.graph)
     made.graph.value_info.extend(value for value in inferred.value_info if value.name in declared)
     if removals:
         made.opset_import.append(helper.make_opsetid(PLUGIN_DOMAIN, DOMAIN_VERSION))
@@ -159,13 +158,8 @@ def runnable(path: Path) -> Iterator[Path]:
         return
     model.ir_version = max(model.ir_version, IR_OF_FUNCTIONS)
     model.functions.extend(functions(model, {s for s, name in PLUGIN_OPERATORS.items() if name in missing}))
-    file = path.with_name(f".part-{path.name}")  # beside its weights
-    try:
-        file.write_bytes(model.SerializeToString())
+    with editing.temporary_file(model, path) as file:
         yield file
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file)
 
 
 def _removal(graph: onnx.GraphProto, ranking: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> _Removal:
@@ -222,16 +216,3 @@ def _replace(graph: onnx.GraphProto, removal: _Removal, shapes: dict[str, tuple[
         plugin_namespace="",
     )
     removal.concat.CopyFrom(node)
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Removes nodes and initializers that no output needs any more."""
-    wanted, kept = {value.name for value in graph.output}, []
-    for node in reversed(graph.node):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
-    initializers = [tensor for tensor in graph.initializer if tensor.name in wanted]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(kept[::-1])
-    graph.initializer.extend(initializers)

@@ -21,7 +21,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from pomt_trt.core.errors import VerificationFailed
-from pomt_trt.host.graphs import operators
+from pomt_trt.host.graphs import editing, operators
 
 
 class Trace(NamedTuple):
@@ -102,7 +102,7 @@ def _rename(graph: onnx.GraphProto, prefix: str, state: dict[str, np.ndarray]) -
 def _resolve_aliases(graph: onnx.GraphProto, state: dict[str, np.ndarray]) -> None:
     """Drops the Identity nodes by which the exporter makes equal parameters one: each keeps its own name."""
     kept = [node for node in graph.node if not (node.op_type == "Identity" and node.output[0] in state)]
-    _replace_nodes(graph, kept)
+    editing.replace_nodes(graph, kept)
 
 
 def _fold_transposed_weights(graph: onnx.GraphProto, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -122,13 +122,10 @@ def _fold_transposed_weights(graph: onnx.GraphProto, state: dict[str, np.ndarray
             renamed[node.output[0]] = source
         else:
             kept.append(node)
-    _replace_nodes(graph, kept)
-    for node in graph.node:
-        for position, name in enumerate(node.input):
-            if name in renamed:
-                node.input[position] = renamed[name]
-            if node.input[position] in state:
-                weights.setdefault(node.input[position], state[node.input[position]])
+    editing.replace_nodes(graph, kept)
+    editing.rename_inputs(graph, renamed)
+    for name in (name for node in graph.node for name in node.input if name in state):
+        weights.setdefault(name, state[name])
     return weights
 
 
@@ -154,7 +151,7 @@ def _fold_constants(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> N
             constants.update(_computed(node, constants, model.opset_import))
         else:
             kept.append(node)
-    _replace_nodes(graph, kept)
+    editing.replace_nodes(graph, kept)
     used = {name for node in kept for name in node.input}
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items() if name in used)
 
@@ -167,10 +164,8 @@ def _drop_idle_expands(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -
         for node in model.graph.node
         if node.op_type == "Expand" and shapes.get(node.output[0], ()) == shapes.get(node.input[0])
     }
-    for node in model.graph.node:
-        for position, name in enumerate(node.input):
-            node.input[position] = idle.get(name, name)
-    _replace_nodes(model.graph, [node for node in model.graph.node if node.output[0] not in idle])
+    editing.rename_inputs(model.graph, idle)
+    editing.replace_nodes(model.graph, [node for node in model.graph.node if node.output[0] not in idle])
 
 
 def _computed(node: onnx.NodeProto, constants: dict[str, np.ndarray], opset_import: object) -> dict[str, np.ndarray]:
@@ -182,8 +177,7 @@ def _computed(node: onnx.NodeProto, constants: dict[str, np.ndarray], opset_impo
 
 def _inferred_shapes(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
     """Static shapes of all tensors; weights count as inputs."""
-    typed = onnx.ModelProto()
-    typed.CopyFrom(model)
+    typed = editing.copied(model)
     declare_inputs(typed.graph, weights)
     inferred = onnx.shape_inference.infer_shapes(typed, data_prop=True)
     shapes = {}
@@ -206,16 +200,8 @@ def declare_inputs(graph: onnx.GraphProto, weights: dict[str, np.ndarray]) -> No
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Removes nodes whose outputs nobody reads, and every input but the image."""
-    wanted, kept = {value.name for value in graph.output}, []
-    for node in reversed(graph.node):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            kept.append(node)
-    _replace_nodes(graph, kept[::-1])
-    initializers = [tensor for tensor in graph.initializer if tensor.name in wanted]
-    del graph.initializer[:]
-    graph.initializer.extend(initializers)
+    """Removes what no output needs, and every input but the image."""
+    editing.drop_unused(graph)
     declare_inputs(graph, {})
     del graph.value_info[:]
 
@@ -246,9 +232,3 @@ def _name_by_place(graph: onnx.GraphProto) -> None:
                 renamed[name] = node.output[position] = f"{node.name}.output_{position}" if position else node.name
     del graph.initializer[:]
     graph.initializer.extend(constants)
-
-
-def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)

@@ -68,3 +68,15 @@ def check_block(block: nn.Module, layer: int) -> None:
                 f"block {layer} is built of {type(module).__name__}, and tokens can be removed only in timm's "
                 f"{standard.__name__}. Choose another model or, where this block is the exception, another layer."
             )
+
+
+def embedded(vit: Any, images: Tensor) -> Tensor:
+    """The sequence that enters block 0: (B, N, C), from normalised images (B, channels, H, W)."""
+    x: Tensor = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
+    return x
+
+
+def fed_forward(block: Any, x: Tensor) -> Tensor:
+    """x (B, N, C) plus what the block's MLP adds to it."""
+    added: Tensor = block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+    return x + added

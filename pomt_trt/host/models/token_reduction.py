@@ -16,10 +16,10 @@ from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.host import reducers
 from pomt_trt.host.models import loading
-from pomt_trt.host.models.attention import attend, check_block
+from pomt_trt.host.models.attention import attend, check_block, embedded, fed_forward
 from pomt_trt.host.models.checkpoints import ClassAndMean
-from pomt_trt.host.reducers import Asked, Learned, Need, Scorers, Signals, Site, Tokens
-from pomt_trt.host.reducers.learned import checked_scorers
+from pomt_trt.host.reducers import Asked, Learned, Need, Scorers, Shape, Signals, Site, Tokens
+from pomt_trt.host.reducers.common.learned import checked_scorers
 
 
 def reduce_tokens(
@@ -56,7 +56,7 @@ def reduce_tokens(
     if scorers is not None:
         learned = checked_scorers(Scorers(scorers.float(), llf), depth, vit.embed_dim, "scorers=...")
     asked = Asked(removed, merged, pruned)
-    schedule = reducer.as_asked(asked, _tokens(vit), depth, vit.num_prefix_tokens, layer, learned)
+    schedule = reducer.as_asked(asked, Shape(_tokens(vit), depth, vit.num_prefix_tokens), layer, learned)
     reduced = with_schedule(vit, method, schedule, layer=layer, learned=learned)
     reduced.proportional_attention, reduced.weighted_pooling = proportional_attention, weighted_pooling
     return reduced
@@ -148,9 +148,7 @@ class ReducedViT(nn.Module):
 
     def embed(self, image: Tensor) -> Tokens:
         """The sequence entering block 0, with all its tokens."""
-        x = self.vit._pos_embed(self.vit.patch_embed(image))  # (B, N, C)
-        merges = () if loading.is_dense(self.vit) else None
-        return Tokens(self.vit.norm_pre(self.vit.patch_drop(x)), merges=merges)
+        return Tokens(embedded(self.vit, image), merges=() if loading.is_dense(self.vit) else None)
 
     def run(self, tokens: Tokens, start: int, stop: int) -> Tokens:
         """Blocks start, ..., stop - 1."""
@@ -192,8 +190,7 @@ class ReducedViT(nn.Module):
         attended, signals = attend(block.attn, block.norm1(tokens.x), reducer.needs, step.prefix_tokens, bias)
         change = block.drop_path1(block.ls1(attended))  # (B, N, C)
         tokens = reducer.reduce(tokens._replace(x=tokens.x + change), signals._replace(change=change))
-        x = tokens.x
-        return tokens._replace(x=x + block.drop_path2(block.ls2(block.mlp(block.norm2(x)))))  # (B, N_out, C)
+        return tokens._replace(x=fed_forward(block, tokens.x))  # (B, N_out, C)
 
     def _reducer(self, layer: int) -> Any:
         return self.reducers[str(layer)] if self.steps[layer] is not None else None

@@ -6,12 +6,13 @@ out speed: engines in bf16 are TensorRT's.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator, MutableSequence
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
+
+from pomt_trt.host.graphs import editing
 
 
 @contextlib.contextmanager
@@ -23,13 +24,8 @@ def runnable(path: Path) -> Iterator[Path]:
         yield path
         return
     _compute_in_fp32(model.graph, narrow)
-    file = path.with_name(f".part-{path.name}")  # beside its weights
-    try:
-        file.write_bytes(model.SerializeToString())
+    with editing.temporary_file(model, path) as file:
         yield file
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file)
 
 
 def _bf16_tensors(model: onnx.ModelProto) -> set[str]:
@@ -48,11 +44,10 @@ def _compute_in_fp32(graph: onnx.GraphProto, narrow: set[str]) -> None:
         inputs = [] if is_cast else _widened(node.input, narrow, f"{number}.in")
         outputs = [] if is_cast else _widened(node.output, narrow, f"{number}.out")
         nodes += [helper.make_node("Cast", [name], [wide], to=TensorProto.FLOAT) for name, wide in inputs]
-        nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+        nodes.append(node)
         nodes += [helper.make_node("Cast", [wide], [name], to=TensorProto.BFLOAT16) for name, wide in outputs]
-    del graph.node[:]
     del graph.value_info[:]
-    graph.node.extend(nodes)
+    editing.replace_nodes(graph, nodes)
 
 
 def _widened(names: MutableSequence[str], narrow: set[str], end: str) -> list[tuple[str, str]]:

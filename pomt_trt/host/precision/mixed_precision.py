@@ -20,6 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pomt_trt.core.errors import InputError
+from pomt_trt.host.graphs import editing
 from pomt_trt.host.graphs.graph_checks import RANKINGS
 from pomt_trt.host.graphs.trace import Trace, declare_inputs
 
@@ -46,7 +47,7 @@ def pinned(traced: Trace) -> tuple[Trace, tuple[str, ...]]:
 
     So a name of the list means an island in every graph of a family, whatever the exporter called it.
     """
-    model, islands = _copy(traced.graph), set(fp32_nodes(traced))
+    model, islands = editing.copied(traced.graph), set(fp32_nodes(traced))
     names = []
     for node in model.graph.node:
         if node.name in islands:
@@ -60,7 +61,7 @@ def mixed(traced: Trace, narrow: str = "fp16") -> Trace:
 
     Raises: InputError for a weight that fp16 cannot hold.
     """
-    model = _copy(traced.graph)
+    model = editing.copied(traced.graph)
     islands = set(fp32_nodes(traced))
     kinds = {node.name: TensorProto.FLOAT if node.name in islands else _kind(node, narrow) for node in model.graph.node}
     outside = {name: node for node in model.graph.node if node.name not in islands for name in node.input}
@@ -106,9 +107,7 @@ class _Placing:
             self._nodes.append(node)
         for output in self._graph.output:
             self._widen(output.name)
-        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in self._nodes]
-        del self._graph.node[:]
-        self._graph.node.extend(nodes)
+        editing.replace_nodes(self._graph, self._nodes)
 
     def _convert_inputs(self, node: onnx.NodeProto, kind: int) -> None:
         for position, name in enumerate(node.input):
@@ -197,15 +196,9 @@ def _scores(graph: onnx.GraphProto) -> set[str]:
 
 def _float_tensors(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> set[str]:
     """Names of all tensors that are fp32 before anything is placed."""
-    typed = _copy(model)
+    typed = editing.copied(model)
     declare_inputs(typed.graph, weights)
     inferred = onnx.shape_inference.infer_shapes(typed).graph
     values = [*inferred.value_info, *inferred.input, *inferred.output]
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     return floats | {tensor.name for tensor in inferred.initializer if tensor.data_type == TensorProto.FLOAT}
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    return copied

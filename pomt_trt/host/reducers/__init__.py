@@ -9,16 +9,17 @@ from torch import Tensor, nn
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host.reducers.contract import Asked, Need, Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common import learned
+from pomt_trt.host.reducers.common.contract import Asked, Need, Reducer, Shape, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.learned import Learned, Scorers, Thresholds
+from pomt_trt.host.reducers.common.matching import unmerged
+from pomt_trt.host.reducers.common.ranking import join
 from pomt_trt.host.reducers.cropr import Cropr, in_place
-from pomt_trt.host.reducers.learned import Learned, Scorers, Thresholds
 from pomt_trt.host.reducers.ltmp import Ltmp
-from pomt_trt.host.reducers.matching import unmerged
 from pomt_trt.host.reducers.none import NoReduction
 from pomt_trt.host.reducers.pomt import Pomt
 from pomt_trt.host.reducers.pomt_shift import PomtShift
 from pomt_trt.host.reducers.random import Random
-from pomt_trt.host.reducers.ranking import join
 from pomt_trt.host.reducers.tome import ToMe
 from pomt_trt.host.reducers.topk import TopK
 
@@ -29,6 +30,7 @@ __all__ = [
     "Need",
     "Reducer",
     "Scorers",
+    "Shape",
     "Signals",
     "Site",
     "Step",
@@ -37,6 +39,7 @@ __all__ = [
     "check_dense",
     "find",
     "join",
+    "learned",
     "made",
     "plan",
     "reads_attention",
@@ -56,10 +59,10 @@ def find(method: str) -> type[Reducer]:
     return METHODS[method]
 
 
-def check_dense(method: str, learned: Learned | None = None) -> None:
+def check_dense(method: str, parameters: Learned | None = None) -> None:
     """Raises UsageError, with the reason, where a method gives no token back to a head that labels every patch."""
     lost = find(method).lost_for_patches
-    if isinstance(learned, Scorers) and not learned.llf:
+    if isinstance(parameters, Scorers) and not parameters.llf:
         lost = "without last layer fusion it drops patches"
     if lost is not None:
         dense = [name for name, reducer in METHODS.items() if reducer.lost_for_patches is None]
@@ -83,24 +86,17 @@ def restored(tokens: Tokens, x: Tensor, count: int) -> Tensor:
 
 
 def schedule_for(
-    method: str,
-    tokens: int,
-    depth: int,
-    prefix_tokens: int,
-    removed: int,
-    layer: int | None = None,
-    learned: Learned | None = None,
+    method: str, shape: Shape, removed: int, layer: int | None = None, parameters: Learned | None = None
 ) -> Schedule:
     """How the method turns one number R into counts per block.
 
     Args:
-        tokens: entering block 0, prefix included.
         removed: R, net, over the whole model.
-        learned: what ltmp or cropr learned for the model.
+        parameters: what ltmp or cropr learned for the model.
     Raises: UsageError if the layer does not exist or the method cannot remove that many.
     """
     reducer = find(method)
-    schedule = reducer.spread(tokens, depth, prefix_tokens, removed, layer, learned)
+    schedule = reducer.spread(shape, removed, layer, parameters)
     reducer.steps(schedule, layer)
     return schedule
 
@@ -113,7 +109,7 @@ def plan(method: str, schedule: Schedule, layer: int | None = None) -> list[Step
     return find(method).steps(schedule, layer)
 
 
-def made(method: str, steps: Sequence[Step | None], seed: int, learned: Learned | None = None) -> nn.ModuleDict:
+def made(method: str, steps: Sequence[Step | None], seed: int, parameters: Learned | None = None) -> nn.ModuleDict:
     """The reducers at work, by the number of their block; their buffers are a candidate's own constants."""
     reducer = find(method)
-    return nn.ModuleDict({str(step.layer): reducer.at(step, seed, learned) for step in steps if step is not None})
+    return nn.ModuleDict({str(step.layer): reducer.at(step, seed, parameters) for step in steps if step is not None})

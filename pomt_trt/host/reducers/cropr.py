@@ -14,9 +14,9 @@ from torch import Tensor
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.core.schedules import schedule as schedules
-from pomt_trt.host.reducers.contract import Asked, Reducer, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.learned import Learned, Scorers, modules
-from pomt_trt.host.reducers.ranking import gather_rows, join, margin, rank
+from pomt_trt.host.reducers.common.contract import Asked, Reducer, Shape, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.learned import Learned, Scorers, modules
+from pomt_trt.host.reducers.common.ranking import gather_rows, join, margin, rank
 
 
 class Cropr(Reducer):
@@ -36,37 +36,21 @@ class Cropr(Reducer):
         return LastLayerFusion(step) if step.site is Site.INPUT else cls(step, seed, learned)
 
     @classmethod
-    def spread(
-        cls,
-        tokens: int,
-        depth: int,
-        prefix_tokens: int,
-        removed: int,
-        layer: int | None,
-        learned: Learned | None = None,
-    ) -> Schedule:
+    def spread(cls, shape: Shape, removed: int, layer: int | None, learned: Learned | None = None) -> Schedule:
         """Evenly over all modules; with last layer fusion R is what the blocks before the last do without."""
         llf = _needed(learned).llf
-        first = schedules.even(tokens, modules(depth, llf), prefix_tokens, removed).tokens
-        return _fused(first + first[-1:] * (depth + 1 - len(first)), prefix_tokens, llf)
+        first = schedules.even(shape.tokens, modules(shape.depth, llf), shape.prefix_tokens, removed).tokens
+        return _fused(first + first[-1:] * (shape.depth + 1 - len(first)), shape.prefix_tokens, llf)
 
     @classmethod
-    def as_asked(
-        cls,
-        asked: Asked,
-        tokens: int,
-        depth: int,
-        prefix_tokens: int,
-        layer: int | None,
-        learned: Learned | None = None,
-    ) -> Schedule:
+    def as_asked(cls, asked: Asked, shape: Shape, layer: int | None, learned: Learned | None = None) -> Schedule:
         """From removed: an int for every module, or a list with one entry a block, 0 where there is no module."""
         scorers = _needed(learned)
-        last = depth - modules(depth, scorers.llf)
+        last = shape.depth - modules(shape.depth, scorers.llf)
         if isinstance(asked.removed, int):
-            asked = asked._replace(removed=[asked.removed] * (depth - last) + [0] * last)
-        schedule = super().as_asked(asked, tokens, depth, prefix_tokens, layer, learned)
-        return _fused(schedule.tokens, prefix_tokens, scorers.llf)
+            asked = asked._replace(removed=[asked.removed] * (shape.depth - last) + [0] * last)
+        schedule = super().as_asked(asked, shape, layer, learned)
+        return _fused(schedule.tokens, shape.prefix_tokens, scorers.llf)
 
     @classmethod
     def steps(cls, schedule: Schedule, layer: int | None) -> list[Step | None]:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host.reducers.contract import Asked, Need, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.learned import Learned, Thresholds
-from pomt_trt.host.reducers.matching import Match, Merging, merge, sized, split
-from pomt_trt.host.reducers.ranking import ascending, gather_rows, join, margin, rank
+from pomt_trt.host.reducers.common.contract import Asked, Need, Shape, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.learned import Learned, Thresholds
+from pomt_trt.host.reducers.common.matching import Match, Merging, merge, sized, split
+from pomt_trt.host.reducers.common.ranking import ascending, gather_rows, join, margin, rank
 
 FASTER = 1.05  # a multiplier that leaves tokens over grows by this, until earlier blocks have taken them
 LARGEST = 1e4  # times the calibrated counts: with more, no block would be left with a choice
@@ -34,15 +34,7 @@ class Ltmp(Merging):
         self.needs = merges | (Need.ATTN_FULL if step.pruned else Need.NONE)
 
     @classmethod
-    def spread(
-        cls,
-        tokens: int,
-        depth: int,
-        prefix_tokens: int,
-        removed: int,
-        layer: int | None,
-        learned: Learned | None = None,
-    ) -> Schedule:
+    def spread(cls, shape: Shape, removed: int, layer: int | None, learned: Learned | None = None) -> Schedule:
         """The mean counts of the learned thresholds, times one multiplier that makes them R in all.
 
         Sums are rounded, not counts; what a block cannot take goes to the next.
@@ -54,29 +46,25 @@ class Ltmp(Merging):
         total = sum(m + p for m, p in means)
         multiplier = removed / total if total > 0 else LARGEST
         while multiplier < LARGEST:
-            counts = _taken(means, multiplier, tokens - prefix_tokens, removed)
+            counts = _taken(means, multiplier, shape.tokens - shape.prefix_tokens, removed)
             if sum(m + p for m, p in counts) == removed:
-                return _schedule(counts, tokens, prefix_tokens)
+                return _schedule(counts, shape)
             multiplier *= FASTER
-        raise UsageError(f"the learned thresholds of ltmp cannot remove {removed} of {tokens} tokens. Choose less.")
+        raise UsageError(
+            f"the learned thresholds of ltmp cannot remove {removed} of {shape.tokens} tokens. Choose less."
+        )
 
     @classmethod
-    def as_asked(
-        cls,
-        asked: Asked,
-        tokens: int,
-        depth: int,
-        prefix_tokens: int,
-        layer: int | None,
-        learned: Learned | None = None,
-    ) -> Schedule:
+    def as_asked(cls, asked: Asked, shape: Shape, layer: int | None, learned: Learned | None = None) -> Schedule:
         """From merged and pruned, one entry a block each."""
         if asked.removed is not None or asked.merged is None or asked.pruned is None:
             raise UsageError("ltmp takes merged=[...] and pruned=[...], one entry a block each, and not removed.")
         for name, counts in (("merged", asked.merged), ("pruned", asked.pruned)):
-            if len(counts) != depth:
-                raise UsageError(f"{name} has {len(counts)} entries, the model {depth} blocks. Give one entry a block.")
-        return _schedule(list(zip(asked.merged, asked.pruned)), tokens, prefix_tokens)
+            if len(counts) != shape.depth:
+                raise UsageError(
+                    f"{name} has {len(counts)} entries, the model {shape.depth} blocks. Give one entry a block."
+                )
+        return _schedule(list(zip(asked.merged, asked.pruned)), shape)
 
     @classmethod
     def steps(cls, schedule: Schedule, layer: int | None) -> list[Step | None]:
@@ -149,12 +137,12 @@ def _step(block: int, tokens_in: int, tokens_out: int, prefix_tokens: int, merge
     return Step(Site.MID, block, tokens_in, tokens_out, prefix_tokens, patches, merged)
 
 
-def _schedule(counts: list[tuple[int, int]], tokens: int, prefix_tokens: int) -> Schedule:
+def _schedule(counts: list[tuple[int, int]], shape: Shape) -> Schedule:
     """From (merged, pruned) in each block."""
-    left = [tokens]
+    left = [shape.tokens]
     for block, (merged, pruned) in enumerate(counts):
-        left.append(_step(block, left[-1], left[-1] - merged - pruned, prefix_tokens, merged).tokens_out)
-    return Schedule(tuple(left), prefix_tokens, tuple(merged for merged, _ in counts))
+        left.append(_step(block, left[-1], left[-1] - merged - pruned, shape.prefix_tokens, merged).tokens_out)
+    return Schedule(tuple(left), shape.prefix_tokens, tuple(merged for merged, _ in counts))
 
 
 def _taken(means: list[tuple[float, float]], multiplier: float, patches: int, most: int) -> list[tuple[int, int]]:

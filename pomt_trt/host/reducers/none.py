@@ -1,6 +1,6 @@
 """None: the model as it is, under the same contract, so that R = 0 needs no special case elsewhere."""
 
-from pomt_trt.host.reducers.contract import Reducer
+from pomt_trt.host.reducers.common.contract import Reducer
 
 
 class NoReduction(Reducer):

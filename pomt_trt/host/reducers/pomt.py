@@ -7,8 +7,8 @@ on its neighbours; and counts hold for any number of prefix tokens.
 
 from torch import Tensor
 
-from pomt_trt.host.reducers.contract import Need, Reducer, Signals, Tokens
-from pomt_trt.host.reducers.ranking import gather_rows, join, margin, rank
+from pomt_trt.host.reducers.common.contract import Need, Reducer, Signals, Tokens
+from pomt_trt.host.reducers.common.ranking import gather_rows, join, margin, rank
 
 
 def scores(attn: Tensor, values: Tensor, prefix_tokens: int) -> Tensor:

@@ -7,7 +7,7 @@ layer and cost elsewhere are those of pomt; an engine may fuse the attention, wh
 
 from torch import Tensor
 
-from pomt_trt.host.reducers.contract import Need, Signals
+from pomt_trt.host.reducers.common.contract import Need, Signals
 from pomt_trt.host.reducers.pomt import Pomt
 
 

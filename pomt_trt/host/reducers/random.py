@@ -6,8 +6,8 @@ The lot is drawn when the model is built, so the graph holds a constant and imag
 import torch
 from torch import Tensor
 
-from pomt_trt.host.reducers.contract import Reducer, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.learned import Learned
+from pomt_trt.host.reducers.common.contract import Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.learned import Learned
 
 
 def kept_indices(step: Step, seed: int) -> Tensor:

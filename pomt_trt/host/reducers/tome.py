@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host.reducers.contract import Need, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.matching import Merging, merge, sized
+from pomt_trt.host.reducers.common.contract import Need, Shape, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.matching import Merging, merge, sized
 
 LOGGER = logging.getLogger(__name__)
 
@@ -28,15 +28,13 @@ class ToMe(Merging):
         return patch_tokens // 2
 
     @classmethod
-    def in_each_block(
-        cls, removed: int | Sequence[float], tokens: int, depth: int, prefix_tokens: int
-    ) -> Sequence[int]:
+    def in_each_block(cls, removed: int | Sequence[float], shape: Shape) -> Sequence[int]:
         """As Reducer.in_each_block; also (r, inflect), and a block removes no more than it can, which is logged."""
         if isinstance(removed, tuple) and len(removed) == 2:
-            removed = inflected(*removed, depth)
-        clipped = []
-        for block, count in enumerate(super().in_each_block(removed, tokens, depth, prefix_tokens)):
-            most = (tokens - prefix_tokens) // 2
+            removed = inflected(*removed, shape.depth)
+        clipped, tokens = [], shape.tokens
+        for block, count in enumerate(super().in_each_block(removed, shape)):
+            most = (tokens - shape.prefix_tokens) // 2
             if count > most:
                 LOGGER.warning("tome merges %d of %d tokens in block %d, not %d", most, tokens, block, count)
             clipped.append(min(count, most))

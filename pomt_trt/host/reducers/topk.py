@@ -5,8 +5,8 @@ that of EViT (Liang et al., ICLR 2022) without its fused token. Needs one attent
 """
 
 from pomt_trt.core.errors import UsageError
-from pomt_trt.host.reducers.contract import Need, Reducer, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.ranking import gather_rows, join, margin, rank
+from pomt_trt.host.reducers.common.contract import Need, Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.ranking import gather_rows, join, margin, rank
 
 
 class TopK(Reducer):

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pomt_trt.host.models.attention import attend
+from pomt_trt.host.models.attention import attend, embedded, fed_forward
 from pomt_trt.host.reducers import Need
-from pomt_trt.host.reducers.ranking import rank
-from pomt_trt.host.training.blocks import embedded, even_odd, fed_forward, unit
+from pomt_trt.host.reducers.common.matching import even_odd, unit
+from pomt_trt.host.reducers.common.ranking import rank
 
 
 class Thresholds(NamedTuple):
@@ -75,7 +75,9 @@ def reduced_block(block: Any, live: Live, cut: Cut, prefix_tokens: int) -> tuple
     attended, signals = attend(block.attn, block.norm1(live.x), Need.KEYS | Need.ATTN_FULL, prefix_tokens, bias)
     assert signals.keys is not None and signals.attn is not None
     live = live._replace(x=live.x + block.ls1(attended))
-    live, keys, importance = _paired_order(live, unit(signals.keys), _received(signals.attn, live.there), prefix_tokens)
+    live, keys, importance = _paired_order(
+        live, unit(signals.keys.float()), _received(signals.attn, live.there), prefix_tokens
+    )
     live, importance, merged = _merge(live, keys, importance, cut, prefix_tokens)
     live, pruned = _prune(live, importance, cut, prefix_tokens)
     live = _compact(live)

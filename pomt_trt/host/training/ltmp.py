@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.host.models import loading
-from pomt_trt.host.models.attention import projected, queries_keys_values
+from pomt_trt.host.models.attention import embedded, fed_forward, projected, queries_keys_values
 from pomt_trt.host.reducers import check_dense
-from pomt_trt.host.training.blocks import embedded, even_odd, fed_forward, unit
+from pomt_trt.host.reducers.common.matching import even_odd, unit
 from pomt_trt.host.training.dynamic import Thresholds, run
 from pomt_trt.host.training.objective import Classification
 
@@ -107,7 +107,7 @@ class Ltmp(nn.Module):
         logits = (q * block.attn.scale) @ k.transpose(2, 3) + state.size.log()[:, None, None]  # (B, H, N, N)
         mixed, importance = masked_attention(logits, v, state.mask)
         x = state.x + block.ls1(projected(block.attn, mixed, state.x))
-        keys = unit(k.mean(1)) * state.mask.detach()[:, :, None]  # ghosts are similar to nothing
+        keys = unit(k.mean(1).float()) * state.mask.detach()[:, :, None]  # ghosts are similar to nothing
         order, even = even_odd(x.shape[1], self.vit.num_prefix_tokens)
         order = order.to(x.device)
         ordered = Masked(x[:, order], state.size[:, order], state.mask[:, order])

@@ -80,9 +80,10 @@ def sensitivity_of(stage: Stage, workstation: Workstation, lowest: int) -> Sensi
         from pomt_trt.host import sensitivity
     plan, _, images = workstation.load()
     kind, unreduced = stage.experiment.accuracy_kind, stage.candidates[0]
+    begun = there or sensitivity.unmeasured(plan, unreduced.schedule, images, lowest)
     with Progress("cuts", depth) as progress:
-        progress.at(len(there.kl) if there else 0)
-        for found in sensitivity.measure(plan, unreduced, images, kind, lowest, there, progress.show):
+        progress.at(len(begun.kl))
+        for found in sensitivity.measure(plan, unreduced, images, kind, begun, progress.show):
             store.write_record(work.sensitivity(), found, inputs)
             progress.step()
     return found
@@ -96,10 +97,10 @@ def add(stage: Stage, schedules: Sequence[Schedule], workstation: Workstation) -
     family = stage.family
     if missing:
         with on_workstation():
-            from pomt_trt.host.graphs import extension
+            from pomt_trt.host.graphs import export
         plan, _, images = workstation.load()
         with Progress("export", len(missing)) as progress:
-            family = extension.extend(plan, family, missing, images, Path(stage.work.root), progress.step)
+            family = export.extend(plan, family, missing, images, Path(stage.work.root), progress.step)
         store.write_record(stage.work.family(family.form), family, known.family_inputs(stage.work))
     return stage._replace(family=family, candidates=[*stage.candidates, *asked])
 

@@ -7,7 +7,7 @@ import torch
 from pomt_trt.core.records import Schedule
 from pomt_trt.core.schedules import block_costs
 from pomt_trt.core.storage import store
-from pomt_trt.host.graphs import block_probes, export, extension, graph_checks
+from pomt_trt.host.graphs import block_probes, comparison, export, graph_checks
 from tests.host import tiny
 
 COUNTS = (17, 15, 12, 10, 8)
@@ -45,7 +45,7 @@ def test_a_chain_computes_what_the_blocks_make_of_the_first_tokens(made):
         with torch.no_grad():
             entering = vit.norm_pre(vit._pos_embed(vit.patch_embed(image)))[:, :count]
             expected = vit.forward_head(vit.norm(vit.blocks(entering))).numpy()
-        logits = export.run_onnx(folder / f"{chain.id}.onnx", image.numpy(), 1)
+        logits = comparison.run_onnx(folder / f"{chain.id}.onnx", image.numpy(), 1)
         np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
@@ -53,7 +53,7 @@ def test_a_full_chain_is_the_unreduced_model(made):
     _, _, found, folder = made
     image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)).numpy()
     chain = block_costs.chain(block_costs.plain_chain(17, 4, 1), found.candidates[0])
-    logits, unreduced = (export.run_onnx(folder / f"{name}.onnx", image, 1) for name in (chain.id, "r000"))
+    logits, unreduced = (comparison.run_onnx(folder / f"{name}.onnx", image, 1) for name in (chain.id, "r000"))
     np.testing.assert_allclose(logits, unreduced, rtol=1e-4, atol=1e-4 * np.abs(unreduced).max())
 
 
@@ -65,6 +65,6 @@ def test_a_searched_schedule_joins_the_family_that_its_chains_are_timed_beside(m
 
     one = Candidate(plan.method, Schedule((17, 15, 15, 12, 10), 1), 1, kind=SEARCHED)
     images = image_batches.load(None, loading.load(plan.module)[1], 4, 0)
-    found = extension.extend(plan, there, [one], images, folder.parent.parent)
+    found = export.extend(plan, there, [one], images, folder.parent.parent)
     assert found.candidates == (*there.candidates, one)
     graph_checks.check(str(folder / f"{one.id}.onnx"), plan.target, one.schedule.tokens)

@@ -16,7 +16,8 @@ from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.schedules import schedule as schedules
 from pomt_trt.host.models.checkpoints import ClassAndMean
 from pomt_trt.host.models.token_reduction import reduce_tokens, with_schedule
-from pomt_trt.host.reducers import Signals, matching, ranking
+from pomt_trt.host.reducers import Signals
+from pomt_trt.host.reducers.common import matching, ranking
 from pomt_trt.host.reducers.cropr import in_place
 from tests.host import tiny
 

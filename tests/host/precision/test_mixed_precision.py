@@ -15,7 +15,7 @@ from pomt_trt.core.metrics import parity
 from pomt_trt.core.targets import TARGETS, named
 from pomt_trt.host.data import image_batches
 from pomt_trt.host.data.image_batches import normalised
-from pomt_trt.host.graphs import export, graph_checks
+from pomt_trt.host.graphs import comparison, export, graph_checks
 from pomt_trt.host.graphs.trace import Trace
 from pomt_trt.host.models import loading
 from pomt_trt.host.precision import mixed_precision
@@ -241,10 +241,10 @@ def test_mixed_graphs_of_strongly_typed_targets_agree_with_pytorch(method, narro
     assert {candidate.precision for candidate in made.candidates} == {narrow}
     batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
     for candidate in made.candidates:
-        logits, margins = export.logits_and_margins(export.reduced(plan, candidate.schedule), batch, 1)
+        logits, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, 1)
         path = tmp_path / "onnx" / made.form / f"{candidate.id}.onnx"
         check_for_all_targets(onnx.load(str(path)), made.form)
-        found = export.run_onnx(path, batch.numpy(), 1)
+        found = comparison.run_onnx(path, batch.numpy(), 1)
         likeness = parity.compare(found, logits, margins, narrow)
         assert found.dtype == np.float32 and likeness.compared and likeness.passed
     assert not list(tmp_path.glob("onnx/*/.part-*"))
@@ -290,7 +290,7 @@ def test_weakly_typed_targets_read_fp32_graphs_and_the_names_of_what_to_pin(meth
 def test_residuals_as_large_vits_have_them_stay_right_in_our_fp16_and_overflow_in_a_naive_one(opset, removed, norm):
     trace, plan, candidate, images = traced(with_large_residuals(norm), removed=removed, opset=opset)
     batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
-    expected, margins = export.logits_and_margins(export.reduced(plan, candidate.schedule), batch, 1)
+    expected, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, 1)
     assert np.ptp(expected, axis=0).max() > 0.1 * np.abs(expected).max()  # pictures make a difference
     ours = parity.compare(in_fp16(mixed_precision.mixed(trace), batch), expected, margins, "fp16")
     assert ours.compared and ours.passed
@@ -306,6 +306,6 @@ def test_the_bundled_model_in_fp16_classifies_its_held_out_pictures_as_in_fp32(t
     for asked in ("fp32", "fp16"):
         plan = export.Plan(module, "pomt", None, 50, 0, named("onnxruntime"), asked)
         made = export.export(plan, tiny.grid(plan, spec, [80]), images, tmp_path)
-        logits[asked] = export.run_onnx(tmp_path / "onnx" / made.form / "r080.onnx", batch, 50)
+        logits[asked] = comparison.run_onnx(tmp_path / "onnx" / made.form / "r080.onnx", batch, 50)
     assert (logits["fp16"].argmax(1) == logits["fp32"].argmax(1)).mean() >= 0.995
     assert parity.median_relative_error(logits["fp16"], logits["fp32"]) < 2e-2

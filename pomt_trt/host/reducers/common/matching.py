@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pomt_trt.host.reducers.contract import Reducer, Step, Tokens
-from pomt_trt.host.reducers.ranking import ascending, gather_rows, join, margin, rank
+from pomt_trt.host.reducers.common.contract import Reducer, Step, Tokens
+from pomt_trt.host.reducers.common.ranking import ascending, gather_rows, join, margin, rank
 
 NEVER_ZERO = 1e-12  # in the norm of a key, so that one of zeros is like none instead of NaN
 
@@ -32,6 +32,13 @@ class Match(NamedTuple):
 def split(x: Tensor, prefix_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
     """Rows of x (B, N, C): prefix, patches at even positions, patches at odd positions."""
     return x[:, :prefix_tokens], x[:, _first_even(prefix_tokens) :: 2], x[:, _first_odd(prefix_tokens) :: 2]
+
+
+def even_odd(tokens: int, prefix_tokens: int) -> tuple[Tensor, int]:
+    """Positions (tokens,) in the order prefix, even patches, odd patches; and how many patches are even."""
+    positions = torch.arange(tokens)
+    first, even, odd = (rows.flatten() for rows in split(positions[None, :, None], prefix_tokens))
+    return torch.cat([first, even, odd]), len(even)
 
 
 def _first_even(prefix_tokens: int) -> int:
@@ -65,7 +72,7 @@ class Merging(Reducer):
         """The step.merged best pairs by cosine of keys (B, N, dh), each even patch with its most similar odd one."""
         even_patches, count = self.step.even_patches, self.step.merged
         _, even, odd = split(keys.float(), self.step.prefix_tokens)
-        similarity = _unit(even) @ _unit(odd).transpose(1, 2)  # (B, even, odd)
+        similarity = unit(even) @ unit(odd).transpose(1, 2)  # (B, even, odd)
         best, partner = similarity.max(2)  # (B, even) each; of equals the first
         order = rank(best, even_patches)
         merged = order[:, :count]
@@ -127,7 +134,8 @@ def sized(steps: Iterable[Step | None]) -> list[Step | None]:
     return marked
 
 
-def _unit(keys: Tensor) -> Tensor:
+def unit(keys: Tensor) -> Tensor:
+    """fp32 keys (B, N, dh) at length 1. A key of zeros stays zero."""
     return keys / ((keys * keys).sum(2, keepdim=True) + NEVER_ZERO).sqrt()
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.core.schedules import schedule as schedules
-from pomt_trt.host.reducers.learned import Learned
+from pomt_trt.host.reducers.common.learned import Learned
 
 
 class Site(Enum):
@@ -33,6 +33,14 @@ class Need(Flag):
     VALUES = auto()
     ATTN_FULL = auto()  # the block loses fused attention
     ATTN_CLS = auto()  # one row, computed beside the fused attention
+
+
+class Shape(NamedTuple):
+    """What a schedule depends on of a model."""
+
+    tokens: int  # entering block 0, prefix included
+    depth: int  # blocks
+    prefix_tokens: int
 
 
 class Asked(NamedTuple):
@@ -143,35 +151,19 @@ class Reducer(nn.Module):
         return Site.MID
 
     @classmethod
-    def spread(
-        cls,
-        tokens: int,
-        depth: int,
-        prefix_tokens: int,
-        removed: int,
-        layer: int | None,
-        learned: Learned | None = None,
-    ) -> Schedule:
+    def spread(cls, shape: Shape, removed: int, layer: int | None, learned: Learned | None = None) -> Schedule:
         """How one number R becomes counts per block: evenly over all, or in one, `layer` or the method's own.
 
         What is removed before a block (Site.INPUT) reads as if the block had done it.
         Raises: UsageError if the layer does not exist or no patch token would be left.
         """
         if cls.every_block:
-            return schedules.even(tokens, depth, prefix_tokens, removed)
+            return schedules.even(*shape, removed)
         place = cls.default_layer if layer is None else layer
-        return schedules.single_layer(tokens, depth, prefix_tokens, place or 0, removed)
+        return schedules.single_layer(*shape, place or 0, removed)
 
     @classmethod
-    def as_asked(
-        cls,
-        asked: Asked,
-        tokens: int,
-        depth: int,
-        prefix_tokens: int,
-        layer: int | None,
-        learned: Learned | None = None,
-    ) -> Schedule:
+    def as_asked(cls, asked: Asked, shape: Shape, layer: int | None, learned: Learned | None = None) -> Schedule:
         """The schedule of counts that a user gives.
 
         Raises: UsageError for counts that the method does not take, or that cannot be.
@@ -179,20 +171,20 @@ class Reducer(nn.Module):
         if asked.removed is None or asked.merged is not None or asked.pruned is not None:
             raise UsageError(f"{cls.method} takes removed=..., and neither merged nor pruned.")
         if cls.every_block:
-            each = cls.in_each_block(asked.removed, tokens, depth, prefix_tokens)
-            return schedules.per_block(tokens, prefix_tokens, each)
+            each = cls.in_each_block(asked.removed, shape)
+            return schedules.per_block(shape.tokens, shape.prefix_tokens, each)
         if not isinstance(asked.removed, int):
             raise UsageError(f"{cls.method} acts in one place, but removed is {asked.removed}. Give one number.")
-        return cls.spread(tokens, depth, prefix_tokens, asked.removed, layer)
+        return cls.spread(shape, asked.removed, layer)
 
     @classmethod
-    def in_each_block(
-        cls, removed: int | Sequence[float], tokens: int, depth: int, prefix_tokens: int
-    ) -> Sequence[int]:
+    def in_each_block(cls, removed: int | Sequence[float], shape: Shape) -> Sequence[int]:
         """One count a block, from an int for all or a list."""
-        each = [removed] * depth if isinstance(removed, int) else [int(r) for r in removed]
-        if len(each) != depth:
-            raise UsageError(f"removed has {len(each)} entries, the model {depth} blocks. Give one entry a block.")
+        each = [removed] * shape.depth if isinstance(removed, int) else [int(r) for r in removed]
+        if len(each) != shape.depth:
+            raise UsageError(
+                f"removed has {len(each)} entries, the model {shape.depth} blocks. Give one entry a block."
+            )
         return each
 
     @classmethod

@@ -1,8 +1,6 @@
-"""Handwritten digits on a black canvas, from scikit-learn's 8x8 samples: data for the bundled `digits` model.
+"""Handwritten digits on a black canvas: data for the bundled `digits` model.
 
-Host only; nothing is downloaded, since scikit-learn carries the samples. Several digits a canvas, with labels of their
-pixels, are scenes.py's. Leaves out models and training: scripts/train_digits makes the weights, pomt_trt/zoo/digits
-holds them.
+The 8x8 samples come with scikit-learn, so nothing is downloaded.
 """
 
 from typing import Any

@@ -1,7 +1,6 @@
 """Several handwritten digits on one black canvas, each pixel labelled: data for the bundled `scenes` model.
 
-Host only. The digits, and the split of those never trained on, are digits.py's: a held-out scene shows held-out
-digits alone. Leaves out models and training: scripts/train_scenes makes the weights, pomt_trt/zoo/scenes holds them.
+The digits and their split are those of digits.py: a held-out scene shows held-out digits alone.
 """
 
 import numpy as np

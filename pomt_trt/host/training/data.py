@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from pomt_trt.core.data import dataset
 from pomt_trt.core.data.images import in_colours, open_image, open_label_map
 from pomt_trt.core.errors import InputError, UsageError
-from pomt_trt.core.records import SEGMENTATION, ClassOrder, ModelSpec
+from pomt_trt.core.records import SEGMENTATION, ClassOrder, ModelSpec, Preprocessing
 from pomt_trt.host.data.bundled import BUNDLED
 from pomt_trt.host.data.digits import CANVAS_PX
 from pomt_trt.host.data.image_batches import fitting, fitting_labels, normalised
@@ -51,6 +51,34 @@ class Pictures(Dataset[Sample]):
 
     def __getitem__(self, number: int) -> Sample:
         return self._at(self._epoch, self._order[number])
+
+
+class Drawn:
+    """Pictures that are drawn anew for each epoch.
+
+    Args:
+        draw: seed -> images (n, H, W) uint8, and their labels (n, ...).
+    """
+
+    def __init__(self, draw: Callable[[int], tuple[np.ndarray, np.ndarray]], preprocessing: Preprocessing) -> None:
+        self.draw, self._preprocessing = draw, preprocessing
+        self._last: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # by seed, the last one only
+
+    def reader(self, positions: Sequence[int], seed_of: Callable[[int], int]) -> Callable[[int, int], Sample]:
+        """(epoch, position) -> sample, of the pictures at these positions.
+
+        Args:
+            seed_of: epoch -> seed of the draw.
+        """
+
+        def at(epoch: int, position: int) -> Sample:
+            seed = seed_of(epoch)
+            if seed not in self._last:
+                self._last = {seed: self.draw(seed)}
+            image, label = (part[positions[position]] for part in self._last[seed])
+            return normalised(image[None, :, :, None], self._preprocessing)[0], torch.as_tensor(label)
+
+        return at
 
 
 class Sets(NamedTuple):
@@ -140,28 +168,16 @@ def _reading(spec: ModelSpec, *, varied: bool) -> Callable[[dataset.Item, str], 
 
 
 def _bundled(spec: ModelSpec, validation: float, seed: int) -> Sets:
-    drawn, asked_px = BUNDLED[spec.name], spec.preprocessing.height
-    if asked_px != CANVAS_PX:
-        raise InputError(f"{spec.name} has pictures of {CANVAS_PX} pixels, not {asked_px}. Give --data DIR.")
-    images, labels = drawn.training()
+    side_px = spec.preprocessing.height
+    if side_px != CANVAS_PX:
+        raise InputError(f"{spec.name} has pictures of {CANVAS_PX} pixels, not {side_px}. Give --data DIR.")
+    drawn = Drawn(BUNDLED[spec.name].training, spec.preprocessing)
+    images, labels = drawn.draw(0)
     held, rest = _split(len(labels), validation, seed)
-    kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # the pictures of the epoch last asked for
-
-    def reader(positions: Sequence[int], places: Callable[[int], int]) -> Callable[[int, int], Sample]:
-        def at(epoch: int, position: int) -> Sample:
-            place = places(epoch)
-            if place not in kept:
-                kept.clear()
-                kept[place] = drawn.training(place)
-            image, label = (part[positions[position]] for part in kept[place])
-            return normalised(image[None, :, :, None], spec.preprocessing)[0], torch.as_tensor(label)
-
-        return at
-
     return Sets(
-        Pictures(len(rest), reader(rest, lambda epoch: seed * 1000 + epoch), seed, shuffled=True),
-        Pictures(len(held), reader(held, lambda epoch: VALIDATION_PLACES), seed),
-        Pictures(len(rest), reader(rest, lambda epoch: CALIBRATION_PLACES), seed),
+        Pictures(len(rest), drawn.reader(rest, lambda epoch: seed * 1000 + epoch), seed, shuffled=True),
+        Pictures(len(held), drawn.reader(held, lambda epoch: VALIDATION_PLACES), seed),
+        Pictures(len(rest), drawn.reader(rest, lambda epoch: CALIBRATION_PLACES), seed),
         spec.name,
         hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest(),
     )

@@ -87,6 +87,8 @@ class State(NamedTuple):
 class Loop:
     """One training in one folder; `fit` does all of it."""
 
+    clock = staticmethod(time.monotonic)  # seconds
+
     def __init__(
         self, trainee: Any, optimizer: torch.optim.Optimizer, sets: Sets, settings: Settings, path: str
     ) -> None:
@@ -97,7 +99,8 @@ class Loop:
         self._rates = [group["lr"] * scale for group in optimizer.param_groups]
         loaders = (self._loader(sets.training), self._loader(sets.validation))
         self._loaders = self.accelerator.prepare(*loaders)
-        self._steps = len(self._loaders[0])
+        self._steps = len(self._loaders[0])  # an epoch
+        self.steps = settings.epochs * self._steps
 
     def fit(self, identity: dict[str, Any]) -> State:
         """Trains to the end, from the checkpoint where there is one.
@@ -105,13 +108,21 @@ class Loop:
         Args: identity: what the training is about; a checkpoint of another one is refused.
         Raises: UsageError for such a checkpoint; TrainingDiverged where the loss is no number.
         """
-        self._begun = time.monotonic()
+        self._begun = self.clock()
         state = self._resumed(identity)
         with self._progress() as progress:
             self._shown = progress
-            while state.epoch < self._settings.epochs:
+            while self.place(state) < self.steps:
                 state = self._epoch(state)
         return state
+
+    def place(self, state: State) -> float:
+        """Which of all steps comes next, 0..self.steps: learning rates follow it, and training ends with the last."""
+        return state.epoch * self._steps + state.step
+
+    def elapsed_s(self) -> float:
+        """Seconds since the training began, those before an interruption included."""
+        return self.clock() - self._begun
 
     def _resumed(self, identity: dict[str, Any]) -> State:
         """The state to go on from, trainee and optimiser being put into it."""
@@ -134,7 +145,7 @@ class Loop:
         self._model.train()
         saved = time.monotonic()
         for images, labels in self._batches(state.step):
-            state = state.stepped(self._step(state, images, labels))
+            state = state.stepped(self.step(state, images, labels))
             self._shown.at(state.epoch * self._steps + state.step, f"loss {state.sums['loss'] / state.step:.3f}")
             if time.monotonic() - saved >= self._settings.checkpoint_every_s:
                 self._save(self._timed(state))
@@ -144,15 +155,17 @@ class Loop:
         return state
 
     def _timed(self, state: State) -> State:
-        return state._replace(seconds=time.monotonic() - self._begun)
+        return state._replace(seconds=self.elapsed_s())
 
     def _batches(self, done: int) -> Iterator[Any]:
         loader = self._loaders[0]
         return iter(self.accelerator.skip_first_batches(loader, done) if done else loader)
 
-    def _step(self, state: State, images: Tensor, labels: Tensor) -> dict[str, float]:
+    def step(self, state: State, images: Tensor, labels: Tensor) -> dict[str, float]:
         """One step of the optimiser; the loss and its terms, means over all processes."""
-        self._set_rates(state.epoch * self._steps + state.step)
+        share = rate_share(self.place(state), self.steps, self._settings)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
         terms = self._model(images, labels)
         names = sorted(terms)
         values = self.accelerator.reduce(torch.stack([terms[name].detach().float() for name in names]), "mean")
@@ -164,11 +177,6 @@ class Loop:
         self._optimizer.step()
         self.trainee.after_step()
         return found
-
-    def _set_rates(self, step: int) -> None:
-        share = rate_share(step, self._settings.epochs * self._steps, self._settings)
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * share
 
     @torch.no_grad()
     def _accuracy(self, predict: Any) -> float:
@@ -200,10 +208,10 @@ class Loop:
     def _progress(self) -> Progress:
         if not self.accelerator.is_main_process:
             return Silent()
-        return Progress("train", self._settings.epochs * self._steps)
+        return Progress("train", self.steps)
 
 
-def rate_share(step: int, steps: int, settings: Settings) -> float:
+def rate_share(step: float, steps: int, settings: Settings) -> float:
     """Of the highest learning rate: a rise during warm-up, then 1, or half a cosine down to 0."""
     warm = settings.warmup * steps
     if step < warm:

@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 """Predicted against measured latency of schedules over many blocks: what --schedule search relies on.
 
 usage: scripts/bench schedule [--model deit_tiny_patch16_224] [--method pomt] [--schedules 20] [--threads 2] [--json]
 
-Times the blocks of a model as `pomt-trt compile --schedule search` does (chains of blocks, see pomt_trt/core/schedules/block_costs),
+Times the blocks of a model as `pomt-trt compile --schedule search` does (block probes, core/schedules/block_costs.py),
 then draws schedules: up to as many cuts as there are blocks, anywhere, down to a quarter of the tokens. Each is
 predicted, built and timed. Everything takes turns with the unreduced engine, which ties all groups together.
 
@@ -18,28 +17,20 @@ Weights are random: they do not change the time. Needs the workstation (torch, t
 import argparse
 import datetime
 import json
-import os
 import random
 import statistics
 import sys
 import tempfile
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-if Path(sys.prefix) != VENV and (VENV / "bin" / "python").exists():
-    os.execv(VENV / "bin" / "python", [str(VENV / "bin" / "python"), *sys.argv])
-sys.path.insert(0, str(ROOT))
-
-from pomt_trt.core import errors, targets  # noqa: E402
-from pomt_trt.core.progress import Progress  # noqa: E402
-from pomt_trt.core.records import Schedule  # noqa: E402
-from pomt_trt.core.schedules import block_costs  # noqa: E402
-from pomt_trt.core.storage.workfolder import WorkFolder  # noqa: E402
-from pomt_trt.device.board import board  # noqa: E402
-from pomt_trt.device.engines import registry  # noqa: E402
-from pomt_trt.pipeline import options, stages  # noqa: E402
-from pomt_trt.pipeline.schedules import block_latency, search  # noqa: E402
+from pomt_trt.core import errors, targets
+from pomt_trt.core.progress import Progress
+from pomt_trt.core.records import Schedule
+from pomt_trt.core.schedules import block_costs
+from pomt_trt.core.storage.workfolder import WorkFolder
+from pomt_trt.device.board import board
+from pomt_trt.device.engines import registry
+from pomt_trt.pipeline import options, stages
+from pomt_trt.pipeline.schedules import block_latency, search
 
 BOUND = 0.05
 IMAGES = 4  # accuracy is not what this is about
@@ -127,7 +118,7 @@ def shown(lines, table, device, flags):
     return "\n".join(text)
 
 
-def main():
+def main(argv):
     """Runs it; exit code 0 whatever the numbers are: it measures, tests judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="deit_tiny_patch16_224")
@@ -138,14 +129,10 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", help="folder for all of it, kept; a rerun goes on from it (a temporary one, removed)")
     parser.add_argument("--json", action="store_true")
-    flags = parser.parse_args()
+    flags = parser.parse_args(argv)
     try:
         with tempfile.TemporaryDirectory(prefix="pomt-schedule-") as temporary:
             lines, table, device = measured(flags, flags.work or temporary)
     except errors.PomtError as error:
         sys.exit(f"bench schedule: {error}")
     print(json.dumps(lines) if flags.json else shown(lines, table, device, flags))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,24 +1,19 @@
-#!/usr/bin/env python3
 """Draws recorded latency curves, a panel each: every count's samples (tenth to ninetieth percentile) and their median.
 
-usage: scripts/draw_curves --out PNG [--caption TEXT] CURVE.json[.gz]...
+usage: scripts/bench draw_curves --out PNG [--caption TEXT] CURVE.json[.gz]...
 """
 
 import argparse
 import io
 import math
-import sys
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # a checkout need not be installed
-
-from pomt_trt.core.search.curve import Curve, read_curve  # noqa: E402
-from pomt_trt.core.storage import store  # noqa: E402
-from pomt_trt.report.figure import DOTS_PER_INCH, STYLE  # noqa: E402
+from pomt_trt.core.search.curve import Curve, read_curve
+from pomt_trt.core.storage import store
+from pomt_trt.report.figure import DOTS_PER_INCH, STYLE
 
 COLUMNS = 3
 PANEL_INCHES = (3.6, 2.6)
@@ -38,12 +33,12 @@ def panel(axes, curve: Curve, name: str) -> None:
     axes.legend(loc="lower left", frameon=False)
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("curves", nargs="+", type=Path, metavar="CURVE", help="that report or gpu_curves wrote")
     parser.add_argument("--out", required=True, help="the picture, a PNG")
     parser.add_argument("--caption", default="", help="what must not be misunderstood")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -61,7 +56,3 @@ def main() -> None:
         data = io.BytesIO()
         picture.savefig(data, format="png", dpi=DOTS_PER_INCH)
     store.write_bytes(arguments.out, data.getvalue())
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """How well a repeated compile agrees with itself, undisturbed and beside a process that hogs one core.
 
-usage: scripts/bench_repeat [--model digits] [--runs 10] [--tokens 196:96:20] [--json]
+usage: scripts/bench repeat [--model digits] [--runs 10] [--tokens 196:96:20] [--json]
 
 Compiles the model anew `--runs` times; beside every second run a Python loop keeps one core busy. For each candidate:
 
@@ -18,10 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv" / "bin" / "python"
 QUIET_SPREAD, HOGGED_OFF = 0.03, 0.05
 
 
@@ -41,13 +37,12 @@ def hog(wanted):
 
 def compiled(model, tokens, samples):
     """{candidate id: (latency_ms, verdict)} of one compile in a folder of its own."""
-    python = str(VENV) if VENV.exists() else sys.executable
     with tempfile.TemporaryDirectory(prefix="pomt-repeat-") as work:
-        command = [python, "-m", "pomt_trt", "compile", model, "--work", work, "--tokens", tokens, "--json"]
+        command = [sys.executable, "-m", "pomt_trt", "compile", model, "--work", work, "--tokens", tokens, "--json"]
         command += ["--samples", str(samples)] if samples else []
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        sys.exit("bench_repeat: {}\n{}".format(" ".join(command), done.stderr))
+        sys.exit("bench repeat: {}\n{}".format(" ".join(command), done.stderr))
     rows = json.loads(done.stdout)["rows"]
     return {row["id"]: (row["latency_ms"], row["verdict"]) for row in rows}
 
@@ -72,7 +67,7 @@ def judged(name, quiet, hogged):
     }
 
 
-def main():
+def main(argv):
     """Runs all compiles and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="digits")
@@ -80,7 +75,7 @@ def main():
     parser.add_argument("--tokens", default="196:96:20")
     parser.add_argument("--samples", type=int, help="images for the accuracy, which is not what this is about")
     parser.add_argument("--json", action="store_true")
-    flags = parser.parse_args()
+    flags = parser.parse_args(argv)
     runs = {False: [], True: []}
     for number in range(flags.runs):
         hogged = number % 2 == 1
@@ -98,7 +93,3 @@ def main():
         told = "{}/{}".format(line["told"], len(runs[True]))
         holds = "yes" if line["holds"] else "no"
         print("{id:9s}  {median_ms:9.3f}".format(**line), spreads, f"{told:>4s}", f"{holds:5s}", verdicts, sep="  ")
-
-
-if __name__ == "__main__":
-    main()

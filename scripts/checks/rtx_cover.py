@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What NVIDIA's TensorRT-RTX says of our graphs, as the tables of docs/tensorrt_rtx.md: no GPU is needed.
 
-    scripts/rtx_cover            prints both tables (some minutes)
-    scripts/rtx_cover --write    puts them into docs/tensorrt_rtx.md
+    scripts/checks/rtx_cover.py            prints both tables (some minutes)
+    scripts/checks/rtx_cover.py --write    puts them into docs/tensorrt_rtx.md
 
 The cover: graphs of every method, task, precision, batch, kind of model and R, any two values of two of these together
 in one, built ahead of time. The corpus: small good and bad graphs, asked of TensorRT-RTX and of the tests' stand-in.
@@ -18,7 +18,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from pomt_trt.core import cpus  # noqa: E402
@@ -88,13 +88,14 @@ def titled(lines: list[str]) -> str:
     import tensorrt_rtx
 
     today, cores = datetime.date.today().isoformat(), cpus.usable().machine
-    made = f"`scripts/rtx_cover --write`, TensorRT-RTX {tensorrt_rtx.__version__}, no GPU, {cores} cores, {today}:"
+    command, version = "scripts/checks/rtx_cover.py --write", tensorrt_rtx.__version__
+    made = f"`{command}`, TensorRT-RTX {version}, no GPU, {cores} cores, {today}:"
     return "\n".join([made, "", *lines]) + "\n"
 
 
 def write(name: str, text: str) -> None:
     """Replaces a table between its marks in the docs."""
-    begin, end = f"<!-- {name}: made by scripts/rtx_cover -->\n", f"<!-- end of {name} -->"
+    begin, end = f"<!-- {name}: made by scripts/checks/rtx_cover.py -->\n", f"<!-- end of {name} -->"
     held = DOCS.read_text()
     made, count = re.subn(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: begin + text + end, held, flags=re.DOTALL)
     assert count == 1, f"{DOCS} holds no marks of {name}"

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """What training gained on a bundled model: learned methods beside untrained ones with as many tokens.
 
 On the held-out quarter, which no training has seen, with 95 % intervals of accuracies and of paired differences: top-1
@@ -8,7 +7,6 @@ as ToMe has it, that costs as much. Cropr: the learned vectors, and random ones.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,17 +15,15 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # a checkout need not be installed
-
-from pomt_trt.core.metrics import accuracy  # noqa: E402
-from pomt_trt.host.data.bundled import BUNDLED  # noqa: E402
-from pomt_trt.host.data.image_batches import normalised  # noqa: E402
-from pomt_trt.host.models import loading  # noqa: E402
-from pomt_trt.host.training.calibration import whole_counts  # noqa: E402
-from pomt_trt.host.training.cropr import Cropr  # noqa: E402
-from pomt_trt.host.training.dynamic import Counts, Removed, Thresholds, run  # noqa: E402
-from pomt_trt.host.training.objective import objective_of  # noqa: E402
+from pomt_trt.core.metrics import accuracy
+from pomt_trt.core.storage.learned import ZOO
+from pomt_trt.host.data.bundled import BUNDLED
+from pomt_trt.host.data.image_batches import normalised
+from pomt_trt.host.models import loading
+from pomt_trt.host.training.calibration import whole_counts
+from pomt_trt.host.training.cropr import Cropr
+from pomt_trt.host.training.dynamic import Counts, Removed, Thresholds, run
+from pomt_trt.host.training.objective import objective_of
 
 AT_ONCE = 32
 CALIBRATION_IMAGES = 128  # on which costs are made equal
@@ -158,16 +154,16 @@ def all_tokens(vit: Any, test: Test) -> np.ndarray:
     return torch.cat([objective.logits(vit(part)) for part in test.images.split(AT_ONCE)]).numpy()
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="digits", choices=list(BUNDLED), help="(digits)")
     parser.add_argument("--ltmp", type=Path, metavar="DIR", help="folder that holds ltmp.safetensors")
     parser.add_argument("--cropr", type=Path, metavar="DIR", help="folder that holds cropr.safetensors")
     parser.add_argument("--removed", type=int, nargs="+", default=[16], metavar="R", help="Cropr's, in each block (16)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; they change the last bits (1)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if not arguments.ltmp and not arguments.cropr:
-        zoo = ROOT / "pomt_trt/zoo" / arguments.model
+        zoo = Path(ZOO, arguments.model)
         arguments.cropr = zoo
         arguments.ltmp = zoo if (zoo / "ltmp.safetensors").exists() else None
     torch.set_num_threads(arguments.threads)
@@ -178,7 +174,3 @@ def main() -> None:
         ltmp(arguments.ltmp, vit, test)
     for removed in arguments.removed if arguments.cropr else []:
         cropr(arguments.cropr, vit, test, removed)
-
-
-if __name__ == "__main__":
-    main()

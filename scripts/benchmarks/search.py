@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """How the adaptive search does on generated curves, which it sees through noisy timings only.
 
-usage: scripts/bench_search [--curves 500] [--seed 100000] [--group NAME] [--missed]
+usage: scripts/bench search [--curves 500] [--seed 100000] [--group NAME] [--missed]
 
 Curves, noise and the true choice come from tests/generators/curves.py. Every curve has its own weight of latency
 (alpha 0.3, 0.5, 0.7), accuracy constraint (1, 2, 5 points or none) and machine (locked or shared).
@@ -18,22 +17,16 @@ holds          builds, of each group: 10 % on average and 25 % at worst (20 and 
 """
 
 import argparse
-import os
-import sys
 import time
 
 import numpy as np
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [ROOT, os.path.join(ROOT, "tests", "generators")]
-
-import curves  # noqa: E402
-
-from pomt_trt.core.search.replay import choose, drive  # noqa: E402
-from pomt_trt.core.search.search import next_candidate  # noqa: E402
-from pomt_trt.core.search.search_state import Goal, Point, State, kept_build  # noqa: E402
-from pomt_trt.core.search.steps import find_steps  # noqa: E402
-from pomt_trt.core.statistics.stats import locate  # noqa: E402
+from pomt_trt.core.search.replay import choose, drive
+from pomt_trt.core.search.search import next_candidate
+from pomt_trt.core.search.search_state import Goal, Point, State, kept_build
+from pomt_trt.core.search.steps import find_steps
+from pomt_trt.core.statistics.stats import locate
+from tests.generators import curves
 
 GROUPS = (  # name, share of the curves, kinds, whether builds differ
     ("steps", 0.5, ("gpu", "gpu", "cpu"), False),
@@ -198,7 +191,7 @@ def exhaustive_stepless(seed, count):
     return clean / count
 
 
-def main(arguments=None):
+def main(argv):
     """Runs all groups and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -207,7 +200,7 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=100000)
     parser.add_argument("--group", choices=[group[0] for group in GROUPS])
     parser.add_argument("--missed", action="store_true", help="list the trials that miss a number")
-    flags = parser.parse_args(arguments)
+    flags = parser.parse_args(argv)
     print(__doc__.splitlines()[0] + f" Seed {flags.seed}.")
     print("                            builds/counts      regret in utility     edge   or     no false   search")
     print("curves        rule        n   mean    max   <0.01   <0.03     max   same   tied    step  ms/build")
@@ -230,7 +223,3 @@ def main(arguments=None):
         count = max(1, flags.curves // 10)
         clean = exhaustive_stepless(flags.seed + 50000, count)
         print(f"stepless, every count measured ({count} curves): no step found in {clean:.1%}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,18 @@
-"""Which tools open our ONNX graphs, and whether those that run them compute the same.
+#!/usr/bin/env python3
+"""Opens every ONNX graph below a folder with the tools that users have, and says which refuse it.
 
-Every tool gets a graph's absolute path, and works from a folder in which there are no weights. The logic of
-scripts/check_tools and of tests/test_tools_open_our_files.py.
+usage: scripts/checks/onnx_tools.py FOLDER [--json]       FOLDER: a work folder, a bundle, or any other
+
+Every tool gets a graph's absolute path and works from a folder in which there are no weights. Three of the tools run
+the graphs too: their logits have to be the same. Exit code 7 where a tool refuses a graph or computes something else,
+3 where there is no graph.
 """
 
+import argparse
 import contextlib
+import json
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +28,10 @@ import openvino
 from onnx import TensorProto
 from polygraphy.tools._main import main as polygraphy
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout need not be installed
+
+from pomt_trt.core.command import exit_code_of
+from pomt_trt.core.errors import InputError, VerificationFailed
 from pomt_trt.core.metrics import parity
 from pomt_trt.core.targets import PLUGIN_DOMAIN
 from pomt_trt.host.precision import bf16
@@ -190,3 +201,30 @@ def table(found: Sequence[Opening], root: Path) -> str:
         lines.append(f"| {tool} | " + " | ".join(f"{sum(r.worked for r in row)} of {len(row)}" for row in rows) + " |")
     lines += [f"{os.path.relpath(one.graph, root)}: {one.tool}: {one.refusal}" for one in found if not one.worked]
     return "\n".join([*lines, ", ".join(f"{name} {version(name)}" for name in PACKAGES)])
+
+
+def check(folder: Path, as_json: bool) -> None:
+    """Raises VerificationFailed where a tool refuses a graph."""
+    graphs = graphs_below(folder)
+    if not graphs:
+        raise InputError(f"there is no ONNX graph below {folder}. Name a work folder or a bundle.")
+    found = openings(graphs, lambda path: print(path, file=sys.stderr))
+    if as_json:
+        print(json.dumps([{**one._asdict(), "graph": str(one.graph)} for one in found], indent=1))
+    else:
+        print(table(found, folder.resolve()))
+    refused = [one for one in found if not one.worked]
+    if refused:
+        raise VerificationFailed(
+            f"{len(refused)} of {len(found)} openings failed, for the reasons above. Export the graphs again; if it "
+            "stays, report it."
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    complain = lambda text: print(f"onnx_tools: {text}", file=sys.stderr)  # noqa: E731
+    sys.exit(exit_code_of(lambda: check(given.folder, given.json), complain, "interrupted"))

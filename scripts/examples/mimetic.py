@@ -1,6 +1,6 @@
-"""A start for small vision transformers that see few pictures: sin-cos positions and mimetic attention.
+"""Initial weights for small vision transformers that see few pictures: sin-cos positions and mimetic attention.
 
-Makes initial weights, in place. Source: Trockman and Kolter 2023, arXiv:2305.09828. Leaves out training.
+Source: Trockman and Kolter 2023, arXiv:2305.09828.
 """
 
 import math

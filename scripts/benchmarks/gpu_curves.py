@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Records exhaustive latency curves of a model on a GPU: PyTorch's kernels, not TensorRT's.
 
-usage: scripts/gpu_curves deit_small_patch16_224 --out DIR [--batch-size 1 4 8] [--data DIR] [--samples 200]
+usage: scripts/bench gpu_curves deit_small_patch16_224 --out DIR [--batch-size 1 4 8] [--data DIR] [--samples 200]
 
 For every count from R = 0 down to a quarter, the reduced model in float16 becomes one static CUDA graph. All graphs of
 a batch size take turns, in another order each round; a sample is the mean of a few replays, timed by CUDA events: the
@@ -15,18 +14,14 @@ import gzip
 import json
 import logging
 import random
-import sys
 from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # a checkout need not be installed
-
-from pomt_trt.core.storage import store  # noqa: E402
-from pomt_trt.host import reducers  # noqa: E402
-from pomt_trt.host.data import image_batches  # noqa: E402
-from pomt_trt.host.models import loading, token_reduction  # noqa: E402
+from pomt_trt.core.storage import store
+from pomt_trt.host import reducers
+from pomt_trt.host.data import image_batches
+from pomt_trt.host.models import loading, token_reduction
 
 log = logging.getLogger("gpu_curves")
 
@@ -34,7 +29,7 @@ IMAGES_AT_ONCE = 50
 WARM_UP_ROUNDS = 2  # of all graphs: clocks rise, caches fill
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a timm name or local-dir:PATH")
     parser.add_argument("--out", type=Path, required=True, help="folder for the curves")
@@ -46,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--replays", type=int, default=5, help="that make a sample (5)")
     parser.add_argument("--step", type=int, default=1, help="between counts (1: all of them)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, images and turns (0)")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def candidates(loaded: loading.Loaded, method: str, step: int) -> list[torch.nn.Module]:
@@ -115,8 +110,8 @@ def timed(modules: list[torch.nn.Module], image: torch.Tensor, options: argparse
     return samples
 
 
-def main() -> None:
-    options = parse_arguments()
+def main(argv: list[str]) -> None:
+    options = parse_arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options.out.mkdir(parents=True, exist_ok=True)
     loaded = loading.load(options.model, seed=options.seed)
@@ -136,7 +131,3 @@ def main() -> None:
         path = options.out / f"{Path(options.model).name}-b{batch_size}.json.gz"
         store.write_bytes(str(path), gzip.compress(json.dumps(curve).encode(), mtime=0))
         log.info("%s: R = 0 %.4f ms, last %.4f ms", path.name, min(samples[0]), min(samples[-1]))
-
-
-if __name__ == "__main__":
-    main()

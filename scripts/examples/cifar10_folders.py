@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the pictures of a CIFAR-10 file into a folder for each class, as `pomt-trt train` and `compile` read them.
 
-usage: scripts/cifar10_folders NPZ DIR
+usage: scripts/examples/cifar10_folders.py NPZ DIR
 
 Data: an .npz file of JPEG bytes: `jpeg` (uint8, concatenated), `offsets` (n + 1), `labels`, `classes`. The bytes are
 written as they are.

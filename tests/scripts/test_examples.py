@@ -1,4 +1,4 @@
-"""The models of this repository can be trained again: a few pictures here, for their files and their way through the loop."""
+"""The models of this repository can be trained again: here on a few pictures, through all of the way."""
 
 import io
 import json

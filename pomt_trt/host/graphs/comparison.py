@@ -32,11 +32,13 @@ def compare(
 ) -> float:
     """How far a graph's logits on ONNX Runtime are from PyTorch's, relative to an image's largest logit.
 
-    In fp32 the largest difference counts; in fp16 and bf16 the median image's, since rounding further up swaps tokens
-    now and then. Images whose cut is closer than rounding are left out: there, either token is right.
+    In fp32 that is the largest difference of all images. In fp16 and bf16 it is the median image's: rounding in earlier
+    blocks sometimes swaps tokens. Images whose score margin is within rounding do not count: there, either token is right.
 
     Args:
-        written: the graph's precision; PyTorch's is fp32.
+        expected: (n, ...) logits of PyTorch in fp32.
+        margins: (n,) smallest score margins.
+        written: the graph's precision.
     Raises: VerificationFailed if it exceeds TOLERANCE.
     """
     found = run_onnx(path, batch.numpy(), batch_size)

@@ -1,7 +1,6 @@
-"""A model and a method -> one family of ONNX graphs, one graph a candidate, that share one weights file.
+"""Exports the graph set of a model and a method: one ONNX graph for each candidate, and one weights file for all.
 
-Makes onnx/<form>/ and golden.npz in the work folder; every graph is checked, and a few are compared with PyTorch. On
-the workstation. Leaves out which machine will run them, but for the operators and versions of its target.
+Every graph is checked (graph_checks.py). A few, the first and the last among them, are compared with PyTorch.
 """
 
 import io
@@ -21,7 +20,8 @@ from pomt_trt.core.storage.workfolder import WEIGHTS
 from pomt_trt.core.targets import Target
 from pomt_trt.host import reducers
 from pomt_trt.host.data.image_batches import Images, normalised
-from pomt_trt.host.graphs import comparison, graph_checks, graph_set, plugin_graphs
+from pomt_trt.host.graphs import comparison, graph_checks, plugin_graphs
+from pomt_trt.host.graphs import graph_set as graph_sets
 from pomt_trt.host.graphs.trace import Trace, trace
 from pomt_trt.host.models import loading, token_reduction
 from pomt_trt.host.precision import mixed_precision
@@ -33,7 +33,7 @@ PROBES = 3  # at least: two find a slope, the third confirms it
 
 
 class Plan(NamedTuple):
-    """What is to be exported."""
+    """What to export."""
 
     module: nn.Module
     method: str
@@ -41,18 +41,18 @@ class Plan(NamedTuple):
     batch_size: int
     seed: int
     target: Target
-    precision: str = "fp32"  # that engines shall compute in
+    precision: str = "fp32"  # of the engines
     learned: reducers.Learned | None = None  # by ltmp or cropr for this model
-    plugin: bool = False  # whether plugins' nodes remove tokens
+    plugin: bool = False  # whether plugin nodes remove tokens
 
     @property
     def form(self) -> str:
-        """Name of the graphs."""
+        """Name of the graph format."""
         return self.target.form(self.precision, self.plugin)
 
     @property
     def written(self) -> str:
-        """The precision that is written into the graphs."""
+        """The precision that the graphs themselves are in."""
         return self.target.written(self.precision)
 
     def reduced(self, schedule: Schedule) -> token_reduction.ReducedViT:
@@ -63,16 +63,16 @@ class Plan(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What `write` has done."""
+    """What `write` wrote."""
 
     graph_sha256: dict[str, str]  # by candidate
-    fp32_nodes: tuple[str, ...]  # that a weakly typed build pins
+    fp32_nodes: tuple[str, ...]  # nodes that a weakly typed build keeps in fp32
 
 
 def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequence[int]) -> list[Candidate]:
-    """The grid: one candidate for each R, in the order given.
+    """One candidate for each R, in the order given.
 
-    Raises: UsageError if the method cannot remove that many, or no plugin does what it does.
+    Raises: UsageError if the method cannot remove that many, or no plugin computes it.
     """
     if plan.plugin:
         plugin_graphs.check(plan.method, plan.precision)
@@ -83,7 +83,7 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
         return reducers.schedule_for(plan.method, shape, r, plan.layer, plan.learned)
 
     for r in sorted(set(removed))[:2]:
-        schedule(r)  # what is wrong with these is method or layer, not how far R goes
+        schedule(r)  # an error of these is about method or layer, not about how far --tokens goes
     try:
         return [Candidate(plan.method, schedule(r), plan.batch_size, plan.precision) for r in removed]
     except UsageError as error:
@@ -95,7 +95,7 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
 def export(
     plan: Plan, grid: Sequence[Candidate], images: Images, work: Path, progress: Callable[[str], None] = lambda id: None
 ) -> Family:
-    """Writes the family of `grid`; the record is written last, so a family that has one is whole.
+    """Writes the graph set of `grid` under work/onnx/<format>. Returns its record.
 
     Raises: VerificationFailed if a graph fails its checks or disagrees with PyTorch.
     """
@@ -120,23 +120,23 @@ def export(
 
 def extend(
     plan: Plan,
-    there: Family,
+    graph_set: Family,
     more: Sequence[Candidate],
     images: Images,
     work: Path,
     progress: Callable[[str], None] = lambda id: None,
 ) -> Family:
-    """The family with the graphs of more candidates, written beside those that are there; weights.bin stays.
+    """Writes the graphs of more candidates of a graph set, on its weights. Returns the record of all.
 
-    Raises: VerificationFailed, as export does.
+    Raises: VerificationFailed, as export.
     """
-    folder = work / "onnx" / there.form
-    located = graph_set.located_in(folder / f"{there.candidates[0].id}.onnx")
+    folder = work / "onnx" / graph_set.form
+    located = graph_sets.located_in(folder / f"{graph_set.candidates[0].id}.onnx")
     written = write(plan, more, images, folder, progress, located)
-    return there._replace(
-        candidates=there.candidates + tuple(more),
-        graph_sha256={**there.graph_sha256, **written.graph_sha256},
-        fp32_nodes=tuple(dict.fromkeys(there.fp32_nodes + written.fp32_nodes)),
+    return graph_set._replace(
+        candidates=graph_set.candidates + tuple(more),
+        graph_sha256={**graph_set.graph_sha256, **written.graph_sha256},
+        fp32_nodes=tuple(dict.fromkeys(graph_set.fp32_nodes + written.fp32_nodes)),
     )
 
 
@@ -148,10 +148,10 @@ def write(
     progress: Callable[[str], None] = lambda id: None,
     located: Sequence[onnx.TensorProto] = (),
 ) -> Written:
-    """Writes the graphs of `grid`, each checked, and some compared with PyTorch.
+    """Writes the graphs of `grid`, checks each, and compares some with PyTorch.
 
     Args:
-        located: where weights.bin, which is there, holds the weights; (): it is written too.
+        located: the tensors of an existing weights.bin. Empty: it is written too.
     """
     hashes: dict[str, str] = {}
     pinned: dict[str, None] = {}  # a set that keeps its order
@@ -159,15 +159,15 @@ def write(
         probes = _probes(plan, group)
         traces, names = _in_precision(plan, [_traced(plan, schedule, images) for schedule in probes])
         pinned.update(dict.fromkeys(names))
-        located = located or graph_set.write_weights(folder / WEIGHTS, traces[0].weights)
+        located = located or graph_sets.write_weights(folder / WEIGHTS, traces[0].weights)
         own = set(_constants(plan, probes[0]))
-        template = graph_set.template(traces, [_counts(plan, schedule) for schedule in probes], located, own)
+        template = graph_sets.template(traces, [_counts(plan, schedule) for schedule in probes], located, own)
         for candidate in group:
             counts, constants = _counts(plan, candidate.schedule), _constants(plan, candidate.schedule)
-            graph = graph_set.instantiate(template, counts, constants)
+            graph = graph_sets.instantiate(template, counts, constants)
             if plan.plugin:
                 graph = plugin_graphs.with_plugin(graph, candidate.schedule.prefix_tokens, plan.target.plugin_body)
-            graph_set.share_integers(graph)
+            graph_sets.share_integers(graph)
             path = folder / f"{candidate.id}.onnx"
             store.write_bytes(str(path), graph.SerializeToString(deterministic=True))
             graph_checks.check(str(path), plan.target, tokens_by_block(plan, candidate.schedule))
@@ -178,7 +178,7 @@ def write(
 
 
 def tokens_by_block(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
-    """Tokens entering each block, then leaving the last: the schedule's own, but for removal before a block."""
+    """Tokens entering each block, then leaving the last. What is removed before a block does not enter it."""
     entering = list(schedule.tokens)
     for step in reducers.plan(plan.method, schedule, plan.layer):
         if step is not None and step.site is reducers.Site.INPUT:
@@ -187,7 +187,7 @@ def tokens_by_block(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
 
 
 def write_golden(plan: Plan, tokens: Schedule, images: Images, path: Path) -> None:
-    """golden.npz: `pixels` (n, H, W, C) uint8 of up to 64 real images, and `logits` (n, ...) of R = 0 on them."""
+    """Writes golden.npz: `pixels` (n, H, W, C) uint8 of up to 64 images, and `logits` (n, ...) of R = 0 on them."""
     pixels = images.pixels(GOLDEN_IMAGES)
     logits, _ = comparison.logits_and_margins(
         plan.reduced(tokens), normalised(pixels, images.preprocessing), plan.batch_size
@@ -196,14 +196,14 @@ def write_golden(plan: Plan, tokens: Schedule, images: Images, path: Path) -> No
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Writes a .npz whole or not at all."""
+    """Writes a .npz file, whole or not at all."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     store.write_bytes(str(path), buffer.getvalue())
 
 
 def _groups(plan: Plan, grid: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Candidates whose graphs have one structure: the same blocks do the same."""
+    """Candidates by the structure of their graphs: in each block, they do the same."""
     groups: dict[tuple[object, ...], list[Candidate]] = {}
     for candidate in grid:
         steps = reducers.plan(plan.method, candidate.schedule, plan.layer)
@@ -212,32 +212,29 @@ def _groups(plan: Plan, grid: Sequence[Candidate]) -> list[list[Candidate]]:
 
 
 def _counts(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
-    """Every integer that a candidate's graph may owe to its schedule, in the same order within a group."""
+    """All integers of a schedule that may stand in its graph, in one order within a group."""
     steps = reducers.plan(plan.method, schedule, plan.layer)
     own = tuple(count for step in steps if step is not None for count in step.counts)
-    return graph_set.counts(schedule) + own
+    return graph_sets.counts(schedule) + own
 
 
 def _probes(plan: Plan, group: Sequence[Candidate]) -> list[Schedule]:
-    """Schedules of the group to trace: few, but no two counts move alike between them that do not in all of it.
-
-    So each integer in the graphs shows which count it comes from, or which counts are the same to the whole group.
-    """
+    """The schedules of a group to trace; see graph_set.telling."""
     own = [candidate.schedule for candidate in group]
     if len(own) <= PROBES:
         return own
-    chosen = graph_set.telling(np.array([_counts(plan, schedule) for schedule in own]))
+    chosen = graph_sets.telling(np.array([_counts(plan, schedule) for schedule in own]))
     return [own[position] for position in chosen]
 
 
 def _constants(plan: Plan, schedule: Schedule) -> dict[str, np.ndarray]:
-    """The tensors that a candidate brings itself, by their name in ReducedViT's state dict."""
+    """The candidate's own constants, by their name in ReducedViT's state dict."""
     acting = reducers.made(plan.method, reducers.plan(plan.method, schedule, plan.layer), plan.seed, plan.learned)
     return {f"reducers.{name}": value.numpy() for name, value in acting.named_buffers()}
 
 
 def _traced(plan: Plan, schedule: Schedule, images: Images) -> Trace:
-    """One trace; the candidate's own constants become initializers of the graph instead of shared weights."""
+    """One trace. The candidate's own constants become initializers instead of shared weights."""
     look = images.preprocessing
     shape = (plan.batch_size, look.channels, look.height, look.width)
     opset, ir_version = plan.target.opset, plan.target.ir_version
@@ -249,7 +246,7 @@ def _traced(plan: Plan, schedule: Schedule, images: Images) -> Trace:
 
 
 def _in_precision(plan: Plan, traces: list[Trace]) -> tuple[list[Trace], tuple[str, ...]]:
-    """The traces as engines of the plan's precision need them, and the names of nodes that their builder must pin."""
+    """The traces in the plan's precision, and the names of the nodes that a weakly typed build keeps in fp32."""
     if plan.precision == "fp32":
         return traces, ()
     if plan.written == plan.precision:
@@ -259,7 +256,7 @@ def _in_precision(plan: Plan, traces: list[Trace]) -> tuple[list[Trace], tuple[s
 
 
 def _compare_some(plan: Plan, grid: Sequence[Candidate], images: Images, folder: Path) -> None:
-    """Compares candidates spread over the grid, its ends among them, with PyTorch on real images."""
+    """Compares candidates spread over the grid, its ends included, with PyTorch on real images."""
     batch = normalised(images.pixels(COMPARED_IMAGES), images.preprocessing)
     chosen = sorted({round(i) for i in np.linspace(0, len(grid) - 1, COMPARED_CANDIDATES)})
     for candidate in (grid[i] for i in chosen):

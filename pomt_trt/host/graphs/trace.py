@@ -1,10 +1,7 @@
-"""One ONNX graph from one module, by torch's tracing exporter, cleaned.
+"""Exports a module to an ONNX graph with folded constants and parameters under their state_dict names.
 
-Makes a Trace: a graph with folded constants, in which every parameter stands under its state_dict name, and the
-parameters' values beside it. On the workstation. Leaves out where weights are stored and which candidate this is.
-
-The tracing exporter is used because the newer one raises opset and IR version without saying so. It is run without
-parameters: with them it merges equal tensors and renames transposed ones, and candidates could not share weights.
+Why torch's tracing exporter: the newer one raises opset and IR version silently. Why without parameters: with them it
+merges equal tensors and renames transposed ones, and candidates could not share one weights file.
 """
 
 import contextlib
@@ -25,20 +22,20 @@ from pomt_trt.host.graphs import editing, operators
 
 
 class Trace(NamedTuple):
-    """A graph and the tensors it names; parameters are no initializers yet, small constants are."""
+    """A graph and the parameters it reads. Parameters are not initializers yet; small constants are."""
 
     graph: onnx.ModelProto
-    weights: dict[str, np.ndarray]  # by state_dict name, in the layout the graph wants
+    weights: dict[str, np.ndarray]  # by state_dict name, transposed where the graph reads them so
 
 
 def trace(
     module: nn.Module, image_shape: tuple[int, int, int, int], *, opset: int, ir_version: int, prefix: str = ""
 ) -> Trace:
-    """Traces `module` on an image of (batch, channels, height, width), all of it static.
+    """Exports `module` for images of one static shape (batch, channels, height, width).
 
     Args:
-        prefix: taken off the parameters' names, such as `vit.` for a model inside another.
-    Raises: VerificationFailed if the exporter wrote another opset than was asked for.
+        prefix: removed from the parameters' names, such as `vit.` of a model inside another.
+    Raises: VerificationFailed if the exporter wrote another opset.
     """
     model = _exported(module, image_shape, opset)
     written = {entry.domain: entry.version for entry in model.opset_import}
@@ -61,8 +58,8 @@ def trace(
 def _exported(module: nn.Module, image_shape: tuple[int, int, int, int], opset: int) -> onnx.ModelProto:
     buffer = io.BytesIO()
     with _unfused_attention(module), operators.written(opset), warnings.catch_warnings(), torch.no_grad():
-        # The exporter announces its own deprecation and warns of Python values in traces; here all of these are meant
-        # to be constants, and every graph is compared with the module afterwards.
+        # The exporter warns of its deprecation and of Python values, which are meant to be constants here. Every graph
+        # is compared with the module afterwards.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
@@ -80,7 +77,7 @@ def _exported(module: nn.Module, image_shape: tuple[int, int, int, int], opset: 
 
 @contextlib.contextmanager
 def _unfused_attention(module: nn.Module) -> Iterator[None]:
-    """timm's attention spelled out: q scaled, then matmul, softmax, matmul, which every opset can say."""
+    """Lets timm compute attention by matmul, softmax and matmul, which every opset has."""
     fused = [part for part in module.modules() if getattr(part, "fused_attn", False)]
     for part in fused:
         part.fused_attn = False  # type: ignore[assignment]
@@ -100,15 +97,15 @@ def _rename(graph: onnx.GraphProto, prefix: str, state: dict[str, np.ndarray]) -
 
 
 def _resolve_aliases(graph: onnx.GraphProto, state: dict[str, np.ndarray]) -> None:
-    """Drops the Identity nodes by which the exporter makes equal parameters one: each keeps its own name."""
+    """Removes the Identity nodes by which the exporter merges equal parameters, so that each keeps its name."""
     kept = [node for node in graph.node if not (node.op_type == "Identity" and node.output[0] in state)]
     editing.replace_nodes(graph, kept)
 
 
 def _fold_transposed_weights(graph: onnx.GraphProto, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Linear layers read their weight through a Transpose; the weight is stored transposed instead.
+    """Stores a weight transposed where every reader reads it through the same Transpose, as linear layers do.
 
-    A weight that is read both ways keeps its Transpose.
+    Returns the values of all parameters that the graph reads.
     """
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
@@ -130,14 +127,14 @@ def _fold_transposed_weights(graph: onnx.GraphProto, state: dict[str, np.ndarray
 
 
 def _read_only_through(node: onnx.NodeProto, readers: list[onnx.NodeProto]) -> bool:
-    """True for a Transpose, where every reader is one and turns its input the same way."""
+    """Whether the node is a Transpose, and all readers are the same one."""
     return node.op_type == "Transpose" and all(
         (r.op_type, r.attribute) == (node.op_type, node.attribute) for r in readers
     )
 
 
 def _fold_constants(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
-    """Computes every node that depends on no image and no weight; its value becomes an initializer."""
+    """Computes every node that depends on neither image nor weights. Its value becomes an initializer."""
     graph = model.graph
     shapes = _inferred_shapes(model, weights)
     constants: dict[str, np.ndarray] = {}
@@ -157,7 +154,7 @@ def _fold_constants(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> N
 
 
 def _drop_idle_expands(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
-    """Removes every Expand to the shape that its input has already, as the class token's at batch 1."""
+    """Removes every Expand whose input already has the shape, such as the class token's at batch 1."""
     shapes = {**_inferred_shapes(model, weights), **{name: value.shape for name, value in weights.items()}}
     idle = {
         node.output[0]: node.input[0]
@@ -176,7 +173,7 @@ def _computed(node: onnx.NodeProto, constants: dict[str, np.ndarray], opset_impo
 
 
 def _inferred_shapes(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Static shapes of all tensors; weights count as inputs."""
+    """Shapes of all tensors with a static one; weights count as inputs."""
     typed = editing.copied(model)
     declare_inputs(typed.graph, weights)
     inferred = onnx.shape_inference.infer_shapes(typed, data_prop=True)
@@ -207,10 +204,10 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def _name_by_place(graph: onnx.GraphProto) -> None:
-    """Names nodes, tensors and constants by where they stand, so that two traces of one structure have the same names.
+    """Gives nodes, tensors and constants names that depend on their place alone: scope, operator and number.
 
-    The exporter numbers what it makes, and makes one constant of two that happen to be equal. A node's first output is
-    called as the node is.
+    So two traces of one structure have the same names. The exporter's own numbers differ, and it merges constants that
+    happen to be equal. A node's first output has the node's name.
     """
     values = {tensor.name: tensor for tensor in graph.initializer}
     renamed: dict[str, str] = {}

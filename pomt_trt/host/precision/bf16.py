@@ -1,8 +1,7 @@
-"""A graph in bf16, as ONNX Runtime's CPU can run it: it casts to and from bf16, and has no arithmetic in it.
+"""Runs a bf16 graph on ONNX Runtime's CPU, which casts to and from bf16 but has no arithmetic in it.
 
-Makes, from a graph's file, one for a moment beside it, in which nodes compute in fp32 and their results are rounded to
-bf16. So a device computes that accumulates in fp32, but for what it fuses. On the workstation, to check graphs. Leaves
-out speed: engines in bf16 are TensorRT's.
+In a temporary graph every node computes in fp32, and its results are rounded to bf16. A device that accumulates in fp32
+computes the same, but for what it fuses. This only checks graphs: bf16 engines are TensorRT's.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ from pomt_trt.host.graphs import editing
 
 @contextlib.contextmanager
 def runnable(path: Path) -> Iterator[Path]:
-    """A file that ONNX Runtime runs: the graph's own, unless it computes in bf16; that other one is gone afterwards."""
+    """A file that ONNX Runtime can run: the graph's own, or a temporary one where it computes in bf16."""
     model = onnx.load(str(path), load_external_data=False)
     narrow = _bf16_tensors(model)
     if not narrow:
@@ -37,7 +36,7 @@ def _bf16_tensors(model: onnx.ModelProto) -> set[str]:
 
 
 def _compute_in_fp32(graph: onnx.GraphProto, narrow: set[str]) -> None:
-    """Puts casts around every node in bf16 but casts; around those that only move numbers they change nothing."""
+    """Puts casts around every bf16 node that is not a cast itself."""
     nodes: list[onnx.NodeProto] = []
     for number, node in enumerate(graph.node):
         is_cast = node.op_type == "Cast"
@@ -51,7 +50,7 @@ def _compute_in_fp32(graph: onnx.GraphProto, narrow: set[str]) -> None:
 
 
 def _widened(names: MutableSequence[str], narrow: set[str], end: str) -> list[tuple[str, str]]:
-    """Gives each bf16 tensor among a node's own names another name; returns both, tensor by tensor."""
+    """Renames the bf16 tensors among `names`, in place. Returns pairs of old and new name."""
     renamed = []
     for position, name in enumerate(names):
         if name in narrow:

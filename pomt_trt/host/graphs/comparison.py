@@ -33,7 +33,7 @@ def compare(
     """How far a graph's logits on ONNX Runtime are from PyTorch's, relative to an image's largest logit.
 
     In fp32 that is the largest difference of all images. In fp16 and bf16 it is the median image's: rounding in earlier
-    blocks sometimes swaps tokens. Images whose score margin is within rounding do not count: there, either token is right.
+    blocks sometimes swaps tokens. Images whose score margin is within rounding do not count: either token is right.
 
     Args:
         expected: (n, ...) logits of PyTorch in fp32.

@@ -2,8 +2,8 @@
 
 A trace takes seconds, so only a few schedules, the probes, are traced. Their graphs differ in integers alone: ends of
 slices, sizes of reshapes. Each such integer is a slot: value = offset + slope x counts[source], where counts are the
-tokens entering each block, the tokens that each block removes, and what else the method counts. Source, slope and offset
-are fitted to the probes. An integer that no count explains is an error.
+tokens entering each block, the tokens that each block removes, and what else the method counts. Source, slope and
+offset are fitted to the probes. An integer that no count explains is an error.
 """
 
 from collections.abc import Sequence
@@ -180,8 +180,8 @@ def _slot(name: str, position: int, values: np.ndarray, explained: np.ndarray) -
 def telling(counts: np.ndarray) -> list[int]:
     """Which schedules to trace, three or more, so that slots fitted to them hold for all.
 
-    Two columns move alike if one is offset + slope x the other. The rows are chosen so that no two columns move alike
-    between them that do not in all rows: first the ends and the middle, then, one by one, the row that tells most apart.
+    Two columns move alike if one is offset + slope x the other. Columns that move alike in the chosen rows must do so in
+    all rows. The ends and the middle are chosen first, then, one by one, the row that tells most columns apart.
 
     Args:
         counts: (schedules, counts).

@@ -1,7 +1,4 @@
-"""A Comparison as one picture: accuracy against latency of every method, as engines and in PyTorch eager.
-
-Makes a PNG from a Comparison, on the workstation, with matplotlib. Leaves out how methods were measured.
-"""
+"""The figure of a Comparison: accuracy against latency of every method, as engines and in PyTorch eager."""
 
 import importlib
 import io
@@ -15,7 +12,7 @@ from pomt_trt.core.storage.store import write_bytes
 from pomt_trt.report.figure import DOTS_PER_INCH, STYLE, matplotlib_or_advice
 from pomt_trt.report.panels import HELP, PLAIN, in_ms, stable
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; markers tell apart what is printed without colour
+# Okabe and Ito's palette is safe for colour-blind readers; markers serve prints without colour
 LOOKS = [
     ("#0072B2", "o"),
     ("#D55E00", "s"),
@@ -31,7 +28,7 @@ LEGEND_ROW_INCHES, LEGEND_COLUMNS = 0.2, 3  # columns for each panel
 
 
 class Panel(NamedTuple):
-    """One way to run the candidates."""
+    """Engines, or PyTorch eager."""
 
     name: str
     latency: Callable[[Contender], float | None]
@@ -40,7 +37,7 @@ class Panel(NamedTuple):
 
 
 def draw(comparison: Comparison, path: str, *, title: str) -> None:
-    """Puts the figure under `path` as a PNG, whole or not at all.
+    """Writes the figure to `path` as a PNG, whole or not at all.
 
     Raises: MissingDependency where matplotlib is not installed; WorkFolderUnusable where `path` cannot be written.
     """
@@ -52,7 +49,7 @@ def draw(comparison: Comparison, path: str, *, title: str) -> None:
 
 
 def figure(comparison: Comparison, *, title: str) -> Any:
-    """The matplotlib Figure of a Comparison: a panel for the engines and, where eager was timed, one beside it.
+    """The matplotlib Figure of a Comparison: a panel for engines and, where it was timed, one for eager.
 
     Raises: MissingDependency where matplotlib is not installed.
     """
@@ -92,7 +89,7 @@ def _panels(comparison: Comparison) -> list[Panel]:
 
 
 def _draw_panel(axes: Any, comparison: Comparison, panel: Panel) -> None:
-    """Every method's points in its look, R = 0, and the Pareto set of all as a line of steps behind them."""
+    """Draws every method's points, R = 0, and behind them the Pareto set of all as a stepped line."""
     latency = panel.latency
     by_name = {one.name: one for one in [comparison.unreduced, *comparison.contenders]}
     ends = [(latency(by_name[name]) or 0.0, _percent(by_name[name])) for name in panel.front]
@@ -124,7 +121,7 @@ def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:
 
 
 def _handles(comparison: Comparison) -> list[Any]:
-    """Only what occurs in this picture."""
+    """Legend entries for what occurs in this figure."""
     line = importlib.import_module("matplotlib.lines").Line2D
     entries: list[tuple[str, dict[str, Any]]] = [
         (method, {"color": color, "marker": marker, "linewidth": 0.8})

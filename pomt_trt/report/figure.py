@@ -1,7 +1,6 @@
-"""A Selection as one picture: latency, accuracy and utility against tokens, and what was chosen.
+"""The figure of a Selection: latency, accuracy and utility against tokens, and the chosen candidate.
 
-Makes a PNG from a Selection, on the workstation, with matplotlib. Leaves out the decision, which stands in the
-Selection, and how a panel is drawn (report/panels).
+panels.py draws the panels; here is the sheet around them.
 """
 
 import importlib
@@ -44,7 +43,7 @@ STYLE = {
 
 
 def draw(selection: Selection, path: str, *, title: str) -> None:
-    """Puts the figure under `path` as a PNG, whole or not at all.
+    """Writes the figure to `path` as a PNG, whole or not at all.
 
     Raises: MissingDependency where matplotlib is not installed; WorkFolderUnusable where `path` cannot be written.
     """
@@ -56,7 +55,7 @@ def draw(selection: Selection, path: str, *, title: str) -> None:
 
 
 def figure(selection: Selection, *, title: str) -> Any:
-    """The matplotlib Figure of a Selection: one panel for each quantity that is known of more than R = 0.
+    """The matplotlib Figure of a Selection: one panel for each quantity that candidates besides R = 0 have.
 
     Raises: MissingDependency where matplotlib is not installed.
     """
@@ -97,7 +96,7 @@ def matplotlib_or_advice() -> Any:
 
 def _header(picture: Any, texts: list[str], height: float) -> None:
     """Title, summary and details, from the top."""
-    shrunk = min(13, 870 / max(1, len(texts[0])))  # a title may hold a long path, and must stay on the sheet
+    shrunk = min(13, 870 / max(1, len(texts[0])))  # a long title must fit on the sheet
     sizes, colors, weights = (shrunk, 10, 8.5), (PLAIN, CHOSEN, HELP), ("bold", "normal", "normal")
     for text, down, size, color, weight in zip(texts, (0.12, 0.40, 0.63), sizes, colors, weights):
         place = (0.15 / WIDTH, 1 - down / height)
@@ -129,7 +128,7 @@ def _header_words(selection: Selection) -> list[str]:
 
 
 def _legend(picture: Any, selection: Selection, height: float) -> None:
-    """Only what occurs in this picture."""
+    """Legend entries for what occurs in this figure."""
     line = importlib.import_module("matplotlib.lines").Line2D
     keys = [
         line([], [], label=label, **{"linestyle": "none", "markersize": 5.5, **style})
@@ -150,7 +149,7 @@ def _legend(picture: Any, selection: Selection, height: float) -> None:
 
 
 def _legend_entries(selection: Selection) -> list[tuple[bool, str, dict[str, Any]]]:
-    """Whether each kind of mark occurs, its name and its style."""
+    """For each kind of mark: whether it occurs, its name and its style."""
     rows = [row for row in selection.rows if row.removed and row.id != selection.chosen.id]
     known = [row for row in rows if row.latency_ms is not None or row.accuracy is not None]
     front = [row for row in known if row.id in selection.pareto]

@@ -52,8 +52,10 @@ def exported(flags, work):
 def drawn(counts, depth, prefix_tokens, number, seed):
     """Schedules with one cut to one in every block, on the counts at which blocks are timed in any case."""
     generator, found = random.Random(seed), {}
-    while len(found) < number:
-        cuts = 1 + len(found) % min(depth, len(counts) - 1)
+    for attempt in range(100 * number):  # few counts have few schedules
+        if len(found) == number:
+            break
+        cuts = 1 + attempt % min(depth, len(counts) - 1)
         at = sorted(generator.sample(range(depth), cuts))
         left = sorted(generator.sample(counts[1:], cuts), reverse=True)
         steps = [counts[0], *left]

@@ -61,10 +61,11 @@ def test_drawn_schedules_have_one_cut_to_one_in_every_block():
     found = schedule.drawn(counts, 4, 1, 20, seed=0)
     assert len(set(found)) == 20 and found == schedule.drawn(counts, 4, 1, 20, seed=0)
     assert {len(set(one.tokens)) - 1 for one in found} == {1, 2, 3, 4}
+    assert len(schedule.drawn((17, 8), 2, 1, 20, seed=0)) == 2, "there are no more"
     assert all(one.tokens[0] == 17 and set(one.tokens) <= set(counts) for one in found)
 
 
-def test_what_learned_methods_stand_beside_is_as_dear():
+def test_what_learned_methods_are_compared_with_costs_as_much():
     assert learned.bisected(lambda x: x * x, 0.0, 1.0, 0.25) == pytest.approx(0.5, abs=1e-3)
     assert learned.constant_merges(5, 3, 16) == [Counts(5, 0), Counts(5, 0), Counts(3, 0)]
 

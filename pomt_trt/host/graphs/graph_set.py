@@ -180,8 +180,8 @@ def _slot(name: str, position: int, values: np.ndarray, explained: np.ndarray) -
 def telling(counts: np.ndarray) -> list[int]:
     """Which schedules to trace, three or more, so that slots fitted to them hold for all.
 
-    Two columns move alike if one is offset + slope x the other. Columns that move alike in the chosen rows must do so in
-    all rows. The ends and the middle are chosen first, then, one by one, the row that tells most columns apart.
+    Two columns move alike if one is offset + slope x the other. Columns that move alike in the chosen rows do so in all
+    rows. The ends and the middle are chosen first, then, one by one, the row that tells most columns apart.
 
     Args:
         counts: (schedules, counts).

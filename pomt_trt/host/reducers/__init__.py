@@ -1,7 +1,4 @@
-"""Token reduction methods, one file each, under one contract (contract.py), and the table of their names.
-
-Makes schedules and steps from a method's name and plain integers. Leaves out the model: see surgery.
-"""
+"""Token reduction methods, one file each, and the table of their names. common/contract.py is their contract."""
 
 from collections.abc import Sequence
 
@@ -53,14 +50,14 @@ METHODS: dict[str, type[Reducer]] = {
 
 
 def find(method: str) -> type[Reducer]:
-    """The reducer of that name; raises UsageError, with the names there are."""
+    """The reducer of that name. Raises UsageError, with all names, where there is none."""
     if method not in METHODS:
         raise UsageError(f"there is no method '{method}'. Choose one of {', '.join(METHODS)}.")
     return METHODS[method]
 
 
 def check_dense(method: str, parameters: Learned | None = None) -> None:
-    """Raises UsageError, with the reason, where a method gives no token back to a head that labels every patch."""
+    """Raises UsageError, with the reason, where a method cannot serve a head that labels every patch."""
     lost = find(method).lost_for_patches
     if isinstance(parameters, Scorers) and not parameters.llf:
         lost = "without last layer fusion it drops patches"
@@ -73,14 +70,14 @@ def check_dense(method: str, parameters: Learned | None = None) -> None:
 
 
 def reads_attention(method: str) -> bool:
-    """Whether the method drops tokens by a block's attention weights; merging, and other scores, leave them alone."""
+    """Whether the method reads a block's attention weights."""
     return bool(find(method).needs & Need.ATTN_FULL)
 
 
 def restored(tokens: Tokens, x: Tensor, count: int) -> Tensor:
-    """A row for each of the image's `count` tokens, in their order, from rows x (B, N, C) of the last sequence.
+    """Rows (B, count, C) of the image's own tokens, in their order, from rows x (B, N, C) of the last sequence.
 
-    What Cropr set aside is back, and goes to its place; what ToMe merged has its row in common.
+    Tokens that Cropr set aside go back to their places. Tokens that ToMe merged share one row.
     """
     return unmerged(in_place(tokens._replace(x=x), count), tokens.merges or ())
 
@@ -88,7 +85,7 @@ def restored(tokens: Tokens, x: Tensor, count: int) -> Tensor:
 def schedule_for(
     method: str, shape: Shape, removed: int, layer: int | None = None, parameters: Learned | None = None
 ) -> Schedule:
-    """How the method turns one number R into counts per block.
+    """The method's schedule for one number R.
 
     Args:
         removed: R, net, over the whole model.
@@ -102,7 +99,7 @@ def schedule_for(
 
 
 def plan(method: str, schedule: Schedule, layer: int | None = None) -> list[Step | None]:
-    """One step a block, None where the block stays as it is.
+    """One step for each block; None: the block stays as it is.
 
     Raises: UsageError if the method cannot follow the schedule.
     """
@@ -110,6 +107,6 @@ def plan(method: str, schedule: Schedule, layer: int | None = None) -> list[Step
 
 
 def made(method: str, steps: Sequence[Step | None], seed: int, parameters: Learned | None = None) -> nn.ModuleDict:
-    """The reducers at work, by the number of their block; their buffers are a candidate's own constants."""
+    """The acting reducers by the number of their block. Their buffers are the candidate's own constants."""
     reducer = find(method)
     return nn.ModuleDict({str(step.layer): reducer.at(step, seed, parameters) for step in steps if step is not None})

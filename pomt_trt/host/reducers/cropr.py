@@ -1,8 +1,9 @@
 """Cropr: after each of the first blocks, the patches that a learned vector scores lowest are set aside.
 
-Source: Bergner et al., "Token Cropr: Faster ViTs for Quite a Few Tasks", CVPR 2025. The queries of a module, and the
-projection of its keys where there is one, fold into one vector, since a token's score sums over queries and heads. With
-last layer fusion, what was set aside comes back for the last block, as it was.
+A token's score sums over queries and heads, so a module's queries and key projection fold into one vector. With last
+layer fusion, the tokens that were set aside come back unchanged for the last block.
+
+Source: Bergner et al., "Token Cropr: Faster ViTs for Quite a Few Tasks", CVPR 2025.
 """
 
 from collections.abc import Sequence
@@ -37,14 +38,14 @@ class Cropr(Reducer):
 
     @classmethod
     def spread(cls, shape: Shape, removed: int, layer: int | None, learned: Learned | None = None) -> Schedule:
-        """Evenly over all modules; with last layer fusion R is what the blocks before the last do without."""
+        """Even over all modules. With last layer fusion, R counts the tokens that are missing before the last block."""
         llf = _needed(learned).llf
         first = schedules.even(shape.tokens, modules(shape.depth, llf), shape.prefix_tokens, removed).tokens
         return _fused(first + first[-1:] * (shape.depth + 1 - len(first)), shape.prefix_tokens, llf)
 
     @classmethod
     def as_asked(cls, asked: Asked, shape: Shape, layer: int | None, learned: Learned | None = None) -> Schedule:
-        """From removed: an int for every module, or a list with one entry a block, 0 where there is no module."""
+        """From `removed`: an int for every module, or a list with one entry for each block, 0 without a module."""
         scorers = _needed(learned)
         last = shape.depth - modules(shape.depth, scorers.llf)
         if isinstance(asked.removed, int):
@@ -76,7 +77,7 @@ class Cropr(Reducer):
 
 
 class LastLayerFusion(Reducer):
-    """Puts back what was set aside."""
+    """Brings back the tokens that were set aside."""
 
     method = "cropr"
 
@@ -85,7 +86,7 @@ class LastLayerFusion(Reducer):
 
 
 def cut(tokens: Tokens, score: Tensor, step: Step) -> Tokens:
-    """The prefix, then the patches that step keeps by descending score (B, n); the others are set aside, or gone."""
+    """The prefix, then the patches that the step keeps by descending score (B, n). Others are set aside or dropped."""
     prefix, kept, x = step.prefix_tokens, step.kept_patches, tokens.x
     order = rank(score, step.tokens_in - prefix if step.fused else kept)  # (B, n) or (B, kept)
     ranked = gather_rows(x[:, prefix:], order)
@@ -98,14 +99,14 @@ def cut(tokens: Tokens, score: Tensor, step: Step) -> Tokens:
 
 
 def fused(tokens: Tokens) -> Tokens:
-    """The sequence, then what was set aside, in the order in which it left."""
+    """The sequence, then the tokens that were set aside, in the order of their removal."""
     assert tokens.origin is not None
     x = join(tokens.x, *(rows for rows, _ in tokens.stash))  # (B, tokens_out, C)
     return tokens._replace(x=x, origin=join(tokens.origin, *(places for _, places in tokens.stash)), stash=())
 
 
 def in_place(tokens: Tokens, count: int) -> Tensor:
-    """The `count` rows (B, N, C) of fused tokens where they were in the image, for one output a patch."""
+    """The `count` rows of fused tokens (B, N, C), in the order of the image."""
     return tokens.x if tokens.origin is None else gather_rows(tokens.x, rank(-tokens.origin.float(), count))
 
 

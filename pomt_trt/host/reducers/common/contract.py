@@ -1,7 +1,7 @@
-"""The contract between token reduction methods and the model they act in.
+"""The contract between token reduction methods and the model (host/models/token_reduction).
 
-A method plans in plain integers (Step), names the signals it needs (Need), and turns Tokens into fewer Tokens. It knows
-no timm and no ONNX; surgery, which computes the signals, knows no scores. Everything has a static shape.
+A method plans its Steps from integers, names the signals it needs (Need), and turns Tokens into fewer Tokens. The model
+computes the signals. All shapes are static.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ class Site(Enum):
 
 
 class Need(Flag):
-    """The signals a method asks of its block; what is not asked for is not computed."""
+    """The signals that a method reads. Others are not computed."""
 
     NONE = 0
     KEYS = auto()
     VALUES = auto()
-    ATTN_FULL = auto()  # the block loses fused attention
+    ATTN_FULL = auto()  # the block cannot use fused attention
     ATTN_CLS = auto()  # one row, computed beside the fused attention
 
 
@@ -44,7 +44,7 @@ class Shape(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Counts as a user gives them; each method says which it takes."""
+    """Counts that a user gives. Each method takes some of them."""
 
     removed: int | Sequence[float] | None = None
     merged: Sequence[int] | None = None
@@ -52,71 +52,71 @@ class Asked(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one block removes, fixed before any tensor exists."""
+    """What one block removes."""
 
     site: Site
     layer: int  # 0-based
     tokens_in: int  # prefix included
     tokens_out: int  # prefix and summary tokens included
     prefix_tokens: int
-    kept_patches: int  # patch tokens that are left, summary tokens not counted
-    merged: int = 0  # patch tokens that become part of others
-    sized: bool = False  # an earlier block has merged tokens, so that they enter with sizes
-    fused: bool = False  # what is removed comes back before the last block
+    kept_patches: int  # patch tokens that stay, without summary tokens
+    merged: int = 0  # patch tokens that are merged into others
+    sized: bool = False  # an earlier block merges, so tokens enter with sizes
+    fused: bool = False  # removed tokens come back before the last block
 
     @property
     def pruned(self) -> int:
-        """Tokens that are gone, but for those that were merged."""
+        """Tokens that are removed without being merged."""
         return self.tokens_in - self.tokens_out - self.merged
 
     @property
     def even_patches(self) -> int:
-        """Patch tokens at even positions: in bipartite matching, those that may be merged into others."""
+        """Patch tokens at even positions: bipartite matching may merge them into others."""
         return (self.tokens_in + 1) // 2 - (self.prefix_tokens + 1) // 2
 
     @property
     def odd_patches(self) -> int:
-        """Patch tokens at odd positions: those that others may be merged into."""
+        """Patch tokens at odd positions: others may be merged into them."""
         return self.tokens_in // 2 - self.prefix_tokens // 2
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """All integers that a graph of this step may hold, but for factors and offsets that do not vary."""
+        """All integers that the step's graph may hold, up to a constant factor and offset."""
         stay = self.even_patches - self.merged
         return self.tokens_in, self.tokens_out, self.merged, self.even_patches, self.odd_patches, stay
 
     @property
     def structure(self) -> tuple[object, ...]:
-        """What a graph's structure depends on: steps that are equal in this differ in integers alone."""
+        """Steps with equal structure have graphs that differ in integers alone."""
         return self.site, self.merged > 0, self.pruned > 0, self.merged == self.even_patches, self.sized
 
 
 class Signals(NamedTuple):
-    """What a block's attention shows, filled as its method needs; A = softmax(q k^T / sqrt(dh)), rows are queries."""
+    """The signals of a block that its method needs. A = softmax(q k^T / sqrt(dh)); rows are queries."""
 
     keys: Tensor | None = None  # k, mean over heads (B, N, dh)
     values: Tensor | None = None  # v (B, H, N, dh)
     attn: Tensor | None = None  # A (B, H, N, N)
     attn_cls: Tensor | None = None  # A[:, :, 0], mean over heads, patches only (B, N - prefix)
-    change: Tensor | None = None  # what attention adds to each token (B, N, C); it costs nothing to give
+    change: Tensor | None = None  # what attention adds to each token (B, N, C); always given
 
 
 class Tokens(NamedTuple):
-    """The sequence, and all state that travels with it between blocks."""
+    """The sequence, and the state that goes with it from block to block."""
 
     x: Tensor  # (B, N, C), prefix tokens first
-    size: Tensor | None = None  # (B, N, 1) fp32, tokens of the image in each; None: one in each
-    origin: Tensor | None = None  # (B, N) each one's place in the image's sequence; None: the first N, or not kept
-    stash: tuple[tuple[Tensor, Tensor], ...] = ()  # rows set aside, with their origin, to come back
-    margin: Tensor | None = None  # (B,) smallest relative score margin at any cut; None: nothing was ranked
-    merges: tuple[tuple[Tensor, Tensor], ...] | None = None  # how to undo each (matching.undo); None: nobody will
+    size: Tensor | None = None  # (B, N, 1) fp32, original tokens in each; None: one in each
+    origin: Tensor | None = None  # (B, N) place of each in the image's sequence; None: the first N, or not kept
+    stash: tuple[tuple[Tensor, Tensor], ...] = ()  # rows that will come back, with their origin
+    margin: Tensor | None = None  # (B,) smallest relative score margin of all cuts; None: nothing was ranked
+    merges: tuple[tuple[Tensor, Tensor], ...] | None = None  # how to undo each (Merging.undo); None: not kept
 
     def cut(self, x: Tensor, margin: Tensor) -> "Tokens":
-        """These tokens after a ranked cut: the new sequence, and the smaller of the old and new margin (B,)."""
+        """These tokens with a new sequence, and the smaller of the old and the new margin (B,)."""
         return self._replace(x=x, margin=margin if self.margin is None else torch.minimum(self.margin, margin))
 
     def key_bias(self) -> Tensor | None:
-        """log(size) for attention's logits, (B, 1, 1, N): a merged token weighs as much as what it is made of.
+        """log(size) to add to attention's logits, (B, 1, 1, N): a merged token weighs as much as its parts.
 
         Source: proportional attention, Bolya et al., "Token Merging", ICLR 2023, equation 1.
         """
@@ -124,17 +124,17 @@ class Tokens(NamedTuple):
 
 
 class Reducer(nn.Module):
-    """A method at work in one place. Its buffers, if any, are the constants that tell one candidate from another.
+    """A method in one block. Its buffers are the candidate's own constants.
 
-    The class plans, the instance (made from its Step) reduces; reduce is pure: same tokens and signals, same result.
+    The class plans. The instance, made from its Step, reduces. `reduce` must be a pure function.
     """
 
     method: ClassVar[str]
     needs: Need = Need.NONE
-    every_block: ClassVar[bool] = False  # R is spread over all blocks
+    every_block: ClassVar[bool] = False  # whether R is spread over all blocks
     default_layer: ClassVar[int | None] = None
-    summary_tokens: ClassVar[int] = 0  # appended in place of what was removed
-    lost_for_patches: ClassVar[str | None] = "it drops patches"  # why no head can label them all; None: it can
+    summary_tokens: ClassVar[int] = 0  # appended in place of the removed ones
+    lost_for_patches: ClassVar[str | None] = "it drops patches"  # why a head cannot label every patch; None: it can
 
     def __init__(self, step: Step, seed: int = 0, learned: Learned | None = None) -> None:
         super().__init__()
@@ -142,20 +142,20 @@ class Reducer(nn.Module):
 
     @classmethod
     def at(cls, step: Step, seed: int, learned: Learned | None) -> "Reducer":
-        """The module that does the step."""
+        """The module of the step."""
         return cls(step, seed, learned)
 
     @classmethod
     def site(cls, layer: int | None) -> Site:
-        """Where the method acts when asked for `layer`."""
+        """Where the method acts, given `layer`."""
         return Site.MID
 
     @classmethod
     def spread(cls, shape: Shape, removed: int, layer: int | None, learned: Learned | None = None) -> Schedule:
-        """How one number R becomes counts per block: evenly over all, or in one, `layer` or the method's own.
+        """The schedule for one number R: even over all blocks, or in one block, `layer` or the method's default.
 
-        What is removed before a block (Site.INPUT) reads as if the block had done it.
-        Raises: UsageError if the layer does not exist or no patch token would be left.
+        Tokens that are removed before a block (Site.INPUT) count as removed in it.
+        Raises: UsageError if the layer does not exist or no patch token would stay.
         """
         if cls.every_block:
             return schedules.even(*shape, removed)
@@ -164,9 +164,9 @@ class Reducer(nn.Module):
 
     @classmethod
     def as_asked(cls, asked: Asked, shape: Shape, layer: int | None, learned: Learned | None = None) -> Schedule:
-        """The schedule of counts that a user gives.
+        """The schedule for a user's counts.
 
-        Raises: UsageError for counts that the method does not take, or that cannot be.
+        Raises: UsageError for counts that the method does not take, or that are impossible.
         """
         if asked.removed is None or asked.merged is not None or asked.pruned is not None:
             raise UsageError(f"{cls.method} takes removed=..., and neither merged nor pruned.")
@@ -179,7 +179,7 @@ class Reducer(nn.Module):
 
     @classmethod
     def in_each_block(cls, removed: int | Sequence[float], shape: Shape) -> Sequence[int]:
-        """One count a block, from an int for all or a list."""
+        """One count for each block, from an int for all or a list."""
         each = [removed] * shape.depth if isinstance(removed, int) else [int(r) for r in removed]
         if len(each) != shape.depth:
             raise UsageError(
@@ -189,9 +189,9 @@ class Reducer(nn.Module):
 
     @classmethod
     def steps(cls, schedule: Schedule, layer: int | None) -> list[Step | None]:
-        """One step a block, None where the block stays as it is.
+        """One step for each block; None: the block stays as it is.
 
-        A schedule says itself in which blocks it acts, one or many; `layer` only tells random whether that is in them.
+        The schedule says in which blocks the method acts. `layer` only tells random to act within them.
         Raises: UsageError if the method cannot follow the schedule.
         """
         counts, site = schedule.tokens, cls.site(layer)
@@ -212,12 +212,12 @@ class Reducer(nn.Module):
 
     @classmethod
     def most_removable(cls, patch_tokens: int) -> int:
-        """The largest net reduction of `patch_tokens` patches in one place: one patch stays as it is."""
+        """The largest net reduction of `patch_tokens` patches in one block: one patch stays."""
         return patch_tokens - cls.summary_tokens - 1
 
     @classmethod
     def plan(cls, site: Site, layer: int, tokens_in: int, tokens_out: int, prefix_tokens: int) -> Step | None:
-        """The step that takes `tokens_in` to `tokens_out`; None where the block stays as it is.
+        """The step from `tokens_in` to `tokens_out`; None: the block stays as it is.
 
         Raises: UsageError, with the possible range, if the method cannot remove that many.
         """

@@ -1,7 +1,4 @@
-"""What LTMP and Cropr learned for one model, read from METHOD.safetensors beside it and checked.
-
-Makes Thresholds or Scorers. Leaves out training, which writes the files, and where they lie (core/storage/learned).
-"""
+"""The parameters that LTMP or Cropr learned for one model, from METHOD.safetensors beside it."""
 
 from typing import Any, NamedTuple
 
@@ -18,7 +15,7 @@ ADVICE = "Train it for this model: pomt-trt train {} MODEL --data DIR --work T."
 
 
 class Thresholds(NamedTuple):
-    """LTMP's, one entry a block, and how many tokens of an image they merge and prune there."""
+    """LTMP's thresholds, and how many tokens of an image they merge and prune; one entry for each block."""
 
     merge: tuple[float, ...]
     prune: tuple[float, ...]
@@ -29,17 +26,17 @@ class Thresholds(NamedTuple):
 
 
 class Scorers(NamedTuple):
-    """Cropr's: one vector for each block after which it removes tokens; the score of a token x is x . vector."""
+    """Cropr's vectors, one for each block after which it removes tokens. The score of a token x is x . vector."""
 
     vectors: Tensor  # (modules, C) fp32
-    llf: bool  # last layer fusion: what was removed comes back before the last block
+    llf: bool  # last layer fusion: removed tokens come back before the last block
 
 
 Learned = Thresholds | Scorers
 
 
 def asked_for(request: Request, spec: ModelSpec) -> Learned | None:
-    """What the requested method learned for the model; None where it learns nothing.
+    """The parameters of the requested method; None where it learns nothing.
 
     Raises: StaleArtifact if the file is not the one that the experiment began with; as `read`.
     """
@@ -52,15 +49,15 @@ def asked_for(request: Request, spec: ModelSpec) -> Learned | None:
 
 
 def read(method: str, path: str, depth: int, width: int) -> Learned:
-    """What `path` holds for a model of `depth` blocks and `width` channels.
+    """The parameters in `path`, for a model of `depth` blocks and `width` channels.
 
-    Raises: InputError for a file that is damaged, of another method or model, or whose values cannot be.
+    Raises: InputError for a file that is damaged, of another method or model, or with impossible values.
     """
     metadata, tensors = _read(path)
-    found = metadata.get("method")
-    if {key: metadata.get(key) for key in FORMAT} != FORMAT or found != method:
+    stored = metadata.get("method")
+    if {key: metadata.get(key) for key in FORMAT} != FORMAT or stored != method:
         raise InputError(
-            f"{path} holds parameters of {found or 'nothing that is known'} (format {metadata.get('format')}, version "
+            f"{path} holds parameters of {stored or 'an unknown method'} (format {metadata.get('format')}, version "
             f"{metadata.get('version')}), not of {method} (pomt-trt, 1). {ADVICE.format(method)}"
         )
     if method == "cropr":
@@ -72,7 +69,7 @@ def read(method: str, path: str, depth: int, width: int) -> Learned:
 
 
 def checked_scorers(scorers: Scorers, depth: int, width: int, where: str) -> Scorers:
-    """The scorers, if they are as many and as wide as the model needs, and finite. Raises InputError otherwise."""
+    """The scorers. Raises InputError unless their number and width fit the model and they are finite."""
     expected, shape = (modules(depth, scorers.llf), width), tuple(scorers.vectors.shape)
     if shape != expected:
         raise InputError(
@@ -85,7 +82,7 @@ def checked_scorers(scorers: Scorers, depth: int, width: int, where: str) -> Sco
 
 
 def modules(depth: int, llf: bool) -> int:
-    """After how many blocks Cropr removes tokens: with last layer fusion all but two, else all but one.
+    """After how many blocks Cropr removes tokens: depth - 2 with last layer fusion, else depth - 1.
 
     Raises: UsageError for a model that is too shallow.
     """

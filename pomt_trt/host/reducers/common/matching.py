@@ -1,8 +1,7 @@
-"""Bipartite matching of tokens by their keys, and merging of the most alike: what ToMe and LTMP have in common.
+"""Bipartite matching of tokens by their keys, and merging of the most similar pairs, for ToMe and LTMP.
 
-Makes pairs from keys and merged rows from pairs; merging is one matmul with a one-hot matrix, since scattering is not
-safe in all engines. Patch tokens at even positions may be merged into those at odd ones; prefix tokens take no part.
-Leaves out how many are merged where.
+Patch tokens at even positions may be merged into patch tokens at odd positions. Prefix tokens stay. Merging is one
+matmul with a one-hot matrix, since not all engines scatter safely.
 
 Source: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023, section 3 and appendix D.
 """
@@ -16,17 +15,17 @@ from torch import Tensor
 from pomt_trt.host.reducers.common.contract import Reducer, Step, Tokens
 from pomt_trt.host.reducers.common.ranking import ascending, gather_rows, join, margin, rank
 
-NEVER_ZERO = 1e-12  # in the norm of a key, so that one of zeros is like none instead of NaN
+NEVER_ZERO = 1e-12  # added to the squared norm of a key, so that a key of zeros gives no NaN
 
 
 class Match(NamedTuple):
-    """Which even patches are merged into which odd ones; numbers count within the even or odd patches."""
+    """Which even patches are merged into which odd ones. Indices count within the even or the odd patches."""
 
-    merged: Tensor  # (B, r), the most alike first
+    merged: Tensor  # (B, r), the most similar first
     partner: Tensor  # (B, r) the odd patch that each is merged into
-    into: Tensor  # (B, r, odd) the same, one-hot
+    into: Tensor  # (B, r, odd) `partner`, one-hot
     staying: Tensor | None  # (B, even - r), ascending; None where all are merged
-    margin: Tensor  # (B,) smallest relative distance from another cut or another partner
+    margin: Tensor  # (B,) smallest relative margin, of the cut and of each choice of partner
 
 
 def split(x: Tensor, prefix_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,7 +49,7 @@ def _first_odd(prefix_tokens: int) -> int:
 
 
 class Merging(Reducer):
-    """A method that merges tokens, and so gives them sizes."""
+    """A method that merges tokens and keeps their sizes."""
 
     numbers: Tensor
     ones: Tensor
@@ -59,17 +58,17 @@ class Merging(Reducer):
         super().__init__(step, *arguments)
         if step.merged:
             self.register_buffer("numbers", torch.arange(step.odd_patches))  # (odd,)
-            if not step.sized:  # integers, which keep their type in graphs of every precision
+            if not step.sized:  # integers keep their type in graphs of every precision
                 self.register_buffer("ones", torch.ones(1, step.tokens_in, 1, dtype=torch.long))
 
     def sizes(self, tokens: Tokens) -> Tensor:
-        """(B, N, 1) fp32; where no block has merged before, all are one."""
+        """(B, N, 1) fp32; ones where no block has merged before."""
         if tokens.size is not None:
             return tokens.size
         return self.ones.float().expand(tokens.x.shape[0], -1, -1)
 
     def match(self, keys: Tensor) -> Match:
-        """The step.merged best pairs by cosine of keys (B, N, dh), each even patch with its most similar odd one."""
+        """The step.merged best pairs of an even patch and its most similar odd one, by cosine of keys (B, N, dh)."""
         even_patches, count = self.step.even_patches, self.step.merged
         _, even, odd = split(keys.float(), self.step.prefix_tokens)
         similarity = unit(even) @ unit(odd).transpose(1, 2)  # (B, even, odd)
@@ -82,11 +81,11 @@ class Merging(Reducer):
         return Match(merged, partner, into, staying, _margin(similarity, best, merged))
 
     def undo(self, match: Match) -> tuple[Tensor, Tensor]:
-        """What gives each token before the merge a row again: see unmerged.
+        """How to give each token before the merge a row again, see unmerged.
 
         Returns:
-            places: (B, N) of each token before the merge, among those after it and then the merged ones.
-            partner: (B, r) place of the token after the merge which each merged one is part of.
+            places: (B, N) for each token before the merge, its index among the tokens after it, then the merged ones.
+            partner: (B, r) for each merged token, the index after the merge of the token that it is part of.
         """
         prefix, batch = self.step.prefix_tokens, match.merged.shape[0]
         first_even, first_odd = _first_even(prefix), _first_odd(prefix)
@@ -99,10 +98,10 @@ class Merging(Reducer):
 
 
 def merge(x: Tensor, size: Tensor, match: Match, prefix_tokens: int) -> tuple[Tensor, Tensor]:
-    """Rows (B, N - r, C) and sizes (B, N - r, 1): prefix, staying even patches, odd patches with what joined them.
+    """Rows (B, N - r, C) and sizes (B, N - r, 1) after the merge: prefix, staying even patches, odd patches.
 
-    Each odd row becomes the mean of what it is made of, weighted by size. The weights are divided, not the sum: large
-    activations times large sizes would pass fp16.
+    An odd row becomes the mean of its parts, weighted by size: sum of (size / total size) x row. Why the weights are
+    divided and not the sum: large activations times large sizes would exceed fp16.
     """
     (first, even, odd), (size_first, size_even, size_odd) = split(x, prefix_tokens), split(size, prefix_tokens)
     joining = gather_rows(size_even, match.merged)  # (B, r, 1)
@@ -114,10 +113,10 @@ def merge(x: Tensor, size: Tensor, match: Match, prefix_tokens: int) -> tuple[Te
 
 
 def unmerged(x: Tensor, merges: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Rows (B, N_out, C) after these merges -> a row for each of the tokens before them, merged ones sharing one.
+    """Rows of the tokens before these merges, from rows x (B, N_out, C) after them. Merged tokens share one.
 
-    Source: unmerging, Bolya and Hoffman, "Token Merging for Fast Stable Diffusion", CVPR Workshops 2023; here once, at
-    the end.
+    Source: unmerging, Bolya and Hoffman, "Token Merging for Fast Stable Diffusion", CVPR Workshops 2023; here
+    once, at the end.
     """
     for places, partner in reversed(list(merges)):
         x = gather_rows(join(x, gather_rows(x, partner)), places)  # (B, N, C)
@@ -125,7 +124,7 @@ def unmerged(x: Tensor, merges: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def sized(steps: Iterable[Step | None]) -> list[Step | None]:
-    """The steps, of which each knows whether one before it merges."""
+    """The steps with `sized` set: whether an earlier step merges."""
     marked: list[Step | None] = []
     merged = False
     for step in steps:
@@ -144,7 +143,7 @@ def _staying(rows: Tensor, match: Match) -> list[Tensor]:
 
 
 def _margin(similarity: Tensor, best: Tensor, merged: Tensor) -> Tensor:
-    """Relative distance (B,) of the last merged pair from the next, and of each one's partner from the second best."""
+    """Smallest relative margin (B,): of the last merged pair over the next, of each partner over the second best."""
     gaps = [margin(best, merged.shape[1])] if merged.shape[1] < best.shape[1] else []
     if similarity.shape[2] > 1:
         first, second = similarity.topk(2, 2).values.unbind(2)  # (B, even) each

@@ -4,7 +4,7 @@ usage: scripts/bench schedule [--model deit_tiny_patch16_224] [--method pomt] [-
 
 Times the blocks of a model as `pomt-trt compile --schedule search` does (block probes, core/schedules/block_costs.py),
 then draws schedules: up to as many cuts as there are blocks, anywhere, down to a quarter of the tokens. Each is
-predicted, built and timed. Everything takes turns with the unreduced engine, which ties all groups together.
+predicted, built and timed. All engines take turns with the unreduced one, the reference of all groups.
 
 predicted  the sum over its blocks
 measured   with 95 % interval and the profile's verdict; a busy machine's are called contended

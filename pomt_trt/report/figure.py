@@ -151,16 +151,16 @@ def _legend(picture: Any, selection: Selection, height: float) -> None:
 def _legend_entries(selection: Selection) -> list[tuple[bool, str, dict[str, Any]]]:
     """For each kind of mark: whether it occurs, its name and its style."""
     rows = [row for row in selection.rows if row.removed and row.id != selection.chosen.id]
-    known = [row for row in rows if row.latency_ms is not None or row.accuracy is not None]
-    front = [row for row in known if row.id in selection.pareto]
+    measured = [row for row in rows if row.latency_ms is not None or row.accuracy is not None]
+    front = [row for row in measured if row.id in selection.pareto]
     paired = any(row.accuracy_drop_ci is not None for row in selection.rows if row.removed)
     interval = "95 % interval" + (" (accuracy: of the paired drop)" if paired else "")
     hollow = {"marker": "o", "color": HELP, "markerfacecolor": "white"}
     return [
         (True, "chosen", {"marker": "o", "color": CHOSEN, "markersize": 7.5}),
         (bool(front), "Pareto set", {"marker": "o", "color": FRONT}),
-        (len(known) > len(front), "other candidate", {"marker": "o", "color": OTHER}),
-        (any(row.schedule for row in known), "searched schedule", {"marker": "D", "color": OTHER}),
+        (len(measured) > len(front), "other candidate", {"marker": "o", "color": OTHER}),
+        (any(row.schedule for row in measured), "searched schedule", {"marker": "D", "color": OTHER}),
         (selection.chosen.removed > 0, "R = 0", {"marker": "s", "color": PLAIN}),
         (not all(map(stable, selection.rows)), "timing not stable", hollow),
         (any(row.status == "failed" for row in rows), "failed", {"marker": "x", "color": PLAIN}),

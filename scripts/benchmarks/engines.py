@@ -142,12 +142,12 @@ def measured(members, pairs, threads, waiting, options):
     """A setting, shown on stderr as soon as it is done."""
     rule = StoppingRule(max_s=options.max_seconds)
     with Progress("bench", 1) as bar:
-        found = interleaved_timing.setting(
+        timed_setting = interleaved_timing.setting(
             members, pairs, threads=threads, waiting=waiting, rule=rule, progress=bar.show
         )
         bar.step()
-    sys.stderr.write("\n".join(interleaved_timing.lines(found)) + "\n")
-    return found
+    sys.stderr.write("\n".join(interleaved_timing.lines(timed_setting)) + "\n")
+    return timed_setting
 
 
 @functools.cache
@@ -163,10 +163,10 @@ def engines(work, model, method):
     spec, folder = loaded.spec, Path(work) / method
     plan = export.Plan(loaded.module, method, LAYER, 1, 0, target)
     grid = export.candidates(plan, spec.tokens, spec.depth, spec.prefix_tokens, (0, *REMOVED))
-    family = export.export(plan, grid, image_batches.load(None, spec, IMAGES, 0), folder)
+    graph_set = export.export(plan, grid, image_batches.load(None, spec, IMAGES, 0), folder)
     device, paths = board.device_spec("onnxruntime"), {}
     for candidate in grid:
-        graph = folder / "onnx" / family.form / f"{candidate.id}.onnx"
+        graph = folder / "onnx" / graph_set.form / f"{candidate.id}.onnx"
         path = str(folder / "engines" / f"{candidate.id}.engine")
         options = contract.BuildOptions(threads=BUILD_THREADS)
         store.write_record(beside(path), engine.build(str(graph), path, device, candidate.id, options))
@@ -175,7 +175,7 @@ def engines(work, model, method):
 
 
 def register_oracle():
-    """Makes the method `oracle` known: what removing tokens would cost if choosing them were free."""
+    """Registers the method `oracle`, which shows what removing tokens costs when choosing them costs nothing."""
     from pomt_trt.host import reducers
 
     class Oracle(reducers.Reducer):
@@ -274,8 +274,8 @@ def main(argv):
     try:
         with tempfile.TemporaryDirectory(prefix="pomt-bench-") as temporary:
             options.work = options.work or temporary
-            found = [number for benchmark in BENCHMARKS[options.benchmark] for number in benchmark(options)]
-        print(json.dumps(store.to_json(found)) if options.json else table(found, options.model))
+            results = [number for benchmark in BENCHMARKS[options.benchmark] for number in benchmark(options)]
+        print(json.dumps(store.to_json(results)) if options.json else table(results, options.model))
         return 0
     except errors.PomtError as error:
         sys.stderr.write(f"bench: {error}\n")

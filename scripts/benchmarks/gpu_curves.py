@@ -59,13 +59,13 @@ def accuracies(
     modules: list[torch.nn.Module], images: image_batches.Images, expected: torch.Tensor | None
 ) -> list[float]:
     """Share of answers (n,) that are as expected; None: as the first module's."""
-    found = []
+    shares = []
     for module in modules:
         answers = [module(batch.cuda().half()).argmax(1).cpu() for batch in images.batches(IMAGES_AT_ONCE)]
         answer = torch.cat(answers)
         expected = answer if expected is None else expected
-        found.append((answer == expected).double().mean().item())
-    return found
+        shares.append((answer == expected).double().mean().item())
+    return shares
 
 
 class Captured:
@@ -104,9 +104,9 @@ def timed(modules: list[torch.nn.Module], image: torch.Tensor, options: argparse
     lot = random.Random(options.seed)
     for number in range(WARM_UP_ROUNDS + options.rounds):
         for place in lot.sample(range(len(graphs)), len(graphs)):
-            found = graphs[place].sample_ms(options.replays)
+            sample_ms = graphs[place].sample_ms(options.replays)
             if number >= WARM_UP_ROUNDS:
-                samples[place].append(round(found, 5))
+                samples[place].append(round(sample_ms, 5))
     return samples
 
 
@@ -118,13 +118,13 @@ def main(argv: list[str]) -> None:
     images = image_batches.load(options.data, loaded.spec, options.samples, options.seed)
     modules = candidates(loaded, options.method, options.step)
     log.info("%d counts", len(modules))
-    found = accuracies(modules, images, None if loaded.spec.weights.startswith("random") else images.labels)
-    log.info("accuracy on %d images: %.4f to %.4f", len(images), found[0], found[-1])
+    accuracy = accuracies(modules, images, None if loaded.spec.weights.startswith("random") else images.labels)
+    log.info("accuracy on %d images: %.4f to %.4f", len(images), accuracy[0], accuracy[-1])
     look = loaded.spec.preprocessing
     for batch_size in options.batch_size:
         image = torch.rand(batch_size, look.channels, look.height, look.width).cuda().half()
         samples = timed(modules, image, options)
-        rows = zip(modules, samples, found, strict=True)
+        rows = zip(modules, samples, accuracy, strict=True)
         points = [{"tokens": m.schedule.tokens_after, "latency_ms": ms, "accuracy": a} for m, ms, a in rows]
         about = {"batch_size": batch_size, "device": torch.cuda.get_device_name(), "torch": torch.__version__}
         curve = {**about, "kind": "float16 PyTorch kernels in a static CUDA graph, not TensorRT", "points": points}

@@ -82,12 +82,12 @@ def line(name: str, logits: np.ndarray, test: Test, against: np.ndarray | None =
     """Accuracy, and how much better than `against` on the same pictures."""
     reference = logits if against is None else against
     kind, look = accuracy.kind_of(test.spec, labelled=True), test.spec.preprocessing
-    found = accuracy.paired(kind, look, reference, logits, test.labels, name, "host-fp32")
-    low, high = (100 * end for end in found.accuracy_ci)
-    text = f"{name:<46} {100 * found.accuracy:6.2f} % [{low:.2f}, {high:.2f}]"
+    paired = accuracy.paired(kind, look, reference, logits, test.labels, name, "host-fp32")
+    low, high = (100 * end for end in paired.accuracy_ci)
+    text = f"{name:<46} {100 * paired.accuracy:6.2f} % [{low:.2f}, {high:.2f}]"
     if against is not None:
-        high, low = (-100 * end for end in found.drop_ci)
-        text += f"  gain {-100 * found.drop:+.2f} [{low:+.2f}, {high:+.2f}] points"
+        high, low = (-100 * end for end in paired.drop_ci)
+        text += f"  gain {-100 * paired.drop:+.2f} [{low:+.2f}, {high:+.2f}] points"
     print(text, flush=True)
 
 

@@ -39,46 +39,46 @@ IMAGES = 4  # accuracy is not what this is about
 def exported(flags, work):
     """(stage of R = 0 and the deepest cut, workstation, options)."""
     layer = None if flags.method == "topk" else 3
-    asked = options.make(
+    chosen = options.make(
         flags.model, work, method=flags.method, layer=layer, samples=IMAGES, threads=flags.threads,
         max_seconds=flags.max_seconds,
     )  # fmt: skip
-    workstation = stages.Workstation(asked.request, targets.named(asked.target), asked.precision)
+    workstation = stages.Workstation(chosen.request, targets.named(chosen.target), chosen.precision)
     tokens = workstation.load()[1].tokens
-    asked = asked._replace(tokens="{0}:{0}:1".format(max(tokens // 4, 4)))
-    return stages.export(WorkFolder(work), asked, workstation), workstation, asked
+    chosen = chosen._replace(tokens="{0}:{0}:1".format(max(tokens // 4, 4)))
+    return stages.export(WorkFolder(work), chosen, workstation), workstation, chosen
 
 
 def drawn(counts, depth, prefix_tokens, number, seed):
     """Schedules with one cut to one in every block, on the counts at which blocks are timed in any case."""
-    generator, found = random.Random(seed), {}
+    generator, schedules = random.Random(seed), {}
     for attempt in range(100 * number):  # few counts have few schedules
-        if len(found) == number:
+        if len(schedules) == number:
             break
         cuts = 1 + attempt % min(depth, len(counts) - 1)
         at = sorted(generator.sample(range(depth), cuts))
         left = sorted(generator.sample(counts[1:], cuts), reverse=True)
         steps = [counts[0], *left]
         tokens = (counts[0], *(steps[sum(b <= block for b in at)] for block in range(depth)))
-        found[tokens] = Schedule(tokens, prefix_tokens)
-    return list(found.values())
+        schedules[tokens] = Schedule(tokens, prefix_tokens)
+    return list(schedules.values())
 
 
 def measured(flags, work):
     """A line for each schedule, and the table of blocks."""
-    stage, workstation, asked = exported(flags, work)
+    stage, workstation, chosen = exported(flags, work)
     spec, device = stage.experiment.model, board.device_spec(registry.chosen("auto"))
     with Progress("profile", len(stage.candidates)) as progress:
-        stages.profile(stage, device, asked.settings, progress)
+        stages.profile(stage, device, chosen.settings, progress)
     lowest = min(candidate.schedule.tokens_after for candidate in stage.candidates)
-    table = block_latency.measure(stage, device, asked.settings, workstation, lowest)
+    table = block_latency.measure(stage, device, chosen.settings, workstation, lowest)
     counts = block_costs.first_counts(spec.tokens, lowest)
     schedules = drawn(counts, spec.depth, spec.prefix_tokens, flags.schedules, flags.seed)
     stage = search.add(stage, schedules, workstation)
     with Progress("profile", len(stage.candidates)) as progress:
-        stages.profile(stage, device, asked.settings, progress)
+        stages.profile(stage, device, chosen.settings, progress)
     by_id = {candidate.id: candidate.schedule for candidate in stage.candidates}
-    rows = [row for row in stages.rows(stage, device, asked.settings) if row.latency_ms is not None]
+    rows = [row for row in stages.rows(stage, device, chosen.settings) if row.latency_ms is not None]
     return [line(row, block_costs.predicted_ms(by_id[row.id], table)) for row in rows if row.schedule], table, device
 
 
@@ -115,8 +115,8 @@ def shown(lines, table, device, flags):
         text.append("{:8s}  {:4d}  {:12.3f}  {:11.3f}  {:.3f} .. {:.3f}  {:+6.1%}  {:9s}  {}".format(
             one["id"], one["cuts"], one["predicted_ms"], one["measured_ms"], *one["measured_ci_ms"], one["error"],
             one["verdict"], " ".join(map(str, one["tokens"]))))  # fmt: skip
-    told = "{} schedules: error {:.1%} in the median, {:.1%} at most; holds: {}"
-    text.append(told.format(len(lines), middle, worst, "yes" if worst <= BOUND else "no"))
+    summary = "{} schedules: error {:.1%} in the median, {:.1%} at most; holds: {}"
+    text.append(summary.format(len(lines), middle, worst, "yes" if worst <= BOUND else "no"))
     return "\n".join(text)
 
 

@@ -47,7 +47,7 @@ class Machine:
         self.engines = {}  # tokens -> [(true latency, rounds timed)], one a build
 
     def serve(self, kind, tokens):
-        """What is known of a count after one more request."""
+        """The Point of a count after one more request."""
         engines = self.engines.setdefault(tokens, [])
         if kind != "time":
             factor = curves.build_factor(self.noise, self.seed, tokens, len(engines)) if self.noise.build else 1.0
@@ -88,7 +88,7 @@ class Trial:
         self.regret = self.utility(self.best) - self.utility(self.chosen)
         self.best_edge = curves.true_edge(self.curve, drop)
         self.edge = self.chosen if self.selection.rule_used == "step" else None
-        self.found = [step.edge_tokens for step in self.selection.steps]
+        self.reported = [step.edge_tokens for step in self.selection.steps]
 
     def timed(self, machine):
         """The machine's serve, its own time kept apart from the search's."""
@@ -145,7 +145,7 @@ class Trial:
     def __str__(self):
         what = f"seed {self.seed} {self.curve.kind} of {self.curve.grid[0]} tokens"
         choice = f"chose {self.chosen}, best {self.best}, {self.share:.1%} built, regret {self.regret:.4f}"
-        return f"  {what}: {choice}, found {self.found}, true {self.curve.edges}"
+        return f"  {what}: {choice}, found {self.reported}, true {self.curve.edges}"
 
 
 def line(name, rule, trials):

@@ -59,23 +59,23 @@ class Opening(NamedTuple):
 
 def graphs_below(folder: Path) -> list[Path]:
     """Every ONNX graph below a folder but those with a plugin's node, which only TensorRT knows."""
-    found = sorted(folder.resolve().rglob("*.onnx"))
-    return [path for path in found if not any(node.domain == PLUGIN_DOMAIN for node in _bare(path).graph.node)]
+    paths = sorted(folder.resolve().rglob("*.onnx"))
+    return [path for path in paths if not any(node.domain == PLUGIN_DOMAIN for node in _bare(path).graph.node)]
 
 
-def openings(graphs: Sequence[Path], told: Callable[[Path], None] = lambda path: None) -> list[Opening]:
+def openings(graphs: Sequence[Path], progress: Callable[[Path], None] = lambda path: None) -> list[Opening]:
     """Each graph in each tool.
 
     Args:
         graphs: absolute paths.
-        told: hears which graph is next.
+        progress: called with each graph before it is opened.
     """
-    found: list[Opening] = []
+    results: list[Opening] = []
     for path in graphs:
-        told(path)
+        progress(path)
         with _elsewhere():
-            found += _openings_of(path)
-    return found
+            results += _openings_of(path)
+    return results
 
 
 def _openings_of(path: Path) -> Iterator[Opening]:
@@ -191,15 +191,15 @@ def _elsewhere() -> Iterator[None]:
             os.chdir(before)
 
 
-def table(found: Sequence[Opening], root: Path) -> str:
+def table(results: Sequence[Opening], root: Path) -> str:
     """A Markdown table, a line a tool: how many graphs of each folder it opens; then what was refused."""
-    folders = sorted({one.graph.parent for one in found})
+    folders = sorted({one.graph.parent for one in results})
     lines = ["| tool | " + " | ".join(os.path.relpath(folder, root) for folder in folders) + " |"]
     lines.append("|---" * (len(folders) + 1) + "|")
     for tool in TOOLS:
-        rows = [[one for one in found if one.tool == tool and one.graph.parent == folder] for folder in folders]
+        rows = [[one for one in results if one.tool == tool and one.graph.parent == folder] for folder in folders]
         lines.append(f"| {tool} | " + " | ".join(f"{sum(r.worked for r in row)} of {len(row)}" for row in rows) + " |")
-    lines += [f"{os.path.relpath(one.graph, root)}: {one.tool}: {one.refusal}" for one in found if not one.worked]
+    lines += [f"{os.path.relpath(one.graph, root)}: {one.tool}: {one.refusal}" for one in results if not one.worked]
     return "\n".join([*lines, ", ".join(f"{name} {version(name)}" for name in PACKAGES)])
 
 
@@ -208,15 +208,15 @@ def check(folder: Path, as_json: bool) -> None:
     graphs = graphs_below(folder)
     if not graphs:
         raise InputError(f"there is no ONNX graph below {folder}. Name a work folder or a bundle.")
-    found = openings(graphs, lambda path: print(path, file=sys.stderr))
+    results = openings(graphs, lambda path: print(path, file=sys.stderr))
     if as_json:
-        print(json.dumps([{**one._asdict(), "graph": str(one.graph)} for one in found], indent=1))
+        print(json.dumps([{**one._asdict(), "graph": str(one.graph)} for one in results], indent=1))
     else:
-        print(table(found, folder.resolve()))
-    refused = [one for one in found if not one.worked]
+        print(table(results, folder.resolve()))
+    refused = [one for one in results if not one.worked]
     if refused:
         raise VerificationFailed(
-            f"{len(refused)} of {len(found)} openings failed, for the reasons above. Export the graphs again; if it "
+            f"{len(refused)} of {len(results)} openings failed, for the reasons above. Export the graphs again; if it "
             "stays, report it."
         )
 

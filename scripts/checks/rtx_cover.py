@@ -5,7 +5,7 @@
     scripts/checks/rtx_cover.py --write    puts them into docs/tensorrt_rtx.md
 
 The cover: graphs of every method, task, precision, batch, kind of model and R, any two values of two of these together
-in one, built ahead of time. The corpus: small good and bad graphs, asked of TensorRT-RTX and of the tests' stand-in.
+in one, built ahead of time. The corpus: small good and bad graphs, given to TensorRT-RTX and to the tests' stand-in.
 """
 
 import argparse
@@ -45,20 +45,20 @@ def cover_table() -> tuple[str, int]:
     """The cover as a table, and how many graphs were refused or warned of."""
     from tests.rtx import cover
 
-    found = []
+    results = []
     for case in cover.cases():
         with tempfile.TemporaryDirectory() as folder:
-            found.append(cover.tried(case, cover.WHOLE, Path(folder)))
-            print(f"{len(found)}: {case.name}", file=sys.stderr)
+            results.append(cover.tried(case, cover.WHOLE, Path(folder)))
+            print(f"{len(results)}: {case.name}", file=sys.stderr)
     lines = ["| method | task | precision | batch | model | tokens | build s | plan MB | said |", "|---" * 9 + "|"]
-    for each in sorted(found, key=lambda one: one.case):
+    for each in sorted(results, key=lambda one: one.case):
         case, said = each.case, each.refused or "; ".join(each.warnings) or "built, no warning"
         about = (case.method, case.task, case.precision, case.batch, case.model, each.tokens)
         cells = [*map(str, about), f"{each.build_s:.1f}", f"{each.plan_bytes / 1e6:.1f}", said]
         lines.append("| " + " | ".join(cells) + " |")
-    wrong = sum(bool(each.refused or each.warnings) for each in found)
-    refused = sum(bool(each.refused) for each in found)
-    lines += ["", f"{len(found)} graphs: {refused} refused, {wrong - refused} built with a warning."]
+    wrong = sum(bool(each.refused or each.warnings) for each in results)
+    refused = sum(bool(each.refused) for each in results)
+    lines += ["", f"{len(results)} graphs: {refused} refused, {wrong - refused} built with a warning."]
     return titled(lines), wrong
 
 
@@ -69,8 +69,8 @@ def corpus_table() -> tuple[str, int]:
 
     with tempfile.TemporaryDirectory() as folder:
         program = [sys.executable, "-m", "tests.rtx.judge", folder]
-        asked = subprocess.run(program, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    real = {name: judge.Outcome(*found) for name, found in json.loads(asked.stdout.splitlines()[-1]).items()}
+        done = subprocess.run(program, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    real = {name: judge.Outcome(*given) for name, given in json.loads(done.stdout.splitlines()[-1]).items()}
     lines, verdicts = ["| graph | TensorRT-RTX | error | stand-in |", "|---|---|---|---|"], Counter()
     for name, make in corpus.GRAPHS.items():
         with tempfile.TemporaryDirectory() as folder, simulator.installed(simulator.RTX):

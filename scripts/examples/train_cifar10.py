@@ -231,15 +231,15 @@ def main(argv: list[str] | None = None) -> None:
     supervised.write_model(arguments.out, vit, model_args(arguments), tuple(classes), look(arguments.image_px))
     read_back = timm.create_model(f"local-dir:{arguments.out.resolve()}", pretrained=True)
     again = Trainee(read_back, arguments.image_px, 0.0).to(arguments.device)
-    found = supervised.accuracy(again, plain(images, labels))
+    test_accuracy = supervised.accuracy(again, plain(images, labels))
     for number, epoch in enumerate(state.epochs, start=1):
         log.info("epoch %d: loss %.3f, validation %.4f", number, epoch.losses["loss"], epoch.accuracy)
-    log.info("test: %.4f of %d", found, len(labels))
+    log.info("test: %.4f of %d", test_accuracy, len(labels))
     record = {
         "settings": chosen,
         "epochs": [{"loss": one.losses["loss"], "validation_accuracy": one.accuracy} for one in state.epochs],
         "minutes": state.seconds / 60,
-        "test_accuracy": found,
+        "test_accuracy": test_accuracy,
         "device": torch.cuda.get_device_name() if on_gpu else f"{arguments.threads} CPU threads",
         "max_minutes": arguments.max_minutes,
         "versions": {"torch": torch.__version__, "timm": timm.__version__},

@@ -335,7 +335,7 @@ def test_merging_by_matmul_is_adding_by_index():
     ids=str,
 )
 def test_tome_clips_to_what_a_block_can_merge_and_says_so(removed, expected, caplog):
-    found = METHODS["tome"].as_asked(reducers.Asked(removed), Shape(197, 12, 1), None)
+    found = METHODS["tome"].schedule_from(reducers.UserCounts(removed), Shape(197, 12, 1), None)
     assert [before - after for before, after in zip(found.tokens, found.tokens[1:])] == expected
     clipped = sum(expected) < (192 if removed == 16 else 196 if isinstance(removed, list) else 0)
     assert ("tome merges" in caplog.text) == clipped
@@ -343,7 +343,7 @@ def test_tome_clips_to_what_a_block_can_merge_and_says_so(removed, expected, cap
 
 def test_a_slope_that_leads_below_zero_is_refused():
     with pytest.raises(UsageError, match=r"removed is \(16, -2\): give a count of 0 or more, and -1 to 1"):
-        METHODS["tome"].as_asked(reducers.Asked((16, -2)), Shape(197, 12, 1), None)
+        METHODS["tome"].schedule_from(reducers.UserCounts((16, -2)), Shape(197, 12, 1), None)
 
 
 # LTMP
@@ -387,7 +387,7 @@ def test_thresholds_that_remove_nothing_spread_nothing():
 
 
 def test_blocks_after_the_last_that_removes_are_left_alone_and_those_before_it_bring_patches_into_order():
-    schedule = METHODS["ltmp"].as_asked(reducers.Asked(None, [0, 2, 0], [0, 0, 0]), Shape(9, 3, 1), None)
+    schedule = METHODS["ltmp"].schedule_from(reducers.UserCounts(None, [0, 2, 0], [0, 0, 0]), Shape(9, 3, 1), None)
     steps = reducers.plan("ltmp", schedule)
     assert steps[2] is None and (steps[0].merged, steps[0].pruned, steps[1].merged) == (0, 0, 2)
     left = METHODS["ltmp"](steps[0]).reduce(Tokens(rows(1, 9)), Signals()).x
@@ -406,8 +406,8 @@ def test_ltmp_merges_and_then_prunes_what_is_least_attended_to(tokens, prefix, m
     if merged > (tokens - prefix) // 2 or tokens - prefix - merged - pruned < 1:
         return
     sig = signals(2, tokens, prefix, width=8, seed=seed)
-    counts = reducers.Asked(None, [merged], [pruned])
-    step = reducers.plan("ltmp", METHODS["ltmp"].as_asked(counts, Shape(tokens, 1, prefix), None))[0]
+    counts = reducers.UserCounts(None, [merged], [pruned])
+    step = reducers.plan("ltmp", METHODS["ltmp"].schedule_from(counts, Shape(tokens, 1, prefix), None))[0]
     if step is None:
         return
     left = METHODS["ltmp"](step).reduce(Tokens(torch.eye(tokens).expand(2, -1, -1)), sig)

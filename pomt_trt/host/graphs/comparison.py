@@ -41,9 +41,9 @@ def compare(
         written: the graph's precision.
     Raises: VerificationFailed if it exceeds TOLERANCE.
     """
-    found = run_onnx(path, batch.numpy(), batch_size)
+    logits = run_onnx(path, batch.numpy(), batch_size)
     clear = margins > parity.LEAST_MARGIN[written]
-    errors = parity.relative_errors(found, expected)
+    errors = parity.relative_errors(logits, expected)
     judge = np.max if written == "fp32" else np.median
     error = float(judge(errors[clear])) if clear.any() else 0.0 * float(errors.max())  # NaN and infinity stay
     if not error <= TOLERANCE[written]:

@@ -18,7 +18,7 @@ from pomt_trt.host import reducers
 from pomt_trt.host.models import loading
 from pomt_trt.host.models.attention import attend, check_block, embedded, fed_forward
 from pomt_trt.host.models.checkpoints import ClassAndMean
-from pomt_trt.host.reducers import Asked, Learned, Need, Scorers, Shape, Signals, Site, Tokens
+from pomt_trt.host.reducers import Learned, Need, Scorers, Shape, Signals, Site, Tokens, UserCounts
 from pomt_trt.host.reducers.common.learned import checked_scorers
 
 
@@ -55,8 +55,8 @@ def reduce_tokens(
     depth, learned = len(vit.blocks), None
     if scorers is not None:
         learned = checked_scorers(Scorers(scorers.float(), llf), depth, vit.embed_dim, "scorers=...")
-    asked = Asked(removed, merged, pruned)
-    schedule = reducer.as_asked(asked, Shape(_tokens(vit), depth, vit.num_prefix_tokens), layer, learned)
+    counts = UserCounts(removed, merged, pruned)
+    schedule = reducer.schedule_from(counts, Shape(_tokens(vit), depth, vit.num_prefix_tokens), layer, learned)
     reduced = with_schedule(vit, method, schedule, layer=layer, learned=learned)
     reduced.proportional_attention, reduced.weighted_pooling = proportional_attention, weighted_pooling
     return reduced

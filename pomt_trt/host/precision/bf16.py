@@ -31,8 +31,8 @@ def _bf16_tensors(model: onnx.ModelProto) -> set[str]:
     """Names of all tensors in bf16."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     values = [*graph.value_info, *graph.input, *graph.output]
-    found = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.BFLOAT16}
-    return found | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.BFLOAT16}
+    names = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.BFLOAT16}
+    return names | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.BFLOAT16}
 
 
 def _compute_in_fp32(graph: onnx.GraphProto, narrow: set[str]) -> None:

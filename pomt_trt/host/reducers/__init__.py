@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.host.reducers.common import learned
-from pomt_trt.host.reducers.common.contract import Asked, Need, Reducer, Shape, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.contract import Need, Reducer, Shape, Signals, Site, Step, Tokens, UserCounts
 from pomt_trt.host.reducers.common.learned import Learned, Scorers, Thresholds
 from pomt_trt.host.reducers.common.matching import unmerged
 from pomt_trt.host.reducers.common.ranking import join
@@ -22,7 +22,7 @@ from pomt_trt.host.reducers.topk import TopK
 
 __all__ = [
     "METHODS",
-    "Asked",
+    "UserCounts",
     "Learned",
     "Need",
     "Reducer",

@@ -15,7 +15,7 @@ from torch import Tensor
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.core.schedules import schedule as schedules
-from pomt_trt.host.reducers.common.contract import Asked, Reducer, Shape, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.contract import Reducer, Shape, Signals, Site, Step, Tokens, UserCounts
 from pomt_trt.host.reducers.common.learned import Learned, Scorers, modules
 from pomt_trt.host.reducers.common.ranking import gather_rows, join, margin, rank
 
@@ -44,13 +44,15 @@ class Cropr(Reducer):
         return _fused(first + first[-1:] * (shape.depth + 1 - len(first)), shape.prefix_tokens, llf)
 
     @classmethod
-    def as_asked(cls, asked: Asked, shape: Shape, layer: int | None, learned: Learned | None = None) -> Schedule:
+    def schedule_from(
+        cls, counts: UserCounts, shape: Shape, layer: int | None, learned: Learned | None = None
+    ) -> Schedule:
         """From `removed`: an int for every module, or a list with one entry for each block, 0 without a module."""
         scorers = _needed(learned)
         last = shape.depth - modules(shape.depth, scorers.llf)
-        if isinstance(asked.removed, int):
-            asked = asked._replace(removed=[asked.removed] * (shape.depth - last) + [0] * last)
-        schedule = super().as_asked(asked, shape, layer, learned)
+        if isinstance(counts.removed, int):
+            counts = counts._replace(removed=[counts.removed] * (shape.depth - last) + [0] * last)
+        schedule = super().schedule_from(counts, shape, layer, learned)
         return _fused(schedule.tokens, shape.prefix_tokens, scorers.llf)
 
     @classmethod

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host.reducers.common.contract import Asked, Need, Shape, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.contract import Need, Shape, Signals, Site, Step, Tokens, UserCounts
 from pomt_trt.host.reducers.common.learned import Learned, Thresholds
 from pomt_trt.host.reducers.common.matching import Match, Merging, merge, sized, split
 from pomt_trt.host.reducers.common.ranking import ascending, gather_rows, join, margin, rank
@@ -56,16 +56,18 @@ class Ltmp(Merging):
         )
 
     @classmethod
-    def as_asked(cls, asked: Asked, shape: Shape, layer: int | None, learned: Learned | None = None) -> Schedule:
+    def schedule_from(
+        cls, counts: UserCounts, shape: Shape, layer: int | None, learned: Learned | None = None
+    ) -> Schedule:
         """From `merged` and `pruned`, one entry for each block."""
-        if asked.removed is not None or asked.merged is None or asked.pruned is None:
+        if counts.removed is not None or counts.merged is None or counts.pruned is None:
             raise UsageError("ltmp takes merged=[...] and pruned=[...], one entry a block each, and not removed.")
-        for name, counts in (("merged", asked.merged), ("pruned", asked.pruned)):
-            if len(counts) != shape.depth:
+        for name, each in (("merged", counts.merged), ("pruned", counts.pruned)):
+            if len(each) != shape.depth:
                 raise UsageError(
-                    f"{name} has {len(counts)} entries, the model {shape.depth} blocks. Give one entry a block."
+                    f"{name} has {len(each)} entries, the model {shape.depth} blocks. Give one entry a block."
                 )
-        return _schedule(list(zip(asked.merged, asked.pruned)), shape)
+        return _schedule(list(zip(counts.merged, counts.pruned)), shape)
 
     @classmethod
     def steps(cls, schedule: Schedule, layer: int | None) -> list[Step | None]:

@@ -117,25 +117,25 @@ def load(
     return _files(data, dataset.find_for(data, spec, class_order), spec, validation, augment, seed)
 
 
-def _files(data: str, found: dataset.Dataset, spec: ModelSpec, validation: float, augment: bool, seed: int) -> Sets:
-    if found.kind != "labelled":
+def _files(data: str, files: dataset.Dataset, spec: ModelSpec, validation: float, augment: bool, seed: int) -> Sets:
+    if files.kind != "labelled":
         wanted = "label maps beside images" if spec.task == SEGMENTATION else "the images in a folder for each class"
         raise InputError(f"{data} has no labels, and training needs them. Put {wanted}.")
-    held, rest = _split(len(found.items), validation, seed)
+    held, rest = _split(len(files.items), validation, seed)
     plain = _reading(spec, varied=False)
     varied = _reading(spec, varied=True) if augment else plain
 
     def reader(positions: Sequence[int], read: Callable[[dataset.Item, str], Sample]) -> Callable[[int, int], Sample]:
-        return lambda epoch, position: read(found.items[positions[position]], f"{seed} {epoch} {positions[position]}")
+        return lambda epoch, position: read(files.items[positions[position]], f"{seed} {epoch} {positions[position]}")
 
-    listed = [_listed(one, data) for one in found.items]
+    listed = [_listed(one, data) for one in files.items]
     return Sets(
         Pictures(len(rest), reader(rest, varied), seed, shuffled=True),
         Pictures(len(held), reader(held, plain), seed),
         Pictures(len(rest), reader(rest, plain), seed),
         os.path.abspath(data),
         hashlib.sha256("\n".join(listed).encode()).hexdigest(),
-        found.class_order,
+        files.class_order,
     )
 
 

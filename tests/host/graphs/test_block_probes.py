@@ -1,4 +1,4 @@
-"""Graphs of chains: the tokens they say, on the weights of a family that is there, as PyTorch computes them."""
+"""Graphs of block probes hold the scheduled tokens, share the graph set's weights, and compute what PyTorch does."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ COUNTS = (17, 15, 12, 10, 8)
 
 @pytest.fixture(scope="module", params=["pomt", "topk", "tome"])
 def made(request, tmp_path_factory):
-    """(plan, family of R = 0 and R = 4, family with chains, folder)."""
+    """(plan, graph set of R = 0 and R = 4, the same with probes, folder)."""
     plan, spec, images = tiny.plan(tiny.vit(), request.param, layer=2 if request.param == "pomt" else None)
     work = tmp_path_factory.mktemp("chains")
     grid = tiny.grid(plan, spec, [0, 4])
@@ -26,7 +26,7 @@ def made(request, tmp_path_factory):
     return plan, there, block_probes.extend(plan, there, asked, images, work), folder
 
 
-def test_chains_are_members_beside_the_family_and_share_its_weights(made):
+def test_probes_stand_beside_the_graph_set_and_share_its_weights(made):
     plan, there, found, folder = made
     assert found.candidates[:2] == there.candidates and len(found.candidates) == 2 + len(COUNTS) + 3
     assert found._replace(candidates=(), graph_sha256={}) == there._replace(candidates=(), graph_sha256={})
@@ -36,7 +36,7 @@ def test_chains_are_members_beside_the_family_and_share_its_weights(made):
         graph_checks.check(str(folder / f"{one.id}.onnx"), plan.target, one.schedule.tokens)
 
 
-def test_a_chain_computes_what_the_blocks_make_of_the_first_tokens(made):
+def test_a_uniform_probe_computes_what_the_blocks_make_of_the_first_tokens(made):
     plan, _, found, folder = made
     image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     vit = plan.module
@@ -49,7 +49,7 @@ def test_a_chain_computes_what_the_blocks_make_of_the_first_tokens(made):
         np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-def test_a_full_chain_is_the_unreduced_model(made):
+def test_a_probe_with_all_tokens_is_the_unreduced_model(made):
     _, _, found, folder = made
     image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)).numpy()
     chain = block_costs.chain(block_costs.plain_chain(17, 4, 1), found.candidates[0])
@@ -57,7 +57,7 @@ def test_a_full_chain_is_the_unreduced_model(made):
     np.testing.assert_allclose(logits, unreduced, rtol=1e-4, atol=1e-4 * np.abs(unreduced).max())
 
 
-def test_a_searched_schedule_joins_the_family_that_its_chains_are_timed_beside(made, tmp_path):
+def test_a_searched_schedule_joins_the_graph_set_of_its_probes(made, tmp_path):
     plan, there, _, folder = made
     from pomt_trt.core.records import SEARCHED, Candidate
     from pomt_trt.host.data import image_batches

@@ -1,4 +1,4 @@
-"""A family of graphs: each equals the one traced directly, holds the scheduled tokens, and agrees with PyTorch."""
+"""A graph set: each graph equals the one traced directly, holds the scheduled tokens, and agrees with PyTorch."""
 
 import dataclasses
 import shutil
@@ -30,7 +30,7 @@ METHODS = {
 
 @pytest.fixture(scope="module", params=[(m, o, b) for m in METHODS for o, b in ((13, 2), (17, 1))], ids=str)
 def exported(request, tmp_path_factory):
-    """(plan, images, candidates, folder of graphs, family) of one method, opset and batch."""
+    """(plan, images, candidates, folder of graphs, graph set) of one method, opset and batch."""
     method, opset, batch = request.param
     work = tmp_path_factory.mktemp("export")
     kwargs = dict(METHODS[method])
@@ -283,7 +283,7 @@ def test_a_graph_that_disagrees_fails_the_export(tmp_path, monkeypatch):
         export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path)
 
 
-def test_a_weights_file_of_another_family_is_noticed(pair, tmp_path):
+def test_a_weights_file_of_another_graph_set_is_noticed(pair, tmp_path):
     plan, spec, images = tiny.plan(tiny.vit(embed_dim=12), layer=1)
     export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path / "other")
     shutil.copy(tmp_path / "other" / "onnx" / "op17-fp32" / "weights.bin", pair[3])
@@ -333,7 +333,7 @@ def test_nothing_unfinished_is_left_where_the_disk_is_full(tmp_path, monkeypatch
         ("pomt", 2, [0, 1, 15], r"--tokens goes down to 2 of 17: pomt cannot .* Let it end higher"),
         ("pomt", 4, [0, 1], r"layer 4 is out of range: the model has 4 blocks. Choose --layer 0 to 3"),
         ("nosuch", None, [0], "there is no method 'nosuch'"),
-        ("topk", 1, [0, 4], "the layer asked for topk is 1. Give none to"),
+        ("topk", 1, [0, 4], "the layer given to topk is 1. Give none to"),
         ("none", None, [0, 1], "none cannot remove 1 of 17 tokens"),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_difference_that_no_count_explains_is_an_error(values, reason):
         graph_set.template(traces, COUNTS, [], set())
 
 
-def test_graphs_of_another_structure_are_no_family():
+def test_graphs_of_another_structure_are_no_graph_set():
     traces = [traced(ends(probe)) for probe in PROBES]
     traces[1].graph.graph.node[0].op_type = "Max"
     with pytest.raises(VerificationFailed, match="differ in structure"):

@@ -52,7 +52,7 @@ def node_types(trace):
 
 
 def naive(trace):
-    """Everything in fp16, islands too."""
+    """Everything in fp16, fp32 regions too."""
     without = Trace(onnx.ModelProto.FromString(trace.graph.SerializeToString()), trace.weights)
     names = mixed_precision.fp32_nodes
     mixed_precision.fp32_nodes = lambda _: ()
@@ -122,28 +122,28 @@ def test_an_rms_norm_is_five_nodes_and_its_weight_that_stay_fp32(opset, norm):
 @pytest.mark.parametrize("method, merging", MERGING.items())
 def test_who_is_merged_with_whom_is_found_in_fp32_and_merging_itself_is_fp16(method, merging, opset):
     trace, *_ = traced(tiny.vit(), method, None, opset=opset)
-    islands = set(mixed_precision.fp32_nodes(trace))
+    region = set(mixed_precision.fp32_nodes(trace))
     makers = {name: node for node in trace.graph.graph.node for name in node.output}
     partners = [node for node in trace.graph.graph.node if node.op_type == "ArgMax"]
     assert len(partners) == merging
     for node in partners:
         similarity = makers[node.input[0]]
-        assert {node.name, similarity.name} <= islands and similarity.op_type == "MatMul"
+        assert {node.name, similarity.name} <= region and similarity.op_type == "MatMul"
     into = [node for node in trace.graph.graph.node if node.op_type == "Equal"]
-    assert len(into) == merging and not islands & {node.name for node in into}
-    assert {node.name for node in trace.graph.graph.node if node.op_type == "TopK"} <= islands
+    assert len(into) == merging and not region & {node.name for node in into}
+    assert {node.name for node in trace.graph.graph.node if node.op_type == "TopK"} <= region
 
 
 @pytest.mark.parametrize("opset", [13, 17])
 def test_the_attention_that_ltmp_prunes_by_is_widened_before_it_is_averaged(opset):
     trace, *_ = traced(tiny.vit(), "ltmp", None, opset=opset)
-    islands = set(mixed_precision.fp32_nodes(trace))
+    region = set(mixed_precision.fp32_nodes(trace))
     makers = {name: node for node in trace.graph.graph.node for name in node.output}
     seen = 0
     for node in trace.graph.graph.node:
         cast = makers.get(node.input[0]) if node.op_type == "ReduceMean" else None
         if cast is not None and makers[cast.input[0]].op_type == "Softmax":
-            assert cast.op_type == "Cast" and node.name in islands
+            assert cast.op_type == "Cast" and node.name in region
             seen += 1
     assert seen == 3  # blocks that prune
 
@@ -153,13 +153,13 @@ def test_the_attention_that_ltmp_prunes_by_is_widened_before_it_is_averaged(opse
 def test_all_other_nodes_compute_in_the_narrow_type_and_no_node_in_two(kind, opset, narrow, tmp_path):
     model = tiny.dinov2(tmp_path) if kind.startswith("DINOv2") else tiny.vit(**tiny.KINDS[kind])
     trace, *_ = traced(model, opset=opset)
-    islands = set(mixed_precision.fp32_nodes(trace))
+    region = set(mixed_precision.fp32_nodes(trace))
     mixed = mixed_precision.mixed(trace, narrow)
     onnx.checker.check_model(whole(mixed), full_check=True)
     for node, types in node_types(mixed).items():
         if not node.endswith(".cast") and "Cast" not in node and types:
             outside = TensorProto.FLOAT16 if "Conv" in node else mixed_precision.NARROW[narrow]
-            assert types == {TensorProto.FLOAT if node in islands else outside}, node
+            assert types == {TensorProto.FLOAT if node in region else outside}, node
     ends = [*mixed.graph.graph.input, *mixed.graph.graph.output]
     assert {value.type.tensor_type.elem_type for value in ends} == {TensorProto.FLOAT}
 

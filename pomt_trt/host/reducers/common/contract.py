@@ -43,7 +43,7 @@ class Shape(NamedTuple):
     prefix_tokens: int
 
 
-class Asked(NamedTuple):
+class UserCounts(NamedTuple):
     """Counts that a user gives. Each method takes some of them."""
 
     removed: int | Sequence[float] | None = None
@@ -163,19 +163,21 @@ class Reducer(nn.Module):
         return schedules.single_layer(*shape, place or 0, removed)
 
     @classmethod
-    def as_asked(cls, asked: Asked, shape: Shape, layer: int | None, learned: Learned | None = None) -> Schedule:
+    def schedule_from(
+        cls, counts: UserCounts, shape: Shape, layer: int | None, learned: Learned | None = None
+    ) -> Schedule:
         """The schedule for a user's counts.
 
         Raises: UsageError for counts that the method does not take, or that are impossible.
         """
-        if asked.removed is None or asked.merged is not None or asked.pruned is not None:
+        if counts.removed is None or counts.merged is not None or counts.pruned is not None:
             raise UsageError(f"{cls.method} takes removed=..., and neither merged nor pruned.")
         if cls.every_block:
-            each = cls.in_each_block(asked.removed, shape)
+            each = cls.in_each_block(counts.removed, shape)
             return schedules.per_block(shape.tokens, shape.prefix_tokens, each)
-        if not isinstance(asked.removed, int):
-            raise UsageError(f"{cls.method} acts in one place, but removed is {asked.removed}. Give one number.")
-        return cls.spread(shape, asked.removed, layer)
+        if not isinstance(counts.removed, int):
+            raise UsageError(f"{cls.method} acts in one place, but removed is {counts.removed}. Give one number.")
+        return cls.spread(shape, counts.removed, layer)
 
     @classmethod
     def in_each_block(cls, removed: int | Sequence[float], shape: Shape) -> Sequence[int]:
@@ -198,7 +200,7 @@ class Reducer(nn.Module):
         acting = [block for block in range(schedule.depth) if counts[block] != counts[block + 1]]
         if cls.every_block and layer is not None:
             raise UsageError(
-                f"the layer asked for {cls.method} is {layer}. Give none to a method that acts in every block."
+                f"the layer given to {cls.method} is {layer}. Give none to a method that acts in every block."
             )
         if site is Site.INPUT and acting not in ([], [0]):
             raise UsageError(

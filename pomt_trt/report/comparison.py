@@ -1,15 +1,13 @@
 """The figure of a Comparison: accuracy against latency of every method, as engines and in PyTorch eager."""
 
 import importlib
-import io
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pomt_trt.core.choice.comparison import UNREDUCED
 from pomt_trt.core.records import ACCURACY_TITLES, Comparison, Contender
-from pomt_trt.core.storage.store import write_bytes
-from pomt_trt.report.figure import DOTS_PER_INCH, STYLE, matplotlib_or_advice
+from pomt_trt.report.figure import STYLE, blank, matplotlib_or_advice, save
 from pomt_trt.report.panels import HELP, PLAIN, in_ms, stable
 
 # Okabe and Ito's palette is safe for colour-blind readers; markers serve prints without colour
@@ -41,11 +39,7 @@ def draw(comparison: Comparison, path: str, *, title: str) -> None:
 
     Raises: MissingDependency where matplotlib is not installed; WorkFolderUnusable where `path` cannot be written.
     """
-    data = io.BytesIO()
-    picture = figure(comparison, title=title)
-    with importlib.import_module("matplotlib").rc_context(STYLE):
-        picture.savefig(data, format="png", dpi=DOTS_PER_INCH)
-    write_bytes(path, data.getvalue())
+    save(figure(comparison, title=title), path)
 
 
 def figure(comparison: Comparison, *, title: str) -> Any:
@@ -56,13 +50,11 @@ def figure(comparison: Comparison, *, title: str) -> Any:
     matplotlib = matplotlib_or_advice()
     panels = _panels(comparison)
     with matplotlib.rc_context(STYLE):
-        canvas = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg
         handles = _handles(comparison)
         columns = min(LEGEND_COLUMNS * len(panels), len(handles))
         legend_inches = LEGEND_ROW_INCHES * math.ceil(len(handles) / columns)
         size = (SIDE_INCHES + PANEL_INCHES * len(panels), HEIGHT_INCHES + legend_inches)
-        picture = importlib.import_module("matplotlib.figure").Figure(figsize=size)
-        canvas(picture)
+        picture = blank(*size)
         all_axes = picture.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, panel in zip(all_axes, panels):
             _draw_panel(axes, comparison, panel)

@@ -47,11 +47,22 @@ def draw(selection: Selection, path: str, *, title: str) -> None:
 
     Raises: MissingDependency where matplotlib is not installed; WorkFolderUnusable where `path` cannot be written.
     """
+    save(figure(selection, title=title), path)
+
+
+def save(picture: Any, path: str) -> None:
+    """Writes a matplotlib Figure to `path` as a PNG, whole or not at all."""
     data = io.BytesIO()
-    picture = figure(selection, title=title)
-    with importlib.import_module("matplotlib").rc_context(STYLE):
+    with matplotlib_or_advice().rc_context(STYLE):
         picture.savefig(data, format="png", dpi=DOTS_PER_INCH)
     write_bytes(str(path), data.getvalue())
+
+
+def blank(width: float, height: float) -> Any:
+    """An empty matplotlib Figure, sizes in inches, for files and not for a screen."""
+    picture = importlib.import_module("matplotlib.figure").Figure(figsize=(width, height))
+    importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(picture)
+    return picture
 
 
 def figure(selection: Selection, *, title: str) -> Any:
@@ -64,10 +75,7 @@ def figure(selection: Selection, *, title: str) -> Any:
     header = 1.15 + 0.15 * len(words)
     height = header + FOOTER + sum(panel.height for panel in panels) + GAP * (len(panels) - 1)
     with matplotlib.rc_context(STYLE):
-        canvas = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg
-        picture = importlib.import_module("matplotlib.figure").Figure(figsize=(WIDTH, height))
-        canvas(picture)
-        top, shared = height - header, None
+        picture, top, shared = blank(WIDTH, height), height - header, None
         for panel in panels:
             box = (LEFT / WIDTH, (top - panel.height) / height, 1 - (LEFT + RIGHT) / WIDTH, panel.height / height)
             axes = picture.add_axes(box, sharex=shared, label=panel.name)

@@ -4,7 +4,6 @@ usage: scripts/bench draw_curves --out PNG [--caption TEXT] CURVE.json[.gz]...
 """
 
 import argparse
-import io
 import math
 from pathlib import Path
 
@@ -12,8 +11,7 @@ import matplotlib
 import numpy as np
 
 from pomt_trt.core.search.curve import Curve, read_curve
-from pomt_trt.core.storage import store
-from pomt_trt.report.figure import DOTS_PER_INCH, STYLE
+from pomt_trt.report.figure import STYLE, save
 
 COLUMNS = 3
 PANEL_INCHES = (3.6, 2.6)
@@ -53,6 +51,4 @@ def main(argv: list[str]) -> None:
             axes.set_visible(False)
         picture.supxlabel("tokens after the cut" + (f"\n{arguments.caption}" if arguments.caption else ""))
         picture.supylabel("latency, ms")
-        data = io.BytesIO()
-        picture.savefig(data, format="png", dpi=DOTS_PER_INCH)
-    store.write_bytes(arguments.out, data.getvalue())
+    save(picture, arguments.out)

@@ -30,7 +30,7 @@ from pomt_trt.host.threads import limit_torch
 from pomt_trt.host.training import checkpoint, data
 from pomt_trt.host.training.calibration import calibrate
 from pomt_trt.host.training.cropr import Cropr
-from pomt_trt.host.training.loop import AUTOCAST, Loop, Settings
+from pomt_trt.host.training.loop import AUTOCAST, Loop, Settings, State
 from pomt_trt.host.training.ltmp import Ltmp
 
 CALIBRATED_AT_ONCE = 16
@@ -164,31 +164,36 @@ def _train(
         state = loop.fit(identity)
         if not first:
             return None
-        record = Training(
-            method=trainee.method,
-            model=loaded.spec.name,
-            model_sha256=identity["model_sha256"],
-            data=sets.source,
-            data_sha256=sets.sha256,
-            images=len(sets.training),
-            validation_images=len(sets.validation),
-            seed=task.settings.seed,
-            settings={**task.settings._asdict(), **own},
-            processes=loop.accelerator.num_processes,
-            epochs=state.epochs,
-            unreduced_accuracy=state.unreduced,
-            accuracy_before=state.before,
-            accuracy_after=state.epochs[-1].accuracy,
-            accuracy_kind=trainee.objective.kind,
-            seconds=state.seconds,
-            class_order=sets.class_order,
-            versions={name: metadata.version(name) for name in VERSIONS},
-        )
+        record = _record(loaded.spec.name, loop, sets, state, {**task.settings._asdict(), **own})
         name = os.path.join(task.work, trainee.method)
         _write_learned(name + ".safetensors", trainee.method, learned(sets))
         _write_model(loaded.module, task.work)
         store.write_record(name + ".json", record)
         return record
+
+
+def _record(model: str, loop: Loop, sets: data.Sets, state: State, settings: dict[str, Any]) -> Training:
+    """The record of a finished training."""
+    return Training(
+        method=loop.trainee.method,
+        model=model,
+        model_sha256=state.identity["model_sha256"],
+        data=sets.source,
+        data_sha256=sets.sha256,
+        images=len(sets.training),
+        validation_images=len(sets.validation),
+        seed=settings["seed"],
+        settings=settings,
+        processes=loop.accelerator.num_processes,
+        epochs=state.epochs,
+        unreduced_accuracy=state.unreduced,
+        accuracy_before=state.before,
+        accuracy_after=state.epochs[-1].accuracy,
+        accuracy_kind=loop.trainee.objective.kind,
+        seconds=state.seconds,
+        class_order=sets.class_order,
+        versions={name: metadata.version(name) for name in VERSIONS},
+    )
 
 
 def _identity(task: Task, loaded: loading.Loaded, method: str, sets: data.Sets, own: dict[str, Any]) -> dict[str, Any]:

@@ -22,64 +22,67 @@ import statistics
 import sys
 import tempfile
 
-from pomt_trt.core import errors, targets
+from pomt_trt.core import errors
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Schedule
 from pomt_trt.core.schedules import block_costs
 from pomt_trt.core.storage.workfolder import WorkFolder
 from pomt_trt.device.board import board
 from pomt_trt.device.engines import registry
-from pomt_trt.pipeline import options, stages
-from pomt_trt.pipeline.schedules import block_latency, search
+from pomt_trt.device.timing import profiling
+from pomt_trt.pipeline import options
+from pomt_trt.pipeline.export import export_graphs, workstation_for
+from pomt_trt.pipeline.search import block_latency, schedules
 
 BOUND = 0.05
 IMAGES = 4  # accuracy is not what this is about
 
 
 def exported(flags, work):
-    """(stage of R = 0 and the deepest cut, workstation, options)."""
+    """(session of R = 0 and the deepest cut, workstation)."""
     layer = None if flags.method == "topk" else 3
     chosen = options.make(
         flags.model, work, method=flags.method, layer=layer, samples=IMAGES, threads=flags.threads,
         max_seconds=flags.max_seconds,
     )  # fmt: skip
-    workstation = stages.Workstation(chosen.request, targets.named(chosen.target), chosen.precision)
+    workstation = workstation_for(chosen)
     tokens = workstation.load()[1].tokens
     chosen = chosen._replace(tokens="{0}:{0}:1".format(max(tokens // 4, 4)))
-    return stages.export(WorkFolder(work), chosen, workstation), workstation, chosen
+    session = export_graphs(WorkFolder(work), chosen, workstation)
+    return session.on(board.device_spec(registry.chosen("auto")), chosen.settings), workstation
 
 
 def drawn(counts, depth, prefix_tokens, number, seed):
     """Schedules with one cut to one in every block, on the counts at which blocks are timed in any case."""
-    generator, schedules = random.Random(seed), {}
+    generator, tried = random.Random(seed), {}
     for attempt in range(100 * number):  # few counts have few schedules
-        if len(schedules) == number:
+        if len(tried) == number:
             break
         cuts = 1 + attempt % min(depth, len(counts) - 1)
         at = sorted(generator.sample(range(depth), cuts))
         left = sorted(generator.sample(counts[1:], cuts), reverse=True)
         steps = [counts[0], *left]
         tokens = (counts[0], *(steps[sum(b <= block for b in at)] for block in range(depth)))
-        schedules[tokens] = Schedule(tokens, prefix_tokens)
-    return list(schedules.values())
+        tried[tokens] = Schedule(tokens, prefix_tokens)
+    return list(tried.values())
 
 
 def measured(flags, work):
     """A line for each schedule, and the table of blocks."""
-    stage, workstation, chosen = exported(flags, work)
-    spec, device = stage.experiment.model, board.device_spec(registry.chosen("auto"))
-    with Progress("profile", len(stage.candidates)) as progress:
-        stages.profile(stage, device, chosen.settings, progress)
-    lowest = min(candidate.schedule.tokens_after for candidate in stage.candidates)
-    table = block_latency.measure(stage, device, chosen.settings, workstation, lowest)
+    session, workstation = exported(flags, work)
+    spec = session.experiment.model
+    with Progress("profile", len(session.candidates)) as progress:
+        profiling.profile(session.engines, session.candidates, progress)
+    lowest = min(candidate.schedule.tokens_after for candidate in session.candidates)
+    table = block_latency.measure(session, workstation, lowest)
     counts = block_costs.first_counts(spec.tokens, lowest)
-    schedules = drawn(counts, spec.depth, spec.prefix_tokens, flags.schedules, flags.seed)
-    stage = search.add(stage, schedules, workstation)
-    with Progress("profile", len(stage.candidates)) as progress:
-        stages.profile(stage, device, chosen.settings, progress)
-    by_id = {candidate.id: candidate.schedule for candidate in stage.candidates}
-    rows = [row for row in stages.rows(stage, device, chosen.settings) if row.latency_ms is not None]
-    return [line(row, block_costs.predicted_ms(by_id[row.id], table)) for row in rows if row.schedule], table, device
+    tried = drawn(counts, spec.depth, spec.prefix_tokens, flags.schedules, flags.seed)
+    schedules.add(session, tried, workstation)
+    with Progress("profile", len(session.candidates)) as progress:
+        profiling.profile(session.engines, session.candidates, progress)
+    rows = [row for row in session.rows() if row.latency_ms is not None and row.schedule]
+    predicted_ms = [block_costs.predicted_ms(session.candidate(row.id).schedule, table) for row in rows]
+    return [line(row, ms) for row, ms in zip(rows, predicted_ms)], table, session.device
 
 
 def line(row, predicted_ms):

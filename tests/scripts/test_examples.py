@@ -5,9 +5,10 @@ import json
 
 import numpy as np
 import pytest
-import timm
-import torch
 from PIL import Image
+
+timm = pytest.importorskip("timm", reason="trains models")
+import torch
 
 from pomt_trt.host.models import loading
 from scripts.examples import bundled, mimetic, supervised, train_cifar10, train_digits, train_scenes

@@ -111,7 +111,7 @@ class Loop:
         state = self._resumed(identity)
         with self._progress() as progress:
             self._shown = progress
-            while self.place(state) < self.steps:
+            while state.step or self.place(state) < self.steps:  # an epoch that has begun is finished
                 state = self._epoch(state)
         return state
 

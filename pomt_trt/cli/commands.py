@@ -137,7 +137,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """Prints the engine's own accuracy."""
     from pomt_trt.cli import tables
     from pomt_trt.core.progress import Progress
-    from pomt_trt.device.deploy.evaluate import evaluate
+    from pomt_trt.device.deploy.evaluate import ImageSource, evaluate
 
     with contextlib.ExitStack() as stack:
         bars: List[Progress] = []
@@ -148,7 +148,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
             bars[0].at(done)
 
         a = arguments
-        found = evaluate(a.bundle, a.data, a.samples, a.seed, a.threads, progress, a.class_order)
+        source = ImageSource(a.data, a.samples, a.seed, a.class_order)
+        found = evaluate(a.bundle, source, a.threads, progress)
     _print(found, tables.evaluation(found.engine, found.unreduced, found.host, found.host_expected), arguments.json)
 
 

@@ -21,7 +21,7 @@ from pomt_trt.device.engines import contract, engine  # noqa: E402
 from pomt_trt.device.engines.tensorrt import layer_info  # noqa: E402
 from pomt_trt.host.graphs import export  # noqa: E402
 from pomt_trt.host.reducers import METHODS  # noqa: E402
-from tests import compiled, simulator  # noqa: E402
+from tests import compiled, releases, simulator  # noqa: E402
 from tests.host import tiny  # noqa: E402
 
 TARGETS = ("jetpack-4.6.1", "jetpack-6.0", "jetpack-6.2")  # one of each form
@@ -62,7 +62,7 @@ def exported(tmp_path_factory):
     return work
 
 
-@pytest.fixture(scope="module", params=simulator.RELEASES)
+@pytest.fixture(scope="module", params=releases.RELEASES)
 def profiled(request, exported, tmp_path_factory):
     """A release and a work folder that was profiled with it."""
     work = str(tmp_path_factory.mktemp("profiled") / "work")

@@ -5,7 +5,7 @@ Each function imports its room when it is called, so that a board needs no torch
 
 from typing import Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["compile_model", "load", "reduce_tokens"]
 
 

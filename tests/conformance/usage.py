@@ -10,7 +10,7 @@ import os
 from typing import Iterator, List, NamedTuple, Optional, Set, Tuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-DEVICE = os.path.join(ROOT, "pomt_trt", "device")
+TENSORRT = os.path.join(ROOT, "pomt_trt", "device", "engines", "tensorrt")
 OBJECTS = {
     "builder": "Builder",
     "cache": "ITimingCache",
@@ -34,10 +34,10 @@ class Use(NamedTuple):
 
 
 def uses() -> Iterator[Use]:
-    """Every use in our modules trt*.py."""
-    for name in sorted(os.listdir(DEVICE)):
-        if name.startswith("trt") and name.endswith(".py"):
-            with open(os.path.join(DEVICE, name)) as file:
+    """Every use in our modules for TensorRT."""
+    for name in sorted(os.listdir(TENSORRT)):
+        if name.endswith(".py"):
+            with open(os.path.join(TENSORRT, name)) as file:
                 yield from uses_in(file.read(), name)
 
 

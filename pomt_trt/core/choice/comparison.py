@@ -1,7 +1,7 @@
 """The selections of several methods -> one Comparison: all candidates side by side, and the Pareto set of all.
 
-Makes it from Selections and EagerLatencies, on any machine. Leaves out how they were measured (pipeline/compare) and the
-figure (report/comparison).
+Makes it from Selections and EagerLatencies. Leaves out how they were measured (pipeline/compare) and the figure
+(report/comparison).
 """
 
 import math

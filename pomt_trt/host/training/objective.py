@@ -114,7 +114,7 @@ def objective_of(vit: Any) -> Objective:
 
 
 def _of_pixels(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits of patches (B, classes, rows, columns) -> of pixels (B, classes, H, W), as metrics/segmentation does it."""
+    """Logits of patches (B, classes, rows, columns) -> of pixels (B, classes, H, W), as metrics/segmentation does."""
     return functional.interpolate(logits.float(), size=labels.shape[1:], mode="bilinear", align_corners=False)
 
 

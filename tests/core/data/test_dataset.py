@@ -160,7 +160,7 @@ def test_several_labels_of_an_image_are_refused(tmpdir, rows):
 
 
 def test_an_image_may_be_listed_twice_with_one_label(tmpdir):
-    assert len(dataset.find(write_csv(tmpdir, "a.png,1\na.png,1,\n"), 10).items) == 2
+    assert len(dataset.find(write_csv(tmpdir, "a.png,1\na.png,1,\n"), Head(10)).items) == 2
 
 
 def test_a_file_that_is_no_csv_is_explained(tmpdir):

@@ -330,7 +330,8 @@ from pomt_trt.core.records import Family
 from pomt_trt.core.storage import store
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.storage.workfolder import WorkFolder, locked
-from pomt_trt.device.board import board, profiling
+from pomt_trt.device.board import board
+from pomt_trt.device.timing import profiling
 
 class Told(Progress):
     def show(self, note=""):

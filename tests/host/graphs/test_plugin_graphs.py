@@ -104,7 +104,8 @@ def test_every_target_gets_the_flavour_that_it_takes(exported, method, name):
 @pytest.mark.parametrize("target", [target for target in TARGETS.values() if target.release], ids=lambda t: t.name)
 def test_every_parser_takes_the_operators_of_what_it_reads(exported, target):
     alike = {each.form("fp32", True): each.name for each in TARGETS.values()}
-    takes = set(tables.parser_limits(target.release)["ops"])
+    release = ("rtx-" if target.engine == "tensorrt-rtx" else "") + target.release
+    takes = set(tables.parser_limits(release)["ops"])
     for method in ("pomt", "topk"):
         folder, _, grid = exported(method, target=alike[target.form("fp32", True)], plugin=True)
         model = loaded(folder, grid[1])

@@ -13,7 +13,7 @@ from pomt_trt.core.records import DeviceSpec, Engine
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import sensors
 from pomt_trt.device.engines.contract import BuildOptions, Runner, layers_of
-from pomt_trt.device.engines.tensorrt import builder, gpu_targets, kernel_cache, plugin_files
+from pomt_trt.device.engines.tensorrt import building, gpu_targets, kernel_cache, plugin_files
 from pomt_trt.device.engines.tensorrt.bindings import package
 from pomt_trt.device.engines.tensorrt.runner import TrtRunner
 
@@ -49,7 +49,7 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
         os.makedirs(os.path.dirname(engine_path), exist_ok=True)
     if options.plugin is not None:
         plugin_files.load(trt, options.plugin)
-    plan = builder.build(trt, onnx_path, device, options)
+    plan = building.build(trt, onnx_path, device, options)
     details: Dict[str, Any] = dict(plan.details, cuda_graph=options.cuda_graph)
     if options.plugin is not None:
         details["plugin"] = plugin_files.keep(options.plugin, os.path.dirname(engine_path))

@@ -17,7 +17,7 @@ from pomt_trt.core.schedules import schedule
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import board
 from pomt_trt.device.engines import contract, engine, registry
-from pomt_trt.device.engines.tensorrt import bindings, builder, cuda, layer_info
+from pomt_trt.device.engines.tensorrt import bindings, building, cuda, layer_info
 from tests import fakes, simulator
 from tests.releases import ALL, RELEASES, each
 
@@ -200,7 +200,7 @@ def test_bf16_is_refused_on_a_gpu_without_it(source, folder):
     turing = fakes.DEVICE._replace(engine="tensorrt", compute_capability="7.5")
     told = "compute capability is 7.5: bf16 is there from 8.0 on .* --precision fp16"
     with simulator.installed("10.3.0"), pytest.raises(BuildFailed, match=told):
-        builder.build(bindings.package("tensorrt"), source, turing, contract.BuildOptions(precision="bf16"))
+        building.build(bindings.package("tensorrt"), source, turing, contract.BuildOptions(precision="bf16"))
 
 
 @pytest.mark.parametrize("release", ALL)
@@ -239,7 +239,7 @@ def test_an_operator_that_the_parser_lacks_names_its_node_and_the_way_out(source
 def test_more_tokens_than_tensorrt_ranks_are_explained():
     with simulator.installed("10.3.0"):
         package = bindings.package("tensorrt")
-        error = builder._failed(package, "r004.onnx", "node 3 (TopK): K is 4000, more than 3840")
+        error = building._failed(package, "r004.onnx", "node 3 (TopK): K is 4000, more than 3840")
     assert "at most 3840 tokens: take a smaller --img-size" in str(error)
 
 

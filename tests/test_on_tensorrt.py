@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("torch", reason="exports a model, which belongs to the workstation")
 
 from pomt_trt import cli  # noqa: E402
-from tests import compiled, releases, simulator  # noqa: E402
+from tests import compiled, simulator, suite  # noqa: E402
 
 TARGETS = ("jetpack-4.6.1", "jetpack-6.0", "jetpack-6.2")  # one of each form
 FORMS = {"8.2": "op13-fp16", "8.5": "op13-fp16", "8.6.1": "op17-fp16w"}  # any other: op17-fp16
@@ -56,7 +56,7 @@ def exported(tmp_path_factory):
     return work
 
 
-@pytest.fixture(scope="module", params=releases.RELEASES)
+@pytest.fixture(scope="module", params=suite.RELEASES)
 def profiled(request, exported, tmp_path_factory):
     """A release and a work folder that was profiled with it."""
     work = str(tmp_path_factory.mktemp("profiled") / "work")
@@ -94,6 +94,7 @@ def test_every_release_builds_graphs_of_its_form_in_its_way(profiled):
     assert details["fused_attention"] == len(header["fused"]) == (0 if release in ("8.2", "8.5") else 4)
 
 
+@pytest.mark.long
 def test_an_orin_builds_and_runs_graphs_in_bf16(exported, tmp_path):
     work = str(tmp_path / "work")
     shutil.copytree(exported, work)

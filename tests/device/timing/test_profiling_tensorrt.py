@@ -21,7 +21,7 @@ from pomt_trt.device.engines.engine import check_files
 from pomt_trt.device.timing import profiling
 from pomt_trt.device.timing.profiling import Settings
 from tests import fakes, simulator
-from tests.releases import RELEASES
+from tests.suite import RELEASES
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
 SETTINGS = Settings(threads=1, max_s=0.05)

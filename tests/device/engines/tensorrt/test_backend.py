@@ -19,7 +19,7 @@ from pomt_trt.device.board import board
 from pomt_trt.device.engines import contract, engine, registry
 from pomt_trt.device.engines.tensorrt import bindings, building, cuda, layer_info
 from tests import fakes, simulator
-from tests.releases import ALL, RELEASES, each
+from tests.suite import ALL, RELEASES, each
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
 WEAK = ("8.2", "8.5", "8.6.1")

@@ -7,17 +7,15 @@ import contextlib
 import gc
 import glob
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import tests  # noqa: F401  pytest 7.0, the last for Python 3.6, would put an empty module of this name in its place
-from tests.shared import FOLDER_VARIABLE
+from tests import shared
 
 settings.register_profile(
     "ours",
@@ -46,14 +44,7 @@ for number in INHERITED:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # As scripts/test has it: logits of two threads differ in their last bits from those of the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-def pytest_configure(config):
-    """Makes the folder that all processes of this run share (tests/shared); xdist's workers inherit the variable."""
-    if not hasattr(config, "workerinput"):
-        folder = os.environ[FOLDER_VARIABLE] = tempfile.mkdtemp(prefix="pomt-trt-tests-")
-        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-
+shared.folder()  # made here, so that workers of xdist inherit it
 
 STAND_INS = ("tensorrt", "tensorrt_rtx", "pycuda", "pycuda.driver", "pomt_simulator")
 

@@ -22,7 +22,7 @@ settings.register_profile(
     deadline=None,  # two cores are shared
     derandomize=True,  # a failure is found again by the next run
     database=None,
-    max_examples=60 if sys.version_info >= (3, 10) else 20,  # the old Python runs what the new one has searched
+    max_examples=25,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ours")

@@ -22,6 +22,7 @@ from pomt_trt.core.storage import experiment, store
 from pomt_trt.core.storage.bundle import MANIFEST, open_bundle
 from pomt_trt.core.storage.workfolder import WorkFolder
 from pomt_trt.core.targets import TARGETS, has_plugin, is_bare
+from pomt_trt.core.text_table import aligned
 from pomt_trt.device.checks import comparator, golden_check
 from pomt_trt.device.deploy.preprocess import normalise
 from pomt_trt.device.engines import onnxruntime
@@ -256,13 +257,12 @@ def _polygraphy(subject: Subject, images: np.ndarray) -> List[str]:
 
 def table(found: Verification) -> str:
     """The result for people."""
-    row = "{:<8} {:<24} {:>6} {:>9} {:>10} {:>9}  {}"
-    lines = [row.format("engine", "against", "images", "compared", "error", "allowed", "verdict")]
+    rows = [("engine", "against", "images", "compared", "error", "allowed", "verdict")]
     for check in found.checks:
-        seen = check.parity
-        error, allowed = "{:.1e}".format(seen.error), "{:.0e}".format(seen.allowed)
-        verdict = "same" if check.passed else "DIFFERS"
-        lines.append(row.format(check.candidate_id, check.against, seen.images, seen.compared, error, allowed, verdict))
+        seen, verdict = check.parity, "same" if check.passed else "DIFFERS"
+        numbers = (str(seen.images), str(seen.compared), "{:.1e}".format(seen.error), "{:.0e}".format(seen.allowed))
+        rows.append((check.candidate_id, check.against, *numbers, verdict))
+    lines = aligned(rows, right=range(2, 6))
     lines.append("error: the median over images, relative to an image's largest logit; compared: cuts that are clear")
     lines.append("compared by " + ", ".join(sorted({check.compared_by for check in found.checks})))
     lines += ["{}: not compared: {}".format(what, why) for what, why in sorted(found.not_compared.items())]

@@ -1,7 +1,8 @@
 """Does the suite notice mistakes? Plants 30 of them, one at a time, in a copy of the checkout: python -m tests.mutants
 
-For each, the file that tests the changed module runs first, then all that import it, then the rest of the default
-suite, until one test fails. Prints a row a mutant; exit code 1 where one survives. Numbers as arguments choose some: python -m tests.mutants 3 17
+For each, the file that tests the changed module runs first, then recorded behaviour, then all files that import the
+module, then the rest of the default suite, until one test fails. Prints a row a mutant. Exit code 1 where one survives.
+Numbers as arguments choose some: python -m tests.mutants 3 17
 """
 
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional
 
 ROOT = Path(__file__).resolve().parent.parent
+FROZEN = "tests/frozen/test_behaviour.py"  # every number of the statistics, every selection
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".venv*", ".*_cache")
 
 
@@ -158,7 +160,7 @@ def killer(folder: Path, mutant: Mutant) -> Optional[str]:
     text = path.read_text()
     path.write_text(planted(text, mutant))
     nearest = importing(mutant.module)
-    runs = [nearest[:1], nearest[1:], ["-n", "2", *("--ignore=" + name for name in nearest)]]
+    runs = [nearest[:1], [FROZEN], nearest[1:], ["-n", "2", *("--ignore=" + name for name in [FROZEN, *nearest])]]
     try:
         return next(filter(None, (failed_test(folder, run) for run in runs if run)), None)
     finally:

@@ -16,7 +16,7 @@ from pomt_trt.core.records import Request
 from pomt_trt.core.storage import learned, store
 from pomt_trt.core.targets import named
 from pomt_trt.device.engines.tensorrt import plugin_files
-from pomt_trt.device.timing.engine_records import Settings
+from pomt_trt.device.timing.worker_protocol import Settings
 
 FEWEST_FRAMES = 12  # in the time of one candidate: three bursts of three counted runs, or the noise cannot be estimated
 

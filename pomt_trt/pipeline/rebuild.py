@@ -21,7 +21,8 @@ from pomt_trt.device.deploy.preprocess import normalise
 from pomt_trt.device.engines.contract import layers_of
 from pomt_trt.device.engines.tensorrt import plugin_files
 from pomt_trt.device.timing import profiling
-from pomt_trt.device.timing.engine_records import EngineRecords, Settings
+from pomt_trt.device.timing.engine_records import EngineRecords
+from pomt_trt.device.timing.worker_protocol import Settings
 
 MARK = "rebuilt "  # how the note of a rebuilt bundle begins
 TIMED_S = 2.0  # of each engine

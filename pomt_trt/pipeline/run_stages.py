@@ -15,7 +15,8 @@ from pomt_trt.device.board import sensors
 from pomt_trt.device.board.energy import check_meter
 from pomt_trt.device.engines import ahead, registry
 from pomt_trt.device.timing import profiling
-from pomt_trt.device.timing.engine_records import Action, Settings
+from pomt_trt.device.timing.engine_records import Action
+from pomt_trt.device.timing.worker_protocol import Settings
 from pomt_trt.pipeline import package, session
 from pomt_trt.pipeline.accuracy import estimate
 from pomt_trt.pipeline.export import GraphKind, Workstation, export_graphs, request_for, workstation_for

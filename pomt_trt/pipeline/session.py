@@ -24,7 +24,8 @@ from pomt_trt.core.storage.workfolder import WorkFolder, locked
 from pomt_trt.core.targets import PRECISIONS, of_engine
 from pomt_trt.device.board import board
 from pomt_trt.device.engines.tensorrt import plugin_files
-from pomt_trt.device.timing.engine_records import EngineRecords, Settings
+from pomt_trt.device.timing.engine_records import EngineRecords
+from pomt_trt.device.timing.worker_protocol import Settings
 
 
 class Scope(NamedTuple):

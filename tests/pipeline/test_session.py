@@ -11,7 +11,7 @@ from pomt_trt.core.errors import InputError, UsageError, WorkFolderUnusable
 from pomt_trt.core.records import SEARCHED, AccuracyEstimate, Builds, Candidate, Engine, LatencyProfile, Schedule
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import board
-from pomt_trt.device.timing.engine_records import Settings
+from pomt_trt.device.timing.worker_protocol import Settings
 from pomt_trt.pipeline.session import Scope, form_for, opened, opened_on
 from tests import compiled, fakes
 

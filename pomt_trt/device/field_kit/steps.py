@@ -24,8 +24,8 @@ from pomt_trt.device.engines.contract import layers_of
 from pomt_trt.device.engines.engine import open_engine
 from pomt_trt.device.engines.tensorrt import layer_info, staging
 from pomt_trt.device.timing import engine_group, profiling
-from pomt_trt.device.timing.engine_records import Action, EngineRecords, Settings
-from pomt_trt.device.timing.worker_protocol import Job, Request, latency_inputs
+from pomt_trt.device.timing.engine_records import Action, EngineRecords
+from pomt_trt.device.timing.worker_protocol import Job, Request, Settings, latency_inputs
 
 MAX_S = 2.0  # time limit for each way to run an engine
 
@@ -157,16 +157,14 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
         latency=opened.work.latencies(opened.device.id),
         jobs=(),
         reference=Job("r000", "", "", ""),
-        threads=opened.records.settings.threads,
-        waiting=opened.records.settings.waiting,
-        max_s=opened.records.settings.max_s,
+        settings=opened.records.settings,
     )
     with locked(opened.work.root):
         profiles = engine_group.profiles(request, [record for _, _, record in variants], [], lambda text: None)
         timed = tuple(_timed(opened, each[0], each[1], profile) for each, (_, profile) in zip(variants, profiles))
         for (candidate, way, record), each in zip(variants, timed):
             if way == DEFAULT:
-                inputs = latency_inputs(record.sha256, request.threads, each.profile.waiting, None)
+                inputs = latency_inputs(record.sha256, request.settings._replace(waiting=each.profile.waiting))
                 store.write_record(opened.work.latency(opened.device.id, candidate.id), each.profile, inputs)
     return timed
 

@@ -118,18 +118,19 @@ def profiles(
         told: hears now and then how far it is.
     Raises: what opening an engine raises; UnstableMeasurement if the clock is unusable.
     """
-    shared = request.waiting == "default" and registry.share_threads(request.device.engine, request.threads)
+    settings = request.settings
+    shared = settings.waiting == "default" and registry.share_threads(request.device.engine, settings.threads)
     waiting = "default" if shared else "passive"  # pools that spin slow each other down
-    modes, clocks = Modes(request.threads, waiting, request.max_s, request.pace_fps), Clocks()
+    modes, clocks = Modes(settings.threads, waiting, settings.max_s, settings.pace_fps), Clocks()
     with contextlib.ExitStack() as stack:
         runners, members = [], []
         for number, record in enumerate([record for record, _ in references] + list(engines)):
-            runner = engine.open_engine(record, request.engines, request.threads, waiting, shared)
+            runner = engine.open_engine(record, request.engines, settings.threads, waiting, shared)
             runners.append(stack.enter_context(runner))
             name = "{}.{}".format(record.candidate_id, number)  # a rebuilt engine runs beside the one it may replace
             members.append(EngineMember(name, _call(runner), clocks, modes.pace_fps, sensors.Sampler()))
         latencies_ms = {member.name: known.latency_ms for member, (_, known) in zip(members, references)}
-        rule, estimator = StoppingRule(max_s=request.max_s), Relative(latencies_ms)
+        rule, estimator = StoppingRule(max_s=settings.max_s), Relative(latencies_ms)
         sampling = Sampling(rule, estimator, clocks.wall, progress=Seldom(clocks.wall, told))
         before = board.read(clocks.wall)
         timed = members[len(references) :]
@@ -199,7 +200,7 @@ def energy_of(request: Request, record: Engine) -> Optional[Energy]:
     meter = sensors.power_meter()
     if meter is None:
         return None
-    with engine.open_engine(record, request.engines, request.threads, request.waiting) as runner:
+    with engine.open_engine(record, request.engines, request.settings.threads, request.settings.waiting) as runner:
         run = _call(runner)
         run()  # the first is slower than any other
         return energy.measure(run, meter, runner.input_shape[0])

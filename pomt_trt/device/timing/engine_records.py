@@ -7,13 +7,13 @@ import copy
 import enum
 import math
 import os
-from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterable, Optional, Tuple, TypeVar
 
 from pomt_trt.core.records import DeviceSpec, Engine, Failure, Family, LatencyProfile
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS, WorkFolder
-from pomt_trt.device.engines.tensorrt.plugin_files import Library, needed
-from pomt_trt.device.timing.worker_protocol import engine_inputs, latency_inputs, other_builds_ms
+from pomt_trt.device.engines.tensorrt.plugin_files import needed
+from pomt_trt.device.timing.worker_protocol import Settings, engine_inputs, latency_inputs, other_builds_ms
 
 T = TypeVar("T")
 
@@ -25,19 +25,6 @@ class Action(enum.Enum):
     TIME = "time"  # an engine and a latency profile, unless they are there
     RETIME = "retime"  # a new latency profile in place of the one that is there
     REBUILD = "rebuild"  # a second engine, built without a timing cache; the faster of the two is kept
-
-
-class Settings(NamedTuple):
-    """How engines are built and timed."""
-
-    threads: int
-    waiting: str = "default"
-    max_s: float = 0.75  # of timing, for one candidate
-    pace_fps: Optional[float] = None  # runs begin at this rate; None: back to back
-    cuda_graph: bool = True  # where the engine library can capture one
-    plugin: str = "auto"  # graphs with plugins' nodes: auto, on, off; see plugin_files.forms
-    plugin_library: Optional[Library] = None  # for those
-    gpu: Optional[str] = None  # build ahead of time for such GPUs, see device/engines/ahead; None: for the one here
 
 
 class EngineRecords:
@@ -128,7 +115,7 @@ class EngineRecords:
         engine = self.engine(candidate_id)
         if engine is None:
             return None
-        inputs = latency_inputs(engine.sha256, self.settings.threads, self.settings.waiting, self.settings.pace_fps)
+        inputs = latency_inputs(engine.sha256, self.settings)
         return store.read_matching(self.work.latency(self.device.id, candidate_id), LatencyProfile, inputs)
 
     def _read_builds_ms(self, candidate_id: str) -> Tuple[float, ...]:
@@ -140,14 +127,8 @@ class EngineRecords:
         return (latency.latency_ms,) + tuple(math.inf if math.isnan(ms) else ms for ms in others_ms)
 
     def _engine_inputs(self, candidate_id: str) -> Dict[str, str]:
-        return engine_inputs(
-            (self.graph_set.graph_sha256[candidate_id], self.graph_set.weights_sha256),
-            self.device,
-            self.settings.threads,
-            self.graph_set.precision,
-            self.settings.cuda_graph,
-            self.plugin,
-        )
+        hashes = (self.graph_set.graph_sha256[candidate_id], self.graph_set.weights_sha256)
+        return engine_inputs(hashes, self.device, self.settings, self.graph_set.precision, self.plugin)
 
     def _once(self, kind: str, candidate_id: str, read: Callable[[], T]) -> T:
         key = (kind, candidate_id)

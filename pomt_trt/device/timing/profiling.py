@@ -126,17 +126,12 @@ def _request(records: EngineRecords, group: Sequence[Candidate], known: Sequence
         jobs=tuple(job(candidate.id) for candidate in group),
         reference=job(REFERENCE),
         known=tuple(job(candidate.id) for candidate in known),
-        threads=settings.threads,
-        waiting=settings.waiting,
-        max_s=settings.max_s,
-        pace_fps=settings.pace_fps,
+        settings=settings,
         precision=graph_set.precision,
         fp32_nodes=graph_set.fp32_nodes,
-        cuda_graph=settings.cuda_graph,
         plugin=records.plugin,
         gate=_gate(work) if traits(device.engine).gated and settings.gpu is None else None,
         rebuild=action is Action.REBUILD,
-        gpu=settings.gpu,
         ahead=_ahead(records) if settings.gpu is None else (),
     )
 

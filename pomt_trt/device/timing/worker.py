@@ -117,14 +117,14 @@ class Group:
         request = self._request
         self._report("building", id=job.candidate_id)
         options = contract.BuildOptions(
-            threads=request.threads,
+            threads=request.settings.threads,
             precision=request.precision,
             fp32_nodes=request.fp32_nodes,
             timing_cache=timing_cache,
-            cuda_graph=request.cuda_graph,
+            cuda_graph=request.settings.cuda_graph,
             plugin=request.plugin,
             progress=Seldom(time.monotonic, lambda text: self._tell("{}: {}".format(job.candidate_id, text))),
-            gpu=request.gpu,
+            gpu=request.settings.gpu,
         )
         stage = "build"
         try:
@@ -159,14 +159,14 @@ class Group:
                 continue
             if all(stored.inputs.get(key) == wanted.get(key) for key in ("onnx", "weights", "precision", "plugin")):
                 store.copy(source + ".engine", path)
-                details = dict(record.details or {}, cuda_graph=request.cuda_graph)
-                return record._replace(device=request.device, threads=request.threads, details=details)
+                details = dict(record.details or {}, cuda_graph=request.settings.cuda_graph)
+                return record._replace(device=request.device, threads=request.settings.threads, details=details)
         return None
 
     def _judged(self, record: Engine, job: Job, gate: Gate) -> Tuple[golden_check.Verdict, Engine]:
         """The verdict of the golden check, and the record with the kernels that were compiled meanwhile and kept."""
         request = self._request
-        with engine.open_engine(record, request.engines, request.threads, request.waiting) as runner:
+        with engine.open_engine(record, request.engines, request.settings.threads, request.settings.waiting) as runner:
             unreduced = job.candidate_id == request.reference.candidate_id
             inputs = golden_check.golden(gate.golden)
             verdict = golden_check.judge(runner, inputs, gate.preprocessing, record.precision, job.expected, unreduced)

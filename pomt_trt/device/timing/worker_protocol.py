@@ -27,6 +27,19 @@ class Gate(NamedTuple):
     preprocessing: Preprocessing
 
 
+class Settings(NamedTuple):
+    """How engines are built and timed."""
+
+    threads: int
+    waiting: str = "default"
+    max_s: float = 0.75  # of timing, for one candidate
+    pace_fps: Optional[float] = None  # runs begin at this rate; None: back to back
+    cuda_graph: bool = True  # where the engine library can capture one
+    plugin: str = "auto"  # graphs with plugins' nodes: auto, on, off; see plugin_files.forms
+    plugin_library: Optional[Library] = None  # for those
+    gpu: Optional[str] = None  # build ahead of time for such GPUs, see device/engines/ahead; None: for the one here
+
+
 class Request(NamedTuple):
     """One group. If R = 0 is among the jobs, it comes first."""
 
@@ -35,58 +48,57 @@ class Request(NamedTuple):
     latency: Optional[str]  # folder; None: build only
     jobs: Tuple[Job, ...]
     reference: Job
-    threads: int
-    waiting: str
-    max_s: float  # timing of one candidate
-    pace_fps: Optional[float] = None  # None: back to back
+    settings: Settings
     precision: str = "fp32"
     fp32_nodes: Tuple[str, ...] = ()
-    cuda_graph: bool = True
     plugin: Optional[Library] = None
     gate: Optional[Gate] = None  # None: engines of this library need no check
     known: Tuple[Job, ...] = ()  # of known latency: references besides R = 0
     energy: bool = False  # only measure the energy of a run of each job's engine, and add it to its profile
     rebuild: bool = False  # only build each job a second time, without timing cache, and keep the better engine
-    gpu: Optional[str] = None  # build ahead of time for these GPUs, see device/engines/ahead; None: for the one here
     ahead: Tuple[str, ...] = ()  # folders of engines that were built ahead of time for this GPU, the best first
 
 
 def engine_inputs(
     hashes: Tuple[str, str],
     device: DeviceSpec,
-    threads: int,
-    precision: str = "fp32",
-    cuda_graph: bool = True,
-    plugin: Optional[Library] = None,
+    settings: Settings,
+    precision: str,
+    plugin: Optional[Library],
 ) -> Dict[str, str]:
     """What an engine is built from. If one of them changes, the engine is built anew.
 
     Args:
         hashes: sha256 of the graph and of its weights.
     """
-    inputs = {"onnx": hashes[0], "weights": hashes[1], "device": device.id, "threads": str(threads)}
-    inputs.update(precision=precision, cuda_graph="on" if cuda_graph else "off")
+    inputs = {"onnx": hashes[0], "weights": hashes[1], "device": device.id, "threads": str(settings.threads)}
+    inputs.update(precision=precision, cuda_graph="on" if settings.cuda_graph else "off")
     return inputs if plugin is None else dict(inputs, plugin=plugin.sha256)
 
 
 def inputs_of(job: Job, request: Request) -> Dict[str, str]:
     """engine_inputs of a job."""
-    how = (request.device, request.threads, request.precision, request.cuda_graph, request.plugin)
-    return engine_inputs((job.onnx_sha256, job.weights_sha256), *how)
+    hashes = (job.onnx_sha256, job.weights_sha256)
+    return engine_inputs(hashes, request.device, request.settings, request.precision, request.plugin)
 
 
 def profile_inputs(record: Engine, request: Request) -> Dict[str, str]:
     """latency_inputs of an engine."""
-    return latency_inputs(record.sha256, request.threads, request.waiting, request.pace_fps)
+    return latency_inputs(record.sha256, request.settings)
 
 
-def latency_inputs(engine_sha256: str, threads: int, waiting: str, pace_fps: Optional[float]) -> Dict[str, str]:
+def latency_inputs(engine_sha256: str, settings: Settings) -> Dict[str, str]:
     """What a latency belongs to. If one of them changes, the engine is timed anew.
 
     So a curve never mixes paced profiles with others.
     """
-    pace = "none" if pace_fps is None else repr(float(pace_fps))
-    return {"engine": engine_sha256, "threads": str(threads), "waiting": waiting, "pace": pace}
+    pace = "none" if settings.pace_fps is None else repr(float(settings.pace_fps))
+    return {
+        "engine": engine_sha256,
+        "threads": str(settings.threads),
+        "waiting": settings.waiting,
+        "pace": pace,
+    }
 
 
 def record_of(engine_path: str) -> str:

@@ -11,8 +11,9 @@ from pomt_trt.core.statistics import stability
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import board, energy, sensors
 from pomt_trt.device.timing import profiling, worker
-from pomt_trt.device.timing.engine_records import EngineRecords, Settings
+from pomt_trt.device.timing.engine_records import EngineRecords
 from pomt_trt.device.timing.worker_process import Outcome
+from pomt_trt.device.timing.worker_protocol import Settings
 from tests.simulator.power import Supply
 
 IDLE_W, RUN_S = 3.0, 0.004

@@ -16,7 +16,8 @@ from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import locked
 from pomt_trt.device.board import board
 from pomt_trt.device.timing import profiling
-from pomt_trt.device.timing.engine_records import Action, EngineRecords, Settings
+from pomt_trt.device.timing.engine_records import Action, EngineRecords
+from pomt_trt.device.timing.worker_protocol import Settings
 from tests import fakes, paths
 from tests.device.conftest import FORM
 

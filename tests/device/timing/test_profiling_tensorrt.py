@@ -19,7 +19,8 @@ from pomt_trt.device.checks import golden_check
 from pomt_trt.device.deploy import preprocess
 from pomt_trt.device.engines.engine import check_files
 from pomt_trt.device.timing import profiling
-from pomt_trt.device.timing.engine_records import Action, EngineRecords, Settings
+from pomt_trt.device.timing.engine_records import Action, EngineRecords
+from pomt_trt.device.timing.worker_protocol import Settings
 from tests import fakes, simulator
 from tests.suite import RELEASES
 

@@ -34,10 +34,13 @@ def request_for(made, removed, timed=True):
         latency=made.work.latencies(device.id) if timed else None,
         jobs=tuple(job(count) for count in removed),
         reference=job(0),
-        threads=1,
-        waiting="default",
-        max_s=QUICK_S,
+        settings=worker_protocol.Settings(threads=1, max_s=QUICK_S),
     )
+
+
+def paced(request):
+    """The same request with runs that begin at a camera's pace."""
+    return request._replace(settings=request.settings._replace(pace_fps=200.0))
 
 
 def started():
@@ -177,7 +180,7 @@ def test_a_paced_profile_is_another_than_one_taken_back_to_back(graphs):
     run(request)
     before = latency_in(request, "r000")
     assert before.record.pace_fps is None and "missed" not in before.record.contention
-    assert told(run(request._replace(pace_fps=200.0))) == [("profiled", "r000")]
+    assert told(run(paced(request))) == [("profiled", "r000")]
     after = latency_in(request, "r000")
     assert after.record.pace_fps == 200.0 and 0 <= after.record.contention["missed"] <= 1
     assert (before.inputs["pace"], after.inputs["pace"]) == ("none", "200.0")
@@ -187,10 +190,10 @@ def test_a_paced_profile_is_another_than_one_taken_back_to_back(graphs):
 def test_a_paced_candidate_is_not_tied_to_a_reference_that_was_timed_back_to_back(graphs):
     made = graphs({0: "r000", 4: "r004"})
     run(request_for(made, (0,)))
-    request = request_for(made, (4,))._replace(pace_fps=200.0)
+    request = paced(request_for(made, (4,)))
     assert told(run(request))[2:] == [("profiled", "r000"), ("profiled", "r004")]
-    paced = latency_in(request, "r000").record
-    assert (paced.pace_fps, paced.tie) == (200.0, 1.0), "timed anew, and tied to nothing"
+    reference = latency_in(request, "r000").record
+    assert (reference.pace_fps, reference.tie) == (200.0, 1.0), "timed anew, and tied to nothing"
     assert latency_in(request, "r004").record.pace_fps == 200.0
 
 

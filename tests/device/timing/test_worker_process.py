@@ -8,9 +8,10 @@ import pytest
 from pomt_trt.core.errors import PomtError
 from pomt_trt.core.progress import Silent
 from pomt_trt.device.board import board
-from pomt_trt.device.timing.engine_records import Action, EngineRecords, Settings
+from pomt_trt.device.timing.engine_records import Action, EngineRecords
 from pomt_trt.device.timing.profiling import _request
 from pomt_trt.device.timing.worker_process import Worker
+from pomt_trt.device.timing.worker_protocol import Settings
 
 pytest.importorskip("onnxruntime", reason="builds and times ONNX Runtime engines")
 SETTINGS = Settings(threads=1, max_s=0.05)

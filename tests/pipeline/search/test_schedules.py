@@ -28,7 +28,7 @@ from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
 from pomt_trt.core.storage.workfolder import WorkFolder  # noqa: E402
 from pomt_trt.device.board import board  # noqa: E402
 from pomt_trt.device.board.sensors import Clock  # noqa: E402
-from pomt_trt.device.timing.engine_records import Settings  # noqa: E402
+from pomt_trt.device.timing.worker_protocol import Settings  # noqa: E402
 from pomt_trt.pipeline.profile import forget_unsettled  # noqa: E402
 from pomt_trt.pipeline.search import block_latency  # noqa: E402
 from pomt_trt.pipeline.session import Scope, opened_on  # noqa: E402

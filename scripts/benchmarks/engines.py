@@ -112,9 +112,7 @@ def infer_with(classifier, runner, pixels, threads, waiting, options):
         "classifier": lambda: classifier(pixels),
         "preprocessing": lambda: classifier.normalised(pixels),
     }
-    members = [
-        child_turns.Member(name, functools.partial(timing_protocol.burst, run)) for name, run in calls.items()
-    ]
+    members = [child_turns.Member(name, functools.partial(timing_protocol.burst, run)) for name, run in calls.items()]
     pairs = [("classifier", "session"), ("logits", "session"), ("preprocessing", "session")]
     setting = measured(members, pairs, threads, waiting, options)
     call, logits, preprocessing = setting.ratios
@@ -134,9 +132,7 @@ def measured(members, pairs, threads, waiting, options):
     """A setting, shown on stderr as soon as it is done."""
     rule = StoppingRule(max_s=options.max_seconds)
     with Progress("bench", 1) as bar:
-        timed_setting = child_turns.setting(
-            members, pairs, threads, waiting, rule, bar.show
-        )
+        timed_setting = child_turns.setting(members, pairs, threads, waiting, rule, bar.show)
         bar.step()
     sys.stderr.write("\n".join(child_turns.lines(timed_setting)) + "\n")
     return timed_setting

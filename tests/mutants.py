@@ -30,28 +30,40 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     # timing
-    Mutant("device/timing/latency", "return members[by:] + members[:by]", "return members"),
-    Mutant("device/timing/latency", "tie = found.value / here.value", "tie = here.value / found.value"),
+    Mutant("device/timing/sampler", "return [*members[by:], *members[:by]]", "return list(members)"),
     Mutant(
-        "device/timing/latency",
-        "member.cpu_ms.append((clocks.cpu() - cpu_s) / runs * 1e3)",
-        "member.cpu_ms.append((clocks.cpu() - cpu_s) * 1e3)",
+        "device/timing/sampler",
+        "own_s = elapsed_s if sampling.together else spent_s[member.name]",
+        "own_s = elapsed_s",
     ),
-    Mutant("device/timing/latency", "early_s = began_s + number * interval_s - clocks.wall()", "early_s = interval_s"),
-    Mutant("device/timing/interleaved_timing", "first = len(rows[members[0].name]) % len(members)", "first = 0"),
+    Mutant(
+        "device/timing/engine_group",
+        "self.cpu_ms.append((self._clocks.cpu() - cpu_s) / runs * 1e3)",
+        "self.cpu_ms.append((self._clocks.cpu() - cpu_s) * 1e3)",
+    ),
+    Mutant(
+        "device/timing/engine_group",
+        "early_s = began_s + number * interval_s - self._clocks.wall()",
+        "early_s = interval_s",
+    ),
+    Mutant(
+        "core/statistics/estimate",
+        "return self.latency.value / self.own.value",
+        "return self.own.value / self.latency.value",
+    ),
     # statistics
     Mutant("core/statistics/stats", "tail = 50 * (1 - COVERAGE)", "tail = 100 * (1 - COVERAGE)"),
     Mutant("core/statistics/stats", "return max(1, int(round(rounds ** (1 / 3))))", "return 1"),
     Mutant("core/statistics/stats", "return width <= self.narrow or self._noise_settled(rounds)", "return True"),
     Mutant(
         "core/statistics/drift",
-        "factors = np.exp(smooth - np.percentile(smooth, 100 * FAST_QUANTILE))",
-        "factors = np.exp(smooth - smooth.min())",
+        "drift = np.exp(smooth - np.percentile(smooth, 100 * FAST_QUANTILE))",
+        "drift = np.exp(smooth - smooth.min())",
     ),
     Mutant(
         "core/statistics/reference_ratio",
-        "found = np.stack(rows) - levels([member[:count] for member in group])",
-        "found = np.stack(rows)",
+        "logs = np.stack(rows) - levels([member[:count] for member in group])",
+        "logs = np.stack(rows)",
     ),
     # selection
     Mutant("core/choice/rules", "limit = problem.loss_per_gain_ci(best)[1]", "limit = problem.loss_per_gain(best)"),

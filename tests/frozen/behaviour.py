@@ -129,9 +129,9 @@ def _timing(name, rows):
 
 def selections():
     """rule -> the whole selection, exhaustive and adaptive, from the recorded curve of `digits`."""
+    from pomt_trt.core.choice.rules import Goal
     from pomt_trt.core.search.curve import read_curve
     from pomt_trt.core.search.replay import replay
-    from pomt_trt.core.search.search_state import Goal
     from pomt_trt.core.storage.store import to_json
 
     curve = read_curve(os.path.join(os.path.dirname(FOLDER), "curves", "digits.json.gz"))

@@ -68,7 +68,7 @@ def _end_to_end(arguments: argparse.Namespace) -> Tuple[Callable[[], Any], Engin
     if os.path.isfile(arguments.source):
         raise UsageError("{} has no preprocessing. Give --image with a bundle.".format(arguments.source))
     runner, engine, bundle = _opened(arguments)
-    predictor = deployed.of(bundle, runner)
+    predictor = deployed.predictor_of(bundle, runner)
     paths = [arguments.image] * engine.input_shape[0]
     return lambda: predictor(paths), engine
 
@@ -81,7 +81,7 @@ def _opened(arguments: argparse.Namespace) -> Tuple[Runner, Engine, Any]:
         return open_engine(engine, os.path.dirname(folder), *how), engine, None
     bundle = open_bundle(folder, verify=False)  # opening verifies the files that are used
     engine = bundle.engine if arguments.which == "chosen" else bundle.unreduced_engine
-    return deployed.open_one(bundle, engine, folder, *how), engine, bundle
+    return deployed.open_checked(bundle, engine, folder, *how), engine, bundle
 
 
 if __name__ == "__main__":

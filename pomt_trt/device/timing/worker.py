@@ -126,7 +126,7 @@ def _made(job: Job, request: Request, path: str, timing_cache: Optional[str]) ->
     except BuildFailed as error:
         return Failure(job.candidate_id, stage, str(error))
     if verdict.passed:
-        return record._replace(details=dict(record.details or {}, gate=verdict.told()))
+        return record._replace(details=dict(record.details or {}, gate=verdict.details()))
     _remove_engine(path)
     return Failure(job.candidate_id, stage, verdict.reason())
 

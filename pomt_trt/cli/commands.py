@@ -151,15 +151,14 @@ def bench(arguments: argparse.Namespace) -> None:
 
     threads = arguments.threads or [1, 2][: cpus.usable().threads]
     with Progress("bench", len(threads) * len(arguments.waiting)) as progress:
-        result = bench.bench(
-            arguments.bundle,
+        options = bench.Options(
             against=arguments.against,
             threads=threads,
             waitings=arguments.waiting,
             image=arguments.image,
             max_s=arguments.max_seconds,
-            progress=progress,
         )
+        result = bench.bench(arguments.bundle, options, progress)
     _print(result, bench.table(result), arguments.json)
 
 

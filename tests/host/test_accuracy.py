@@ -14,7 +14,7 @@ from pomt_trt.core.records import MIOU
 from pomt_trt.core.targets import named
 from pomt_trt.host import accuracy
 from pomt_trt.host.data import image_batches
-from pomt_trt.host.graphs import export
+from pomt_trt.host.graphs import comparison, export
 from pomt_trt.host.models import loading
 from tests.host import tiny
 
@@ -44,7 +44,7 @@ def estimated(plan, images, candidates, kind=classification.TOP1):
 def alone(plan, images, candidate):
     """Logits (n, classes) of one candidate, all blocks computed."""
     with torch.inference_mode():
-        return export.reduced(plan, candidate.schedule)(torch.cat(list(images.batches(1000)))).numpy()
+        return plan.reduced(candidate.schedule)(torch.cat(list(images.batches(1000)))).numpy()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -144,7 +144,7 @@ def test_each_graph_is_verified_with_the_logits_at_hand(method, tmp_path):
     export.export(plan, candidates, images, tmp_path)
     folder = tmp_path / "onnx" / "op17-fp32"
     for done in estimated(plan, images, candidates):
-        assert accuracy.verify(plan, done, images, folder) < export.TOLERANCE["fp32"]
+        assert accuracy.verify(plan, done, images, folder) < comparison.TOLERANCE["fp32"]
     tampered = done._replace(golden_logits=done.golden_logits * 1.01)
     with pytest.raises(VerificationFailed, match=r"r008.onnx: logits on ONNX Runtime differ"):
         accuracy.verify(plan, tampered, images, folder)

@@ -15,12 +15,12 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from pomt_trt import __version__
+from pomt_trt.core.child_process import environment
 from pomt_trt.core.field_kit import archive_file, records
 from pomt_trt.core.field_kit.archive_file import Archive
 from pomt_trt.core.field_kit.personal import Remover
 from pomt_trt.core.field_kit.records import DONE, FAILED, SKIPPED, BuildResult, Collected, Kit, KitStep
 from pomt_trt.core.progress import Progress
-from pomt_trt.core.timing_protocol import environment
 from pomt_trt.device.board.jetson import identity
 from pomt_trt.device.field_kit import identifiers, process, watch
 from pomt_trt.device.field_kit.held_clocks import HeldClocks

@@ -80,9 +80,10 @@ def sensitivity_of(session: Session, workstation: Workstation, lowest: int) -> S
 
     plan, _, images = workstation.load()
     kind = session.experiment.accuracy_kind
+    begun = begun or sensitivity.unmeasured(plan, session.unreduced.schedule, images, lowest)
     with Progress("cuts", depth) as progress:
-        progress.at(len(begun.kl) if begun else 0)
-        for measured in sensitivity.measure(plan, session.unreduced, images, kind, lowest, begun, progress.show):
+        progress.at(len(begun.kl))
+        for measured in sensitivity.measure(plan, session.unreduced, images, kind, begun, progress.show):
             store.write_record(work.sensitivity(), measured, inputs)
             progress.step()
     return measured  # by now of all blocks
@@ -95,11 +96,11 @@ def add(session: Session, schedules: Sequence[Schedule], workstation: Workstatio
     missing = [candidate for candidate in added if candidate.id not in graph_set.graph_sha256]
     if missing:
         with on_workstation():
-            from pomt_trt.host.graphs import extension
+            from pomt_trt.host.graphs import export
 
         plan, _, images = workstation.load()
         with Progress("export", len(missing)) as progress:
-            graph_set = extension.extend(plan, graph_set, missing, images, Path(work.root), progress.step)
+            graph_set = export.extend(plan, graph_set, missing, images, Path(work.root), progress.step)
         store.write_record(work.family(graph_set.form), graph_set, experiments.family_inputs(work))
     session.add(added, graph_set)
     return added

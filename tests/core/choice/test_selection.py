@@ -221,3 +221,19 @@ def test_a_searched_schedule_with_the_count_of_an_edge_leaves_the_edge_where_it_
 @given(st.permutations(ROWS + [searched(40, 6.0, 0.795), searched(60, 5.0, 0.793)]), st.sampled_from(RULES))
 def test_searched_schedules_leave_the_order_of_rows_without_meaning(rows, rule):
     assert choose(rows, rule, steps=[step(40)]) == choose(sorted(rows), rule, steps=[step(40)])
+
+
+def test_step_rule_ties_an_edge_with_the_best_up_to_the_upper_end_of_its_interval():
+    rows = [r._replace(accuracy_drop_ci=(0.0, 0.002)) if r.removed == 20 else r for r in ROWS]
+    assert chosen(rows, steps=[step(20), step(40)]) == "r040"  # .005 / 3 lies between .001 / 1 and .002 / 1
+
+
+def test_a_latency_that_equals_the_limit_meets_it():
+    assert chosen(rule="best-within", max_latency_ms=7.0) == "r040"
+
+
+@pytest.mark.parametrize("upper, said", [(0.02, True), (0.01, False)])
+def test_a_drop_that_may_be_larger_than_allowed_is_said(upper, said):
+    rows = [r._replace(accuracy_drop_ci=(0.001, upper)) if r.removed == 60 else r for r in ROWS]
+    notes = choose(rows, "fastest-within").notes
+    assert ("the accuracy drop of r060 may be as large as 2.00 points" in " ".join(notes)) == said

@@ -61,7 +61,9 @@ def test_the_front_is_the_pareto_set_of_all_schedules(costs):
 
 @given(all_costs(), st.sampled_from([0.0, 0.3, 5.0]))
 def test_what_is_found_costs_what_is_said(costs, resolution_ms):
-    for one in front(costs, resolution_ms):
+    found = front(costs, resolution_ms)
+    assert found
+    for one in found:
         assert one.tokens[0] == costs.counts[0] and list(one.tokens) == sorted(one.tokens, reverse=True)
         assert (one.latency_ms, one.loss) == cost_of(costs, one.tokens)
 

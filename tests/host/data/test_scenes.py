@@ -88,7 +88,7 @@ def test_shipped_scorers_are_better_than_random_ones(shipped, held_out):
     import torch
 
     from pomt_trt.host.models.token_reduction import reduce_tokens
-    from pomt_trt.host.reducers.learned import read
+    from pomt_trt.host.reducers.common.learned import read
 
     learned = read("cropr", str(SHIPPED / "cropr.safetensors"), shipped.spec.depth, shipped.spec.width)
     drawn = torch.randn(learned.vectors.shape, generator=torch.Generator().manual_seed(0))

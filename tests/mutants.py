@@ -122,7 +122,7 @@ MUTANTS = [
     # store
     Mutant("core/storage/store", "os.fsync(file.fileno())", "pass"),
     Mutant("core/storage/store", "return stored.record if stored.inputs == inputs else None", "return stored.record"),
-    Mutant("core/storage/store", "if type(found) is int and found > known:", "if False:"),
+    Mutant("core/storage/store", "if type(schema) is int and schema > newest:", "if False:"),
     Mutant("core/storage/bundle", 'if _signed(body["bundle"]) != data:', "if False:"),
     Mutant(
         "core/storage/bundle",

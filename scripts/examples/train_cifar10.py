@@ -37,6 +37,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout need not be installed
 
+from pomt_trt.core import cpus
 from pomt_trt.core.records import Preprocessing
 from pomt_trt.core.storage import store
 from pomt_trt.host.training import checkpoint
@@ -202,7 +203,7 @@ def trained(vit: nn.Module, arguments: argparse.Namespace, chosen: dict[str, Any
         cosine=True,
         seed=arguments.seed,
         mixed_precision="bf16" if on_gpu else "no",
-        workers=min(7, max((os.cpu_count() or 1) - 1, 1)) if on_gpu else 0,
+        workers=min(7, max(cpus.usable().threads - 1, 1)) if on_gpu else 0,
     )
     images, labels, _ = pictures(arguments.train)
     trainee = Trainee(vit, arguments.image_px, arguments.mixing)

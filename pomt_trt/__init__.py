@@ -1,6 +1,6 @@
-"""pomt-trt: compiles vision transformers to engines with the token count that the device rewards most.
+"""pomt-trt: compiles vision transformers to engines with the token count that is best on the device.
 
-Each function imports its room when it is called, so that a board needs no torch.
+Each function imports what it needs when it is called, so that a board needs no torch.
 """
 
 from typing import Any
@@ -9,21 +9,32 @@ __version__ = "0.3.0"
 __all__ = ["compile_model", "load", "reduce_tokens"]
 
 
-def compile_model(model: Any, *, work: str, **flags: Any) -> Any:
-    """Compiles a model into the bundle that the device runs best; returns the Selection.
+class _CompileModel:
+    """Compiles a model into the bundle of the candidate that is chosen on this device; returns the Selection.
 
     Args:
         model: a timm name, 'digits', 'scenes', 'local-dir:PATH', or a timm VisionTransformer.
-        work: folder that holds everything; an interrupted run goes on from it.
-        **flags: those of `pomt-trt compile`, with underscores: data, method, tokens, rule ... (see
-            pomt_trt.pipeline.options).
-    Raises: pomt_trt.core.errors.PomtError, with what happened and what to do.
+        work: folder for all results; the same call continues an interrupted run.
+        **flags: those of `pomt-trt compile`, such as max_accuracy_drop for --max-accuracy-drop. Their units and
+            meanings: `pomt-trt compile --help`.
+    Raises: pomt_trt.core.errors.PomtError, which says what happened and what to do; TypeError for an unknown flag.
     """
-    from pomt_trt.pipeline import options, run_stages
 
-    if isinstance(model, str):
-        return run_stages.compile_all(options.make(model, work, **flags))
-    return run_stages.compile_all(options.make(type(model).__name__, work, **flags), module=model)
+    def __call__(self, model: Any, *, work: str, **flags: Any) -> Any:
+        from pomt_trt.pipeline import options, run_stages
+
+        if isinstance(model, str):
+            return run_stages.compile_all(options.make(model, work, **flags))
+        return run_stages.compile_all(options.make(type(model).__name__, work, **flags), module=model)
+
+    @property
+    def __signature__(self) -> Any:  # made when inspect asks for it, since the table and inspect take time to import
+        from pomt_trt.core.flags import flag, table
+
+        return flag.signature((table.MODEL, table.WORK, *table.COMPILE))
+
+
+compile_model = _CompileModel()
 
 
 def load(bundle: str, **flags: Any) -> Any:
@@ -41,13 +52,13 @@ def load(bundle: str, **flags: Any) -> Any:
 
 
 def reduce_tokens(model: Any, method: str, **arguments: Any) -> Any:
-    """The model with fewer tokens, as an nn.Module with the same call; the model itself is left as it is.
+    """The model with fewer tokens, as a new nn.Module with the same call; the model itself is not changed.
 
     Args:
         model: a timm VisionTransformer.
         method: pomt, pomt-shift, topk, tome, ltmp, cropr, random or none.
-        **arguments: removed=R, net tokens in one place or in each block; layer=L, where those in one place act; and
-            what else methods take, see pomt_trt.host.models.token_reduction.reduce_tokens.
+        **arguments: removed=R, the net number of tokens that one block or each block removes; layer=L, the one block;
+            further arguments of a method: see pomt_trt.host.models.token_reduction.reduce_tokens.
     """
     from pomt_trt.core.command import on_workstation
 

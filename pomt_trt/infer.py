@@ -1,7 +1,6 @@
 """Deployment: `python -m pomt_trt.infer BUNDLE IMAGE|DIR|-` -> predictions on stdout, as a table or JSON lines.
 
-On the machine that runs engines; numpy and Pillow, never torch. From Python: `load`, which lives in
-device/deploy/deployed. Leaves out how the engine was chosen, and what is said of an image (device/deploy/predictions).
+It needs numpy and Pillow, never torch. From Python use `load`. What is printed of an image: device/deploy/predictions.
 """
 
 import argparse
@@ -17,6 +16,7 @@ import numpy as np
 from pomt_trt.core.command import exit_code_of, exit_codes_told
 from pomt_trt.core.data.dataset import EXTENSIONS, files_of
 from pomt_trt.core.errors import InputError, SomeInputsFailed, WrongDevice
+from pomt_trt.core.flags import deployment, flag
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.storage.store import explained
 from pomt_trt.device.deploy import preprocess
@@ -35,18 +35,19 @@ examples:
   python -m pomt_trt.infer bundle-x/ --rebuild                   on another device or after an upgrade
   python -m pomt_trt.infer bundle-x/ --rebuild-refused           the same, only where it is needed
 
-Images are decoded as timm decodes them: EXIF orientation is ignored. Only 16-bit grey differs, and becomes value >> 8.
-latency_ms is the engine's call alone, for its whole batch; a summary on stderr gives end to end beside it. A bad image
-is one line on stderr, the others go on. If no image can be used the exit code is 3, if some cannot it is 11.
+Images are decoded as timm decodes them: EXIF orientation is ignored. Only 16-bit grey differs: it becomes value >> 8.
+latency_ms is the time of the engine's call alone, for its whole batch. A summary on stderr gives the time end to end.
+A bad image is one line on stderr, and the others are still processed. The exit code is 3 if no image can be used, and
+11 if some cannot.
 
 """
-MANY_IMAGES = 100  # from here on a log gets a line of progress now and then
-NOTICE_EVERY_S = 10.0  # where the number of images is not known beforehand
+MANY_IMAGES = 100  # from this number on a log gets lines of progress
+NOTICE_EVERY_S = 10.0  # between lines of progress where the number of images is not known beforehand
 LONGEST_COLUMN = 48
 
 
 class Timing(NamedTuple):
-    """One call of the engine: how many images were in it, and what it took."""
+    """One call of the engine: its number of images, and how long it took."""
 
     images: int
     engine_ms: float
@@ -59,11 +60,11 @@ class Decoded(NamedTuple):
     path: str
     pixels: np.ndarray  # (H, W, C) uint8
     size: Tuple[int, int]  # its own (width, height)
-    ms: float  # it took
+    ms: float  # time to read and decode it
 
 
 class Result(NamedTuple):
-    """What is said about one image."""
+    """What is printed about one image."""
 
     image: str
     answer: Answer
@@ -71,7 +72,7 @@ class Result(NamedTuple):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Runs the command; returns its exit code. What the user can mend is one line on stderr."""
+    """Runs the command and returns its exit code. An error that the user can correct is one line on stderr."""
     arguments = _parsed(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="pomt-trt: %(message)s")
 
@@ -81,16 +82,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
             for note in rebuild(arguments.bundle, arguments.threads).notes:
                 _complain(note)
-        if not arguments.inputs:
-            return
-        with load(arguments.bundle, threads=arguments.threads) as predictor:
-            _predict(predictor, arguments)
+        if arguments.inputs:
+            with load(arguments.bundle, threads=arguments.threads) as predictor:
+                _predict(predictor, arguments)
 
     return exit_code_of(run, _complain, "interrupted")
 
 
 def _is_refused(arguments: argparse.Namespace) -> bool:
-    """Whether the bundle's engine is of another device or release, which is said."""
+    """Whether the bundle's engine is of another device or release; prints why."""
     try:
         load(arguments.bundle, threads=arguments.threads).close()
     except WrongDevice as error:
@@ -100,47 +100,29 @@ def _is_refused(arguments: argparse.Namespace) -> bool:
 
 
 def _parsed(words: Sequence[str]) -> argparse.Namespace:
-    """Images may be left out where engines are built: where they may be, argparse finds none behind flags."""
+    """The arguments. With --rebuild images may be left out; without it argparse asks for them."""
     parser = argparse.ArgumentParser(
         prog="python -m pomt_trt.infer",
         description="Labels images, or their pixels, with a bundle's engine.",
         epilog=EXAMPLES + exit_codes_told(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bundle", metavar="BUNDLE", help="folder that `pomt-trt bundle` or `pomt-trt compile` made")
-    parser.add_argument(
-        "inputs",
-        metavar="IMAGE|DIR|-",
-        nargs="*" if {"--rebuild", "--rebuild-refused"} & set(words) else "+",
-        help="image files; folders, walked; -: paths from stdin, one a line",
-    )
-    parser.add_argument("--top-k", type=_positive, default=5, metavar="K", help="classes to name (default: 5)")
-    parser.add_argument("--out", metavar="DIR", help="folder for label maps, a PNG of each image's size")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line for each image")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: as the engine was built)")
-    parser.add_argument("--rebuild", action="store_true", help="first build the engines here; images stand before")
-    parser.add_argument(
-        "--rebuild-refused", action="store_true", help="the same, but only where the engine is refused here (exit 8)"
-    )
+    optional = {"--rebuild", "--rebuild-refused"} & set(words)
+    inputs = deployment.INPUTS._replace(nargs="*" if optional else "+")
+    flag.add(parser, [deployment.BUNDLE, inputs, *deployment.INFER])
     return parser.parse_args(words)
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError("'{}' is not a whole number of at least 1".format(text))
-    return int(text)
-
-
 def _predict(predictor: Predictor, arguments: argparse.Namespace) -> None:
-    """Answers for everything that was given; raises at the end where images failed."""
+    """Predicts and prints every input. Raises: InputError, SomeInputsFailed, at the end, where images failed."""
     how = answering(predictor.bundle.model, arguments.top_k, arguments.out)
     paths: Iterable[str] = files_of(arguments.inputs, sys.stdin.buffer)
-    known: List[str] = []
-    if "-" not in arguments.inputs:  # paths on stdin are answered as they come, so their number is not known
-        paths = known = list(paths)
-    write = _json_writer() if arguments.json else _table_writer(known, how)
+    listed: List[str] = []
+    if "-" not in arguments.inputs:  # paths on stdin are answered as they come: their number is not known beforehand
+        paths = listed = list(paths)
+    write = _json_writer() if arguments.json else _table_writer(listed, how)
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(Progress("images", len(known))) if _wants_bar(len(known)) else None
+        bar = stack.enter_context(Progress("images", len(listed))) if _wants_bar(len(listed)) else None
         run = _Run(predictor, how, bar)
         for results in run.over(paths):
             with explained("the results"):
@@ -150,14 +132,14 @@ def _predict(predictor: Predictor, arguments: argparse.Namespace) -> None:
 
 
 def _wants_bar(total: int) -> bool:
-    """On a terminal, unless the results scroll by on the same one; in a log, where there are many images."""
+    """True on a terminal, unless the results go to the same one; in a log, for many images."""
     if sys.stderr.isatty():
         return total > 0 and not sys.stdout.isatty()
     return total >= MANY_IMAGES
 
 
 class _Run:
-    """One pass over the images: decodes, calls the engine batch by batch, remembers timings and failures."""
+    """One pass over the images: decodes them, calls the engine batch by batch, counts failures and keeps timings."""
 
     def __init__(self, predictor: Predictor, how: Answering, bar: Optional[Progress]) -> None:
         self._predictor, self._how, self._bar = predictor, how, bar
@@ -166,11 +148,11 @@ class _Run:
         self._noticed = time.monotonic()
 
     def over(self, paths: Iterable[str]) -> Iterator[List[Result]]:
-        """The results of each batch, as soon as it is done; the last batch may be short."""
+        """The results of each batch, as soon as it is done; the last batch may hold fewer images."""
         predictor, warm = self._predictor, False
         batch: List[Decoded] = []
         for decoded in self._decoded(paths):
-            if not warm:  # the first call of an engine is slower than any other, and says nothing about it
+            if not warm:  # an engine's first call is slower than all others, so it is not timed
                 predictor.logits(predictor.normalised(decoded.pixels[np.newaxis]))
                 warm = True
             batch.append(decoded)
@@ -181,7 +163,7 @@ class _Run:
             yield self._results(batch)
 
     def _decoded(self, paths: Iterable[str]) -> Iterator[Decoded]:
-        """Every image that can be read."""
+        """Each image that can be read."""
         for path in paths:
             started = time.perf_counter()
             try:
@@ -232,7 +214,7 @@ class _Run:
             _complain("{} images so far".format(self._done))
 
     def finish(self, inputs: Sequence[str]) -> None:
-        """Says how long it took. Raises: InputError where nothing was done, SomeInputsFailed where not all was."""
+        """Prints the timings. Raises: InputError where no image was used, SomeInputsFailed where some were not."""
         if not self._done + self._failed:
             raise InputError(
                 "no image in {}. Give image files, a folder that holds any of *{}, or - with paths on stdin.".format(
@@ -251,13 +233,11 @@ class _Run:
 
 
 def _summary(timings: Sequence[Timing]) -> str:
-    """Throughput and latency: the engine alone, and end to end."""
+    """Throughput and latency of the engine alone, and end to end."""
     images = sum(timing.images for timing in timings)
     lines = ["{} images in batches of up to {}".format(images, max(timing.images for timing in timings))]
-    for title, values in (
-        ("engine", [timing.engine_ms for timing in timings]),
-        ("end to end", [timing.end_to_end_ms for timing in timings]),
-    ):
+    both = (("engine", [t.engine_ms for t in timings]), ("end to end", [t.end_to_end_ms for t in timings]))
+    for title, values in both:
         lines.append(
             "{:<10} {:8.1f} images/s   ms a batch: mean {:.2f}, p50 {:.2f}, p95 {:.2f}".format(
                 title, images / sum(values) * 1e3, sum(values) / len(values), *np.percentile(values, [50, 95])
@@ -286,13 +266,13 @@ def _table_writer(paths: Sequence[str], how: Answering) -> Any:
 
 
 def _out(text: str) -> None:
-    """Writes what the terminal's encoding cannot show as escapes, instead of failing on a label."""
+    """Writes text; characters that the terminal's encoding lacks become escapes, so that no label is an error."""
     encoding = sys.stdout.encoding or "ascii"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _printable(text: str) -> str:
-    """The text without control characters or undecodable bytes, which a file name may hold: shown as escapes."""
+    """The text with control characters and undecodable bytes, which a file name may hold, as escapes."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pomt_trt import __all__ as FUNCTIONS
-from pomt_trt import __version__, cli, infer
+from pomt_trt import __version__, cli, compile_model, infer
 from tests.documents import INDEX, ROOT, blocks, commands, documents, inline, lines, links, pages, prose, text_of
 
 MOST_WORDS = 900  # of the README: a stranger reads no more
@@ -181,10 +181,9 @@ def test_each_python_example_uses_what_there_is(document):
     pytest.importorskip("torch", reason="looks at the workstation's functions")
     from pomt_trt.device.deploy import deployed
     from pomt_trt.host.models import token_reduction
-    from pomt_trt.pipeline import options
 
     opener, reducer = deployed.open_predictor, token_reduction.reduce_tokens
-    takes = {"compile_model": options.make, "load": opener, "reduce_tokens": reducer}
+    takes = {"compile_model": compile_model, "load": opener, "reduce_tokens": reducer}
     assert sorted(takes) == sorted(FUNCTIONS)
     for block in blocks(document):
         for node in ast.walk(ast.parse(block.text)) if block.language == "python" else []:

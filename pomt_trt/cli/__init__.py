@@ -1,7 +1,4 @@
-"""The pomt-trt command.
-
-command_line holds the subcommands, flags their flags, commands what each one calls, tables what is printed.
-"""
+"""The pomt-trt command: command_line its subcommands, commands what each one calls, tables what is printed."""
 
 from pomt_trt.cli.command_line import main, parser
 

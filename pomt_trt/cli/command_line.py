@@ -1,17 +1,19 @@
-"""The pomt-trt command: its subcommands, their flags, and the exit code.
+"""The pomt-trt command: its subcommands, and the exit code.
 
-One subcommand a stage. Results go to stdout, progress and messages to stderr. Leaves out what the subcommands do
-(commands.py) and what their flags are (flags.py).
+Results go to stdout, progress and messages to stderr. commands.py says what each subcommand does, core/flags what its
+flags are.
 """
 
 import argparse
 import logging
 import sys
-from typing import Callable, NamedTuple, Optional, Sequence
+from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple, Union
 
 from pomt_trt import __version__
-from pomt_trt.cli import commands, flags, training_flags
+from pomt_trt.cli import commands
 from pomt_trt.core.command import exit_code_of, exit_codes_told
+from pomt_trt.core.flags import deployment, flag, table, training
+from pomt_trt.core.flags.flag import Flag, Group
 
 EXAMPLES = """examples:
   pomt-trt compile digits --work work/digits                     the bundled model, every candidate
@@ -24,151 +26,197 @@ EXAMPLES = """examples:
 
 
 class Command(NamedTuple):
-    """A subcommand: its name, what it calls, what it does in words, and its groups of flags."""
+    """A subcommand: its name, what it calls, what it does in words, an example, and its flags or subcommands."""
 
     name: str
     run: Callable[[argparse.Namespace], None]
     text: str
-    flags: Sequence[Callable[[argparse.ArgumentParser], None]]
+    example: str = ""
+    flags: Tuple[Union[Flag, Group], ...] = ()
+    methods: Tuple[Any, ...] = ()  # of train: a Command for each method
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Runs the command; returns its exit code. What a user can mend is one line on stderr."""
+    """Runs the command and returns its exit code. An error that the user can correct is one line on stderr."""
     logging.basicConfig(format="pomt-trt: %(message)s", level=logging.WARNING)
     arguments = parser().parse_args(argv)
     return exit_code_of(
-        lambda: arguments.run(arguments),
+        lambda: _run(arguments),
         lambda text: print("pomt-trt: {}".format(text), file=sys.stderr),
-        "interrupted; the same command goes on from here.",
+        "interrupted; the same command continues from here.",
     )
 
 
+def _run(arguments: argparse.Namespace) -> None:
+    """Checks every flag's value before the subcommand starts."""
+    command: Command = arguments.subcommand
+    checked = flag.checked(command.flags, vars(arguments))
+    command.run(argparse.Namespace(**dict(vars(arguments), **checked)))
+
+
 def parser() -> argparse.ArgumentParser:
-    """All subcommands."""
+    """The parser of all subcommands."""
     top = argparse.ArgumentParser(
         prog="pomt-trt",
-        description="Compiles a vision transformer into the engine whose token count this device rewards most.",
+        description="Compiles a vision transformer into the engine whose token count is best on this device.",
         epilog=EXAMPLES + "\n" + exit_codes_told(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version="pomt-trt " + __version__)
-    subparsers = top.add_subparsers(dest="command", metavar="COMMAND")
-    subparsers.required = True
-    for command in _COMMANDS:
-        text = command.text[0].upper() + command.text[1:] + "."
-        added = subparsers.add_parser(command.name, help=command.text, description=text)
-        for add in command.flags:
-            add(added)
-        added.set_defaults(run=command.run)
+    _add_subcommands(top, "command", "COMMAND", COMMANDS)
     return top
 
 
-_STAGE = [flags.work_folder, flags.tokens, flags.precision, flags.plugin, flags.engine, flags.as_json]
-_COMPILED = [
-    flags.experiment,
-    flags.precision,
-    flags.plugin,
-    flags.tokens,
-    flags.engine,
-    flags.choice,
-    flags.search,
-    flags.energy,
-    flags.keep,
-]
-_COMMANDS = [
+def _add_subcommands(parent: argparse.ArgumentParser, dest: str, metavar: str, listed: Sequence[Command]) -> None:
+    subparsers = parent.add_subparsers(dest=dest, metavar=metavar)
+    subparsers.required = True
+    for command in listed:
+        added = subparsers.add_parser(
+            command.name,
+            help=command.text,
+            description=command.text[0].upper() + command.text[1:] + ".",
+            epilog="example:\n  " + command.example if command.example else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        flag.add(added, command.flags)
+        if command.methods:
+            _add_subcommands(added, "method", "METHOD", command.methods)
+        else:
+            added.set_defaults(subcommand=command)
+
+
+COMMANDS = (
     Command(
         "compile",
         commands.compile_all,
         "model -> graphs, accuracies, engines, latencies, choice and bundle, on one machine",
-        [flags.model, flags.work, flags.method, *_COMPILED, flags.schedule, flags.as_json],
+        "pomt-trt compile deit_small_patch16_224 --pretrained --data val/ --work work/deit --max-accuracy-drop 0.5",
+        (table.MODEL, table.WORK, *table.COMPILE, deployment.JSON),
     ),
     Command(
         "compare",
         commands.compare,
         "model -> several methods under one measurement, as engines and in PyTorch eager",
-        [flags.model, flags.work, flags.methods, *_COMPILED, flags.as_json],
+        "pomt-trt compare deit_small_patch16_224 --pretrained --data val/ --methods pomt,tome --work work/compare",
+        (table.MODEL, table.WORK, *table.COMPARE, deployment.JSON),
     ),
     Command(
         "export",
         commands.export,
-        "model -> one graph a candidate",
-        [
-            flags.model,
-            flags.work,
-            flags.method,
-            flags.experiment,
-            flags.precision,
-            flags.plugin,
-            flags.tokens,
-            flags.as_json,
-        ],
+        "model -> one graph for each candidate",
+        "pomt-trt export deit_small_patch16_224 --pretrained --data val/ --target jetpack-6.2 --work work/deit",
+        (table.MODEL, table.WORK, *table.EXPORT, deployment.JSON),
     ),
     Command(
         "accuracy",
         commands.accuracy,
         "graphs -> the accuracy of each candidate (on the workstation)",
-        [flags.work_folder, flags.tokens, flags.as_json],
+        "pomt-trt accuracy work/deit",
+        (table.WORK_FOLDER, table.TOKENS, deployment.JSON),
     ),
-    Command("build", commands.build, "graphs -> engines, without timing them", [*_STAGE, flags.only, flags.gpu]),
+    Command(
+        "build",
+        commands.build,
+        "graphs -> engines, without timing them",
+        "pomt-trt build work/deit --only r056,r098",
+        (table.WORK_FOLDER, *table.STAGE, table.ONLY, table.GPU, deployment.JSON),
+    ),
     Command(
         "profile",
         commands.profile,
         "graphs -> engines and their latencies, as many as the choice needs",
-        [*_STAGE, flags.only, flags.choice, flags.search, flags.energy],
+        "pomt-trt profile work/deit --search adaptive --max-builds 20",
+        (table.WORK_FOLDER, *table.STAGE, table.ONLY, table.CHOICE, table.SEARCH, table.ENERGY, deployment.JSON),
     ),
-    Command("select", commands.select, "latencies and accuracies -> the choice, by any rule", [*_STAGE, flags.choice]),
+    Command(
+        "select",
+        commands.select,
+        "latencies and accuracies -> the choice, by any rule",
+        "pomt-trt select work/deit --rule fastest-within --max-accuracy-drop 0.5",
+        (table.WORK_FOLDER, *table.STAGE, table.CHOICE, deployment.JSON),
+    ),
     Command(
         "bundle",
         commands.bundle,
         "the choice -> a deployment folder",
-        [flags.work_folder, flags.precision, flags.plugin, flags.engine],
+        "pomt-trt bundle work/deit",
+        (table.WORK_FOLDER, table.PRECISION, table.PLUGIN, table.ENGINE),
     ),
     Command(
-        "report", commands.report, "selections -> figures, and the measured curves for replay", [flags.work_folder]
+        "report",
+        commands.report,
+        "selections -> figures, and the measured curves for replay",
+        "pomt-trt report work/deit",
+        (table.WORK_FOLDER,),
     ),
     Command(
         "replay",
         commands.replay,
         "a recorded exhaustive curve -> what the adaptive search would have built, chosen and lost",
-        [flags.curve, flags.choice, flags.max_builds, flags.as_json],
+        "pomt-trt replay curve.json --max-builds 20",
+        (table.CURVE, table.CHOICE, table.MAX_BUILDS, deployment.JSON),
     ),
     Command(
         "bench",
         commands.bench,
-        "engine, unreduced engine and PyTorch eager, interleaved in one run",
-        [flags.bundle, flags.bench, flags.as_json],
+        "engine, unreduced engine and PyTorch eager, timed in turn in one run",
+        "pomt-trt bench work/deit/bundle-*/ --threads 1,2",
+        (deployment.BUNDLE, *table.BENCH, deployment.JSON),
     ),
     Command(
         "evaluate",
         commands.evaluate,
-        "the accuracy of a bundle's engine itself on a folder of images",
-        [flags.bundle, flags.evaluate, flags.as_json],
+        "the accuracy of a bundle's engine on a folder of images",
+        "pomt-trt evaluate work/deit/bundle-*/ val/ --samples 5000",
+        (deployment.BUNDLE, *table.EVALUATE, deployment.JSON),
     ),
     Command(
-        "verify", commands.verify, "engines beside ONNX Runtime and the host", [flags.source, flags.only, flags.as_json]
+        "verify",
+        commands.verify,
+        "engines compared with ONNX Runtime and with the workstation's logits",
+        "pomt-trt verify work/deit --only r056",
+        (table.SOURCE, table.ONLY, deployment.JSON),
     ),
     Command(
         "train",
         commands.train,
         "labelled images -> the parameters of a learned method, and the model",
-        [training_flags.train],
+        methods=(
+            Command(
+                "ltmp",
+                commands.train,
+                "learn thresholds for merging and pruning, on a frozen model",
+                "pomt-trt train ltmp deit_small_patch16_224 --pretrained --data train/ --work trained",
+                training.LTMP,
+            ),
+            Command(
+                "cropr",
+                commands.train,
+                "learn to score tokens, with auxiliary heads that are dropped afterwards",
+                "pomt-trt train cropr deit_small_patch16_224 --pretrained --removed 8 --data train/ --work trained",
+                training.CROPR,
+            ),
+        ),
     ),
     Command(
         "doctor",
         commands.doctor,
-        "what this machine is and what is missing, with the line that mends it",
-        [flags.as_json],
+        "what this machine is, what is missing, and the command that corrects it",
+        "pomt-trt doctor",
+        (deployment.JSON,),
     ),
     Command(
         "field-kit",
         commands.field_kit,
-        "a folder for a board, on which jetson/field_kit then finds out what works (on the workstation)",
-        [flags.board, flags.kit, flags.as_json],
+        "a folder for a board, on which jetson/field_kit then tests what works (on the workstation)",
+        "pomt-trt field-kit --target jetpack-6.2 --out kit",
+        (table.BOARD, table.KIT_FOLDER, deployment.JSON),
     ),
     Command(
         "field-report",
         commands.field_report,
         "an archive of jetson/field_kit -> what held on the board and what did not",
-        [flags.archive, flags.as_json],
+        "pomt-trt field-report pomt-trt-field-2026-11-28.tar.gz",
+        (table.ARCHIVE, deployment.JSON),
     ),
-]
+)

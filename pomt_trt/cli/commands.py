@@ -1,7 +1,6 @@
-"""What each subcommand does: one call into the stage it is named for, and what of the result is printed.
+"""What each subcommand does: one call into the stage it is named for, and the printed result.
 
-Each imports its stage when it is called, so that doctor runs where nothing is installed. Any machine, as far as
-explaining what is missing. Leaves out flags and exit codes (cli.py).
+Each function imports its stage when it is called: the start is quick, and doctor runs where nothing is installed.
 """
 
 import argparse
@@ -9,18 +8,16 @@ import contextlib
 import json
 import os
 import sys
-from typing import Any, List, Optional
-
-from pomt_trt.cli import tables
-from pomt_trt.core.storage import store
-from pomt_trt.core.storage.workfolder import WorkFolder, disk_bytes
+from typing import Any, Dict, List
 
 
 def compile_all(arguments: argparse.Namespace) -> None:
-    """The choice of a whole compile; where its bundle lies and what it costs in disk goes to stderr."""
-    from pomt_trt.pipeline import run_stages
+    """Prints the choice; the bundle's folder and its size on disk go to stderr."""
+    from pomt_trt.cli import tables
+    from pomt_trt.core.storage.workfolder import WorkFolder, disk_bytes
+    from pomt_trt.pipeline import options, run_stages
 
-    chosen = run_stages.compile_all(_options(arguments))
+    chosen = run_stages.compile_all(options.make(**_compile_flags(arguments)))
     _print(chosen, tables.selection(chosen), arguments.json)
     work = WorkFolder(arguments.work)
     bundle = work.bundle(chosen.device_id)
@@ -30,119 +27,115 @@ def compile_all(arguments: argparse.Namespace) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """How many graphs there are now."""
-    from pomt_trt.pipeline import run_stages
+    """Prints how many graphs there are now."""
+    from pomt_trt.pipeline import options, run_stages
 
-    family = run_stages.export(_options(arguments))
-    _print(
-        family, "{} graphs of form {} for {}".format(len(family.candidates), family.form, family.target), arguments.json
-    )
+    family = run_stages.export(options.make(**_compile_flags(arguments)))
+    text = "{} graphs of form {} for {}".format(len(family.candidates), family.form, family.target)
+    _print(family, text, arguments.json)
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Several methods side by side."""
+    """Prints several methods side by side."""
     from pomt_trt.core.choice import comparison
-    from pomt_trt.pipeline import compare
+    from pomt_trt.pipeline import options
+    from pomt_trt.pipeline.tasks import compare
 
-    given = dict(vars(arguments))
-    methods, against, root = given.pop("methods").split(","), given.pop("against"), arguments.work
+    def options_of(method: str) -> Any:
+        work = os.path.join(arguments.work, method)
+        return options.make(**dict(_compile_flags(arguments), method=method, work=work))
 
-    def asked(method: str) -> Any:
-        return _options(argparse.Namespace(**dict(given, method=method, work=os.path.join(root, method))))
+    result = compare.compare(arguments.work, arguments.methods, options_of, arguments.against)
+    _print(result, comparison.table(result), arguments.json)
 
-    found = compare.compare(root, methods, asked, [] if against == "none" else against.split(","))
-    _print(found, comparison.table(found), arguments.json)
+
+def _compile_flags(arguments: argparse.Namespace) -> Dict[str, Any]:
+    """The flags of a command that pomt_trt.compile_model takes too; options.make gives the others their defaults."""
+    from pomt_trt.core.flags import flag, table
+
+    keys = [one.key for one in flag.flags_of((table.MODEL, table.WORK, *table.COMPILE))]
+    return {key: value for key, value in vars(arguments).items() if key in keys}
 
 
 def accuracy(arguments: argparse.Namespace) -> None:
-    """A line a candidate."""
+    """Prints a line for each candidate."""
     from pomt_trt.pipeline import run_stages
 
-    found = run_stages.accuracy(arguments.work, arguments.tokens)
-    lines = ["{} {:.4f} ({} on {} images)".format(a.candidate_id, a.accuracy, a.kind, a.samples) for a in found]
-    _print({a.candidate_id: a for a in found}, "\n".join(lines), arguments.json)
+    estimates = run_stages.accuracy(_scope(arguments))
+    lines = ["{} {:.4f} ({} on {} images)".format(e.candidate_id, e.accuracy, e.kind, e.samples) for e in estimates]
+    _print({e.candidate_id: e for e in estimates}, "\n".join(lines), arguments.json)
 
 
 def build(arguments: argparse.Namespace) -> None:
-    """A line an engine."""
-    from pomt_trt.pipeline import run_stages
+    """Prints a line for each engine."""
+    from pomt_trt.cli import tables
+    from pomt_trt.pipeline import options, run_stages
 
-    settings = _settings(arguments)._replace(gpu=arguments.gpu)
-    a = arguments
-    found = run_stages.build(a.work, settings, a.tokens, _only(a), a.precision, a.engine)
-    _print(found, tables.rows(found, settings.pace_fps), arguments.json)
+    settings = options.settings(vars(arguments))._replace(gpu=arguments.gpu)
+    rows = run_stages.build(_scope(arguments), settings)
+    _print(rows, tables.rows(rows, settings.pace_fps), arguments.json)
 
 
 def profile(arguments: argparse.Namespace) -> None:
-    """A line a candidate."""
+    """Prints a line for each candidate."""
+    from pomt_trt.cli import tables
     from pomt_trt.pipeline import options, run_stages
 
-    budget = options.budget(arguments.search, arguments.max_builds, arguments.max_time)
-    settings = _settings(arguments)
-    a = arguments
-    found, energies = run_stages.profile(
-        a.work, settings, _choice(a), budget, a.tokens, _only(a), a.precision, a.engine, a.energy
-    )
-    listed = [dict(row._asdict(), energy=energies[row.id]) if row.id in energies else row for row in found]
-    _print(listed, tables.rows(found, settings.pace_fps, energies), arguments.json)
+    flags = vars(arguments)
+    settings, choice, budget = options.settings(flags), options.choice(flags), options.budget(flags)
+    rows, energies = run_stages.profile(_scope(arguments), settings, choice, budget, arguments.energy)
+    listed = [dict(row._asdict(), energy=energies[row.id]) if row.id in energies else row for row in rows]
+    _print(listed, tables.rows(rows, settings.pace_fps, energies), arguments.json)
 
 
-def _only(arguments: argparse.Namespace) -> Optional[List[str]]:
-    return arguments.only.split(",") if arguments.only else None
+def _scope(arguments: argparse.Namespace) -> Any:
+    """What part of the work folder a command is about, by those of the flags that it has."""
+    from pomt_trt.pipeline.session import Scope
+
+    names = ("tokens", "only", "precision", "engine")
+    return Scope(arguments.work, **{name: getattr(arguments, name) for name in names if hasattr(arguments, name)})
 
 
 def select(arguments: argparse.Namespace) -> None:
-    """The choice and its reasons."""
-    from pomt_trt.pipeline import run_stages
+    """Prints the choice and its reasons."""
+    from pomt_trt.cli import tables
+    from pomt_trt.pipeline import options, run_stages
 
-    a = arguments
-    chosen = run_stages.select(a.work, _settings(a), _choice(a), a.tokens, a.precision, a.engine)
+    settings, choice = options.settings(vars(arguments)), options.choice(vars(arguments))
+    chosen = run_stages.select(_scope(arguments), settings, choice)
     _print(chosen, tables.selection(chosen), arguments.json)
 
 
 def bundle(arguments: argparse.Namespace) -> None:
-    """The bundle's folder."""
-    from pomt_trt.pipeline import run_stages
+    """Prints the bundle's folder."""
+    from pomt_trt.pipeline import options, run_stages
 
-    print(run_stages.bundle(arguments.work, _settings(arguments), arguments.precision, arguments.engine))
+    print(run_stages.bundle(_scope(arguments), options.settings(vars(arguments))))
 
 
 def report(arguments: argparse.Namespace) -> None:
-    """The paths of what was drawn."""
+    """Prints the paths of the figures and curves."""
     from pomt_trt.pipeline import run_stages
 
     print("\n".join(run_stages.report(arguments.work)))
 
 
 def replay(arguments: argparse.Namespace) -> None:
-    """What the search would have done."""
+    """Prints what the adaptive search would have done."""
     from pomt_trt.core.search import replay
     from pomt_trt.core.search.curve import read_curve
     from pomt_trt.core.search.search_state import Goal
+    from pomt_trt.pipeline import options
 
-    choice = _choice(arguments)
+    choice = options.choice(vars(arguments))
     goal = Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain)
-    found = replay.replay(read_curve(arguments.curve), goal, arguments.max_builds)
-    _print(replay.result_json(found), "\n".join(replay.result_lines(found)), arguments.json)
-
-
-def _settings(arguments: argparse.Namespace) -> Any:
-    from pomt_trt.pipeline import options
-
-    a = arguments
-    return options.settings(a.threads, a.waiting, a.max_seconds, a.pace, a.cuda_graph, a.plugin, a.plugin_library)
-
-
-def _choice(arguments: argparse.Namespace) -> Any:
-    from pomt_trt.pipeline import options
-
-    return options.choice(
-        arguments.rule, arguments.alpha, arguments.max_accuracy_drop, arguments.max_latency, arguments.min_gain
-    )
+    result = replay.replay(read_curve(arguments.curve), goal, arguments.max_builds)
+    _print(replay.result_json(result), "\n".join(replay.result_lines(result)), arguments.json)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """The engine's own accuracy."""
+    """Prints the engine's own accuracy."""
+    from pomt_trt.cli import tables
     from pomt_trt.core.progress import Progress
     from pomt_trt.device.deploy.evaluate import ImageSource, evaluate
 
@@ -161,48 +154,48 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    """Latencies and their ratios."""
+    """Prints latencies and their ratios."""
+    from pomt_trt.core import cpus
     from pomt_trt.core.progress import Progress
     from pomt_trt.device.deploy import bench
-    from pomt_trt.pipeline import options
 
-    threads = options.bench_threads(arguments.threads)
-    waitings = arguments.waiting.split(",")
-    with Progress("bench", len(threads) * len(waitings)) as progress:
-        found = bench.bench(
+    threads = arguments.threads or [1, 2][: cpus.usable().threads]
+    with Progress("bench", len(threads) * len(arguments.waiting)) as progress:
+        result = bench.bench(
             arguments.bundle,
-            against=[] if arguments.against == "none" else arguments.against.split(","),
+            against=arguments.against,
             threads=threads,
-            waitings=waitings,
+            waitings=arguments.waiting,
             image=arguments.image,
             max_s=arguments.max_seconds,
             progress=progress,
         )
-    _print(found, bench.table(found), arguments.json)
+    _print(result, bench.table(result), arguments.json)
 
 
 def verify(arguments: argparse.Namespace) -> None:
-    """A line a check; an error where one failed."""
+    """Prints a line for each check. Raises: VerificationFailed where one failed."""
     from pomt_trt.core.progress import Progress
     from pomt_trt.device.checks import verify
 
     with Progress("verify", 1) as progress:
-        found = verify.verify(arguments.source, _only(arguments), progress)
-    _print(found, verify.table(found), arguments.json)
-    verify.require(found)
+        result = verify.verify(arguments.source, arguments.only, progress)
+    _print(result, verify.table(result), arguments.json)
+    verify.require(result)
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """The record of a training."""
-    from pomt_trt.pipeline import train
+    """Prints the record of a training."""
+    from pomt_trt.cli import tables
+    from pomt_trt.pipeline.tasks import train
 
-    found = train.train(vars(arguments))
-    if found is not None:  # one of several processes speaks
-        _print(found, tables.training(found), arguments.json)
+    record = train.train(vars(arguments))
+    if record is not None:  # only the first of several processes has it
+        _print(record, tables.training(record), arguments.json)
 
 
 def doctor(arguments: argparse.Namespace) -> None:
-    """A line a finding; an error where something needed is missing."""
+    """Prints a line for each finding. Raises: MissingDependency where something needed is missing."""
     from pomt_trt.device.board import doctor
 
     findings = doctor.examine()
@@ -211,33 +204,25 @@ def doctor(arguments: argparse.Namespace) -> None:
 
 
 def field_kit(arguments: argparse.Namespace) -> None:
-    """Where the kit is, how large, and what to do with it."""
-    from pomt_trt.pipeline import kits
+    """Prints where the kit is, its size, and what to do with it."""
+    from pomt_trt.pipeline.tasks import kits
 
-    made = kits.make(arguments.out, arguments.target)
-    told = "{0}: {1} for {2}, {3:.0f} MB. Copy it to the board beside the checkout, and there: jetson/field_kit {0}"
+    kit = kits.make(arguments.out, arguments.target)
+    text = "{0}: {1} for {2}, {3:.0f} MB. Copy it to the board beside the checkout, and there: jetson/field_kit {0}"
     size = kits.size_bytes(arguments.out)
-    _print(made, told.format(arguments.out, " and ".join(made.models), made.target, size / 1e6), arguments.json)
+    _print(kit, text.format(arguments.out, " and ".join(kit.models), kit.target, size / 1e6), arguments.json)
 
 
 def field_report(arguments: argparse.Namespace) -> None:
-    """What held on a board, line by line; an error where something did not."""
+    """Prints what held on a board. Raises: VerificationFailed where something did not."""
     from pomt_trt.core.field_kit import archive_file, judgement
 
-    found = judgement.judge(archive_file.read(arguments.archive).collected)
-    _print(found, judgement.text(found), arguments.json)
-    judgement.require(found)
-
-
-def _options(arguments: argparse.Namespace) -> Any:
-    """The Options of a command that names a model; flags that it lacks keep their defaults."""
-    given = dict(vars(arguments))
-    for name in ("run", "command", "json", "only"):
-        given.pop(name, None)
-    from pomt_trt.pipeline import options
-
-    return options.make(given.pop("model"), given.pop("work"), **given)
+    judged = judgement.judge(archive_file.read(arguments.archive).collected)
+    _print(judged, judgement.text(judged), arguments.json)
+    judgement.require(judged)
 
 
 def _print(value: Any, text: str, as_json: bool) -> None:
+    from pomt_trt.core.storage import store
+
     print(json.dumps(store.to_json(value), indent=1) if as_json else text)

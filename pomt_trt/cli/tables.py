@@ -1,32 +1,30 @@
-"""A selection in words: the table, the steps, the choice and its reasons.
-
-Makes text from records, on any machine. Leaves out where it is printed.
-"""
+"""Records as text: a selection, the rows of a profile, an evaluation, a training."""
 
 from typing import Dict, List, Optional, Sequence
 
 from pomt_trt.core.records import ACCURACY_TITLES, AccuracyEstimate, Energy, Interval, Row, Selection, Training
 from pomt_trt.core.statistics import stability
+from pomt_trt.core.text_table import aligned
 
-MOST_ROWS = 40  # a longer table keeps the rows that matter and says how many it leaves out
+MOST_ROWS = 40  # a longer table keeps only the rows that `_shown` names, and prints how many it leaves out
 
 
 def selection(chosen: Selection) -> str:
-    """A page for a person: what was measured, which steps there are, what won and why the others did not."""
-    parts = [_table(chosen), _schedules(chosen), _steps(chosen), _verdict(chosen)]
+    """What was measured, the steps of the curve, which candidate won, and why the others did not."""
+    parts = [_table(chosen), _schedules(chosen), _steps(chosen), _choice(chosen)]
     return "\n\n".join(part for part in parts if part)
 
 
-def rows(found: Sequence[Row], pace_fps: Optional[float] = None, energies: Optional[Dict[str, Energy]] = None) -> str:
+def rows(listed: Sequence[Row], pace_fps: Optional[float] = None, energies: Optional[Dict[str, Energy]] = None) -> str:
     """A line for each candidate that has an engine or a reason for having none.
 
     Args:
         pace_fps: of their latencies, frames per second; None: back to back.
-        energies: of runs, by candidate, where they were measured.
+        energies: candidate -> energy of a run, where it was measured.
     """
     how = "" if pace_fps is None else ", " + stability.paced(pace_fps)
     lines = []
-    for row in found:
+    for row in listed:
         parts = [row.id, "{} tokens".format(row.tokens_after)]
         if row.status == "failed":
             parts.append(row.why)
@@ -40,7 +38,7 @@ def rows(found: Sequence[Row], pace_fps: Optional[float] = None, energies: Optio
 
 
 def evaluation(engine: AccuracyEstimate, unreduced: AccuracyEstimate, host: Row, expected: Optional[bool]) -> str:
-    """What an engine does on real images, beside what the host had estimated."""
+    """An engine's accuracy on images, beside the estimate of the workstation."""
     kind = ACCURACY_TITLES[engine.kind]
     lines = [
         "{} images, {}".format(engine.samples, kind),
@@ -57,19 +55,19 @@ def evaluation(engine: AccuracyEstimate, unreduced: AccuracyEstimate, host: Row,
     return "\n".join(lines)
 
 
-def training(found: Training) -> str:
-    """What a training made of a model."""
+def training(record: Training) -> str:
+    """The epochs of a training, and the accuracies before and after."""
     lines = [
         "{} of {}: {} images, {} to validate ({})".format(
-            found.method, found.model, found.images, found.validation_images, ACCURACY_TITLES[found.accuracy_kind]
+            record.method, record.model, record.images, record.validation_images, ACCURACY_TITLES[record.accuracy_kind]
         )
     ]
-    for number, epoch in enumerate(found.epochs, start=1):
+    for number, epoch in enumerate(record.epochs, start=1):
         losses = ", ".join("{} {:.4g}".format(name, value) for name, value in sorted(epoch.losses.items()))
         lines.append("epoch {:<3}  {}, validation {:.2%}".format(number, losses, epoch.accuracy))
-    lines.append("validation with all tokens {:.2%}".format(found.unreduced_accuracy))
-    lines.append("reduced, before training   {:.2%}".format(found.accuracy_before))
-    lines.append("reduced, after training    {:.2%}".format(found.accuracy_after))
+    lines.append("validation with all tokens {:.2%}".format(record.unreduced_accuracy))
+    lines.append("reduced, before training   {:.2%}".format(record.accuracy_before))
+    lines.append("reduced, after training    {:.2%}".format(record.accuracy_after))
     return "\n".join(lines)
 
 
@@ -81,9 +79,7 @@ def _table(chosen: Selection) -> str:
     kind = ACCURACY_TITLES[chosen.accuracy_kind].replace(" with R = 0", "")
     header = ["", "tokens", "R", "latency ms", "95 % interval", "gain", kind, "drop pt", "utility", "why"]
     shown = _shown(chosen)
-    lines = [header] + [_cells(row, chosen) for row in shown]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    text = aligned([header] + [_cells(row, chosen) for row in shown])
     left_out = len(chosen.rows) - len(shown)
     if left_out:
         text.append("({} more candidates are in the selection's JSON)".format(left_out))
@@ -91,14 +87,15 @@ def _table(chosen: Selection) -> str:
 
 
 def _shown(chosen: Selection) -> Sequence[Row]:
+    """Of a long table: the winner, R = 0, the Pareto set, edges of steps, failures and searched schedules."""
     if len(chosen.rows) <= MOST_ROWS:
         return chosen.rows
     edges = {step.edge_tokens for step in chosen.steps}
-    matter = {chosen.chosen.id, chosen.unreduced.id, *chosen.pareto}
+    best = {chosen.chosen.id, chosen.unreduced.id, *chosen.pareto}
     return [
         row
         for row in chosen.rows
-        if row.id in matter or row.tokens_after in edges or row.status == "failed" or row.schedule is not None
+        if row.id in best or row.tokens_after in edges or row.status == "failed" or row.schedule is not None
     ]
 
 
@@ -122,7 +119,7 @@ def _cells(row: Row, chosen: Selection) -> List[str]:
 
 
 def _schedules(chosen: Selection) -> str:
-    """Tokens by block of the searched candidates."""
+    """The tokens of each block, for candidates that the schedule search made."""
     searched = [(row.id, row.schedule) for row in chosen.rows if row.schedule is not None]
     if not searched:
         return ""
@@ -144,7 +141,7 @@ def _steps(chosen: Selection) -> str:
     return "\n".join(lines)
 
 
-def _verdict(chosen: Selection) -> str:
+def _choice(chosen: Selection) -> str:
     row, base = chosen.chosen, chosen.unreduced
     name = "R = 0, the unreduced model" if row.removed == 0 else "R = {}".format(row.removed)
     lines = [

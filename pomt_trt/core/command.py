@@ -1,7 +1,4 @@
-"""How a command ends: its exit code, and one line for what a user can mend, such as what is not installed.
-
-Any machine. Leaves out what the command does.
-"""
+"""How a command ends: its exit code, and one line for an error that the user can correct."""
 
 import contextlib
 import os
@@ -16,11 +13,11 @@ NO_BREAK = "\u00a0"
 
 
 def exit_code_of(run: Callable[[], None], complain: Callable[[str], None], interrupted: str) -> int:
-    """Runs a command and turns whatever ends it into its exit code.
+    """Runs a command and returns its exit code.
 
     Args:
         complain: writes one line to stderr.
-        interrupted: that line after Ctrl-C.
+        interrupted: the line after Ctrl-C.
     """
     try:
         run()
@@ -28,8 +25,8 @@ def exit_code_of(run: Callable[[], None], complain: Callable[[str], None], inter
     except PomtError as error:
         complain(str(error))
         return error.exit_code
-    except BrokenPipeError:  # the reader (head, less) has seen enough, which is no failure
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails again
+    except BrokenPipeError:  # the reader (head, less) has closed the pipe, which is no failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails again
         return 0
     except KeyboardInterrupt:
         complain(interrupted)
@@ -45,8 +42,8 @@ def exit_codes_told() -> str:
 
 @contextlib.contextmanager
 def on_workstation() -> Iterator[None]:
-    """Around imports from the host room: what is not installed is explained."""
-    # Read once, when torch is loaded. Beside a busy neighbour, idle threads that spin make torch ten times slower.
+    """Around imports from host/: an ImportError becomes a MissingDependency that says what to install."""
+    # torch reads this once, when it is loaded. On a busy machine, idle threads that spin make torch ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         yield

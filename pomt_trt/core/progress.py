@@ -1,7 +1,4 @@
-"""Progress of long work on stderr: a bar on a terminal, a line now and then in a log.
-
-Any machine. Leaves out what the work is; results never go through here.
-"""
+"""Progress of long work on stderr: a bar on a terminal, and a line every few seconds in a log."""
 
 import sys
 import time
@@ -12,7 +9,9 @@ LOG_EVERY_S = 10.0  # between lines where stderr is no terminal
 
 
 class Progress:
-    """Shows how much of `total` is done, and what remains by the pace so far. A context manager.
+    """Shows how much of `total` is done, and estimates the time left. A context manager.
+
+    The estimate: seconds left = seconds so far / done * (total - done).
 
     >>> with Progress("accuracy", 26) as bar:
     ...     bar.step("r056")
@@ -26,17 +25,17 @@ class Progress:
         self._width = self._said = 0
 
     def step(self, note: str = "", count: int = 1) -> None:
-        """`count` more are done."""
+        """Adds `count` to what is done."""
         self._done += count
         self.show(note)
 
     def at(self, done: int, note: str = "", total: Optional[int] = None) -> None:
-        """So many are done in all; `total` where a better estimate of it is known now."""
+        """Sets what is done, and `total` where a better estimate of it is known now."""
         self._done, self._total = done, max(1, total or self._total)
         self.show(note)
 
     def show(self, note: str = "") -> None:
-        """Draws the present state, with a note on what is being done."""
+        """Draws the state, with a note on the present item."""
         now = time.monotonic()
         if self._live:
             self._draw("\r" + self._text(note, now).ljust(self._width))
@@ -46,7 +45,7 @@ class Progress:
             self._draw(self._text(note, now) + "\n")
 
     def message(self, text: str) -> None:
-        """A line that stays, above the bar."""
+        """Prints a line above the bar."""
         self._draw(("\r" + text.ljust(self._width) if self._live else text) + "\n")
 
     def __enter__(self) -> "Progress":
@@ -77,7 +76,7 @@ class Progress:
 
 
 class Silent(Progress):
-    """Progress that somebody else shows."""
+    """Shows no progress, only messages."""
 
     def __init__(self) -> None:
         super().__init__("", 1)
@@ -86,5 +85,5 @@ class Silent(Progress):
         """Nothing."""
 
     def message(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line."""
         self._draw(text + "\n")

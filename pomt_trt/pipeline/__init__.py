@@ -1,5 +1,4 @@
-"""The stages from a model to a bundle, each a function from a work folder's files to new files.
+"""The stages from a model to a bundle: each takes a session of a work folder and adds files to it.
 
-run_stages holds their order, stages what each one does, adaptive the search in the loop, package the choice and its
-bundle.
+run_stages orders them. session says what the work folder holds on one device.
 """

@@ -1,30 +1,23 @@
-"""Everything that compile takes, with its defaults: the same words in Python and on the command line.
+"""What the stages take: the checked flags of `pomt-trt compile`, which are those of pomt_trt.compile_model.
 
-Makes Options from keywords, on any machine. Leaves out what the stages do with them.
+core/flags/table says what each flag is; here are the checks that concern several flags at once.
 """
 
 import math
 import os
-from typing import List, NamedTuple, Optional
+from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from pomt_trt.core import cpus
-from pomt_trt.core.choice.rules import MIN_GAIN, RULES
-from pomt_trt.core.data.class_order import CLASS_ORDER_WITHOUT_DATA, NATURAL, STRING
-from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.core.data.class_order import CLASS_ORDER_WITHOUT_DATA
+from pomt_trt.core.errors import UsageError
+from pomt_trt.core.flags import flag, table
 from pomt_trt.core.records import Request
-from pomt_trt.core.schedules.schedule import parse_range
 from pomt_trt.core.storage import learned, store
-from pomt_trt.core.targets import ENGINES, PRECISIONS, named
+from pomt_trt.core.targets import named
 from pomt_trt.device.engines.tensorrt import plugin_files
-from pomt_trt.device.timing.profiling import Settings
+from pomt_trt.device.timing.engine_records import Settings
 
-SEARCHES = ("adaptive", "exhaustive")
-SCHEDULES = ("even", "search")
-PLUGIN = ("auto", "on", "off")
-
-
-WAITING = ("default", "passive")
-FEWEST_FRAMES = 12  # in the time of one candidate: three visits of three counted runs, below which noise is not seen
+FEWEST_FRAMES = 12  # in the time of one candidate: three bursts of three counted runs, or the noise cannot be estimated
 
 
 class Choice(NamedTuple):
@@ -40,7 +33,7 @@ class Choice(NamedTuple):
 class Budget(NamedTuple):
     """How much may be measured."""
 
-    search: str = "exhaustive"  # or exhaustive
+    search: str = "exhaustive"  # or adaptive
     max_builds: Optional[int] = None
     max_time_s: Optional[float] = None
 
@@ -59,200 +52,101 @@ class Options(NamedTuple):
     choice: Choice
     budget: Budget
     keep_engines: bool
-    schedule: str = "even"  # or search: over many layers, besides
+    schedule: str = "even"  # or search: over many blocks, besides
     energy: bool = False  # measure that of a run of the unreduced model and of the winner
 
 
-def make(
-    model: str,
-    work: str,
-    *,
-    data: Optional[str] = None,
-    class_order: Optional[str] = None,
-    checkpoint: Optional[str] = None,
-    pretrained: bool = False,
-    head: Optional[str] = None,
-    labels: Optional[str] = None,
-    img_size: Optional[int] = None,
-    method: str = "pomt",
-    layer: Optional[int] = None,
-    batch_size: int = 1,
-    samples: int = 1000,
-    seed: int = 0,
-    tokens: Optional[str] = None,
-    target: str = "onnxruntime",
-    precision: Optional[str] = None,
-    engine: str = "auto",
-    threads: Optional[int] = None,
-    waiting: str = "default",
-    max_seconds: float = 0.75,
-    pace: Optional[float] = None,
-    cuda_graph: str = "on",
-    plugin: str = "auto",
-    plugin_library: Optional[str] = None,
-    rule: str = "step",
-    alpha: float = 0.5,
-    max_accuracy_drop: float = 1.0,
-    max_latency: Optional[float] = None,
-    min_gain: float = 100 * MIN_GAIN,
-    search: str = "exhaustive",
-    max_builds: Optional[int] = None,
-    max_time: Optional[float] = None,
-    keep_engines: bool = False,
-    schedule: str = "even",
-    energy: bool = False,
-) -> Options:
-    """Checked Options from the flags of `pomt-trt compile`.
+def make(model: str, work: str, **flags: Any) -> Options:
+    """Checked Options.
 
     Args:
-        class_order: how names of classes in the data become the model's classes: natural, string, or a file with a
-            name a line; None: as the names say, see core/data/class_order.
-        max_accuracy_drop: points (1.0 is one per cent of the images).
-        max_latency: ms.
-        min_gain: per cent of the latency of R = 0.
-        threads: None: as many as this process may use, see core/cpus.
-        max_seconds: timing of one candidate at most.
-        cuda_graph: on (where TensorRT can be captured) or off.
-        plugin: on: graphs in which plugins' nodes remove tokens, and TensorRT engines with the plugin; off: neither;
-            auto: graphs without them, and engines of whatever graphs are there (see
-            device/engines/tensorrt/plugin_files.forms).
-        plugin_library: libpomt_plugins.so; None: the one in plugins/build, if it is there.
-        pace: frames per second at which runs begin, as a camera makes them, idle in between; None: back to back.
-        search: exhaustive (all engines, which is quick where they build in a moment) or adaptive (few).
-        schedule: even (the method's own: in one block, or evenly over all) or search (also schedules over many blocks,
-            from this device's block latencies; on one machine that is workstation and device).
-        energy: measure what a run of the unreduced model and of the winner costs, on a board that has power sensors.
-        max_builds: engines of the method's own schedules at most.
-        max_time: minutes of searching at most.
-    Raises: UsageError or InputError for what cannot be, before any work is done.
+        **flags: those of `pomt-trt compile` by their Python names, in the units of its --help.
+    Raises: TypeError for a flag that does not exist; UsageError or InputError for a value that is not allowed.
     """
-    _check(batch_size >= 1, "--batch-size is {}; it must be 1 or more.".format(batch_size))
-    _check(samples >= 1, "--samples is {}; it must be 1 or more.".format(samples))
-    _check(not (checkpoint and pretrained), "--checkpoint and --pretrained exclude each other. Give one.")
-    _check(
-        precision in (None,) + PRECISIONS,
-        "--precision is '{}'; give {}.".format(precision, " or ".join(PRECISIONS)),
-    )
-    named(target).check(precision or "fp32")
-    engines = ("auto",) + ENGINES
-    _check(engine in engines, "engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(engines)))
-    _check(schedule in SCHEDULES, "--schedule is '{}'; give {}.".format(schedule, " or ".join(SCHEDULES)))
-    _check(data is not None or class_order is None, CLASS_ORDER_WITHOUT_DATA)
-    if tokens is not None:
-        parse_range(tokens)
-    model = _absolute_local_dir(model)
-    learned_file = learned.file_of(model, method)
-    if class_order not in (None, NATURAL, STRING):
-        class_order = _existing(class_order, "--class-order")
-    request = Request(
-        model=model,
-        checkpoint=_existing(checkpoint, "--checkpoint"),
-        checkpoint_sha256=store.sha256_of(checkpoint) if checkpoint else None,
-        pretrained=pretrained,
-        head=_existing(head, "--head"),
-        labels=_existing(labels, "--labels"),
-        image_size=img_size,
-        method=method,
-        layer=layer,
-        batch_size=batch_size,
-        data=_existing(data, "--data", folder=True),
-        samples=samples,
-        seed=seed,
-        learned_sha256=store.sha256_of(learned_file) if learned_file else None,
-        class_order=class_order,
-        class_order_sha256=store.sha256_of(class_order) if class_order and os.path.isabs(class_order) else None,
-    )
+    unknown = set(flags) - {one.key for one in flag.flags_of(table.COMPILE)}
+    if unknown:
+        raise TypeError("compile_model() got an unexpected keyword argument '{}'".format(min(unknown)))
+    values = flag.checked((table.MODEL, *table.COMPILE), dict(flags, model=model))
+    named(values["target"]).check(values["precision"] or "fp32")
     return Options(
-        request=request,
+        request=_request(values),
         work=work,
-        tokens=tokens,
-        target=target,
-        precision=precision or "fp32",
-        plugin=plugin == "on",
-        engine=engine,
-        settings=settings(threads, waiting, max_seconds, pace, cuda_graph, plugin, plugin_library),
-        choice=choice(rule, alpha, max_accuracy_drop, max_latency, min_gain),
-        budget=budget(search, max_builds, max_time),
-        keep_engines=keep_engines,
-        schedule=schedule,
-        energy=energy,
+        tokens=values["tokens"],
+        target=values["target"],
+        precision=values["precision"] or "fp32",
+        plugin=values["plugin"] == "on",
+        engine=values["engine"],
+        settings=settings(values),
+        choice=choice(values),
+        budget=budget(values),
+        keep_engines=values["keep_engines"],
+        schedule=values["schedule"],
+        energy=values["energy"],
     )
 
 
-def settings(
-    threads: Optional[int],
-    waiting: str,
-    max_seconds: float,
-    pace: Optional[float] = None,
-    cuda_graph: str = "on",
-    plugin: str = "auto",
-    plugin_library: Optional[str] = None,
-) -> Settings:
-    """How to build and time; see make. Raises: UsageError."""
-    _check(threads is None or threads >= 1, "--threads is {}; it must be 1 or more.".format(threads))
-    _check(waiting in WAITING, "waiting '{}' is not known. Choose one of: {}.".format(waiting, ", ".join(WAITING)))
-    _check(0 < max_seconds < math.inf, "--max-seconds is {}; it must be more than 0.".format(max_seconds))
-    if pace is not None:
-        _check_pace(pace, max_seconds)
-    _check(cuda_graph in ("on", "off"), "--cuda-graph is '{}'; give on or off.".format(cuda_graph))
-    _check(plugin in PLUGIN, "--plugin is '{}'; give {}.".format(plugin, ", ".join(PLUGIN)))
-    library = plugin_files.found(_existing(plugin_library, "--plugin-library"))
-    return Settings(threads or cpus.usable().threads, waiting, max_seconds, pace, cuda_graph == "on", plugin, library)
-
-
-def _check_pace(pace: float, max_seconds: float) -> None:
-    _check(0.001 <= pace < math.inf, "--pace is {}; it must be 0.001 frames per second or more.".format(pace))
-    _check(
-        pace * max_seconds >= FEWEST_FRAMES,
-        "--pace {:g} makes fewer than {} runs in --max-seconds {:g}. Give --max-seconds {:g} or more.".format(
-            pace, FEWEST_FRAMES, max_seconds, math.ceil(10 * FEWEST_FRAMES / pace) / 10
-        ),
+def _request(values: Dict[str, Any]) -> Request:
+    """What is compiled, with a hash of each file that its result depends on."""
+    if values["checkpoint"] and values["pretrained"]:
+        raise UsageError("--checkpoint and --pretrained exclude each other. Give one.")
+    if values["class_order"] is not None and values["data"] is None:
+        raise UsageError(CLASS_ORDER_WITHOUT_DATA)
+    order, learned_file = values["class_order"], learned.file_of(values["model"], values["method"])
+    same = {name: values[name] for name in Request._fields if name in values}
+    return Request(
+        image_size=values["img_size"],
+        checkpoint_sha256=_sha256(values["checkpoint"]),
+        learned_sha256=_sha256(learned_file),
+        class_order_sha256=_sha256(order if order and os.path.isabs(order) else None),
+        **same,
     )
 
 
-def choice(rule: str, alpha: float, max_accuracy_drop: float, max_latency: Optional[float], min_gain: float) -> Choice:
-    """How to choose; see make. Raises: UsageError."""
-    _check(rule in RULES, "rule '{}' is not known. Choose one of: {}.".format(rule, ", ".join(RULES)))
-    _check(0 <= alpha <= 1, "--alpha is {}; it must lie between 0 and 1.".format(alpha))
-    _check(max_accuracy_drop >= 0, "--max-accuracy-drop is {}; it must be 0 or more.".format(max_accuracy_drop))
-    _check(max_latency is None or max_latency > 0, "--max-latency is {}; it must be more than 0.".format(max_latency))
-    _check(0 <= min_gain < 100, "--min-gain is {}; it must lie between 0 and 100.".format(min_gain))
-    return Choice(rule, alpha, max_accuracy_drop / 100, max_latency, min_gain / 100)
+def _sha256(path: Optional[str]) -> Optional[str]:
+    return store.sha256_of(path) if path else None
 
 
-def budget(search: str, max_builds: Optional[int], max_time: Optional[float]) -> Budget:
-    """How much to measure; see make. Raises: UsageError."""
-    _check(search in SEARCHES, "--search is '{}'; give {}.".format(search, " or ".join(SEARCHES)))
-    _check(max_builds is None or max_builds >= 1, "--max-builds is {}; it must be 1 or more.".format(max_builds))
-    _check(max_time is None or max_time > 0, "--max-time is {}; it must be more than 0 minutes.".format(max_time))
-    return Budget(search, max_builds, None if max_time is None else 60 * max_time)
+def settings(given: Mapping[str, Any]) -> Settings:
+    """How to build and time, by the flags of table.ENGINE and --plugin.
 
-
-def bench_threads(text: Optional[str]) -> List[int]:
-    """'1,2' -> [1, 2]; None: 1 and 2, as far as this process may use them. Raises: UsageError."""
-    if text is None:
-        return [1, 2][: cpus.usable().threads]
-    parts = text.split(",")
-    _check(
-        all(part.strip().isdecimal() and int(part) > 0 for part in parts), "--threads is '{}'; give 1,2.".format(text)
+    Raises: UsageError, InputError.
+    """
+    values = flag.checked((table.ENGINE, table.PLUGIN), given)
+    _check_pace(values["pace"], values["max_seconds"])
+    return Settings(
+        threads=values["threads"] or cpus.usable().threads,
+        waiting=values["waiting"],
+        max_s=values["max_seconds"],
+        pace_fps=values["pace"],
+        cuda_graph=values["cuda_graph"] == "on",
+        plugin=values["plugin"],
+        plugin_library=plugin_files.found(values["plugin_library"]),
     )
-    return [int(part) for part in parts]
 
 
-def _check(holds: bool, message: str) -> None:
-    if not holds:
-        raise UsageError(message)
+def _check_pace(pace: Optional[float], max_seconds: float) -> None:
+    if pace is not None and pace * max_seconds < FEWEST_FRAMES:
+        raise UsageError(
+            "--pace {:g} makes fewer than {} runs in --max-seconds {:g}. Give --max-seconds {:g} or more.".format(
+                pace, FEWEST_FRAMES, max_seconds, math.ceil(10 * FEWEST_FRAMES / pace) / 10
+            )
+        )
 
 
-def _existing(path: Optional[str], flag: str, folder: bool = False) -> Optional[str]:
-    if path is None:
-        return None
-    if not os.path.exists(path) or (os.path.isdir(path) and not folder):
-        kind = "file or folder" if folder else "file"
-        raise InputError("{} {} is no {} here. Check the path.".format(flag, path, kind))
-    return os.path.abspath(path)
+def choice(given: Mapping[str, Any]) -> Choice:
+    """How to choose, by the flags of table.CHOICE. Raises: UsageError."""
+    values = flag.checked((table.CHOICE,), given)
+    return Choice(
+        values["rule"],
+        values["alpha"],
+        values["max_accuracy_drop"] / 100,
+        values["max_latency"],
+        values["min_gain"] / 100,
+    )
 
 
-def _absolute_local_dir(model: str) -> str:
-    kind, _, path = model.partition(":")
-    return "local-dir:" + os.path.abspath(path) if kind == "local-dir" else model
+def budget(given: Mapping[str, Any]) -> Budget:
+    """How much to measure, by the flags of table.SEARCH. Raises: UsageError."""
+    values = flag.checked((table.SEARCH,), given)
+    minutes = values["max_time"]
+    return Budget(values["search"], values["max_builds"], None if minutes is None else 60 * minutes)

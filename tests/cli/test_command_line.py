@@ -12,22 +12,14 @@ pytest.importorskip("torch", reason="compiles a model, which belongs to the work
 
 from pomt_trt import cli  # noqa: E402
 from pomt_trt.cli import command_line  # noqa: E402
+from pomt_trt.core.flags.flag import flags_of  # noqa: E402
 from pomt_trt.core.records import Family  # noqa: E402
 from pomt_trt.core.storage import store  # noqa: E402
 from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.compiled import call, copied, files, one  # noqa: E402
 
-SUBCOMMANDS = sorted(command.name for command in command_line._COMMANDS)
-# a flag that is the same word for another thing, and why
-OTHER_MEANINGS = {
-    ("bench", "--threads"): "a list, since settings are compared",
-    ("bench", "--waiting"): "a list, since settings are compared",
-    ("bench", "--max-seconds"): "for a whole setting, not for one candidate",
-    ("evaluate", "--threads"): "None is what the engine was built for",
-    ("evaluate", "--seed"): "draws nothing but images",
-    ("field-kit", "--target"): "must be given and be a board, since a kit is for one",
-}
+SUBCOMMANDS = sorted(command.name for command in command_line.COMMANDS)
 
 
 def subparsers():
@@ -52,29 +44,50 @@ def test_every_subcommand_explains_itself(name, capsys):
     assert code == 0 and out.startswith("usage: pomt-trt " + name) and not err
 
 
-def test_a_flag_has_one_type_one_default_and_one_help():
-    seen = {}
-    for name, parser in subparsers().items():
-        for action in parser._actions:
-            for flag in action.option_strings:
-                if (name, flag) in OTHER_MEANINGS:
-                    continue
-                meaning = (action.type, action.default, action.choices, action.help, type(action))
-                assert seen.setdefault(flag, (name, meaning))[1] == meaning, "{} of {} and of {}".format(
-                    flag, name, seen[flag][0]
-                )
-
-
 def test_flags_and_python_have_the_same_defaults():
     import inspect
 
-    from pomt_trt.pipeline import options
+    import pomt_trt
 
-    defaults = {p.name: p.default for p in inspect.signature(options.make).parameters.values()}
-    for name in ("compile", "export"):
-        for action in subparsers()[name]._actions:
-            if action.option_strings and action.dest not in ("help", "json", "work"):
-                assert action.default == defaults[action.dest], action.dest
+    parameters = inspect.signature(pomt_trt.compile_model).parameters
+    actions = [action for action in subparsers()["compile"]._actions if action.dest not in ("help", "json")]
+    assert sorted(parameters) == sorted(action.dest for action in actions)
+    for action in actions:
+        given = action.required or not action.option_strings
+        assert parameters[action.dest].default == (inspect.Parameter.empty if given else action.default), action.dest
+
+
+def leaves(commands=command_line.COMMANDS):
+    """Every subcommand, and of train every method."""
+    return [leaf for command in commands for leaf in (leaves(command.methods) if command.methods else [command])]
+
+
+@pytest.mark.parametrize("command", leaves(), ids=lambda command: command.name)
+def test_the_example_of_a_subcommand_parses(command):
+    words = command.example.split()
+    assert words[0] == "pomt-trt" and cli.parser().parse_args(words[1:]).subcommand is command
+
+
+@pytest.mark.parametrize("command", leaves(), ids=lambda command: command.name)
+def test_help_shows_each_default_and_an_example(command, capsys):
+    words = [*(["train"] if command not in command_line.COMMANDS else []), command.name, "--help"]
+    out = call(capsys, *words)[1]
+    shown = "".join(out.split())  # argparse breaks lines
+    assert "example:\n  " + command.example in out
+    assert [one.name for one in flags_of(command.flags) if "".join(one.help_text.split()) not in shown] == []
+
+
+def test_bench_compares_one_thread_with_two_where_the_process_may_use_two(monkeypatch, capsys):
+    from pomt_trt.core import cpus
+    from pomt_trt.device.deploy import bench
+
+    compared = []
+    monkeypatch.setattr(bench, "bench", lambda bundle, threads, **_: compared.append(threads))
+    monkeypatch.setattr(bench, "table", lambda result: "")
+    for usable, words in ((6, []), (0.5, []), (6, ["--threads", "4,8"])):
+        monkeypatch.setattr(cpus, "usable", lambda usable=usable: cpus.Cpus(8, 8, usable))
+        assert call(capsys, "bench", "bundle", *words)[0] == 0
+    assert compared == [[1, 2], [1], [4, 8]]
 
 
 def errors_of_ours():
@@ -291,7 +304,7 @@ def test_ctrl_c_is_told_and_goes_on_from_there(tmp_path):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and b"goes on from here" in err and b"Traceback" not in err, err.decode()
+    assert process.returncode == 130 and b"continues from here" in err and b"Traceback" not in err, err.decode()
 
 
 @pytest.mark.parametrize("command", [["compile"], ["export"], ["evaluate"], ["train", "ltmp"]])

@@ -109,7 +109,7 @@ def test_threads_are_the_smaller_of_affinity_and_whole_cpus_of_the_quota(found, 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity mask")
 def test_a_process_on_one_cpu_uses_one_thread():
-    program = "from pomt_trt.pipeline import options; print(options.settings(None, 'default', 1.0).threads)"
+    program = "from pomt_trt.pipeline import options; print(options.settings({}).threads)"
     command = ["taskset", "-c", str(min(os.sched_getaffinity(0))), sys.executable, "-c", program]
     assert subprocess.check_output(command).split() == [b"1"]
 

@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="makes a kit, which belongs to the workstati
 
 from pomt_trt.core.field_kit import archive_file, judgement, records
 from pomt_trt.core.field_kit.records import DONE, FAILED, HELD, NOT, UNKNOWN
-from pomt_trt.pipeline import kits
+from pomt_trt.pipeline.tasks import kits
 from tests import compiled, simulator
 from tests.test_on_tensorrt import PYTHON36
 

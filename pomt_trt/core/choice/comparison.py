@@ -1,6 +1,6 @@
 """The selections of several methods -> one Comparison: all candidates side by side, and the Pareto set of all.
 
-Makes it from Selections and EagerLatencies. Leaves out how they were measured (pipeline/compare) and the figure
+Makes it from Selections and EagerLatencies. Leaves out how they were measured (pipeline/tasks/compare) and the figure
 (report/comparison).
 """
 
@@ -8,6 +8,7 @@ import math
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from pomt_trt.core.records import Comparison, Contender, EagerLatencies, Interval, Row, Selection
+from pomt_trt.core.text_table import aligned
 
 METHODS = ("pomt", "topk", "tome", "random")  # compared unless others are named: they need no training
 UNREDUCED = "none"  # the method of R = 0, which no method changes
@@ -75,8 +76,7 @@ def table(found: Comparison) -> str:
     lines = [header + (["eager ms", "eager gain"] if eager else [])]
     shown = [one for one in [found.unreduced, *found.contenders] if _matters(one, found)]
     lines += [_cells(one, found, eager) for one in shown]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    text = aligned(lines)
     text += ["", "->  what the method's own selection chose    *  Pareto set of all methods    e  likewise in eager"]
     text += ["{}: not compared: {}".format(method, why) for method, why in found.not_compared.items()]
     text += ["eager latencies of {}: not to be quoted: {}".format(*doubted) for doubted in found.eager_doubt.items()]

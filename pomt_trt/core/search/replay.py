@@ -16,6 +16,7 @@ from pomt_trt.core.search.steps import significant_steps
 from pomt_trt.core.statistics.drift import Rounds
 from pomt_trt.core.statistics.stats import QUICK_RESAMPLES, StoppingRule, locate
 from pomt_trt.core.storage.store import to_json
+from pomt_trt.core.text_table import aligned
 
 Strategy = Callable[[State], SearchStep]
 Serve = Callable[[str, int], Point]  # (kind of request, tokens) -> what is then known of that count
@@ -126,16 +127,17 @@ def result_json(result: Result) -> Dict[str, Any]:
 
 def result_lines(result: Result) -> Tuple[str, ...]:
     """What `replay` prints for people."""
-    lines = [
-        "builds      {} of {} ({:.1f} %)".format(result.builds, result.counts, 100.0 * result.builds / result.counts),
-        "chosen      " + _describe(result.selection.chosen),
-        "exhaustive  " + _describe(result.exhaustive.chosen),
-        "regret      {:.4f} in utility".format(result.regret),
-        "steps       " + (", ".join(str(s.edge_tokens) for s in result.selection.steps) or "none significant"),
-        "ended       " + result.done.reason,
+    counts = "{} of {} ({:.1f} %)".format(result.builds, result.counts, 100.0 * result.builds / result.counts)
+    rows = [
+        ("builds", counts),
+        ("chosen", _describe(result.selection.chosen)),
+        ("exhaustive", _describe(result.exhaustive.chosen)),
+        ("regret", "{:.4f} in utility".format(result.regret)),
+        ("steps", ", ".join(str(step.edge_tokens) for step in result.selection.steps) or "none significant"),
+        ("ended", result.done.reason),
     ]
     unknown = ", ".join("{} to {}".format(*pair) for pair in result.done.unknown)
-    return tuple(lines + (["unknown     {} tokens could still win".format(unknown)] if unknown else []))
+    return tuple(aligned(rows + ([("unknown", unknown + " tokens could still win")] if unknown else [])))
 
 
 def _describe(row: Row) -> str:

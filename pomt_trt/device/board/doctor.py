@@ -18,6 +18,7 @@ from pomt_trt.core.errors import MissingDependency
 from pomt_trt.core.records import Finding
 from pomt_trt.core.statistics.stability import Bounds
 from pomt_trt.core.targets import PRECISIONS, of_engine
+from pomt_trt.core.text_table import aligned
 from pomt_trt.device.board import board, sensors
 from pomt_trt.device.board.jetson import Identity, identity, text_of
 from pomt_trt.device.engines import registry
@@ -66,13 +67,11 @@ def check(findings: Tuple[Finding, ...]) -> None:
 
 def table(findings: Tuple[Finding, ...]) -> str:
     """The findings as text: a line for each, and its remedy on the next line."""
-    width = max(len(finding.name) for finding in findings)
-    lines = []
+    rows = []
     for finding in findings:
-        lines.append("{:8} {:{}}  {}".format(finding.state, finding.name, width, finding.value))
-        if finding.remedy:
-            lines.append("{} -> {}".format(" " * (9 + width), finding.remedy))
-    return "\n".join(lines)
+        rows += [(finding.state, finding.name, finding.value)]
+        rows += [("", "", "-> " + finding.remedy)] if finding.remedy else []
+    return "\n".join(aligned(rows))
 
 
 def _python() -> Finding:

@@ -20,6 +20,7 @@ from pomt_trt.core.storage import experiment, store
 from pomt_trt.core.storage.bundle import MANIFEST, open_bundle
 from pomt_trt.core.storage.workfolder import WorkFolder
 from pomt_trt.core.targets import TARGETS, has_plugin, is_bare
+from pomt_trt.core.text_table import aligned
 from pomt_trt.device.checks import golden_check, polygraphy_judge
 from pomt_trt.device.deploy.preprocess import normalise
 from pomt_trt.device.engines import onnxruntime
@@ -240,13 +241,12 @@ def layer_search(subject: Subject, images: np.ndarray) -> List[str]:
 
 def table(result: Verification) -> str:
     """The comparisons as text."""
-    row = "{:<8} {:<24} {:>6} {:>9} {:>10} {:>9}  {}"
-    lines = [row.format("engine", "against", "images", "compared", "error", "allowed", "verdict")]
+    rows = [("engine", "against", "images", "compared", "error", "allowed", "verdict")]
     for check in result.checks:
         images, compared, error, allowed = check.parity
-        verdict = "same" if check.passed else "DIFFERS"
-        words = (check.candidate_id, check.against, images, compared, "{:.1e}".format(error), "{:.0e}".format(allowed))
-        lines.append(row.format(*words, verdict))
+        numbers = (str(images), str(compared), "{:.1e}".format(error), "{:.0e}".format(allowed))
+        rows.append((check.candidate_id, check.against, *numbers, "same" if check.passed else "DIFFERS"))
+    lines = aligned(rows, right=range(2, 6))
     lines.append("error: the median over images, relative to an image's largest logit; compared: cuts that are clear")
     lines.append("compared by " + ", ".join(sorted({check.compared_by for check in result.checks})))
     lines += ["{}: not compared: {}".format(what, why) for what, why in sorted(result.not_compared.items())]

@@ -24,7 +24,7 @@ from pomt_trt.device.engines.contract import layers_of
 from pomt_trt.device.engines.engine import open_engine
 from pomt_trt.device.engines.tensorrt import layer_info, staging
 from pomt_trt.device.timing import profiling, time_engines
-from pomt_trt.device.timing.profiling import Settings
+from pomt_trt.device.timing.engine_records import Action, EngineRecords, Settings
 from pomt_trt.device.timing.worker_protocol import Job, Request, latency_inputs
 
 MAX_S = 2.0  # time limit for each way to run an engine
@@ -65,7 +65,7 @@ class _Opened:
         """Raises: UsageError if the kit is for another TensorRT; MissingDependency without TensorRT or a GPU."""
         self.work, self.precision = WorkFolder(arguments.work), arguments.precision
         self.model = os.path.basename(self.work.root)
-        self.settings = Settings(cpus.usable().threads, max_s=arguments.max_seconds)
+        settings = Settings(cpus.usable().threads, max_s=arguments.max_seconds)
         device = board.device_spec("tensorrt")
         target = of_engine(device.engine, device.engine_version)
         form = target.form_among(self.work.forms(), self.precision)
@@ -82,10 +82,7 @@ class _Opened:
             )
         self.family: Family = experiment.family_of(self.work, form)
         self.device: DeviceSpec = board.in_form(device, form, self.precision)
-
-    def engine(self, candidate: Candidate) -> Optional[Engine]:
-        """The engine's record; None if it was not built."""
-        return profiling.engine_of(self.work, self.family, candidate.id, self.device, self.settings)
+        self.records = EngineRecords(self.work, self.family, self.device, settings)
 
 
 def build(arguments: argparse.Namespace) -> BuildResult:
@@ -93,15 +90,7 @@ def build(arguments: argparse.Namespace) -> BuildResult:
     opened = _Opened(arguments)
     with locked(opened.work.root), Progress("build", len(opened.family.candidates)) as progress:
         try:
-            profiling.profile(
-                opened.work,
-                opened.family,
-                opened.family.candidates,
-                opened.device,
-                opened.settings,
-                progress,
-                timed=False,
-            )
+            profiling.profile(opened.records, opened.family.candidates, progress, Action.BUILD)
         except BuildFailed as error:  # of R = 0: its record has the failure, and the others are reported as not built
             print(error, file=sys.stderr)
     return BuildResult(
@@ -113,10 +102,9 @@ def build(arguments: argparse.Namespace) -> BuildResult:
 
 def _built(opened: _Opened, candidate: Candidate) -> Built:
     result = Built(opened.model, opened.precision, candidate.id, candidate.schedule.removed)
-    record = opened.engine(candidate)
+    record = opened.records.engine(candidate.id)
     if record is None:
-        failure = profiling.failure_of(opened.work, opened.family, candidate.id, opened.device, opened.settings)
-        return result._replace(failure=failure)
+        return result._replace(failure=opened.records.failure(candidate.id))
     return result._replace(
         engine=record,
         gate=_gate(record),
@@ -145,7 +133,7 @@ def _layers_path(opened: _Opened, record: Engine) -> str:
 
 
 def _layer_files(opened: _Opened) -> List[Tuple[Candidate, str]]:
-    records = [(candidate, opened.engine(candidate)) for candidate in opened.family.candidates]
+    records = [(candidate, opened.records.engine(candidate.id)) for candidate in opened.family.candidates]
     paths = [(candidate, _layers_path(opened, record)) for candidate, record in records if record is not None]
     return [(candidate, path) for candidate, path in paths if os.path.isfile(path)]
 
@@ -158,7 +146,7 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
     Raises: InputError if there is no engine.
     """
     opened = _Opened(arguments)
-    engines = [(candidate, opened.engine(candidate)) for candidate in opened.family.candidates]
+    engines = [(candidate, opened.records.engine(candidate.id)) for candidate in opened.family.candidates]
     folder = opened.work.engines(opened.device.id)
     variants = [(candidate, way, record) for candidate, one in engines if one for way, record in ways(one, folder)]
     if not variants:
@@ -169,9 +157,9 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
         latency=opened.work.latencies(opened.device.id),
         jobs=(),
         reference=Job("r000", "", "", ""),
-        threads=opened.settings.threads,
-        waiting=opened.settings.waiting,
-        max_s=opened.settings.max_s,
+        threads=opened.records.settings.threads,
+        waiting=opened.records.settings.waiting,
+        max_s=opened.records.settings.max_s,
     )
     with locked(opened.work.root):
         profiles = time_engines.profiles(request, [record for _, _, record in variants], [], lambda text: None)

@@ -20,6 +20,7 @@ from pomt_trt.core.records import Interval
 from pomt_trt.core.statistics import stats
 from pomt_trt.core.statistics.drift import slow_drift
 from pomt_trt.core.statistics.stability import Bounds
+from pomt_trt.core.text_table import aligned
 from pomt_trt.device.board import board
 
 VISIT_MS = 50.0  # a visit lasts about this long ...
@@ -158,16 +159,16 @@ def lines(setting: Setting) -> List[str]:
     seen = setting.contention
     title = "{} thread{}, {} waiting".format(setting.threads, "" if setting.threads == 1 else "s", setting.waiting)
     busy = "others used {:.0f} % of the CPU, the hypervisor {:.0f} %".format(100 * seen["others"], 100 * seen["steal"])
-    text = ["{} ({})".format(title, busy)]
+    rows = []
     for timing in setting.timings:
         runs = sum(len(row) for row in timing.rounds_ms)
-        located = "{:8.2f} ms [{:.2f}, {:.2f}]".format(timing.latency_ms, *timing.latency_ci_ms)
         raw = "p50 {:.2f}  p95 {:.2f}  {} runs, {}".format(timing.p50_ms, timing.p95_ms, runs, timing.stopped)
-        text.append("  {:<22} {}  {}".format(timing.name, located, raw))
+        interval = "[{:.2f}, {:.2f}]".format(*timing.latency_ci_ms)
+        rows.append((timing.name, "{:.2f} ms".format(timing.latency_ms), interval, raw))
     for found in setting.ratios:
-        row = "  {:<22} {:8.3f} x  [{:.3f}, {:.3f}]".format(found.slower + " / " + found.faster, found.value, *found.ci)
-        text.append(row + ("  not quotable: " + found.doubt if found.doubt else ""))
-    return text
+        interval, doubt = "[{:.3f}, {:.3f}]".format(*found.ci), "not quotable: " + found.doubt if found.doubt else ""
+        rows.append((found.slower + " / " + found.faster, "{:.3f} x ".format(found.value), interval, doubt))
+    return ["{} ({})".format(title, busy)] + aligned(rows, right=[1], indent="  ")
 
 
 def _timing(

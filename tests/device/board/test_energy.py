@@ -13,6 +13,7 @@ from pomt_trt.core.statistics import stability
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import board, energy, sensors
 from pomt_trt.device.timing import profiling, worker
+from pomt_trt.device.timing.engine_records import EngineRecords, Settings
 from pomt_trt.device.timing.worker_process import Outcome
 from tests.simulator.power import Supply
 
@@ -93,22 +94,22 @@ class Here:
 def profiled(graphs, monkeypatch, supply):
     """A work folder with two profiles, and a board on which they were taken."""
     pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
-    made, device = graphs({0: "r000", 4: "r004", 8: None}), board.device_spec("onnxruntime")
-    how = (made.work, made.family, made.family.candidates, device, profiling.Settings(threads=1, max_s=0.05))
-    profiling.profile(*how, Silent())
+    made, settings = graphs({0: "r000", 4: "r004", 8: None}), Settings(threads=1, max_s=0.05)
+    records = EngineRecords(made.work, made.family, board.device_spec("onnxruntime"), settings)
+    profiling.profile(records, made.family.candidates, Silent())
     monkeypatch.setattr(sensors, "power_meter", lambda: supply.meter)
     monkeypatch.setattr(profiling, "Worker", Here)
-    return how
+    return records, made.family.candidates
 
 
 def test_profiles_get_the_energy_of_their_engines_and_keep_all_else(profiled):
-    work, family, candidates, device, settings = profiled
-    before = profiling.latency_of(work, family, "r004", device, settings)
+    records, _ = profiled
+    before = records.latency("r004")
     assert before.energy is None and profiling.energies(*profiled) == {}
     profiling.measure_energy(*profiled)
     found = profiling.energies(*profiled)
     assert sorted(found) == ["r000", "r004"]  # r008 has no engine
-    after = profiling.latency_of(work, family, "r004", device, settings)
+    after = records.latency("r004")
     assert after == before._replace(energy=found["r004"])
     assert found["r004"].idle_w == found["r004"].busy_w == IDLE_W  # the simulated supply does not know of this engine
     assert found["r004"].runs > 10 and found["r004"].images == 1

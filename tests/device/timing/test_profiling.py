@@ -16,7 +16,7 @@ from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import locked
 from pomt_trt.device.board import board
 from pomt_trt.device.timing import profiling
-from pomt_trt.device.timing.profiling import Settings
+from pomt_trt.device.timing.engine_records import Action, EngineRecords, Settings
 from tests import fakes, paths
 from tests.device.conftest import FORM
 
@@ -51,12 +51,18 @@ def device():
 
 
 @pytest.fixture
-def run(device):
+def records(device):
+    """Reads the records of Graphs, as they are now."""
+    return lambda made, settings=SETTINGS: EngineRecords(made.work, made.family, device, settings)
+
+
+@pytest.fixture
+def run(records):
     """Profiles all candidates of Graphs; returns what was told."""
 
-    def profile(made, settings=SETTINGS, timed=True, progress=None):
+    def profile(made, settings=SETTINGS, action=Action.TIME, progress=None):
         progress = progress or Told()
-        profiling.profile(made.work, made.family, made.family.candidates, device, settings, progress, timed)
+        profiling.profile(records(made, settings), made.family.candidates, progress, action)
         return progress
 
     return profile
@@ -84,22 +90,22 @@ def stamps(folder):
     return {name: os.stat(os.path.join(folder, name)).st_mtime_ns for name in os.listdir(folder)}
 
 
-def test_every_candidate_gets_an_engine_and_a_profile(graphs, run, device):
+def test_every_candidate_gets_an_engine_and_a_profile(graphs, run, device, records):
     made = graphs({0: "r000", 4: "r004", 8: "r004"})
     told = run(made)
     assert told.steps == 3 and told.messages == []
     for name in ("r000", "r004", "r008"):
-        engine = profiling.engine_of(made.work, made.family, name, device, SETTINGS)
-        latency = profiling.latency_of(made.work, made.family, name, device, SETTINGS)
+        engine = records(made).engine(name)
+        latency = records(made).latency(name)
         assert latency.engine_sha256 == engine.sha256 and latency.device_id == device.id
-        assert profiling.failure_of(made.work, made.family, name, device, SETTINGS) is None
+        assert records(made).failure(name) is None
 
 
-def test_groups_are_tied_by_r0_which_is_timed_in_each(graphs, run, device, monkeypatch):
+def test_groups_are_tied_by_r0_which_is_timed_in_each(graphs, run, monkeypatch, records):
     monkeypatch.setattr(profiling, "MOST", 2)
     made = graphs({0: "r000", 2: "r004", 4: "r004", 6: "r004", 8: "r004"})
     assert run(made).steps == 5
-    found = [profiling.latency_of(made.work, made.family, c.id, device, SETTINGS) for c in made.family.candidates]
+    found = [records(made).latency(c.id) for c in made.family.candidates]
     assert [latency.tie == 1.0 for latency in found] == [True, False, False, False, False]
 
 
@@ -133,18 +139,18 @@ def test_one_candidate_is_timed_beside_three_that_are_known(graphs, run, device,
 
 
 @pytest.mark.parametrize("lost", ["engine", "profile"])
-def test_what_has_lost_its_engine_or_profile_is_not_timed_again_for_others(graphs, run, device, asked, lost):
+def test_what_has_lost_its_engine_or_profile_is_not_timed_again_for_others(graphs, run, device, asked, lost, records):
     made = graphs({0: "r000", 2: "r004", 4: "r004", 6: "r004", 8: "r004"})
     run(made)
     os.unlink(made.work.latency(device.id, "r004"))
     engine = os.path.join(made.work.engines(device.id), "r006.engine")
     os.unlink(engine if lost == "engine" else made.work.latency(device.id, "r006"))
-    profiling.profile(made.work, made.family, made.family.candidates[2:3], device, SETTINGS, Told())
+    profiling.profile(records(made), made.family.candidates[2:3], Told())
     assert asked[1:] == [(["r004"], ["r002", "r008"])]
-    assert profiling.latency_of(made.work, made.family, "r004", device, SETTINGS) is not None
+    assert records(made).latency("r004") is not None
 
 
-def test_a_known_engine_that_is_damaged_is_left_out_and_stays_as_it_is(graphs, run, device):
+def test_a_known_engine_that_is_damaged_is_left_out_and_stays_as_it_is(graphs, run, device, records):
     made = graphs({0: "r000", 2: "r004", 4: "r004"})
     run(made)
     os.unlink(made.work.latency(device.id, "r004"))
@@ -152,7 +158,7 @@ def test_a_known_engine_that_is_damaged_is_left_out_and_stays_as_it_is(graphs, r
     with open(engine, "wb") as file:
         file.write(b"{")
     run(made)
-    assert profiling.latency_of(made.work, made.family, "r004", device, SETTINGS) is not None
+    assert records(made).latency("r004") is not None
     assert os.path.getsize(engine) == 1
 
 
@@ -160,7 +166,7 @@ def test_what_is_only_built_asks_for_nothing_that_is_known(graphs, run, asked):
     made = graphs({0: "r000", 2: "r004", 4: "r004"})
     run(made)
     made.exported_again(4, "r000")
-    run(made, timed=False)
+    run(made, action=Action.BUILD)
     assert asked[1:] == [(["r004"], [])]
 
 
@@ -178,44 +184,44 @@ def test_what_is_finished_is_skipped(graphs, run, device, monkeypatch):
     assert before == (stamps(made.work.engines(device.id)), stamps(made.work.latencies(device.id)))
 
 
-def test_an_engine_removed_after_its_profile_is_not_missed(graphs, run, device):
+def test_an_engine_removed_after_its_profile_is_not_missed(graphs, run, device, records):
     made = graphs({0: "r000", 4: "r004"})
     run(made)
     os.unlink(os.path.join(made.work.engines(device.id), "r004.engine"))
-    assert profiling.is_done(made.work, made.family, "r004", device, SETTINGS, timed=True)
-    assert not profiling.is_done(made.work, made.family, "r004", device, SETTINGS, timed=False)
-    run(made, timed=False)
-    assert profiling.is_done(made.work, made.family, "r004", device, SETTINGS, timed=False)
+    assert records(made).is_done("r004", Action.TIME)
+    assert not records(made).is_done("r004", Action.BUILD)
+    run(made, action=Action.BUILD)
+    assert records(made).is_done("r004", Action.BUILD)
 
 
-def test_a_build_has_back_what_was_cut_short_or_lost(graphs, run, device):
+def test_a_build_has_back_what_was_cut_short_or_lost(graphs, run, device, records):
     made = graphs({0: "r000", 4: "r004"})
-    run(made, timed=False)
+    run(made, action=Action.BUILD)
     open(os.path.join(made.work.engines(device.id), "r004.engine"), "w").close()
-    assert not profiling.is_done(made.work, made.family, "r004", device, SETTINGS, timed=False)
+    assert not records(made).is_done("r004", Action.BUILD)
     os.unlink(os.path.join(made.work.engines(device.id), "weights.bin"))
-    assert not profiling.is_done(made.work, made.family, "r000", device, SETTINGS, timed=False)
-    run(made, timed=False)
+    assert not records(made).is_done("r000", Action.BUILD)
+    run(made, action=Action.BUILD)
     for name in ("r000", "r004"):
-        assert profiling.is_done(made.work, made.family, name, device, SETTINGS, timed=False)
+        assert records(made).is_done(name, Action.BUILD)
 
 
 def test_a_build_counts_what_it_has_built(graphs, run):
-    assert run(graphs({0: "r000", 4: None, 8: "r004"}), timed=False).steps == 3
+    assert run(graphs({0: "r000", 4: None, 8: "r004"}), action=Action.BUILD).steps == 3
 
 
-def test_records_made_from_other_inputs_are_made_anew(graphs, run, device):
+def test_records_made_from_other_inputs_are_made_anew(graphs, run, records):
     made = graphs({0: "r000", 4: "r004"})
     run(made)
-    before = profiling.engine_of(made.work, made.family, "r004", device, SETTINGS)
+    before = records(made).engine("r004")
     made.exported_again(4, "r000")
-    assert profiling.engine_of(made.work, made.family, "r004", device, SETTINGS) is None
-    assert profiling.latency_of(made.work, made.family, "r004", device, SETTINGS) is None
+    assert records(made).engine("r004") is None
+    assert records(made).latency("r004") is None
     run(made)
-    assert profiling.engine_of(made.work, made.family, "r004", device, SETTINGS).sha256 != before.sha256
+    assert records(made).engine("r004").sha256 != before.sha256
 
 
-def test_another_setting_is_another_latency(graphs, run, device):
+def test_another_setting_is_another_latency(graphs, run, records):
     made = graphs({0: "r000"})
     run(made)
     for other in (
@@ -223,49 +229,49 @@ def test_another_setting_is_another_latency(graphs, run, device):
         SETTINGS._replace(pace_fps=200.0),
         SETTINGS._replace(waiting="passive"),
     ):
-        assert not profiling.is_done(made.work, made.family, "r000", device, other, timed=True)
+        assert not records(made, other).is_done("r000", Action.TIME)
     run(made, other)
-    assert profiling.latency_of(made.work, made.family, "r000", device, other).waiting == "passive"
+    assert records(made, other).latency("r000").waiting == "passive"
 
 
-def test_paced_and_back_to_back_profiles_are_never_taken_for_one_another(graphs, run, device):
+def test_paced_and_back_to_back_profiles_are_never_taken_for_one_another(graphs, run, records):
     made, paced = graphs({0: "r000"}), SETTINGS._replace(pace_fps=200)
     run(made, paced)
-    assert profiling.latency_of(made.work, made.family, "r000", device, paced).pace_fps == 200.0
+    assert records(made, paced).latency("r000").pace_fps == 200.0
     for other in (SETTINGS, SETTINGS._replace(pace_fps=100.0)):
-        assert profiling.latency_of(made.work, made.family, "r000", device, other) is None
+        assert records(made, other).latency("r000") is None
 
 
-def test_other_weights_make_every_engine_anew(graphs, run, device):
+def test_other_weights_make_every_engine_anew(graphs, run, records):
     """Trained again under the same path: the graphs are the same to the byte, the model is another."""
     made = graphs({0: "r000", 4: "r004"})
-    run(made, timed=False)
+    run(made, action=Action.BUILD)
     os.unlink(made.work.weights(FORM))
     with open(made.work.weights(FORM), "wb") as file:
         file.write(bytes(2048))
     made.family = made.family._replace(weights_sha256=store.sha256_of(made.work.weights(FORM)))
-    run(made, timed=False)
-    engine = profiling.engine_of(made.work, made.family, "r004", device, SETTINGS)
+    run(made, action=Action.BUILD)
+    engine = records(made).engine("r004")
     assert engine.weights_sha256 == made.family.weights_sha256
 
 
-def test_a_candidate_that_cannot_be_built_is_known_and_not_tried_again(graphs, run, device, monkeypatch):
+def test_a_candidate_that_cannot_be_built_is_known_and_not_tried_again(graphs, run, monkeypatch, records):
     made = graphs({0: "r000", 4: None, 8: "r004"})
     told = run(made)
     assert told.steps == 3 and "r004 cannot be built: " in told.messages[0]
-    failure = profiling.failure_of(made.work, made.family, "r004", device, SETTINGS)
+    failure = records(made).failure("r004")
     assert failure.stage == "build" and "cannot build" in failure.reason
-    assert profiling.latency_of(made.work, made.family, "r008", device, SETTINGS) is not None
+    assert records(made).latency("r008") is not None
     monkeypatch.setattr(profiling, "Worker", None)
     run(made)
 
 
-def test_a_failure_counts_until_its_graph_is_another(graphs, run, device):
+def test_a_failure_counts_until_its_graph_is_another(graphs, run, records):
     made = graphs({0: "r000", 4: None})
-    run(made, timed=False)
+    run(made, action=Action.BUILD)
     made.exported_again(4, "r004")
-    run(made, timed=False)
-    assert profiling.engine_of(made.work, made.family, "r004", device, SETTINGS) is not None
+    run(made, action=Action.BUILD)
+    assert records(made).engine("r004") is not None
 
 
 def test_without_r0_nothing_can_be_compared_and_the_way_out_is_told(graphs, run, device, monkeypatch):
@@ -278,14 +284,14 @@ def test_without_r0_nothing_can_be_compared_and_the_way_out_is_told(graphs, run,
         run(made)
 
 
-def test_a_build_that_was_killed_is_a_failure_and_the_rest_goes_on(graphs, run, device, kill_child):
+def test_a_build_that_was_killed_is_a_failure_and_the_rest_goes_on(graphs, run, kill_child, records):
     made = graphs({0: "r000", 2: "r004", 4: "slow", 8: "r004"})
     told = run(made, progress=Told("building r004", kill_child))
-    failure = profiling.failure_of(made.work, made.family, "r004", device, SETTINGS)
+    failure = records(made).failure("r004")
     assert failure.reason == "the build was ended by signal 9 (SIGKILL); if the system did it, memory ran out"
     assert told.steps == 4
     for name in ("r000", "r002", "r008"):
-        assert profiling.latency_of(made.work, made.family, name, device, SETTINGS) is not None
+        assert records(made).latency(name) is not None
 
 
 def test_r0_whose_build_is_killed_ends_the_run_instead_of_being_tried_forever(graphs, run, kill_child):
@@ -294,14 +300,14 @@ def test_r0_whose_build_is_killed_ends_the_run_instead_of_being_tried_forever(gr
         run(made, progress=Told("building r000", kill_child))
 
 
-def test_being_killed_while_timing_is_said_and_keeps_what_is_built(graphs, run, device, kill_child):
+def test_being_killed_while_timing_is_said_and_keeps_what_is_built(graphs, run, kill_child, records):
     made = graphs({0: "r000", 4: "r004"})
     told = "process that timed r000 to r004 ended with signal 9 .*close other programs; then run the same command again"
     with pytest.raises(BuildFailed, match=told):
         run(made, SETTINGS._replace(max_s=30.0), progress=Told("built r004", kill_child))
     for name in ("r000", "r004"):
-        assert profiling.engine_of(made.work, made.family, name, device, SETTINGS) is not None
-        assert profiling.failure_of(made.work, made.family, name, device, SETTINGS) is None
+        assert records(made).engine(name) is not None
+        assert records(made).failure(name) is None
     assert run(made).steps == 2
 
 
@@ -313,7 +319,7 @@ def test_an_error_of_the_child_is_raised_with_its_exit_code(graphs, run):
     assert raised.value.exit_code == 9
 
 
-def test_an_interrupt_ends_the_child_in_the_middle_of_its_build(graphs, run, device, capfd, children):
+def test_an_interrupt_ends_the_child_in_the_middle_of_its_build(graphs, run, capfd, children, records):
     def interrupt():
         raise KeyboardInterrupt
 
@@ -321,7 +327,7 @@ def test_an_interrupt_ends_the_child_in_the_middle_of_its_build(graphs, run, dev
     with pytest.raises(KeyboardInterrupt):
         run(made, progress=Told("building r000", interrupt))
     assert not children() and capfd.readouterr().err == ""
-    assert profiling.engine_of(made.work, made.family, "r000", device, SETTINGS) is None
+    assert records(made).engine("r000") is None
 
 
 PARENT = """
@@ -332,6 +338,7 @@ from pomt_trt.core.progress import Progress
 from pomt_trt.core.storage.workfolder import WorkFolder, locked
 from pomt_trt.device.board import board
 from pomt_trt.device.timing import profiling
+from pomt_trt.device.timing.engine_records import EngineRecords, Settings
 
 class Told(Progress):
     def show(self, note=""):
@@ -340,8 +347,8 @@ class Told(Progress):
 work = WorkFolder(sys.argv[1])
 family = store.read_record(work.family("op13-fp32"), Family).record
 with locked(work.root), Told("profile", 1) as progress:
-    settings = profiling.Settings(threads=1, max_s=0.05)
-    profiling.profile(work, family, family.candidates, board.device_spec("onnxruntime"), settings, progress)
+    records = EngineRecords(work, family, board.device_spec("onnxruntime"), Settings(threads=1, max_s=0.05))
+    profiling.profile(records, family.candidates, progress)
 """
 
 

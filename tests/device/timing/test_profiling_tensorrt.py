@@ -19,7 +19,7 @@ from pomt_trt.device.checks import golden_check
 from pomt_trt.device.deploy import preprocess
 from pomt_trt.device.engines.engine import check_files
 from pomt_trt.device.timing import profiling
-from pomt_trt.device.timing.profiling import Settings
+from pomt_trt.device.timing.engine_records import Action, EngineRecords, Settings
 from tests import fakes, simulator
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
@@ -56,22 +56,15 @@ def made(graphs):
     return found
 
 
-def profile(made, device, settings=SETTINGS, **options):
+def records(made, device, settings=SETTINGS):
+    """What the work folder holds now."""
+    return EngineRecords(made.work, made.family, device, settings)
+
+
+def profile(made, device, settings=SETTINGS, action=Action.TIME):
     told = Told()
-    profiling.profile(made.work, made.family, made.family.candidates, device, settings, told, **options)
+    profiling.profile(records(made, device, settings), made.family.candidates, told, action)
     return told
-
-
-def engine_of(made, device, name):
-    return profiling.engine_of(made.work, made.family, name, device, SETTINGS)
-
-
-def failure_of(made, device, name):
-    return profiling.failure_of(made.work, made.family, name, device, SETTINGS)
-
-
-def latency_of(made, device, name):
-    return profiling.latency_of(made.work, made.family, name, device, SETTINGS)
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -79,13 +72,13 @@ def test_engines_are_built_pass_the_gate_and_are_timed(made, machine, release):
     device = machine(release)
     profile(made, device)
     for name, source in (("r000", "golden.npz"), ("r004", "r004.npz")):
-        engine, latency = engine_of(made, device, name), latency_of(made, device, name)
+        engine, latency = records(made, device).engine(name), records(made, device).latency(name)
         assert engine.details["gate"]["source"] == source and engine.details["gate"]["error"] < 1e-3
         assert latency.gpu_ms > 0 and latency.transfers_ms > 0
         assert "staging" in latency.modes["memory"]
         assert latency.waiting == "default" and "without pause" in latency.modes["waiting"]
-    assert engine_of(made, device, "r000").details["timing_cache"] == "new"
-    assert engine_of(made, device, "r004").details["timing_cache"] == "reused"
+    assert records(made, device).engine("r000").details["timing_cache"] == "new"
+    assert records(made, device).engine("r004").details["timing_cache"] == "reused"
     assert not [name for name in os.listdir(made.work.engines(device.id)) if name.startswith(".part-")]
 
 
@@ -93,7 +86,7 @@ def test_the_figure_of_an_engine_that_computes_something_else_is_its_failure(mad
     device = machine("10.3.0", "wrong-logits=0.1")
     with pytest.raises(BuildFailed, match="R = 0 cannot be built.*differ from golden.npz"):
         profile(made, device)
-    failure = failure_of(made, device, "r000")
+    failure = records(made, device).failure("r000")
     assert failure.stage == "gate" and "1.0e-01" in failure.reason and "1e-03 is allowed" in failure.reason
     assert not os.path.exists(os.path.join(made.work.engines(device.id), "r000.engine"))
 
@@ -101,8 +94,11 @@ def test_the_figure_of_an_engine_that_computes_something_else_is_its_failure(mad
 def test_an_engine_of_nan_is_never_a_candidate(made, machine):
     device = machine("8.2", "nan-logits=r004")
     told = profile(made, device)
-    assert failure_of(made, device, "r004").stage == "gate" and "not finite" in failure_of(made, device, "r004").reason
-    assert engine_of(made, device, "r004") is None and latency_of(made, device, "r000") is not None
+    assert (
+        records(made, device).failure("r004").stage == "gate"
+        and "not finite" in records(made, device).failure("r004").reason
+    )
+    assert records(made, device).engine("r004") is None and records(made, device).latency("r000") is not None
     assert "r004 cannot be built" in told.messages[0]
 
 
@@ -110,38 +106,41 @@ def test_an_engine_of_nan_is_never_a_candidate(made, machine):
 def test_a_build_that_runs_out_of_memory_costs_one_candidate(made, machine, release):
     device = machine(release, "out-of-memory=r004")
     profile(made, device)
-    assert failure_of(made, device, "r004").stage == "build" and "SIGKILL" in failure_of(made, device, "r004").reason
-    assert latency_of(made, device, "r000") is not None
+    assert (
+        records(made, device).failure("r004").stage == "build"
+        and "SIGKILL" in records(made, device).failure("r004").reason
+    )
+    assert records(made, device).latency("r000") is not None
 
 
 def test_a_foreign_timing_cache_is_said_and_the_builds_go_on(made, machine):
     device = machine("10.3.0", "foreign-cache")
     store.write_bytes(os.path.join(made.work.engines(device.id), "timing.cache"), b"of another device")
     profile(made, device)
-    assert engine_of(made, device, "r000").details["timing_cache"].startswith("discarded")
-    assert latency_of(made, device, "r004") is not None
+    assert records(made, device).engine("r000").details["timing_cache"].startswith("discarded")
+    assert records(made, device).latency("r004") is not None
 
 
 def test_what_is_built_and_timed_is_left(made, machine):
     device = machine("8.5")
     profile(made, device)
-    before = latency_of(made, device, "r004")
+    before = records(made, device).latency("r004")
     machine("8.5", "out-of-memory")
     profile(made, device)
-    assert latency_of(made, device, "r004") == before
+    assert records(made, device).latency("r004") == before
 
 
 def test_a_candidate_is_built_again_and_its_builds_are_remembered(made, machine):
     device = machine("10.3.0", "build-noise=0.2")
     profile(made, device)
-    before = engine_of(made, device, "r004")
+    before = records(made, device).engine("r004")
     for count in (2, 3):
-        profile(made, device, rebuild=True)
+        profile(made, device, action=Action.REBUILD)
         for name in ("r000", "r004"):
-            builds = profiling.builds_of(made.work, made.family, name, device, SETTINGS)
+            builds = records(made, device).builds_ms(name)
             assert len(builds) == count and kept_build(builds) == 0
-            assert latency_of(made, device, name).latency_ms == builds[0]
-    after = engine_of(made, device, "r004")
+            assert records(made, device).latency(name).latency_ms == builds[0]
+    after = records(made, device).engine("r004")
     assert after.file == before.file and after.details["layers"] == "r004.layers.json"
     left = sorted(name for name in os.listdir(made.work.engines(device.id)) if "again" in name)
     assert left == []
@@ -155,12 +154,12 @@ def test_a_poor_first_build_is_replaced(made, machine):
     poor = stored.record._replace(latency_ms=100.0, latency_ci_ms=(99.0, 101.0))
     store.write_record(path, poor, stored.inputs)
     machine("10.3.0", "build-noise=0.01")  # so that the second engine is another file
-    before = engine_of(made, device, "r004")
-    profile(made, device, rebuild=True)
-    builds = profiling.builds_of(made.work, made.family, "r004", device, SETTINGS)
+    before = records(made, device).engine("r004")
+    profile(made, device, action=Action.REBUILD)
+    builds = records(made, device).builds_ms("r004")
     assert builds[0] < 100.0 and builds[1] == 100.0
-    assert engine_of(made, device, "r004").sha256 != before.sha256
-    assert latency_of(made, device, "r004").engine_sha256 == engine_of(made, device, "r004").sha256
+    assert records(made, device).engine("r004").sha256 != before.sha256
+    assert records(made, device).latency("r004").engine_sha256 == records(made, device).engine("r004").sha256
 
 
 def test_a_rebuild_that_is_killed_or_fails_counts_and_leaves_the_engine(made, machine):
@@ -168,10 +167,10 @@ def test_a_rebuild_that_is_killed_or_fails_counts_and_leaves_the_engine(made, ma
     profile(made, device)
     for count, faults in enumerate(("out-of-memory=r004", "nan-logits=r004"), 2):
         machine("10.3.0", faults)
-        profile(made, device, rebuild=True)
-        builds = profiling.builds_of(made.work, made.family, "r004", device, SETTINGS)
+        profile(made, device, action=Action.REBUILD)
+        builds = records(made, device).builds_ms("r004")
         assert len(builds) == count and builds[-1] == float("inf")
-        assert failure_of(made, device, "r004") is None and latency_of(made, device, "r004") is not None
+        assert records(made, device).failure("r004") is None and records(made, device).latency("r004") is not None
 
 
 def test_golden_inputs_are_the_ones_that_export_wrote(made):
@@ -185,7 +184,7 @@ def ahead_of_time(made, machine, gpu="portable"):
     with contextlib.suppress(MissingDependency):
         machine(simulator.RTX, "no-device")
     device = ahead.device("tensorrt-rtx", gpu)
-    profile(made, device, SETTINGS._replace(gpu=gpu), timed=False)
+    profile(made, device, SETTINGS._replace(gpu=gpu), action=Action.BUILD)
     return device
 
 
@@ -197,11 +196,11 @@ def test_a_gpu_adopts_engines_that_were_built_without_one_and_gates_and_times_th
     profile(made, device, SETTINGS._replace(threads=2))
     for name, path in built.items():
         settings = SETTINGS._replace(threads=2)
-        engine = profiling.engine_of(made.work, made.family, name, device, settings)
+        engine = records(made, device, settings).engine(name)
         assert engine.sha256 == store.sha256_of(path)  # that file, not a new one
         assert engine.device == device and engine.details["ahead_of_time"] and engine.details["gate"]["error"] < 1e-3
         assert engine.details["kernels"]["file"] == name + ".kernels"
-        assert profiling.latency_of(made.work, made.family, name, device, settings).latency_ms > 0
+        assert records(made, device, settings).latency(name).latency_ms > 0
 
 
 def test_an_engine_of_another_graph_or_a_damaged_one_is_built_and_not_adopted(made, machine):
@@ -214,15 +213,15 @@ def test_an_engine_of_another_graph_or_a_damaged_one_is_built_and_not_adopted(ma
     device = machine(simulator.RTX)
     profile(made, device)
     for name in ("r000", "r004"):
-        assert "ahead_of_time" not in engine_of(made, device, name).details
-        assert latency_of(made, device, name) is not None
+        assert "ahead_of_time" not in records(made, device).engine(name).details
+        assert records(made, device).latency(name) is not None
 
 
 def test_an_engine_that_was_built_without_a_gpu_has_to_pass_the_gate_too(made, machine):
     ahead_of_time(made, machine)
     device = machine(simulator.RTX, "nan-logits=r004")
     profile(made, device)
-    assert failure_of(made, device, "r004").stage == "gate" and engine_of(made, device, "r000") is not None
+    assert records(made, device).failure("r004").stage == "gate" and records(made, device).engine("r000") is not None
 
 
 def test_kernels_that_are_not_those_of_the_record_make_an_engine_be_built_again(made, machine):
@@ -231,6 +230,6 @@ def test_kernels_that_are_not_those_of_the_record_make_an_engine_be_built_again(
     with open(os.path.join(made.work.engines(device.id), "r004.kernels"), "wb") as file:
         file.write(b"damaged")
     with pytest.raises(CorruptArtifact, match="r004.kernels is missing or not the file"):
-        check_files(engine_of(made, device, "r004"), made.work.engines(device.id))
+        check_files(records(made, device).engine("r004"), made.work.engines(device.id))
     profile(made, device, again=True)
-    check_files(engine_of(made, device, "r004"), made.work.engines(device.id))
+    check_files(records(made, device).engine("r004"), made.work.engines(device.id))

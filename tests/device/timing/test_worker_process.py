@@ -8,7 +8,8 @@ import pytest
 from pomt_trt.core.errors import PomtError
 from pomt_trt.core.progress import Silent
 from pomt_trt.device.board import board
-from pomt_trt.device.timing.profiling import Settings, _request
+from pomt_trt.device.timing.engine_records import Action, EngineRecords, Settings
+from pomt_trt.device.timing.profiling import _request
 from pomt_trt.device.timing.worker_process import Worker
 
 pytest.importorskip("onnxruntime", reason="builds and times ONNX Runtime engines")
@@ -23,7 +24,7 @@ def request_for(graphs):
 
     def request(*names):
         chosen = [c for c in made.family.candidates if c.id in names]
-        return _request(made.work, made.family, chosen, [], device, SETTINGS, True)
+        return _request(EngineRecords(made.work, made.family, device, SETTINGS), chosen, [], Action.TIME)
 
     request.work, request.device = made.work, device
     return request

@@ -1,7 +1,4 @@
-"""The flags of `pomt-trt train` -> a training on the workstation, and its record.
-
-Any machine, as far as explaining what is missing. Leaves out the training itself (host/training).
-"""
+"""A training on the workstation, from the flags of `pomt-trt train`. host/training does the training itself."""
 
 from typing import Any, Dict, Optional
 
@@ -15,9 +12,8 @@ WARMUP = {"ltmp": 0.0, "cropr": 0.1}  # share of all steps; Cropr's rates then f
 def train(given: Dict[str, Any]) -> Optional[Training]:
     """Trains the method given["method"]; the other keys are the command's flags by their names.
 
-    Of several processes the first has the record, the others None.
-
-    Raises: UsageError or InputError for what cannot be; MissingDependency without torch, timm and accelerate;
+    Returns: the record in the first of several processes, None in the others.
+    Raises: UsageError or InputError for flags that do not fit; MissingDependency without torch, timm and accelerate;
         TrainingDiverged.
     """
     with on_workstation():

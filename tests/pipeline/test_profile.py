@@ -13,7 +13,6 @@ from pomt_trt.core.records import LatencyProfile  # noqa: E402
 from pomt_trt.core.storage import store  # noqa: E402
 from pomt_trt.device.board import energy, sensors  # noqa: E402
 from pomt_trt.device.timing import profiling  # noqa: E402
-from pomt_trt.pipeline import run_stages  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.device.board.test_energy import Here  # noqa: E402
 from tests.device.board.test_jetson import tree  # noqa: E402
@@ -29,7 +28,7 @@ def work(tmp_path):
 
 def profile_again(work, monkeypatch, board):
     """Runs the command on a board; the profiles that it took, by their ids."""
-    monkeypatch.setattr(run_stages.sensors, "read", lambda root=None: READ(tree(board)))
+    monkeypatch.setattr(sensors, "read", lambda root=None: READ(tree(board)))
     before = times(work)
     arguments = ["profile", work, "--search", "exhaustive", *compiled.TIMING]
     assert cli.main(arguments) == 0

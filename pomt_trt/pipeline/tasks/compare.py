@@ -1,8 +1,6 @@
-"""Several methods of one model under one measurement: each compiled in a folder of its own, all tied to one R = 0.
+"""Several methods of one model side by side: each compiled in WORK/METHOD/, all relative to one R = 0.
 
-Fills WORK/METHOD/ as compile does, and writes the Comparison and its figure beside them. On the workstation, since
-graphs are exported and eager PyTorch is timed. Leaves out how a comparison is made of selections
-(core/choice/comparison).
+On the workstation, since graphs are exported and eager PyTorch is timed.
 """
 
 import contextlib
@@ -16,7 +14,7 @@ from pomt_trt.core.errors import BuildFailed, ConstraintUnmet, InputError, PomtE
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Comparison, EagerLatencies, Selection
 from pomt_trt.core.statistics.stats import StoppingRule
-from pomt_trt.core.storage import experiment as known
+from pomt_trt.core.storage import experiment as experiments
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS, WorkFolder, locked
 from pomt_trt.device.timing import interleaved_timing
@@ -29,12 +27,12 @@ EAGER_S = 30.0  # wall time for the eager candidates of one method, all together
 
 
 def compare(
-    root: str, methods: Sequence[str], asked: Callable[[str], Options], against: Sequence[str] = ("eager",)
+    root: str, methods: Sequence[str], options_for: Callable[[str], Options], against: Sequence[str] = ("eager",)
 ) -> Comparison:
     """Compiles a model by each method and puts them side by side.
 
     Args:
-        asked: what compile takes for a method, with WORK/METHOD as its work folder; may raise what it lacks.
+        options_for: method -> the options of its compile, whose work folder is WORK/METHOD; may raise a PomtError.
         against: ("eager",) times a few candidates of each method in PyTorch eager too; () does not.
     Raises: what the last method raised, where none could be compiled; UsageError for an unknown baseline.
     """
@@ -48,7 +46,7 @@ def compare(
         for name in methods:
             sys.stderr.write("{}:\n".format(name))
             try:
-                options[name] = asked(name)
+                options[name] = options_for(name)
                 run_stages.export(options[name])
                 _share_unreduced([options[done].work for done in selections], options[name].work)
                 selections[name] = run_stages.compile_all(options[name])
@@ -58,40 +56,40 @@ def compare(
             raise list(reasons.values())[-1]
         eager = {name: _eager(options[name], selections[name]) for name in (selections if against else ())}
         request = options[next(iter(selections))].request
-        told = {name: str(error) for name, error in reasons.items()}
-        found = comparison.compared(selections, eager, told, request.batch_size)
-        store.write_record(_path(root, found, "json"), found)
-        _draw(root, found, request.model)
-    return found
+        errors = {name: str(error) for name, error in reasons.items()}
+        compared = comparison.compared(selections, eager, errors, request.batch_size)
+        store.write_record(_path(root, compared, "json"), compared)
+        _draw(root, compared, request.model)
+    return compared
 
 
 def _share_unreduced(others: Sequence[str], root: str) -> None:
-    """Gives a work folder the engine and the profile of R = 0 that an earlier method's folder has, where graph and
-    weights are the same: all groups of candidates are tied to that profile, and so to one another.
+    """Gives a work folder the engine and the profile of R = 0 of an earlier method, where graph and weights are equal.
+
+    All latencies are relative to that profile, so those of both methods can be compared.
     """
     target = WorkFolder(root)
-    for family in known.families(target):
+    for graph_set in experiments.families(target):
         for source in map(WorkFolder, others):
-            if family.form not in source.forms():
-                continue
-            there = known.family_of(source, family.form)
-            same = there.graph_sha256["r000"] == family.graph_sha256["r000"]
-            if same and there.weights_sha256 == family.weights_sha256:
-                _share_files(source, target)
-                break
+            if graph_set.form in source.forms():
+                earlier = experiments.family_of(source, graph_set.form)
+                same_graph = earlier.graph_sha256["r000"] == graph_set.graph_sha256["r000"]
+                if same_graph and earlier.weights_sha256 == graph_set.weights_sha256:
+                    _share_files(source, target)
+                    break
 
 
 def _share_files(source: WorkFolder, target: WorkFolder) -> None:
-    """What a device has of R = 0; what the target has already stays. Records go last: they vouch for the files."""
+    """The files of R = 0 that the target lacks. Records are copied last, since they say that the files are there."""
     for folder in ("engines", "latency"):
         for device_id in sorted(_listed(os.path.join(source.root, folder))):
-            here, there = (os.path.join(one.root, folder, device_id) for one in (source, target))
-            names = [name for name in _listed(here) if name.startswith("r000.") or name == WEIGHTS]
+            origin, copy = (os.path.join(one.root, folder, device_id) for one in (source, target))
+            names = [name for name in _listed(origin) if name.startswith("r000.") or name == WEIGHTS]
             for name in sorted(names, key=lambda name: name.endswith(".json")):
-                path = os.path.join(there, name)
+                path = os.path.join(copy, name)
                 if not os.path.exists(path):
-                    os.makedirs(there, exist_ok=True)
-                    (store.copy if name == WEIGHTS else store.hard_link)(os.path.join(here, name), path)
+                    os.makedirs(copy, exist_ok=True)
+                    (store.copy if name == WEIGHTS else store.hard_link)(os.path.join(origin, name), path)
 
 
 def _listed(folder: str) -> List[str]:
@@ -103,10 +101,10 @@ def _eager(options: Options, selection: Selection) -> EagerLatencies:
     work, settings = WorkFolder(options.work), options.settings
     ids = ["r000", *_spread([row.id for row in selection.rows if row.removed and row.status == "measured"])]
     inputs = {"candidates": " ".join(ids), "threads": str(settings.threads), "waiting": settings.waiting}
-    inputs.update(known.family_inputs(work))
-    there = store.read_matching(work.eager(selection.device_id), EagerLatencies, inputs)
-    if there is not None:
-        return there
+    inputs.update(experiments.family_inputs(work))
+    recorded = store.read_matching(work.eager(selection.device_id), EagerLatencies, inputs)
+    if recorded is not None:
+        return recorded
     program = [sys.executable, "-m", "pomt_trt.baselines.timm_eager", "--work", work.root, "--candidate"]
     with contextlib.ExitStack() as stack, Progress("eager", 1) as progress:
         members = [
@@ -115,7 +113,7 @@ def _eager(options: Options, selection: Selection) -> EagerLatencies:
         ]
         timings, _ = interleaved_timing.time_in_turn(members, StoppingRule(max_s=EAGER_S), progress=progress.show)
         progress.step()
-    found = EagerLatencies(
+    latencies = EagerLatencies(
         torch=str(members[0].about.get("torch")),
         threads=settings.threads,
         waiting=settings.waiting,
@@ -123,26 +121,26 @@ def _eager(options: Options, selection: Selection) -> EagerLatencies:
         latency_ci_ms={name: timing.latency_ci_ms for name, timing in timings.items()},
         doubt="; ".join(sorted({timing.doubt for timing in timings.values() if timing.doubt})),
     )
-    store.write_record(work.eager(selection.device_id), found, inputs)
-    return found
+    store.write_record(work.eager(selection.device_id), latencies, inputs)
+    return latencies
 
 
 def _spread(ids: Sequence[str]) -> List[str]:
-    """At most EAGER_COUNTS of them, the ends among them and the rest evenly between."""
+    """At most EAGER_COUNTS of them, evenly spread, the first and the last among them."""
     count, last = min(EAGER_COUNTS, len(ids)), len(ids) - 1
     return [ids[round(place * last / max(1, count - 1))] for place in range(count)]
 
 
-def _draw(root: str, found: Comparison, model: str) -> Optional[str]:
+def _draw(root: str, compared: Comparison, model: str) -> Optional[str]:
     """The figure, where it can be drawn; returns its path."""
     if importlib.util.find_spec("matplotlib") is None:
         return None
     from pomt_trt.report import comparison as figure
 
-    path = _path(root, found, "png")
-    figure.draw(found, path, title="{}, batch {}".format(model, found.batch_size))
+    path = _path(root, compared, "png")
+    figure.draw(compared, path, title="{}, batch {}".format(model, compared.batch_size))
     return path
 
 
-def _path(root: str, found: Comparison, extension: str) -> str:
-    return os.path.join(root, "comparison-{}.{}".format(found.device_id, extension))
+def _path(root: str, compared: Comparison, extension: str) -> str:
+    return os.path.join(root, "comparison-{}.{}".format(compared.device_id, extension))

@@ -23,14 +23,15 @@ from pomt_trt.core.records import (  # noqa: E402
     Sensitivity,
 )
 from pomt_trt.core.schedules import block_costs  # noqa: E402
-from pomt_trt.core.storage import experiment as known  # noqa: E402
 from pomt_trt.core.storage import store  # noqa: E402
 from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
 from pomt_trt.core.storage.workfolder import WorkFolder  # noqa: E402
 from pomt_trt.device.board import board  # noqa: E402
 from pomt_trt.device.board.sensors import Clock  # noqa: E402
-from pomt_trt.pipeline import stages  # noqa: E402
-from pomt_trt.pipeline.schedules import block_latency  # noqa: E402
+from pomt_trt.device.timing.engine_records import Settings  # noqa: E402
+from pomt_trt.pipeline.profile import forget_unsettled  # noqa: E402
+from pomt_trt.pipeline.search import block_latency  # noqa: E402
+from pomt_trt.pipeline.session import Scope, opened_on  # noqa: E402
 from tests import compiled  # noqa: E402
 
 
@@ -144,11 +145,10 @@ def test_profiles_of_chains_go_with_that_of_r0_to_which_they_are_tied(searched, 
     device = os.path.basename(compiled.one(os.path.join(copy.root, "latency"), ""))
     stored = store.read_record(copy.latency(device, "r000"), LatencyProfile)
     store.write_record(copy.latency(device, "r000"), stored.record._replace(verdict="floating"), stored.inputs)
-    family = store.read_record(copy.family("op17-fp32"), Family).record
-    stage = stages.Stage(copy, known.experiment_of(copy), family, known.of_grid(family))
-    here, still = board.device_spec("onnxruntime"), Clock(1.0, 1.0, 1.0)
-    stages.forget_unsettled(stage, here, {"cpu": still, "gpu": still})
-    assert os.listdir(copy.latencies(here.id)) == []
+    still = Clock(1.0, 1.0, 1.0)
+    with opened_on(Scope(copy.root), board.device_spec("onnxruntime"), Settings(threads=1)) as session:
+        forget_unsettled(session, {"cpu": still, "gpu": still})
+    assert os.listdir(copy.latencies(device)) == []
 
 
 def test_without_the_search_they_do_not_compete(searched, capsys):

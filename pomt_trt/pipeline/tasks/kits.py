@@ -1,21 +1,19 @@
-"""A kit for a board: work folders with graphs and expected logits, for `jetson/field_kit` to build, check and time.
-
-Makes a folder by the stages of export and accuracy, on the workstation. Leaves out what the board does with it.
-"""
+"""A kit for a board: work folders with graphs and expected logits, for `jetson/field_kit` to build, check and time."""
 
 import contextlib
 import logging
 import os
-from typing import Dict, Iterator, Sequence, Tuple
+from typing import Dict, Iterator
 
 from pomt_trt.core.field_kit import records
 from pomt_trt.core.field_kit.records import Kit
 from pomt_trt.core.storage import store
 from pomt_trt.core.targets import named
 from pomt_trt.pipeline import options, run_stages
+from pomt_trt.pipeline.session import Scope
 
-# A trained model whose answers mean something, and the shape that boards are compared by. Its weights are random: they
-# do not change the time, and need no download.
+# A trained model, whose predictions can be right or wrong, and the model that boards are compared by. The latter has
+# random weights, which do not change its latency and need no download.
 MODELS = {"digits": "digits", "deit-s": "deit_small_patch16_224"}
 TOKENS = "144:144:1"  # of 197: R = 53, where digits keeps its accuracy; a multiple of 16, which kernels like
 SAMPLES = 32  # images that engines are held against; of random weights, few have a clear cut in fp16
@@ -39,7 +37,7 @@ def make(folder: str, target: str, models: Dict[str, str] = MODELS, tokens: str 
                 run_stages.export(
                     options.make(model, work, target=target, precision=precision, tokens=tokens, samples=SAMPLES)
                 )
-            run_stages.accuracy(work, None)
+            run_stages.accuracy(Scope(work))
     kit = Kit(target, tuple(models))
     store.write_record(os.path.join(folder, records.KIT_FILE), kit)
     return kit
@@ -59,5 +57,4 @@ def _random_weights_meant() -> Iterator[None]:
 
 def size_bytes(folder: str) -> int:
     """Of all files in a folder."""
-    found: Sequence[Tuple[str, Sequence[str], Sequence[str]]] = list(os.walk(folder))
-    return sum(os.path.getsize(os.path.join(place, name)) for place, _, names in found for name in names)
+    return sum(os.path.getsize(os.path.join(place, name)) for place, _, names in os.walk(folder) for name in names)

@@ -13,7 +13,7 @@ from pomt_trt.core.field_kit.records import Kit  # noqa: E402
 from pomt_trt.core.storage import store  # noqa: E402
 from pomt_trt.core.storage.experiment import experiment_of, families, of_grid  # noqa: E402
 from pomt_trt.core.storage.workfolder import WorkFolder  # noqa: E402
-from pomt_trt.pipeline import kits  # noqa: E402
+from pomt_trt.pipeline.tasks import kits  # noqa: E402
 from tests import compiled, field  # noqa: E402
 from tests.compiled import call, files  # noqa: E402
 

@@ -52,7 +52,7 @@ def test_all_methods_are_tied_to_one_profile_of_r_0(compared):
 
 
 def test_eager_is_timed_reduced_as_the_engines_are_and_once(compared, tmp_path, capsys, monkeypatch):
-    from pomt_trt.pipeline import compare
+    from pomt_trt.pipeline.tasks import compare
 
     work = shutil.copytree(str(compared), str(tmp_path / "w"))
     monkeypatch.setattr(compare, "EAGER_S", 0.3)
@@ -69,7 +69,7 @@ def test_eager_is_timed_reduced_as_the_engines_are_and_once(compared, tmp_path, 
     "count, timed", [(1, [0]), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (7, [0, 2, 4, 6]), (100, [0, 33, 66, 99])]
 )
 def test_of_many_candidates_four_are_timed_in_eager_the_ends_among_them(count, timed):
-    from pomt_trt.pipeline import compare
+    from pomt_trt.pipeline.tasks import compare
 
     assert compare._spread([str(one) for one in range(count)]) == [str(one) for one in timed]
 

@@ -1,0 +1,134 @@
+"""Measures a session's candidates: all of them, or those that the search asks for until nothing else can win.
+
+On one machine an accuracy is estimated when the search asks for it. On a board all accuracies are there beforehand.
+"""
+
+import math
+import time
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from pomt_trt.core.progress import Progress, Silent
+from pomt_trt.core.records import GRID, Candidate, Row
+from pomt_trt.core.search import search
+from pomt_trt.core.search.search_state import Goal, Point, State
+from pomt_trt.device.engines.traits import traits
+from pomt_trt.device.timing import profiling
+from pomt_trt.device.timing.engine_records import Action
+from pomt_trt.device.timing.worker_process import Worker
+from pomt_trt.pipeline.accuracy import estimate
+from pomt_trt.pipeline.export import Workstation
+from pomt_trt.pipeline.options import Budget, Choice
+from pomt_trt.pipeline.session import Session
+
+LONGER = 2  # times the limit of the last timing, when a candidate is timed again
+LONGEST = 4  # times the settings' limit, from which on a candidate is not timed again
+
+
+def measure(
+    session: Session, choice: Choice, budget: Budget, workstation: Optional[Workstation] = None
+) -> Tuple[str, ...]:
+    """Measures candidates of the grid until the choice is known or the budget is spent, and all searched ones.
+
+    Args:
+        workstation: estimates accuracies; None where all are there.
+    Returns: how the search ended and what it does not know, as sentences for the selection.
+    """
+    loop = _Loop(session, choice, budget, workstation)
+    notes = loop.exhaustive() if budget.search == "exhaustive" else loop.adaptive()
+    searched = [candidate for candidate in session.candidates if candidate.kind != GRID]
+    with Progress("profile", len(searched)) as progress:
+        profiling.profile(session.engines, searched, progress)
+    return notes
+
+
+class _Loop:
+    """One search over the candidates of one session's grid."""
+
+    def __init__(self, session: Session, choice: Choice, budget: Budget, workstation: Optional[Workstation]) -> None:
+        self._session, self._choice, self._budget, self._workstation = session, choice, budget, workstation
+        self._grid = [candidate for candidate in session.candidates if candidate.kind == GRID]
+        self._by_tokens: Dict[int, Candidate] = {one.schedule.tokens_after: one for one in self._grid}
+        self._varies = traits(session.device.engine).varies
+        self._deadline_s = time.monotonic() + (budget.max_time_s or math.inf)
+
+    def exhaustive(self) -> Tuple[str, ...]:
+        """Measures all, in groups, which is faster than one at a time; then adaptive asks for rebuilds."""
+        if self._workstation is not None:
+            with Progress("accuracy", len(self._grid)) as progress:
+                estimate(self._session, self._grid, self._workstation, progress)
+        with Progress("profile", len(self._grid)) as progress:
+            profiling.profile(self._session.engines, self._grid, progress)
+        notes = ("Every count of the grid was measured.",)
+        return notes + self.adaptive() if self._varies else notes
+
+    def adaptive(self) -> Tuple[str, ...]:
+        """Measures what core/search/search asks for, one candidate at a time."""
+        with Progress("search", len(self._grid)) as progress, Worker() as worker:
+            while True:
+                state = self._state()
+                step = search.next_candidate(state)
+                if isinstance(step, search.Done):
+                    return self._notes(step)
+                expected = state.builds + search.expected_builds(state)
+                progress.at(state.builds, search.progress(state, step), total=expected)
+                self._answer(step, self._by_tokens[step.tokens], worker)
+
+    def _answer(self, request: search.Request, candidate: Candidate, worker: Worker) -> None:
+        engines = self._session.engines
+        if request.kind == "accuracy":
+            assert self._workstation is not None
+            estimate(self._session, [self._grid[0], candidate], self._workstation, Silent())
+            return
+        action = {"time": Action.RETIME, "rebuild": Action.REBUILD}.get(request.kind, Action.TIME)
+        if action is Action.RETIME:
+            profile = engines.latency(candidate.id)
+            assert profile is not None
+            engines = engines.within(LONGER * profile.max_s)
+        profiling.profile(engines, [candidate], Silent(), action, worker)
+
+    def _state(self) -> State:
+        """What is known, in the search's terms."""
+        choice, budget = self._choice, self._budget
+        rows = self._rows()
+        return State(
+            grid=tuple(sorted(self._by_tokens, reverse=True)),
+            goal=Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain),
+            points={row.tokens_after: self._point(row) for row in rows if row.status in ("measured", "failed")},
+            accuracy={row.tokens_after: row.accuracy for row in rows if row.accuracy is not None},
+            accuracy_on_demand=self._workstation is not None,
+            accuracy_slack=self._accuracy_slack(rows) if self._workstation is not None else 0.0,
+            batch_size=self._grid[0].batch_size,
+            builds_vary=self._varies,
+            max_builds=budget.max_builds,
+            out_of_time=time.monotonic() > self._deadline_s,
+        )
+
+    def _rows(self) -> List[Row]:
+        return [self._session.row(candidate.id) for candidate in self._grid]
+
+    def _point(self, row: Row) -> Point:
+        """The row's point. R = 0 is never timed again, since all latencies are relative to it."""
+        profile = self._session.latency(row.id)
+        limit_s = LONGEST * self._session.settings.max_s
+        can_tell_more = profile is not None and profile.stopped == "time cap" and profile.max_s < limit_s
+        return self._session.point(row.id)._replace(more=row.removed > 0 and can_tell_more)
+
+    def _accuracy_slack(self, rows: Sequence[Row]) -> float:
+        """The largest standard error of an accuracy drop within the constraint: few images make estimates uncertain."""
+        limit = self._choice.max_accuracy_drop
+        errors = [
+            (row.accuracy_drop_ci[1] - row.accuracy_drop_ci[0]) / (2 * 1.96)
+            for row in rows
+            if row.removed and row.accuracy_drop is not None and row.accuracy_drop_ci is not None
+            if limit is None or row.accuracy_drop <= limit
+        ]
+        return max(errors, default=0.0)
+
+    def _notes(self, done: search.Done) -> Tuple[str, ...]:
+        tried = sum(row.status in ("measured", "failed") for row in self._rows())
+        note = "{} of {} candidates were built and timed; the search ended since {}."
+        notes = [note.format(tried, len(self._grid), done.reason)]
+        if done.unknown:
+            ranges = ["{} to {}".format(*part) if part[0] != part[1] else str(part[0]) for part in done.unknown]
+            notes.append("Not known: whether {} tokens would have been better.".format(", ".join(ranges)))
+        return tuple(notes)

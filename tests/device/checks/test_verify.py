@@ -54,7 +54,8 @@ def test_prints_a_table_or_json_that_says_who_compared(bundle, capsys, polygraph
     polygraphy(installed)
     assert cli.main(["verify", bundle]) == 0
     table = capsys.readouterr().out
-    assert "r004     host " in table and "compared by " + ("polygraphy" if installed else "pomt-trt") in table
+    assert ["r004", "host"] in [line.split()[:2] for line in table.splitlines()]
+    assert "compared by " + ("polygraphy" if installed else "pomt-trt") in table
     assert cli.main(["verify", bundle, "--json"]) == 0
     checks = json.loads(capsys.readouterr().out)["checks"]
     assert {check["passed"] for check in checks} == {True} and checks[0]["parity"]["allowed"] == 1e-3

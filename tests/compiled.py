@@ -1,8 +1,6 @@
 """A tiny model in timm's own format, compiled once for all tests, and the command in this process or one of its own."""
 
-import atexit
 import contextlib
-import functools
 import io
 import json
 import os
@@ -10,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
+
+from tests.shared import once
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TOKENS = ["--tokens", "16:8:4"]  # of 17: 16 patches and the class token
@@ -19,24 +18,24 @@ CANDIDATES = ["r000", "r001", "r005", "r009"]
 SHAPE = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "depth": 4, "num_classes": 5}
 
 
-@functools.lru_cache(maxsize=None)
 def source():
-    """Folder with model/ (timm's format), data/ (five class folders of two pictures) and work/ (compiled)."""
-    folder = tempfile.mkdtemp(prefix="pomt-trt-tests-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    """Folder with model/ (timm's format) and data/ (five class folders of two pictures)."""
+    return once("source", _write_source)
+
+
+def _write_source(folder):
     write_model(os.path.join(folder, "model"))
     write_pictures(os.path.join(folder, "data"))
-    return folder
 
 
-@functools.lru_cache(maxsize=None)
 def master():
     """A compiled work folder; copy it before use."""
-    from pomt_trt import cli
+    return once("compiled", _compile)
 
-    work = os.path.join(source(), "work")
-    assert cli.main(compile_command(work)) == 0
-    return work
+
+def _compile(work):
+    code, _, err = called(*compile_command(work))
+    assert code == 0, err
 
 
 def copied(folder):

@@ -15,13 +15,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import tests  # noqa: F401  pytest 7.0, the last for Python 3.6, would put an empty module of this name in its place
+from tests import shared
 
 settings.register_profile(
     "ours",
     deadline=None,  # two cores are shared
     derandomize=True,  # a failure is found again by the next run
     database=None,
-    max_examples=60 if sys.version_info >= (3, 10) else 20,  # the old Python runs what the new one has searched
+    max_examples=25,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ours")
@@ -43,6 +44,7 @@ for number in INHERITED:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # As scripts/test has it: logits of two threads differ in their last bits from those of the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+shared.folder()  # made here, so that workers of xdist inherit it
 
 STAND_INS = ("tensorrt", "tensorrt_rtx", "pycuda", "pycuda.driver", "pomt_simulator")
 

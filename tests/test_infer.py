@@ -1,5 +1,6 @@
-"""The deployed command and class, on real engines, real files and, for the command, real processes."""
+"""The deployed command and class, on real engines and files; in a process of its own what depends on one."""
 
+import io
 import json
 import os
 import signal
@@ -46,22 +47,31 @@ def start(*arguments, **options):
     return subprocess.Popen(command, cwd=ROOT, env=environment, **options)
 
 
-def infer(*arguments, **options):
-    """(exit code, stdout, stderr) of one run; never a traceback."""
-    given = options.pop("input", None)
-    if given is not None:
-        options["stdin"] = subprocess.PIPE
-    process = start(*arguments, **options)
+def finished(process, given=None):
+    """(exit code, stdout, stderr) of a process; never a traceback."""
     out, err = process.communicate(given, timeout=60)
     assert b"Traceback" not in err, err.decode()
     return process.returncode, (out or b"").decode(), err.decode()
+
+
+@pytest.fixture
+def infer(capsys):
+    """Runs the command in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
 
 
 def lines_of(out):
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_json_gives_a_line_for_each_image_in_the_order_given(bundles, pictures):
+def test_json_gives_a_line_for_each_image_in_the_order_given(infer, bundles, pictures):
     code, out, err = infer(bundles[1], pictures / "3.png", pictures / "1.png", "--json", "--top-k", "2")
     lines = lines_of(out)
     assert code == 0 and [os.path.basename(line["image"]) for line in lines] == ["3.png", "1.png"]
@@ -71,7 +81,7 @@ def test_json_gives_a_line_for_each_image_in_the_order_given(bundles, pictures):
     assert set(best) == {"label", "index", "probability"} and 1 > best["probability"] > second["probability"] > 0
 
 
-def test_a_table_shows_image_latency_and_labels(bundles, pictures):
+def test_a_table_shows_image_latency_and_labels(infer, bundles, pictures):
     code, out, err = infer(bundles[1], pictures, "--top-k", "1")
     lines = out.splitlines()
     assert code == 0 and lines[0].split() == ["image", "latency_ms", "predictions"] and len(lines) == 7
@@ -79,7 +89,7 @@ def test_a_table_shows_image_latency_and_labels(bundles, pictures):
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_the_summary_tells_the_engine_from_end_to_end(bundles, pictures, batch):
+def test_the_summary_tells_the_engine_from_end_to_end(infer, bundles, pictures, batch):
     code, out, err = infer(bundles[batch], pictures)
     summary = err.splitlines()
     assert summary[0] == "6 images in batches of up to {}".format(batch)
@@ -87,7 +97,7 @@ def test_the_summary_tells_the_engine_from_end_to_end(bundles, pictures, batch):
         assert line.startswith(title) and "images/s" in line and "mean" in line and "p50" in line and "p95" in line
 
 
-def test_batches_give_what_single_images_give(bundles, pictures):
+def test_batches_give_what_single_images_give(infer, bundles, pictures):
     one, four = (lines_of(infer(bundles[batch], pictures, "--json")[1]) for batch in (1, 4))
     for left, right in zip(one, four):
         assert left["image"] == right["image"]
@@ -95,7 +105,7 @@ def test_batches_give_what_single_images_give(bundles, pictures):
             assert a["index"] == b["index"] and a["probability"] == pytest.approx(b["probability"], abs=1e-6)
 
 
-def test_folders_are_walked_in_order_without_hidden_or_other_files(bundles, tmp_path):
+def test_folders_are_walked_in_order_without_hidden_or_other_files(infer, bundles, tmp_path):
     for name in ("b/2.PNG", "b/1.jpg", "a.png", "b/.hidden.png", ".cache/3.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         fakes.picture(0).save(str(tmp_path / name), format="PNG")
@@ -104,23 +114,17 @@ def test_folders_are_walked_in_order_without_hidden_or_other_files(bundles, tmp_
     assert [os.path.relpath(line["image"], str(tmp_path)) for line in lines_of(out)] == ["a.png", "b/1.jpg", "b/2.PNG"]
 
 
-def test_paths_come_from_stdin_line_by_line(bundles, pictures):
-    given = "{0}/1.png\r\n\n{0}/0.png".format(pictures).encode()
-    code, out, _ = infer(bundles[1], "-", "--json", input=given)
-    assert code == 0 and [line["predictions"][0]["index"] for line in lines_of(out)] == [1, 0]
-
-
 def test_a_path_on_stdin_is_answered_before_the_next_is_written(bundles, pictures):
     process = start(bundles[1], "-", "--json", stdin=subprocess.PIPE)
-    for name in ("2.png", "3.png"):
-        process.stdin.write(str(pictures / name).encode() + b"\n")
+    for name, end in (("2.png", b"\r\n\n"), ("3.png", b"\n")):
+        process.stdin.write(str(pictures / name).encode() + end)
         process.stdin.flush()
         assert json.loads(process.stdout.readline().decode())["image"].endswith(name)
-    process.communicate(timeout=60)
-    assert process.returncode == 0
+    code, out, _ = finished(process, str(pictures / "0.png").encode())  # without an end of line
+    assert code == 0 and [line["predictions"][0]["index"] for line in lines_of(out)] == [0]
 
 
-def test_a_bad_image_is_one_line_and_the_rest_go_on(bundles, pictures, tmp_path):
+def test_a_bad_image_is_one_line_and_the_rest_go_on(infer, bundles, pictures, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"broken")
     files = [pictures / "0.png", tmp_path / "broken.jpg", tmp_path / "absent.png", pictures / "1.png"]
     for batch in (1, 4):
@@ -131,15 +135,16 @@ def test_a_bad_image_is_one_line_and_the_rest_go_on(bundles, pictures, tmp_path)
         assert "2 of 4 images failed" in errors[2] and "Leave them out or replace them" in errors[2]
 
 
-def test_no_image_at_all_and_none_that_is_usable_are_exit_3(bundles, tmp_path):
+def test_no_image_at_all_and_none_that_is_usable_are_exit_3(infer, bundles, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     code, out, err = infer(bundles[1], tmp_path)
     assert code == 3 and "no image in {}".format(tmp_path) in err and "Give image files" in err
-    assert infer(bundles[1], "-", input=b"")[0] == 3
+    assert infer(bundles[1], "-")[0] == 3
     code, out, err = infer(bundles[1], tmp_path / "absent.png", "--json")
     assert code == 3 and out == "" and "1 of 1 images failed" in err
 
 
-def test_a_bundle_that_cannot_be_used_is_one_line_and_its_exit_code(bundles, pictures, tmp_path):
+def test_a_bundle_that_cannot_be_used_is_one_line_and_its_exit_code(infer, bundles, pictures, tmp_path):
     code, out, err = infer(tmp_path / "absent", pictures)
     assert code == 3 and out == "" and err.count("\n") == 1 and err.startswith("pomt-trt: there is no bundle folder")
     damaged = fakes.quadrant_bundle(tmp_path)
@@ -150,13 +155,13 @@ def test_a_bundle_that_cannot_be_used_is_one_line_and_its_exit_code(bundles, pic
     assert code == 9 and err.count("\n") == 1 and "r004.engine" in err
 
 
-def test_says_that_weights_are_random(pictures, tmp_path):
+def test_says_that_weights_are_random(infer, pictures, tmp_path, caplog):
     bundle = fakes.quadrant_bundle(tmp_path, model=fakes.quadrant_model(weights="random (seed 0)"))
-    code, _, err = infer(bundle, pictures / "0.png")
-    assert code == 0 and "pomt-trt: the weights of quadrants are random" in err and "--checkpoint" in err
+    assert infer(bundle, pictures / "0.png")[0] == 0
+    assert "the weights of quadrants are random" in caplog.text and "--checkpoint" in caplog.text
 
 
-def test_numbers_stand_in_for_labels_that_nobody_gave(pictures, tmp_path):
+def test_numbers_stand_in_for_labels_that_nobody_gave(infer, pictures, tmp_path):
     bundle = fakes.quadrant_bundle(tmp_path, model=fakes.quadrant_model(labels=()))
     assert lines_of(infer(bundle, pictures / "2.png", "--json")[1])[0]["predictions"][0]["label"] == "2"
 
@@ -167,11 +172,11 @@ def test_odd_names_and_labels_survive_an_ascii_terminal(tmp_path):
     with open(name, "wb") as file:
         fakes.picture(0).save(file, format="PNG")
     plain = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    code, out, err = infer(bundle, tmp_path, env=plain)
+    code, out, err = finished(start(bundle, tmp_path, env=plain))
     assert code == 0 and "\x1b" not in out and len(out.splitlines()) == 2 and "caf\\xe9" in out
-    assert infer(bundle, tmp_path, "--json", env=plain)[0] == 0
+    assert finished(start(bundle, tmp_path, "--json", env=plain))[0] == 0
     os.rename(name, name + b".gone.png")
-    code, out, err = infer(bundle, os.fsdecode(name), env=plain)
+    code, out, err = finished(start(bundle, os.fsdecode(name), env=plain))
     assert code == 3 and "\x1b" not in err and "no such file" in err
 
 
@@ -189,7 +194,7 @@ def test_a_reader_that_stops_early_is_no_failure(bundles, pictures):
 
 def test_a_full_disk_is_explained(bundles, pictures):
     with open("/dev/full", "w") as full:
-        code, _, err = infer(bundles[1], pictures, "--json", stdout=full)
+        code, _, err = finished(start(bundles[1], pictures, "--json", stdout=full))
     assert code == 12 and "disk is full" in err and err.count("\n") == 1
 
 
@@ -204,7 +209,7 @@ def test_ctrl_c_is_one_line_and_130(bundles, pictures):
     assert process.returncode == 130 and err == b"pomt-trt: interrupted\n"
 
 
-def test_many_images_are_counted_in_a_log(bundles, pictures):
+def test_many_images_are_counted_in_a_log(infer, bundles, pictures):
     code, out, err = infer(bundles[1], *[pictures] * 20, "--json")
     assert code == 0 and "120/120" in err
 

@@ -16,13 +16,7 @@ import pytest
 pytest.importorskip("torch", reason="exports a model, which belongs to the workstation")
 
 from pomt_trt import cli  # noqa: E402
-from pomt_trt.device.board import board  # noqa: E402
-from pomt_trt.device.engines import contract, engine  # noqa: E402
-from pomt_trt.device.engines.tensorrt import layer_info  # noqa: E402
-from pomt_trt.host.graphs import export  # noqa: E402
-from pomt_trt.host.reducers import METHODS  # noqa: E402
-from tests import compiled, simulator  # noqa: E402
-from tests.host import tiny  # noqa: E402
+from tests import compiled, simulator, suite  # noqa: E402
 
 TARGETS = ("jetpack-4.6.1", "jetpack-6.0", "jetpack-6.2")  # one of each form
 FORMS = {"8.2": "op13-fp16", "8.5": "op13-fp16", "8.6.1": "op17-fp16w"}  # any other: op17-fp16
@@ -62,7 +56,7 @@ def exported(tmp_path_factory):
     return work
 
 
-@pytest.fixture(scope="module", params=simulator.RELEASES)
+@pytest.fixture(scope="module", params=suite.RELEASES)
 def profiled(request, exported, tmp_path_factory):
     """A release and a work folder that was profiled with it."""
     work = str(tmp_path_factory.mktemp("profiled") / "work")
@@ -100,6 +94,7 @@ def test_every_release_builds_graphs_of_its_form_in_its_way(profiled):
     assert details["fused_attention"] == len(header["fused"]) == (0 if release in ("8.2", "8.5") else 4)
 
 
+@pytest.mark.long
 def test_an_orin_builds_and_runs_graphs_in_bf16(exported, tmp_path):
     work = str(tmp_path / "work")
     shutil.copytree(exported, work)
@@ -117,21 +112,6 @@ def test_an_orin_builds_and_runs_graphs_in_bf16(exported, tmp_path):
     assert 1e-4 < told["details"]["gate"]["error"] < 8e-2
     for release in ("8.5", "8.6.1"):
         assert "has no bf16" in run(release, "pomt_trt", "profile", work, "--precision", "bf16", code=2)
-
-
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "none"])
-def test_attention_is_fused_in_all_blocks_whose_weights_no_method_reads(method, tmp_path):
-    plan, spec, images = tiny.plan(tiny.vit(), method, target="jetpack-6.2", precision="fp16")
-    made = export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path)
-    with simulator.installed("10.3.0"):
-        device, options = board.device_spec("tensorrt"), contract.BuildOptions(precision="fp16")
-        for candidate in made.candidates:
-            graph, built = (str(tmp_path / folder / candidate.id) for folder in ("onnx/op17-fp16", ""))
-            record = engine.build(graph + ".onnx", built + ".engine", device, candidate.id, options)
-            fused = record.details["fused_attention"]
-            assert fused == layer_info.fusible(candidate.schedule, made.reads_attention), candidate.id
-            assert (fused == 4) == (candidate.id == "r000" or method not in ("pomt", "ltmp"))
-            assert layer_info.shortfall(record, candidate.schedule, made.reads_attention) is None
 
 
 def test_how_much_builds_differ_is_found_by_building_r0_and_two_others_three_times(profiled):

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("torch", reason="exports a model, which belongs to the workstation")
 
 from pomt_trt import cli  # noqa: E402
-from tests import compiled, simulator  # noqa: E402
+from tests import compiled, simulator, suite  # noqa: E402
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not here, which makes a library")
 
@@ -84,7 +84,7 @@ def built(work, name="r001"):
         return header, json.load(file)["value"]["details"], os.path.dirname(engine)
 
 
-@pytest.mark.parametrize("release", simulator.RELEASES)
+@pytest.mark.parametrize("release", suite.RELEASES)
 def test_every_release_builds_its_flavour_with_the_plugin(work, release, tmp_path):
     build(release, work, *ON, "--plugin-library", library(tmp_path))
     header, details, folder = built(work)

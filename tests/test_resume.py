@@ -1,13 +1,11 @@
-"""A compile that is killed at any moment: the same command goes on, and ends as if nothing had happened.
-
-POMT_KILLS=10 kills the bundled digits model at ten random moments instead (a few minutes).
-"""
+"""A compile that is killed at any moment: the same command goes on, and ends as if nothing had happened."""
 
 import json
 import os
 import random
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +16,10 @@ from pomt_trt.core.storage import experiment as known  # noqa: E402
 from pomt_trt.core.storage import store  # noqa: E402
 from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
 from pomt_trt.core.storage.workfolder import WorkFolder  # noqa: E402
-from tests import compiled  # noqa: E402
+from tests import compiled, suite  # noqa: E402
 from tests.compiled import files, kill, leftovers, one, run, start  # noqa: E402
 
-KILLS = int(os.environ.get("POMT_KILLS", "0"))
+KILLS = 3
 DEADLINE_S = 120
 
 
@@ -81,7 +79,7 @@ def begun(folder, pattern):
     return work
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", suite.sampled(MOMENTS, ("an accuracy", "an engine")))
 def test_killed_and_run_again_it_ends_the_same(moment, tmp_path, capsys):
     import glob
 
@@ -95,10 +93,7 @@ def test_killed_and_run_again_it_ends_the_same(moment, tmp_path, capsys):
     check_sound(work, compiled.CANDIDATES)
     assert {name: files(work)[name] for name in survived} == survived
     for name in ("golden.npz", "experiment.json", "onnx/op17-fp32/weights.bin", "onnx/op17-fp32/r009.onnx"):
-        with open(os.path.join(str(work), name), "rb") as ours, open(
-            os.path.join(compiled.master(), name), "rb"
-        ) as whole:
-            assert ours.read() == whole.read(), name
+        assert Path(str(work), name).read_bytes() == Path(compiled.master(), name).read_bytes(), name
 
 
 def test_unfinished_files_of_a_killed_run_are_removed(tmp_path, capsys):
@@ -140,7 +135,7 @@ def test_only_the_parent_killed_leaves_no_child_in_the_way(tmp_path, capsys):
     check_sound(work, compiled.CANDIDATES)
 
 
-@pytest.mark.skipif(not KILLS, reason="takes minutes: set POMT_KILLS=10")
+@pytest.mark.long
 def test_digits_killed_at_random_moments_end_the_same(tmp_path):
     work, moments = tmp_path / "w", random.Random(0)
     command = ["compile", "digits", "--work", work, "--tokens", "196:96:4", "--search", "exhaustive", "--json"]

@@ -1,6 +1,5 @@
 """A model that labels every patch, from its folder to label maps: compile, infer, evaluate and verify."""
 
-import functools
 import json
 import os
 import shutil
@@ -12,19 +11,21 @@ from PIL import Image
 import pomt_trt
 from pomt_trt import infer
 from tests import compiled
+from tests.shared import once
 
 pytest.importorskip("torch", reason="models are exported on the workstation")
 pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
 CLASSES = 3
 
 
-@functools.lru_cache(maxsize=None)
 def source():
     """Folder with model/, which labels patches, and data/ (six pictures, their label maps, and sizes of their own)."""
-    folder = os.path.join(compiled.source(), "dense")
+    return once("dense", _write_source)
+
+
+def _write_source(folder):
     compiled.write_model(os.path.join(folder, "model"), classes=CLASSES, global_pool="")
     compiled.write_label_maps(os.path.join(folder, "data"), CLASSES)
-    return folder
 
 
 def compile_command(work, *more, **paths):
@@ -33,14 +34,14 @@ def compile_command(work, *more, **paths):
     return ["compile", model, "--data", data, "--work", str(work)] + compiled.TIMING + list(more)
 
 
-@functools.lru_cache(maxsize=None)
 def bundle():
     """A bundle of the unreduced model."""
-    from pomt_trt import cli
+    return compiled.one(once("dense-compiled", _compile), "bundle-")
 
-    work = os.path.join(source(), "work")
-    assert cli.main(compile_command(work, "--method", "none")) == 0
-    return compiled.one(work, "bundle-")
+
+def _compile(work):
+    code, _, err = compiled.called(*compile_command(work, "--method", "none"))
+    assert code == 0, err
 
 
 def images():

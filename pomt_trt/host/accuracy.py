@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from pomt_trt.core.metrics import accuracy
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import AccuracyEstimate, Candidate
 from pomt_trt.host.data.image_batches import Images, normalised
 from pomt_trt.host.graphs import comparison, export
@@ -71,7 +72,7 @@ class Estimator:
             logits, margins = self._logits(modules, progress)
             for candidate, own, margin in zip(chunk, logits, margins):
                 paired = accuracy.paired(
-                    self._kind, look, self._reference_logits, own, labels, candidate.id, "host-fp32"
+                    self._kind, look, Pair(self._reference_logits, own, labels), candidate.id, "host-fp32"
                 )
                 doubt = accuracy.doubt(paired) if candidate.schedule.removed == 0 else None
                 if doubt is not None:

@@ -36,7 +36,7 @@ from pomt_trt.core.storage import store
 from pomt_trt.device.board import board
 from pomt_trt.device.deploy.classifier import Classifier
 from pomt_trt.device.engines import contract, engine
-from pomt_trt.device.timing import interleaved_timing
+from pomt_trt.device.timing import child_turns
 
 REMOVED = (56, 98, 127)
 EAGER_BOUND, PRUNING_BOUND, INFER_BOUND = 1.6, 1.05, 1.05
@@ -47,8 +47,8 @@ class Number(NamedTuple):
     """One line of the table. bound: None where the issue asks for none; at_least: which side of it is good."""
 
     what: str
-    setting: interleaved_timing.Setting
-    ratio: interleaved_timing.Ratio
+    setting: child_turns.Setting
+    ratio: child_turns.Ratio
     bound: float | None = None
     at_least: bool = False
 
@@ -68,21 +68,13 @@ def eager(options):
     """The R = 0 engine beside timm, for each number of threads and each kind of waiting."""
     path = engines(options.work, options.model, "pomt")[1]["r000"]
     size = store.read_record(beside(path), engine.Engine).record.input_shape[2]
-    commands = {
+    programs = {
         "engine": timed(path),
-        "eager": [
-            sys.executable,
-            "-m",
-            "pomt_trt.baselines.timm_eager",
-            "--model",
-            options.model,
-            "--img-size",
-            str(size),
-        ],
+        "eager": ("pomt_trt.baselines.timm_eager", "--model", options.model, "--img-size", str(size)),
     }
     for waiting in options.waiting or ("passive", "default"):
         for threads in options.threads or (2, 1):
-            setting = children(commands, [("eager", "engine")], threads, waiting, options)
+            setting = children(programs, [("eager", "engine")], threads, waiting, options)
             bound = EAGER_BOUND if (threads, waiting) == (2, "passive") else None
             yield Number("eager / engine, R = 0", setting, setting.ratios[0], bound, at_least=True)
 
@@ -94,8 +86,8 @@ def pruning(options):
         for threads in options.threads or (2,):
             for removed in REMOVED:
                 name = f"r{removed:03d}"
-                commands = {"pomt": timed(pomt[name]), "oracle": timed(oracle[name])}
-                setting = children(commands, [("pomt", "oracle")], threads, waiting, options)
+                programs = {"pomt": timed(pomt[name]), "oracle": timed(oracle[name])}
+                setting = children(programs, [("pomt", "oracle")], threads, waiting, options)
                 yield Number(f"POMT / oracle, R = {removed}", setting, setting.ratios[0], PRUNING_BOUND)
 
 
@@ -120,9 +112,7 @@ def infer_with(classifier, runner, pixels, threads, waiting, options):
         "classifier": lambda: classifier(pixels),
         "preprocessing": lambda: classifier.normalised(pixels),
     }
-    members = [
-        interleaved_timing.Member(name, functools.partial(timing_protocol.visit, run)) for name, run in calls.items()
-    ]
+    members = [child_turns.Member(name, functools.partial(timing_protocol.burst, run)) for name, run in calls.items()]
     pairs = [("classifier", "session"), ("logits", "session"), ("preprocessing", "session")]
     setting = measured(members, pairs, threads, waiting, options)
     call, logits, preprocessing = setting.ratios
@@ -131,10 +121,10 @@ def infer_with(classifier, runner, pixels, threads, waiting, options):
     yield Number("preprocessing alone / session call", setting, preprocessing)
 
 
-def children(commands, pairs, threads, waiting, options):
+def children(programs, pairs, threads, waiting, options):
     """A setting of processes."""
     with contextlib.ExitStack() as stack:
-        members = [interleaved_timing.started(stack, name, commands[name], threads, waiting) for name in commands]
+        members = [child_turns.started(stack, name, programs[name], threads, waiting) for name in programs]
         return measured(members, pairs, threads, waiting, options)
 
 
@@ -142,11 +132,9 @@ def measured(members, pairs, threads, waiting, options):
     """A setting, shown on stderr as soon as it is done."""
     rule = StoppingRule(max_s=options.max_seconds)
     with Progress("bench", 1) as bar:
-        timed_setting = interleaved_timing.setting(
-            members, pairs, threads=threads, waiting=waiting, rule=rule, progress=bar.show
-        )
+        timed_setting = child_turns.setting(members, pairs, threads, waiting, rule, bar.show)
         bar.step()
-    sys.stderr.write("\n".join(interleaved_timing.lines(timed_setting)) + "\n")
+    sys.stderr.write("\n".join(child_turns.lines(timed_setting)) + "\n")
     return timed_setting
 
 
@@ -192,8 +180,8 @@ def register_oracle():
 
 
 def timed(path):
-    """The command of a child that times this engine."""
-    return [sys.executable, "-m", "pomt_trt.device.timing.engine_process", path]
+    """The child that times this engine."""
+    return ("pomt_trt.device.timing.engine_child", path)
 
 
 def beside(path):

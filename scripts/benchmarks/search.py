@@ -21,9 +21,10 @@ import time
 
 import numpy as np
 
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.search.replay import choose, drive
 from pomt_trt.core.search.search import next_candidate
-from pomt_trt.core.search.search_state import Goal, Point, State, kept_build
+from pomt_trt.core.search.search_state import Point, SearchState, kept_build
 from pomt_trt.core.search.steps import find_steps
 from pomt_trt.core.statistics.stats import locate
 from tests.generators import curves
@@ -77,7 +78,8 @@ class Trial:
         self.goal = Goal(rule, alpha=alpha, max_accuracy_drop=drop)
         machine = Machine(self.curve, self.noise, seed)
         accuracy = dict(zip(self.curve.grid, self.curve.accuracy.tolist()))
-        state = State(self.curve.grid, self.goal, {}, accuracy, batch_size=self.curve.batch_size, builds_vary=builds)
+        grid, batch_size = self.curve.grid, self.curve.batch_size
+        state = SearchState(grid, self.goal, {}, accuracy, batch_size=batch_size, builds_vary=builds)
         self.served_s, start = 0.0, time.process_time()
         self.state, self.done = drive(state, self.timed(machine), {}, next_candidate)
         self.selection = choose(self.state)

@@ -8,7 +8,7 @@ import pytest
 from tests import simulator
 from tests.conformance import bindings
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.long]
 
 
 @pytest.fixture(scope="module", params=bindings.WHEELS, ids=lambda wheel: wheel.release)

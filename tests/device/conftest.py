@@ -18,7 +18,7 @@ from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WorkFolder
 from pomt_trt.device.board import board
 from pomt_trt.device.engines import registry
-from pomt_trt.device.timing.latency import Clocks, new_member
+from pomt_trt.device.timing.engine_group import Clocks, EngineMember
 from tests import fakes
 from tests.device.turned import Cpu
 
@@ -124,14 +124,14 @@ def clocks(clock, cpu, naps):
 
 
 @pytest.fixture
-def made(clock, cpu):
+def made(clock, cpu, clocks):
     """Makes a member whose run takes `ms` (a number, or a function of its run's number) and is logged.
 
-    It uses the processor for `cpu_share` of that time.
+    It uses the processor for `cpu_share` of that time. More options are EngineMember's.
     """
     log, began_s = [], []
 
-    def member(name, ms, cpu_share=1.0):
+    def member(name, ms, cpu_share=1.0, **options):
         def run():
             took = ms(log.count(name)) if callable(ms) else ms
             log.append(name)
@@ -139,7 +139,7 @@ def made(clock, cpu):
             clock.pass_ms(took)
             cpu.used_s += took * cpu_share / 1e3
 
-        return new_member(name, run)
+        return EngineMember(name, run, options.pop("clocks", clocks), **options)
 
     member.log, member.began_s = log, began_s
     return member

@@ -21,6 +21,7 @@ def test_each_edge_is_a_drop_of_three_percent_or_more():
     for seed in range(20):
         curve = curves.truth(seed, "cpu")
         latency = dict(zip(curve.grid, curve.latency_ms))
+        assert curve.edges
         for edge in curve.edges:
             assert latency[edge] < 0.975 * latency[edge + 1]
 

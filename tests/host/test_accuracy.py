@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.metrics import classification
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import MIOU
 from pomt_trt.core.targets import named
 from pomt_trt.host import accuracy
@@ -54,7 +55,7 @@ def test_estimates_are_those_of_candidates_run_alone(method, kind):
     unreduced = alone(plan, images, candidates[0])
     for done, candidate in zip(estimated(plan, images, candidates, kind), candidates, strict=True):
         logits = alone(plan, images, candidate)
-        expected = classification.paired(kind, unreduced, logits, labels, candidate.id, "host-fp32")
+        expected = classification.paired(kind, Pair(unreduced, logits, labels), candidate.id, "host-fp32")
         assert done.candidate == candidate and done.estimate.candidate_id == candidate.id
         assert done.estimate._replace(kl_divergence=0.0) == expected._replace(kl_divergence=0.0)
         assert done.estimate.kl_divergence == pytest.approx(expected.kl_divergence, abs=1e-5)

@@ -7,6 +7,7 @@ import pytest
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.metrics import classification
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import Schedule
 from pomt_trt.host import reducers, sensitivity
 from pomt_trt.host.data.image_batches import normalised
@@ -43,7 +44,7 @@ def test_a_value_is_the_divergence_of_that_cut_alone(measured):
         )[0]
 
     cut = Schedule((17, 17, 17, 12, 12), 1)
-    paired = classification.paired("agreement", logits(unreduced.schedule), logits(cut), None, "x", "host-fp32")
+    paired = classification.paired("agreement", Pair(logits(unreduced.schedule), logits(cut)), "x", "host-fp32")
     assert found[-1].kl[2][2] == pytest.approx(paired.kl_divergence, rel=1e-4, abs=1e-7)
 
 

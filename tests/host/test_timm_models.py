@@ -1,9 +1,6 @@
-"""What is accepted exports: timm's models, shrunken, as graphs that agree with timm's own logits and ours in PyTorch.
+"""timm's models, shrunken, export as graphs that agree with timm's own logits and with ours in PyTorch."""
 
-By default the kinds with other norms or MLPs than DeiT's; POMT_MODELS=all: every kind, by every method, in every form.
-"""
-
-import os
+import itertools
 
 import onnx
 import pytest
@@ -14,9 +11,9 @@ from pomt_trt.core.metrics import parity
 from pomt_trt.core.targets import PRECISIONS, TARGETS
 from pomt_trt.host.data.image_batches import normalised
 from pomt_trt.host.graphs import comparison, export
+from tests import suite
 from tests.host import shrunken, tiny
 
-ALL = os.environ.get("POMT_MODELS") == "all"
 METHODS = {"pomt": 1, "pomt-shift": 1, "topk": None, "tome": None, "ltmp": None, "cropr": None, "random": None}  # layer
 # One name for each norm and MLP that timm's accepted models are built of besides LayerNorm and the two-layer MLP.
 SPECIAL = {
@@ -53,6 +50,7 @@ def check(name, method, form, folder):
     return made
 
 
+@pytest.mark.long
 def test_what_is_special_is_all_there_is():
     """A norm or MLP that timm adds shows here before a user meets it."""
     others = {name: shrunken.parts(name) - PLAIN for name in shrunken.kinds()}
@@ -61,7 +59,7 @@ def test_what_is_special_is_all_there_is():
     assert all(found <= others[name] for name, found in SPECIAL.items())
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", suite.sampled(FORMS, list(FORMS)[:2]))
 @pytest.mark.parametrize("name", ["vit_giant_patch14_dinov2", "aimv2_1b_patch14_224"])
 def test_swiglu_and_rms_norm_export_in_every_form(name, form, tmp_path):
     made = check(name, "pomt", form, tmp_path)
@@ -70,7 +68,7 @@ def test_swiglu_and_rms_norm_export_in_every_form(name, form, tmp_path):
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "pomt"])
-@pytest.mark.parametrize("name", ["vit_giant_patch14_dinov2", "aimv2_1b_patch14_224"])
+@pytest.mark.parametrize("name", suite.sampled(SPECIAL, ["aimv2_1b_patch14_224"]))
 def test_swiglu_and_rms_norm_export_with_every_method(name, method, tmp_path):
     if method == "topk" and not shrunken.made(name).has_class_token:
         with pytest.raises(UsageError, match="topk ranks .* class token's attention"):
@@ -79,17 +77,16 @@ def test_swiglu_and_rms_norm_export_with_every_method(name, method, tmp_path):
     check(name, method, "op17-fp32", tmp_path)
 
 
-@pytest.mark.skipif(not ALL, reason="takes minutes: set POMT_MODELS=all")
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
-def test_every_kind_of_model_exports_in_every_form_by_every_method(method, form, tmp_path):
-    for name in shrunken.kinds():
+def test_every_kind_of_model_exports_by_every_method_in_one_form_after_the_other(method, tmp_path):
+    for name, form in zip(shrunken.kinds(), itertools.cycle(FORMS)):
         if method == "topk" and not shrunken.made(name).has_class_token:
             continue
         check(name, method, form, tmp_path / name)
 
 
-@pytest.mark.skipif(not ALL, reason="takes minutes: set POMT_MODELS=all")
+@pytest.mark.long
 def test_every_name_exports(tmp_path):
     assert len(shrunken.accepted()) >= 147  # of timm 1.0.31
     for name in shrunken.accepted():

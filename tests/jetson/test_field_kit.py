@@ -74,7 +74,10 @@ def lines(archive):
     return {line.what: line for line in judgement.judge(archive.collected).lines}
 
 
-@pytest.mark.parametrize("release, tree", [("8.2", "tx2-jetpack-4.6.6"), ("10.3.0", "agx-orin-jetpack-6.2")])
+@pytest.mark.parametrize(
+    "release, tree",
+    [pytest.param("8.2", "tx2-jetpack-4.6.6", marks=pytest.mark.long), ("10.3.0", "agx-orin-jetpack-6.2")],
+)
 def test_a_board_gets_from_a_kit_to_an_archive_and_its_report(ran, release, tree):
     done, archive, machine = ran(release, tree=tree)
     assert done.returncode == 0 and set(states(archive).values()) == {DONE}, done.stderr

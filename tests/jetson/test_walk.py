@@ -53,7 +53,10 @@ def words_of(command, folder):
 
 @pytest.mark.parametrize(
     "section, tree, release",
-    [("A fresh TX2", "tx2-jetpack-4.6.6", "8.2"), ("A fresh Orin", "orin-nano-jetpack-6.2", "10.3.0")],
+    [
+        pytest.param("A fresh TX2", "tx2-jetpack-4.6.6", "8.2", marks=pytest.mark.long),
+        ("A fresh Orin", "orin-nano-jetpack-6.2", "10.3.0"),
+    ],
 )
 def test_the_readme_leads_to_predictions(board, tmp_path, monkeypatch, capsys, section, tree, release):
     machine, folder = board(tree), tmp_path / "checkout"

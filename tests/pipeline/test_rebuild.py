@@ -12,7 +12,7 @@ from pomt_trt.core.storage import bundle as bundles
 from pomt_trt.device.board import board
 from pomt_trt.device.checks import verify
 from pomt_trt.pipeline import rebuild
-from tests import fakes
+from tests import fakes, suite
 from tests.device import golden
 
 
@@ -114,9 +114,13 @@ def test_images_or_rebuild_must_be_given(bundle, capsys):
     assert ended.value.code == 2 and "required: IMAGE|DIR|-" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("there, here", [("8.2", "8.5"), ("8.6.1", "10.3.0"), ("10.3.0", "11.4.0")])
-def test_a_bundle_of_another_jetpack_is_refused_until_it_is_rebuilt(tmp_path, machine, picture, capsys, there, here):
+PAIRS = [("8.2", "8.5"), ("8.6.1", "10.3.0"), ("10.3.0", "11.4.0")]
+
+
+@pytest.mark.parametrize("upgrade", suite.sampled(PAIRS, PAIRS[1:2]), ids=" to ".join)
+def test_a_bundle_of_another_jetpack_is_refused_until_it_is_rebuilt(tmp_path, machine, picture, capsys, upgrade):
     """On the stand-in, which shows our bookkeeping and nothing about TensorRT."""
+    there, here = upgrade
     bundle = golden.tensorrt_bundle(tmp_path, machine(there))
     assert infer.main([bundle, picture]) == 0
     device = machine(here)

@@ -3,13 +3,13 @@
 Warnings are errors, and the language is C++14, as the oldest board's compiler has it.
 """
 
-import functools
 import os
 import shutil
 import subprocess
-import tempfile
 
 import pytest
+
+from tests.shared import once
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -22,20 +22,9 @@ needs_gxx = pytest.mark.skipif(
 )
 
 
-@functools.cache
-def folder():
-    """A temporary folder for what is built."""
-    made = tempfile.TemporaryDirectory(prefix="pomt-trt-plugins-")
-    folder.keeps = made
-    return made.name
-
-
-@functools.cache
 def built(name, *arguments):
     """The path of `name`, made by g++ from tests/plugins and plugins/."""
-    path = os.path.join(folder(), name)
-    command(["g++", *STRICT, *arguments, "-o", path])
-    return path
+    return once(name, lambda path: command(["g++", *STRICT, *arguments, "-o", path]))
 
 
 def host_kernels(kind="plain"):

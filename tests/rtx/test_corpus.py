@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests import simulator
+from tests import simulator, suite
 from tests.rtx import corpus, judge
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -52,7 +52,7 @@ def test_the_stand_in_decides_as_the_real_one_does(real, paths, name):
     assert found.decision == real[name].decision, (found.said, real[name].said)
 
 
-@pytest.mark.parametrize("release", simulator.RELEASES)
+@pytest.mark.parametrize("release", suite.RELEASES)
 def test_no_release_of_the_stand_in_falls_over_a_graph_or_takes_one_that_no_builder_takes(release, paths):
     for name, path in paths.items():
         with simulator.installed(release) as board:

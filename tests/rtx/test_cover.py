@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 
+from tests import suite
 from tests.rtx import cover
 
 QUICK = 10
@@ -32,7 +33,7 @@ def check(found):
     assert found.plan_bytes > 0 and found.warnings == ()
 
 
-@pytest.mark.parametrize("case", cover.few(QUICK), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", suite.sampled(cover.few(QUICK), cover.few(QUICK)[::3]), ids=lambda case: case.name)
 def test_a_small_model_is_built_without_a_warning(case, trt, tmp_path):
     check(cover.tried(case, cover.SMALL, tmp_path))
 

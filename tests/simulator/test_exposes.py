@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests import simulator
+from tests import simulator, suite
 
 TABLES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "tensorrt_api")
 HIDDEN = {"__enter__", "__getitem__", "__len__", "__iter__"}  # the only dunders that the tables list
@@ -18,7 +18,7 @@ def table(release):
         return json.loads(file.read().decode())
 
 
-@pytest.fixture(params=simulator.ALL)
+@pytest.fixture(params=suite.ALL)
 def release(request):
     return request.param
 

@@ -6,14 +6,14 @@ import time
 import numpy as np
 import pytest
 
-from tests import fakes, simulator
+from tests import fakes, simulator, suite
 from tests.simulator import graphs
 from tests.simulator.session import Session
 
 GRAPH = os.path.join(fakes.GRAPHS, "r000-b1.onnx")
 
 
-@pytest.fixture(params=simulator.ALL)
+@pytest.fixture(params=suite.ALL)
 def session(request):
     with simulator.installed(request.param) as board:
         yield Session(board)

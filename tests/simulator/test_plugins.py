@@ -2,14 +2,14 @@
 
 import pytest
 
-from tests import simulator
+from tests import simulator, suite
 from tests.simulator import graphs, plugins
 from tests.simulator.session import Session
 
 RIGHT = {"R": 3, "prefix": 1, "score": "class", "plugin_version": "1", "plugin_namespace": ""}
 
 
-@pytest.fixture(params=simulator.ALL)
+@pytest.fixture(params=suite.ALL)
 def session(request):
     with simulator.installed(request.param) as board:
         yield Session(board)

@@ -15,6 +15,7 @@ from pomt_trt.core.data.dataset import Item
 from pomt_trt.core.data.images import open_label_map
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics import accuracy
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import (
     MIOU,
     AccuracyEstimate,
@@ -106,7 +107,7 @@ def _evaluation(
     kind, look = accuracy.kind_of(bundle.model, labels is not None), bundle.model.preprocessing
 
     def paired(own_logits: np.ndarray, candidate: Candidate) -> AccuracyEstimate:
-        return accuracy.paired(kind, look, unreduced_logits, own_logits, labels, candidate.id, "engine")
+        return accuracy.paired(kind, look, Pair(unreduced_logits, own_logits, labels), candidate.id, "engine")
 
     engine, unreduced = paired(logits, bundle.candidate), paired(unreduced_logits, bundle.unreduced)
     doubt = accuracy.doubt(unreduced)

@@ -15,12 +15,12 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from pomt_trt import __version__
+from pomt_trt.core.child_process import environment
 from pomt_trt.core.field_kit import archive_file, records
 from pomt_trt.core.field_kit.archive_file import Archive
 from pomt_trt.core.field_kit.personal import Remover
-from pomt_trt.core.field_kit.records import DONE, FAILED, SKIPPED, BuildResult, Collected, Kit, Step
+from pomt_trt.core.field_kit.records import DONE, FAILED, SKIPPED, BuildResult, Collected, Kit, KitStep
 from pomt_trt.core.progress import Progress
-from pomt_trt.core.timing_protocol import environment
 from pomt_trt.device.board.jetson import identity
 from pomt_trt.device.field_kit import identifiers, process, watch
 from pomt_trt.device.field_kit.held_clocks import HeldClocks
@@ -56,7 +56,7 @@ class Collector:
         self._started_s = clock()
         self._ends_s = self._started_s + 60 * plan.minutes - RESERVE_S
         self._watch: Optional[watch.Watch] = None  # from the time on when the clocks are locked
-        self._steps: Dict[str, Step] = {}
+        self._steps: Dict[str, KitStep] = {}
         self._logs: Dict[str, str] = {}
         self._layer_files: Dict[str, str] = {}
         self._collected = Collected(
@@ -207,7 +207,7 @@ class Collector:
 
     def _end(self, kind: str, about: str, status: str, seconds: float, error: str = "") -> None:
         """Records how a step ended; only the first end of a step counts."""
-        step = Step(kind, about, status, seconds, error)
+        step = KitStep(kind, about, status, seconds, error)
         if step.name in self._steps:
             return
         self._steps[step.name] = step

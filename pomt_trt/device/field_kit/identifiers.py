@@ -9,7 +9,7 @@ import platform
 import re
 from typing import Dict, List, Sequence, Tuple
 
-from pomt_trt.core.field_kit.personal import Known
+from pomt_trt.core.field_kit.personal import Identifiers
 from pomt_trt.device.board.jetson import text_of
 
 FIRST_PERSON = 1000  # user ids below belong to the system
@@ -44,7 +44,7 @@ LOCAL = re.compile(r"(ip6-)?(localhost|loopback|localnet|mcastprefix|allnodes|al
 
 def of_this_machine(
     root: str, environment: Dict[str, str], paths: Sequence[Tuple[str, str]], versions: Sequence[str]
-) -> Known:
+) -> Identifiers:
     """Collects everything.
 
     Args:
@@ -59,7 +59,8 @@ def of_this_machine(
     words = [word for name in ADDRESS_VARIABLES for word in environment.get(name, "").split()]
     addresses = [word for word in words if "." in word or ":" in word]
     homes.append(os.getcwd())
-    return Known(_unique(names), _unique(_serials(root) + addresses), tuple(paths), _unique(homes), tuple(versions))
+    serials = _unique(_serials(root) + addresses)
+    return Identifiers(_unique(names), serials, tuple(paths), _unique(homes), tuple(versions))
 
 
 def _accounts(root: str) -> Tuple[List[str], List[str]]:

@@ -23,7 +23,7 @@ from pomt_trt.device.board import board, doctor
 from pomt_trt.device.engines.contract import layers_of
 from pomt_trt.device.engines.engine import open_engine
 from pomt_trt.device.engines.tensorrt import layer_info, staging
-from pomt_trt.device.timing import profiling, time_engines
+from pomt_trt.device.timing import engine_group, profiling
 from pomt_trt.device.timing.engine_records import Action, EngineRecords, Settings
 from pomt_trt.device.timing.worker_protocol import Job, Request, latency_inputs
 
@@ -162,7 +162,7 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
         max_s=opened.records.settings.max_s,
     )
     with locked(opened.work.root):
-        profiles = time_engines.profiles(request, [record for _, _, record in variants], [], lambda text: None)
+        profiles = engine_group.profiles(request, [record for _, _, record in variants], [], lambda text: None)
         timed = tuple(_timed(opened, each[0], each[1], profile) for each, (_, profile) in zip(variants, profiles))
         for (candidate, way, record), each in zip(variants, timed):
             if way == DEFAULT:

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomt_trt.core.choice.rules import RULES
-from pomt_trt.core.choice.selection import select, utility
+from pomt_trt.core.choice.rules import RULES, Goal
+from pomt_trt.core.choice.selection import AccuracySource, select, utility
 from pomt_trt.core.errors import ConstraintUnmet, InputError, UsageError
 from pomt_trt.core.records import Row, Step
 
 
 def row(removed, latency_ms, accuracy, **others):
     """A measured candidate of a 197-token model."""
-    known = Row("r{:03d}".format(removed), 197, 197 - removed, removed, latency_ms, accuracy=accuracy)
-    return known._replace(**dict({"status": "measured"}, **others))
+    measured = Row("r{:03d}".format(removed), 197, 197 - removed, removed, latency_ms, accuracy=accuracy)
+    return measured._replace(**dict({"status": "measured"}, **others))
 
 
 def step(removed):
@@ -28,17 +28,9 @@ def chosen(rows=None, rule="step", steps=(), **others):
 
 
 def choose(rows=None, rule="step", steps=(), **others):
-    flags = dict(alpha=0.5, max_accuracy_drop=0.01, max_latency_ms=None)
-    flags.update(others)
-    return select(
-        ROWS if rows is None else rows,
-        rule=rule,
-        steps=steps,
-        device_id="d",
-        accuracy_kind="top1",
-        accuracy_source="host-fp32",
-        **flags,
-    )
+    goal = Goal(rule, **{"max_accuracy_drop": 0.01, **others})
+    accuracy = AccuracySource("top1", "host-fp32")
+    return select(ROWS if rows is None else rows, goal, steps, device_id="d", accuracy=accuracy)
 
 
 def test_step_rule_takes_the_smallest_loss_per_gain():
@@ -229,3 +221,19 @@ def test_a_searched_schedule_with_the_count_of_an_edge_leaves_the_edge_where_it_
 @given(st.permutations(ROWS + [searched(40, 6.0, 0.795), searched(60, 5.0, 0.793)]), st.sampled_from(RULES))
 def test_searched_schedules_leave_the_order_of_rows_without_meaning(rows, rule):
     assert choose(rows, rule, steps=[step(40)]) == choose(sorted(rows), rule, steps=[step(40)])
+
+
+def test_step_rule_ties_an_edge_with_the_best_up_to_the_upper_end_of_its_interval():
+    rows = [r._replace(accuracy_drop_ci=(0.0, 0.002)) if r.removed == 20 else r for r in ROWS]
+    assert chosen(rows, steps=[step(20), step(40)]) == "r040"  # .005 / 3 lies between .001 / 1 and .002 / 1
+
+
+def test_a_latency_that_equals_the_limit_meets_it():
+    assert chosen(rule="best-within", max_latency_ms=7.0) == "r040"
+
+
+@pytest.mark.parametrize("upper, said", [(0.02, True), (0.01, False)])
+def test_a_drop_that_may_be_larger_than_allowed_is_said(upper, said):
+    rows = [r._replace(accuracy_drop_ci=(0.001, upper)) if r.removed == 60 else r for r in ROWS]
+    notes = choose(rows, "fastest-within").notes
+    assert ("the accuracy drop of r060 may be as large as 2.00 points" in " ".join(notes)) == said

@@ -125,7 +125,7 @@ def test_ctrl_c_ends_the_steps_and_keeps_what_there_is(children):
     told = {one.name: one for one in found.steps}
     assert found.interrupted and found.findings and "after" in found.moments and not children()
     assert (told["build digits fp16"].status, told["build digits fp16"].error) == (FAILED, "interrupted")
-    assert told["trtexec digits"] == records.Step(records.TRTEXEC, "digits", SKIPPED, 0.0, "interrupted")
+    assert told["trtexec digits"] == records.KitStep(records.TRTEXEC, "digits", SKIPPED, 0.0, "interrupted")
     assert archive.collected == found
 
 

@@ -21,9 +21,9 @@ from pomt_trt.device.engines.engine import check_files
 from pomt_trt.device.timing import profiling
 from pomt_trt.device.timing.engine_records import Action, EngineRecords, Settings
 from tests import fakes, simulator
+from tests.suite import RELEASES
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
-RELEASES = simulator.RELEASES
 SETTINGS = Settings(threads=1, max_s=0.05)
 
 

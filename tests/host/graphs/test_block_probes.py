@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pomt_trt.core.records import Schedule
-from pomt_trt.core.schedules import block_costs
+from pomt_trt.core.schedules import block_costs, schedule
 from pomt_trt.core.storage import store
 from pomt_trt.host.graphs import block_probes, comparison, export, graph_checks
 from tests.host import tiny
@@ -21,8 +21,8 @@ def made(request, tmp_path_factory):
     grid = tiny.grid(plan, spec, [0, 4])
     there = export.export(plan, grid, images, work)
     folder = work / "onnx" / there.form
-    plain = [block_costs.plain_chain(count, spec.depth, 1) for count in COUNTS]
-    asked = [block_costs.chain(one, grid[0]) for one in [*plain, *block_costs.walks(COUNTS, spec.depth, 1)]]
+    plain = [schedule.constant(count, spec.depth, 1) for count in COUNTS]
+    asked = [block_costs.probe(one, grid[0]) for one in [*plain, *block_costs.staircases(COUNTS, spec.depth, 1)]]
     return plan, there, block_probes.extend(plan, there, asked, images, work), folder
 
 
@@ -41,7 +41,7 @@ def test_a_uniform_probe_computes_what_the_blocks_make_of_the_first_tokens(made)
     image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     vit = plan.module
     for count in COUNTS:
-        chain = block_costs.chain(block_costs.plain_chain(count, 4, 1), found.candidates[0])
+        chain = block_costs.probe(schedule.constant(count, 4, 1), found.candidates[0])
         with torch.no_grad():
             entering = vit.norm_pre(vit._pos_embed(vit.patch_embed(image)))[:, :count]
             expected = vit.forward_head(vit.norm(vit.blocks(entering))).numpy()
@@ -52,8 +52,8 @@ def test_a_uniform_probe_computes_what_the_blocks_make_of_the_first_tokens(made)
 def test_a_probe_with_all_tokens_is_the_unreduced_model(made):
     _, _, found, folder = made
     image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)).numpy()
-    chain = block_costs.chain(block_costs.plain_chain(17, 4, 1), found.candidates[0])
-    logits, unreduced = (comparison.run_onnx(folder / f"{name}.onnx", image, 1) for name in (chain.id, "r000"))
+    probe = block_costs.probe(schedule.constant(17, 4, 1), found.candidates[0])
+    logits, unreduced = (comparison.run_onnx(folder / f"{name}.onnx", image, 1) for name in (probe.id, "r000"))
     np.testing.assert_allclose(logits, unreduced, rtol=1e-4, atol=1e-4 * np.abs(unreduced).max())
 
 

@@ -19,6 +19,7 @@ from pomt_trt.host.graphs import comparison, export, graph_checks
 from pomt_trt.host.graphs.trace import Trace
 from pomt_trt.host.models import loading
 from pomt_trt.host.precision import mixed_precision
+from tests import suite
 from tests.host import tiny
 
 WEAK = {target.form("fp16"): name for name, target in TARGETS.items() if not target.strongly_typed}
@@ -233,7 +234,7 @@ def check_for_all_targets(graph, form):
 
 
 @pytest.mark.parametrize("narrow", mixed_precision.NARROW)
-@pytest.mark.parametrize("method", [*METHODS, *MERGING])
+@pytest.mark.parametrize("method", suite.sampled([*METHODS, *MERGING], ["pomt", "tome"]))
 def test_mixed_graphs_of_strongly_typed_targets_agree_with_pytorch(method, narrow, tmp_path):
     plan, spec, images = tiny.plan(tiny.vit(), method, METHODS.get(method), target="jetpack-6.2", precision=narrow)
     made = export.export(plan, tiny.grid(plan, spec, [0, 2, 6, 9]), images, tmp_path)
@@ -260,7 +261,7 @@ def test_weights_take_half_the_space_in_fp16(tmp_path):
 
 
 @pytest.mark.parametrize("target", WEAK.values())
-@pytest.mark.parametrize("method", [*METHODS, *MERGING])
+@pytest.mark.parametrize("method", suite.sampled([*METHODS, *MERGING], ["pomt", "ltmp"]))
 def test_weakly_typed_targets_read_fp32_graphs_and_the_names_of_what_to_pin(method, target, tmp_path):
     made = {}
     for asked in ("fp32", "fp16"):
@@ -286,7 +287,7 @@ def test_weakly_typed_targets_read_fp32_graphs_and_the_names_of_what_to_pin(meth
 
 @pytest.mark.parametrize("norm", [torch.nn.LayerNorm, RmsNorm])
 @pytest.mark.parametrize("removed", [0, 6])
-@pytest.mark.parametrize("opset", [13, 17])
+@pytest.mark.parametrize("opset", suite.sampled([13, 17], [17]))
 def test_residuals_as_large_vits_have_them_stay_right_in_our_fp16_and_overflow_in_a_naive_one(opset, removed, norm):
     trace, plan, candidate, images = traced(with_large_residuals(norm), removed=removed, opset=opset)
     batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
@@ -297,6 +298,7 @@ def test_residuals_as_large_vits_have_them_stay_right_in_our_fp16_and_overflow_i
     assert parity.compare(in_fp16(naive(trace), batch), expected, margins, "fp16").error > 0.5
 
 
+@pytest.mark.long
 def test_the_bundled_model_in_fp16_classifies_its_held_out_pictures_as_in_fp32(tmp_path):
     module, spec = loading.load("digits")
     images = image_batches.load(None, spec, 450, 0)

@@ -35,6 +35,7 @@ def outcome(work):
     return value["epochs"], value["accuracy_after"], scorers.tolist()
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_to_the_same_result(tmp_path, capsys):
     process, began = start(*command(tmp_path / "killed")), time.monotonic()
     while not os.path.exists(str(tmp_path / "killed" / "checkpoint.safetensors")) and process.poll() is None:

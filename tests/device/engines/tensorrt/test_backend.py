@@ -20,10 +20,10 @@ from pomt_trt.device.board.jetson import Identity
 from pomt_trt.device.engines import contract, engine, registry
 from pomt_trt.device.engines.tensorrt import bindings, building, cuda, layer_info
 from tests import fakes, simulator
+from tests.suite import ALL, RELEASES, each
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
 pytestmark = pytest.mark.usefixtures("no_libcudart")
-RELEASES, ALL = simulator.RELEASES, simulator.ALL
 WEAK = ("8.2", "8.5", "8.6.1")
 NODE = "pick"  # of named_node
 
@@ -173,7 +173,7 @@ def test_a_mixed_graph_is_built_strongly_typed_or_refused(source, folder, releas
     assert not {"FP16", "OBEY_PRECISION_CONSTRAINTS"} & set(header["flags"])
 
 
-@pytest.mark.parametrize("release", [release for release in ALL if release not in WEAK])
+@pytest.mark.parametrize("release", each(release for release in simulator.ALL if release not in WEAK))
 def test_a_graph_of_bf16_is_built_strongly_typed_without_a_flag(source, folder, release):
     with simulator.installed(release):
         record = built(source, folder, precision="bf16")

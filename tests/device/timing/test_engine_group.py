@@ -1,18 +1,16 @@
-"""Timing a group by a clock that we turn: who runs when, who may stop, and what drift and ties do."""
+"""A group of engines timed by a clock that only runs turn: order, stopping, drift and references."""
 
 import pytest
 
 from pomt_trt.core.statistics.stats import StoppingRule
-from pomt_trt.device.timing import latency
-from pomt_trt.device.timing.latency import Known
 from tests import fakes
-from tests.device.turned import QUIET, RuleOfRounds, profile, visits
+from tests.device.turned import QUIET, RuleOfRounds, bursts, profile, sample
 
 
 def test_members_take_turns_and_each_round_starts_with_another(made, clocks):
     reference, a, b = made("r000", 5), made("a", 4), made("b", 3)
-    latency.time_group([reference, a, b], [], RuleOfRounds({5: 4, 4: 4, 3: 4}), clocks)
-    order = visits(made.log)[3:]  # after the warm-up
+    sample([reference, a, b], {}, RuleOfRounds({5: 4, 4: 4, 3: 4}), clocks)
+    order = bursts(made.log)[3:]  # after the warm-up
     assert len(order) >= 12 - 3  # neighbours may be the same across rounds
     assert {"a", "b", "r000"} == set(order[:3]) == set(order[3:6])
     starts = [order[number : number + 3] for number in (0, 3, 6)]
@@ -20,57 +18,57 @@ def test_members_take_turns_and_each_round_starts_with_another(made, clocks):
     assert len(reference.rounds_ms) == len(a.rounds_ms) == len(b.rounds_ms) == 4
 
 
-def test_one_run_of_each_visit_is_not_counted(made, clocks):
+def test_one_run_of_each_burst_is_not_counted(made, clocks):
     cold = made("a", lambda run: 9.0 if made.log[-1:] != ["a"] else 4.0)  # another engine has used the caches
     reference = made("r000", 5)
-    latency.time_group([cold], [Known(reference, 5)], RuleOfRounds({4: 5}), clocks)
+    sample([cold], {reference: 5}, RuleOfRounds({4: 5}), clocks)
     assert {round(sample, 6) for row in cold.rounds_ms for sample in row} == {4.0}
 
 
 @pytest.mark.parametrize("ms, runs", [(50, 2), (4, 2), (3, 3), (1.6, 6), (0.1, 8)])
-def test_a_visit_lasts_ten_milliseconds_within_two_and_eight_runs(made, clocks, ms, runs):
+def test_a_burst_lasts_ten_milliseconds_within_two_and_eight_runs(made, clocks, ms, runs):
     reference = made("r000", ms)
-    latency.time_group([reference], [], RuleOfRounds({round(ms): 2}), clocks)
+    sample([reference], {}, RuleOfRounds({round(ms): 2}), clocks)
     assert [len(row) for row in reference.rounds_ms] == [runs, runs]
 
 
-def test_a_settled_member_sits_out_and_what_is_known_is_in_every_round(made, clocks):
+def test_a_settled_member_sits_out_and_references_are_in_every_round(made, clocks):
     reference, quick, slow = made("r000", 5), made("quick", 4), made("slow", 3)
-    stopped = latency.time_group([quick, slow], [Known(reference, 5)], RuleOfRounds({4: 2, 3: 6}), clocks)
+    stopped = sample([quick, slow], {reference: 5}, RuleOfRounds({4: 2, 3: 6}), clocks)
     assert stopped == {"quick": "settled", "slow": "settled"}
     assert [len(member.rounds_ms) for member in (quick, slow, reference)] == [2, 6, 6]
 
 
-def test_where_nothing_is_known_the_first_member_is_in_every_round(made, clocks):
+def test_without_references_the_first_member_is_in_every_round(made, clocks):
     reference, other = made("r000", 5), made("a", 4)
-    latency.time_group([reference, other], [], RuleOfRounds({5: 3, 4: 6}), clocks)
+    sample([reference, other], {}, RuleOfRounds({5: 3, 4: 6}), clocks)
     assert len(reference.rounds_ms) == len(other.rounds_ms) == 6
 
 
 def test_the_rule_is_told_each_members_own_time(made, clocks):
     rule = RuleOfRounds({5: 3, 2: 3})
     reference, other = made("r000", 5), made("a", 2)
-    latency.time_group([reference, other], [], rule, clocks)
+    sample([reference, other], {}, rule, clocks)
     last = {round(first): spent_s for first, _, _, spent_s in rule.seen}
     assert last[5] == pytest.approx(3 * 3 * 0.005) and last[2] == pytest.approx(3 * 6 * 0.002)
 
 
 def test_a_group_of_none_is_not_timed(made, clocks):
     reference = made("r000", 5)
-    assert latency.time_group([], [Known(reference, 5)], RuleOfRounds({}), clocks) == {} and reference.rounds_ms == []
+    assert sample([], {reference: 5}, RuleOfRounds({}), clocks) == {} and reference.rounds_ms == []
 
 
 def test_constant_times_settle_and_noise_ends_at_the_cap(made, clocks):
     reference = made("r000", 2)
     wild = made("wild", lambda run: (run * 7919 % 13 + 1) ** 2)
-    stopped = latency.time_group([reference, wild], [], StoppingRule(max_s=3.0), clocks)
+    stopped = sample([reference, wild], {}, StoppingRule(max_s=3.0), clocks)
     assert stopped == {"r000": "settled", "wild": "time cap"}
 
 
 def test_progress_counts_the_settled(made, clocks):
     told = []
     reference = made("r000", 5)
-    latency.time_group([reference], [], RuleOfRounds({5: 2}), clocks, progress=told.append)
+    sample([reference], {}, RuleOfRounds({5: 2}), clocks, progress=told.append)
     assert told == ["0 of 1 settled", "1 of 1 settled"]
 
 
@@ -79,7 +77,7 @@ def test_members_sampled_in_different_parts_of_a_group_are_told_in_one_state_of_
         return lambda run: ms * (1.0 if clock() < 100.5 else 1.4)
 
     reference, early, late = made("r000", slower(5)), made("a", slower(4)), made("b", slower(3))
-    latency.time_group([early, late], [Known(reference, 5)], RuleOfRounds({4: 5, 3: 200}), clocks)
+    sample([early, late], {reference: 5}, RuleOfRounds({4: 5, 3: 200}), clocks)
     assert len(early.rounds_ms) == 5 and len(late.rounds_ms) == 200
     mine, other = (profile(*members).latency_ms for members in ([early, reference, late], [late, reference, early]))
     assert mine / other == pytest.approx(4 / 3, rel=0.02)
@@ -90,7 +88,7 @@ def test_a_machine_that_slows_down_shows_in_the_drift_and_not_in_the_latency(mad
         return lambda run: ms * (1.2 if clock() > 101.0 else 1.0)
 
     reference, member = made("r000", slower(5)), made("a", slower(4))
-    latency.time_group([member], [Known(reference, 5)], RuleOfRounds({4: 60}), clocks)
+    sample([member], {reference: 5}, RuleOfRounds({4: 60}), clocks)
     found = profile(member, reference)
     assert (found.drift[0], found.drift[-1]) == (pytest.approx(1.0), pytest.approx(1.2))
     assert found.contention["drift"] == pytest.approx(0.2, abs=0.01) and found.verdict == "drifting"
@@ -100,9 +98,9 @@ def test_a_machine_that_slows_down_shows_in_the_drift_and_not_in_the_latency(mad
 
 def test_a_later_group_is_tied_to_what_is_known(made, clocks):
     later, member = made("r000", 6), made("a", 4)  # everything is 20 % slower than when r000 took 5
-    known = [Known(later, 5.0)]
-    latency.time_group([member], known, RuleOfRounds({4: 20}), clocks)
-    found = profile(member, later, known=known)
+    known = {later: 5.0}
+    sample([member], known, RuleOfRounds({4: 20}), clocks)
+    found = profile(member, references=known)
     assert found.tie == pytest.approx(5 / 6)
     assert found.latency_ms == pytest.approx(4 * 5 / 6) and found.p50_ms == pytest.approx(4)  # raw stays raw
     assert found.latency_ci_ms[0] <= found.latency_ms <= found.latency_ci_ms[1]
@@ -112,24 +110,24 @@ def test_a_later_group_is_tied_to_what_is_known(made, clocks):
 
 def test_one_known_engine_that_is_off_does_not_move_the_others(made, clocks):
     odd = made("r000", lambda run: 6.0 if run < 70 else 9.0)
-    known = [Known(odd, 5.0), Known(made("b", 3), 3.0), Known(made("c", 2), 2.0)]
+    known = {odd: 5.0, made("b", 3): 3.0, made("c", 2): 2.0}
     member = made("a", 4)
-    latency.time_group([member], known, RuleOfRounds({4: 40}), clocks)
-    assert profile(member, *(each.member for each in known), known=known).latency_ms == pytest.approx(4)
+    sample([member], known, RuleOfRounds({4: 40}), clocks)
+    assert profile(member, references=known).latency_ms == pytest.approx(4)
 
 
 def test_a_member_much_faster_or_slower_than_what_is_known_has_no_tail_of_its_own(made, clocks):
-    known = [Known(made("r000", 5), 2.0)]  # the machine is two and a half times slower than it was
+    known = {made("r000", 5): 2.0}  # the machine is two and a half times slower than it was
     member = made("a", 4)
-    latency.time_group([member], known, RuleOfRounds({4: 20}), clocks)
-    found = profile(member, known[0].member, known=known)
+    sample([member], known, RuleOfRounds({4: 20}), clocks)
+    found = profile(member, references=known)
     assert found.latency_ms == pytest.approx(1.6) and found.contention["tail"] == 0.0
 
 
 @pytest.mark.parametrize("seen", [{"steal": 0.1}, {"involuntary_per_s": 500.0}])
 def test_contention_that_was_seen_is_the_verdict(made, clocks, seen):
     reference = made("r000", 5)
-    latency.time_group([reference], [], RuleOfRounds({5: 20}), clocks)
+    sample([reference], {}, RuleOfRounds({5: 20}), clocks)
     assert profile(reference).verdict == "stable"
     found = profile(reference, contention=dict(QUIET, **seen))
     assert found.verdict == "contended" and list(seen.items())[0] in found.contention.items()
@@ -137,14 +135,14 @@ def test_contention_that_was_seen_is_the_verdict(made, clocks, seen):
 
 def test_many_disturbed_runs_are_contention(made, clocks):
     reference, member = made("r000", 5), made("a", lambda run: 8.0 if run % 3 == 0 else 4.0)
-    latency.time_group([member], [Known(reference, 5)], RuleOfRounds({4: 40, 8: 40}), clocks)
+    sample([member], {reference: 5}, RuleOfRounds({4: 40, 8: 40}), clocks)
     found = profile(member, reference)
     assert found.contention["tail"] > 0.25 and found.verdict == "contended"
 
 
 def test_a_profile_names_engine_modes_and_raw_samples(made, clocks):
     reference = made("r000", 5)
-    latency.time_group([reference], [], RuleOfRounds({5: 10}), clocks)
+    sample([reference], {}, RuleOfRounds({5: 10}), clocks)
     found = profile(reference, stopped="time cap")
     assert (found.candidate_id, found.device_id, found.engine_sha256) == ("r000", fakes.DEVICE.id, "0" * 64)
     assert (found.threads, found.waiting, found.stopped) == (2, "default", "time cap")

@@ -84,21 +84,21 @@ MUTANTS = [
         "if max_accuracy_drop is not None and interval is not None and interval[0] > max_accuracy_drop:",
     ),
     # export
-    Mutant("host/graphs/export", "clear = margins > parity.LEAST_MARGIN[written]", "clear = margins > 0"),
+    Mutant("host/graphs/comparison", "clear = margins > parity.LEAST_MARGIN[written]", "clear = margins > 0"),
     Mutant(
         "host/graphs/export",
-        "chosen = telling(np.array([_counts(plan, schedule) for schedule in own]))",
+        "chosen = graph_sets.telling(np.array([_counts(plan, schedule) for schedule in own]))",
         "chosen = [0, len(own) - 1]",
     ),
     Mutant(
         "host/graphs/graph_set",
-        "return min(found, key=lambda slot: abs(slot.slope))",
-        "return max(found, key=lambda slot: abs(slot.slope))",
+        "return min(fitting, key=lambda slot: abs(slot.slope))",
+        "return max(fitting, key=lambda slot: abs(slot.slope))",
     ),
     Mutant("host/graphs/graph_set", "if tensor.data_type == TensorProto.INT64:", "if True:"),
     Mutant("host/graphs/graph_set", "data.extend(bytes(-len(data) % ALIGNMENT_BYTES))", "pass"),
     # reducers
-    Mutant("host/reducers/ranking", "return (last - first) / last.abs()", "return last - first"),
+    Mutant("host/reducers/common/ranking", "return (last - first) / last.abs()", "return last - first"),
     Mutant(
         "host/reducers/pomt",
         "return received / received.amax(1, keepdim=True) + strength",
@@ -110,7 +110,7 @@ MUTANTS = [
         "x = join(x[:, :prefix], gather_rows(x, best))",
     ),
     Mutant(
-        "host/reducers/matching",
+        "host/reducers/common/matching",
         "joining = gather_rows(size_even, match.merged)  # (B, r, 1)",
         "joining = gather_rows(size_even, match.merged) * 0 + 1",
     ),

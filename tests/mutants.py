@@ -155,6 +155,8 @@ def failed_test(folder: Path, arguments: List[str]) -> Optional[str]:
     )
     if done.returncode in (0, 5):  # 5: none of these files holds a test
         return None
+    if done.returncode > 2:  # 1: a test failed; 2: a file cannot be imported; others are no word on the mutant
+        raise SystemExit(done.stdout)
     named = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, flags=re.M)
     return named.group(1) if named else done.stdout.strip().splitlines()[-1]
 

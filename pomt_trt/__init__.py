@@ -44,11 +44,11 @@ def load(bundle: str, **flags: Any) -> Any:
 
     Args:
         bundle: folder that `pomt-trt compile` made.
-        **flags: threads, waiting (pomt_trt.device.deploy.deployed.load).
+        **flags: threads, waiting (pomt_trt.device.deploy.deployed.open_predictor).
     """
     from pomt_trt.device.deploy import deployed
 
-    return deployed.load(bundle, **flags)
+    return deployed.open_predictor(bundle, **flags)
 
 
 def reduce_tokens(model: Any, method: str, **arguments: Any) -> Any:

@@ -20,7 +20,7 @@ from pomt_trt.core.flags import deployment, flag
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.storage.store import explained
 from pomt_trt.device.deploy import preprocess
-from pomt_trt.device.deploy.deployed import load
+from pomt_trt.device.deploy.deployed import open_predictor as load
 from pomt_trt.device.deploy.predictions import Answer, Answering, answering
 from pomt_trt.device.deploy.predictor import Predictor
 

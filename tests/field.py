@@ -1,7 +1,7 @@
 """A run of the field kit on a made-up board, on which everything held, for tests to change."""
 
 from pomt_trt.core.field_kit import records
-from pomt_trt.core.field_kit.records import Built, Collected, Gate, Kit, Moment, Ratio, Step, Timed, Watched
+from pomt_trt.core.field_kit.records import Built, Collected, Gate, Kit, KitStep, Moment, Ratio, Timed, Watched
 from pomt_trt.core.records import DeviceSpec, Engine, Finding, LatencyProfile
 
 DEVICE = DeviceSpec("tensorrt-8.2.1.8-tx2", "aarch64", "tensorrt", "8.2.1.8", "Tegra X2", 6, 8 << 30)
@@ -56,7 +56,7 @@ def steps():
     for precision in records.PRECISIONS:
         pairs += [(records.BUILD, "digits " + precision), (records.TIME, "digits " + precision)]
     pairs += [(records.TRTEXEC, "digits"), (records.SENSORS, "after")]
-    return tuple(Step(kind, about, records.DONE, 1.0) for kind, about in pairs)
+    return tuple(KitStep(kind, about, records.DONE, 1.0) for kind, about in pairs)
 
 
 def collected():

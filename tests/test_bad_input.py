@@ -186,10 +186,10 @@ def test_learned_parameters_that_changed_after_export_are_refused(tmp_path, caps
 
 
 def test_what_could_not_be_exported_does_not_block_the_folder(tmp_path, capsys, monkeypatch):
-    from pomt_trt.host.graphs import export
+    from pomt_trt.host.graphs import comparison
 
     work = tmp_path / "w"
-    monkeypatch.setitem(export.TOLERANCE, "fp32", -1.0)
+    monkeypatch.setitem(comparison.TOLERANCE, "fp32", -1.0)
     assert call(capsys, "export", *compiled.experiment(), *compiled.TOKENS, "--work", work)[0] == 7
     monkeypatch.undo()
     code, _, err = call(

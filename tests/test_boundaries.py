@@ -41,7 +41,6 @@ CORE_WITH_NUMPY = (
     "schedules/block_costs",
     "schedules/schedule_pareto",
     "choice/selection",
-    "timing_protocol",
 )
 CORE_WITH_PILLOW = "data/images"  # one decoder for host and device, which may not import each other
 # nothing runs what is only for people, and a room that is not here is not a room

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.documents import ROOT, blocks
+from tests.documents import ROOT, blocks, commands
 
 PAGE = "docs/contributing.md"
 TEST = "tests/host/reducers/test_longest.py"
@@ -35,7 +35,7 @@ def test_the_page_names_three_files():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="exports a model on the workstation")
-def test_a_method_that_is_added_as_the_page_says_passes_its_test(tmp_path):
+def test_a_method_that_is_added_as_the_page_says_passes_its_test_and_compiles(tmp_path):
     skipped = shutil.ignore_patterns("__pycache__", "data", "*.safetensors")
     for name in ("pomt_trt", "tests"):
         shutil.copytree(str(ROOT / name), str(tmp_path / name), ignore=None if name == "pomt_trt" else skipped)
@@ -45,9 +45,19 @@ def test_a_method_that_is_added_as_the_page_says_passes_its_test(tmp_path):
         text = changed(file.read_text(), block.text) if block.language == "diff" else block.text
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TEST]
-    environment = dict(os.environ, PYTHONPATH=str(tmp_path))
+    assert b"2 passed" in output(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", TEST)
+    promised = next(words for words in commands(PAGE) if words[:1] == ["pomt-trt"])
+    output(tmp_path, "pomt_trt", *promised[1:], *["--tokens", "196:180:16", "--samples", "8", "--max-seconds", "0.02"])
+    with open(str(tmp_path / promised[promised.index("--work") + 1] / "experiment.json")) as file:
+        assert '"longest"' in file.read()
+
+
+def output(folder, module, *arguments):
+    """Of `python -m MODULE ARGUMENT ...` in the copy."""
+    command = [sys.executable, "-m", module, *arguments]
+    environment = dict(os.environ, PYTHONPATH=str(folder))
     done = subprocess.run(
-        command, cwd=str(tmp_path), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
+        command, cwd=str(folder), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
     )
-    assert done.returncode == 0 and b"2 passed" in done.stdout, done.stdout.decode()
+    assert done.returncode == 0, done.stdout.decode()
+    return done.stdout

@@ -182,7 +182,8 @@ def test_each_python_example_uses_what_there_is(document):
     from pomt_trt.device.deploy import deployed
     from pomt_trt.host.models import token_reduction
 
-    takes = {"compile_model": compile_model, "load": deployed.load, "reduce_tokens": token_reduction.reduce_tokens}
+    opener, reducer = deployed.open_predictor, token_reduction.reduce_tokens
+    takes = {"compile_model": compile_model, "load": opener, "reduce_tokens": reducer}
     assert sorted(takes) == sorted(FUNCTIONS)
     for block in blocks(document):
         for node in ast.walk(ast.parse(block.text)) if block.language == "python" else []:

@@ -170,4 +170,4 @@ def test_onnx_runtime_compiles_and_runs_what_the_functions_say(tmp_path):
 def test_a_method_without_a_plugin_is_refused(tmp_path, capsys):
     arguments = ["export"] + compiled.experiment() + ["--method", "random", "--work", str(tmp_path / "work")] + ON
     code, _, said = compiled.call(capsys, *arguments)
-    assert code == 2 and "no plugin does what random does" in said
+    assert code == 2 and "no plugin computes random" in said

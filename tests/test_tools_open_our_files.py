@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="compiles a model, which belongs to the workstation")
 
-from scripts import onnx_tools  # noqa: E402
+from scripts.checks import onnx_tools  # noqa: E402
 from tests import compiled  # noqa: E402
 
 FORMS = [("onnxruntime", "fp16"), ("jetpack-7.2", "bf16"), ("jetpack-4.6.1", "fp32")]  # besides op17-fp32

@@ -1,8 +1,8 @@
-// What a kernel body sees of the machine: its place in the grid, its threads, a barrier, and numbers in two widths.
+// What a kernel body uses of the machine: its place in the grid, its threads, a barrier, and numbers in two widths.
 //
-// A body is a sequence of phases. In a phase a thread touches only what no other thread writes in that phase; phases
-// are parted by sync(), whose number names it to the tests, which leave each out in turn. Written so, a body also runs
-// on a processor: as one thread, or as some with a real barrier (tests/plugins).
+// A body is a sequence of phases with sync() between them. In one phase, a thread never touches what another thread
+// writes. So a body also runs on a processor, with one thread or several (tests/plugins). The tests leave out each
+// sync() in turn, by its number.
 #pragma once
 
 #ifdef __CUDACC__
@@ -26,14 +26,14 @@ struct Half {
 
 #ifdef __CUDACC__
 
-// The whole grid is one image wide in x; y is the image.
+// In the grid, x counts the blocks of an image, and y is the image.
 struct Block {
     int x, image, thread, threads;
     __device__ __forceinline__ Block() : x(blockIdx.x), image(blockIdx.y), thread(threadIdx.x), threads(blockDim.x) {}
     __device__ __forceinline__ void sync(int) const { __syncthreads(); }
 };
 
-// By PTX rather than cuda_fp16.h, so that NVRTC needs no headers; every compute capability from 5.3 on has them.
+// PTX instead of cuda_fp16.h, so that NVRTC needs no headers. Compute capabilities from 5.3 on have these instructions.
 POMT_BODY float read(const Half* from) {
     float value;
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(from->bits));
@@ -58,7 +58,7 @@ inline float floatOf(unsigned bits) {
 inline float read(const Half* from) {
     unsigned const sign = (from->bits & 0x8000u) << 16, rest = from->bits & 0x7FFFu;
     if (rest >= 0x7C00u) return floatOf(sign | 0x7F800000u | (rest & 0x3FFu) << 13);
-    // Scaled by a power of two, which also makes normal numbers of subnormal ones, exactly.
+    // Scaling by a power of two is exact, and also converts subnormal numbers.
     return floatOf(sign | bitsOf(floatOf(rest << 13) * floatOf(0x77800000u)));
 }
 inline void write(Half* to, float value) {
@@ -67,7 +67,7 @@ inline void write(Half* to, float value) {
     if (rest > 0x7F800000u) {
         bits = 0x7FFFu;
     } else if (rest >= 0x47800000u) {
-        bits = 0x7C00u;  // 65536 and more; what lies between 65504 and that is rounded below
+        bits = 0x7C00u;  // 65536 and more; numbers between 65504 and 65536 are rounded below
     } else if (rest < 0x38800000u) {
         bits = (unsigned)nearbyintf(floatOf(rest) * 16777216.0f);  // subnormal: units of 2^-24
     } else {
@@ -83,7 +83,7 @@ POMT_BODY void write(float* to, float value) { *to = value; }
 
 // The larger; NaN where either is, as in PyTorch and ONNX.
 POMT_BODY float larger(float a, float b) { return b > a || b != b ? b : a; }
-// The larger of those that are numbers.
+// The larger; NaN only where both are.
 POMT_BODY float largerNumber(float a, float b) { return b > a || a != a ? b : a; }
 
 POMT_BOTH int ceilDiv(int a, int b) { return (a + b - 1) / b; }

@@ -1,7 +1,7 @@
-// The C functions of token_prune.h, but for how a body is launched: checks, and the choice of types.
+// The C functions of token_prune.h without the launches: they check the shape and choose the types.
 //
-// Included once by whoever launches: token_prune.cu on a GPU, and the tests on a processor. A Launcher has the
-// functions score<A, V>, prune<X> and topk<A, X>, which return 0 or an error.
+// token_prune.cu includes it for a GPU, the tests for a processor. Each passes a Launcher with the functions
+// score<A, V>, prune<X> and topk<A, X>, which return 0 or an error.
 #pragma once
 
 #include "layout.h"

@@ -1,4 +1,4 @@
-// The bodies as kernels, without launches: also what NVRTC compiles.
+// The bodies as kernels, without launches. The tests compile this file with NVRTC.
 #pragma once
 
 #include "selection.h"

@@ -1,5 +1,4 @@
-// How work and memory of a call are divided: a function of the shape alone, never of the device, so that results and
-// workspace are the same everywhere.
+// How a call divides its work and memory. This depends on the shape alone, so that all devices give the same results.
 #pragma once
 
 #include "block.h"
@@ -7,25 +6,25 @@
 
 namespace pomt {
 
-constexpr int kMOST_TOKENS = 4096;  // bounds shared memory to 48 KB, which needs no opt-in
+constexpr int kMOST_TOKENS = 4096;  // keeps shared memory below 48 KB, so that no opt-in is needed
 constexpr int kINDEX_BITS = 12;     // log2 of kMOST_TOKENS
 constexpr int kMOST_BATCH = 65535;  // gridDim.y
 constexpr int kMOST_CHANNELS = 16384;
-constexpr int kMOST_TILES = 32;  // rows of attention are summed in so many parts
+constexpr int kMOST_TILES = 32;  // number of parts in which rows of attention are summed
 constexpr int kSCORE_THREADS = 256;
 constexpr int kSTRENGTH_LANES = 32;  // threads that share a token's values
 constexpr int kSELECT_THREADS = 512;
-constexpr int kSELECT_BLOCKS = 16;  // of an image; each finds the cut anew, and writes its share
-constexpr int kREDUCED = 16;        // threads whose values one thread adds up, in the first step of a reduction
-constexpr int kRANK_LANES = 8;      // threads that count for one patch
+constexpr int kSELECT_BLOCKS = 16;  // of an image; each finds the cut itself and writes its share
+constexpr int kREDUCED = 16;        // values that one thread adds up in the first step of a reduction
+constexpr int kRANK_LANES = 8;      // threads that compute the rank of one patch
 constexpr int kROW_LANES = 32;      // threads that copy one row
-constexpr int kDIGIT_BITS = 4;      // of a step of the radix selection
+constexpr int kDIGIT_BITS = 4;      // of one step of the radix selection
 constexpr int kBINS = 1 << kDIGIT_BITS;
 constexpr size_t kMOST_SHARED_BYTES = 48 << 10;
 
 POMT_BOTH int reducers(int threads) { return ceilDiv(threads, kREDUCED); }
 POMT_BOTH int patches(const PomtShape& s) { return s.tokens - s.prefix; }
-// Patches that stay as they are; at least one, or the shape cannot be.
+// Patches that are kept; the shape is valid if there is at least one.
 POMT_BOTH int keptByPrune(const PomtShape& s) { return patches(s) - s.removed - 1; }
 POMT_BOTH int keptByTopK(const PomtShape& s) { return patches(s) - s.removed; }
 
@@ -40,7 +39,7 @@ POMT_BOTH int scoreBlocks(const PomtShape& s, int threads) {
 }
 POMT_BOTH size_t scoreSharedBytes(int threads) { return sizeof(float) * strengthTokens(threads) * kSTRENGTH_LANES; }
 
-// Workspace of an image: parts of what patches receive (tiles, patches), then the strength of each token (tokens).
+// Workspace of an image: partial sums of received attention (tiles, patches), then the strength of tokens (tokens).
 POMT_BOTH size_t workspaceFloats(const PomtShape& s) { return (size_t)tiles(s) * patches(s) + s.tokens; }
 
 // Selection: a block writes the rows of its share of patches, and the mean for its share of channels.
@@ -50,7 +49,7 @@ POMT_BOTH int meanLanes(const PomtShape& s, int threads) {
     return threads < shareChannels(s) ? 1 : threads / shareChannels(s);
 }
 
-// Its shared memory, region after region: keys; sums (reductions, then the mean); histogram; counts and ranks.
+// The regions of its shared memory: keys; sums (reductions, then the mean); histogram; counts and ranks.
 POMT_BOTH size_t keyWords(const PomtShape& s) { return patches(s); }
 POMT_BOTH size_t sumWords(const PomtShape& s, int threads) {
     size_t const reductions = 3 * ((size_t)threads + reducers(threads));

@@ -1,13 +1,13 @@
-// Ranking of patches: higher score first, then lower index; a score that is no number comes after all others.
+// Ranks patches: higher scores first, then lower indices; NaN comes last.
 #pragma once
 
 #include "layout.h"
 
 namespace pomt {
 
-typedef unsigned long long Place;  // the higher, the better; no two patches have the same
+typedef unsigned long long Place;  // higher is better; all patches have different places
 
-// A score as an integer of the same order; equal scores have equal keys, -0 and 0 among them.
+// Maps a score to an integer with the same order. Equal scores have equal keys, and so have -0 and 0.
 POMT_BODY unsigned keyOf(float score) {
     if (score != score) return 0;
     unsigned const bits = bitsOf(score + 0.0f);
@@ -18,8 +18,8 @@ POMT_BODY Place placeOf(const unsigned* keys, int patch) {
     return (Place)keys[patch] << kINDEX_BITS | (unsigned)(kMOST_TOKENS - 1 - patch);
 }
 
-// The place of the `kept`-th best patch or a lower one above all that are worse: exactly `kept` patches reach it.
-// Four bits a step: each thread counts its own patches by digit, the counts are added up, and the digit is read off.
+// A place that exactly `kept` patches reach: that of the `kept`-th best patch, or a lower one above all worse patches.
+// Radix selection with four bits a step: each thread counts its patches by digit, and the sums give the digit.
 template <class B>
 POMT_BODY Place cutOf(const B& block, const unsigned* keys, int n, int kept, unsigned short* histogram) {
     int const count = reducers(block.threads);
@@ -51,12 +51,12 @@ POMT_BODY Place cutOf(const B& block, const unsigned* keys, int n, int kept, uns
         int bin = kBINS - 1;
         for (; bins[bin] < kept; --bin) kept -= bins[bin];
         cut |= (Place)bin << shift;
-        if (bins[bin] == kept) break;  // the same for all threads; at the last digit always so
+        if (bins[bin] == kept) break;  // the same for all threads; always true at the last digit
     }
     return cut;
 }
 
-// ranks[i] = how many patches are better than the i-th of this block's share; keys must be there for all to see.
+// ranks[i] = number of patches that are better than the i-th of this block's share. All keys must be written before.
 template <class B>
 POMT_BODY const unsigned short* ranksOfShare(
     const B& block, const PomtShape& s, const unsigned* keys, unsigned short* counts) {

@@ -1,4 +1,4 @@
-// Scores of patches: attention received by each (in parts), strength of each token's values, and the class token's row.
+// Scores of patches: received attention (in partial sums), strength of a token's values, and class attention.
 #pragma once
 
 #include "layout.h"
@@ -6,7 +6,7 @@
 namespace pomt {
 
 // parts[image][tile][j] = sum over the tile's rows i of the largest over heads of attention[i][j], patches only.
-// A thread walks down its columns, so that neighbours read neighbouring numbers.
+// A thread reads a column, so that neighbouring threads read neighbouring numbers.
 template <class A, class B>
 POMT_BODY void scoreReceived(const B& block, const PomtShape& s, const A* attention, float* workspace) {
     int const n = patches(s), tile = block.x / chunks(s), chunk = block.x % chunks(s);
@@ -27,7 +27,7 @@ POMT_BODY void scoreReceived(const B& block, const PomtShape& s, const A* attent
     }
 }
 
-// strength[image][t] = sum over channels of a head of the largest over heads of values[t], for a block's few tokens.
+// strength[image][t] = sum over channels of a head of the largest over heads of values[t], for the block's tokens.
 template <class V, class B>
 POMT_BODY void scoreStrength(const B& block, const PomtShape& s, const V* values, float* workspace, float* sums) {
     int const count = strengthTokens(block.threads), first = (block.x - receivedBlocks(s)) * count;
@@ -86,7 +86,7 @@ struct Sum {
     POMT_BODY float operator()(float a, float b) const { return a + b; }
 };
 
-// `own` of all threads as one value, known to each; slots holds threads + reducers. In two steps of fixed order.
+// Reduces the values `own` of all threads to one, in two steps with a fixed order. slots holds threads + reducers.
 template <class T, class Op, class B>
 POMT_BODY T reduced(const B& block, int barrier, T own, T none, T* slots, Op op) {
     T* const few = slots + block.threads;

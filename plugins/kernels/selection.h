@@ -10,7 +10,7 @@ struct __attribute__((may_alias)) Chunk {
     alignas(16) unsigned words[4];
 };
 
-// One row by the threads lane, lane + lanes ...; 16 bytes at a time where rows lie so.
+// Copies a row with `lanes` threads, 16 bytes at a time if the rows are aligned.
 template <class T>
 POMT_BODY void copyRow(const T* from, T* to, int size, int lane, int lanes) {
     if (((size_t)from | (size_t)to | size * sizeof(T)) % sizeof(Chunk) == 0) {
@@ -21,7 +21,7 @@ POMT_BODY void copyRow(const T* from, T* to, int size, int lane, int lanes) {
     }
 }
 
-// The prefix and the kept patches of this block's share. The number of threads is a multiple of kROW_LANES or below it.
+// Copies the prefix and this block's kept patches. The number of threads is a multiple of kROW_LANES, or below it.
 template <class X, class B>
 POMT_BODY void writeRows(
     const B& block, const PomtShape& s, int kept, const unsigned short* ranks, const X* x, X* out) {
@@ -39,7 +39,7 @@ POMT_BODY void writeRows(
     }
 }
 
-// The mean of all patches below the cut, for this block's share of channels.
+// Writes the mean of all patches below the cut, for this block's channels.
 template <class X, class B>
 POMT_BODY void writeMean(
     const B& block, const PomtShape& s, const unsigned* keys, Place cut, const X* x, X* to, float* sums) {
@@ -64,7 +64,7 @@ POMT_BODY void writeMean(
     }
 }
 
-// keys[j] from the workspace: received, relative to the image's largest, plus the softmax of strength over all tokens.
+// keys[j] of received[j] / max over patches of received + softmax over tokens of strength, from the workspace.
 template <class B>
 POMT_BODY void pruneKeys(const B& block, const PomtShape& s, const float* workspace, unsigned* keys, float* sums) {
     int const n = patches(s);
@@ -75,7 +75,7 @@ POMT_BODY void pruneKeys(const B& block, const PomtShape& s, const float* worksp
     for (int j = block.thread; j < n; j += block.threads) {
         float received = 0;
         for (int tile = 0; tile < tiles(s); ++tile) received += parts[tile * n + j];
-        keys[j] = bitsOf(received);  // a thread's own, until it is a key
+        keys[j] = bitsOf(received);  // only this thread reads it before it is a key
         most.received = largerNumber(most.received, received);
     }
     for (int t = block.thread; t < s.tokens; t += block.threads) {

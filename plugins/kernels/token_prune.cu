@@ -1,4 +1,4 @@
-// Launches of the kernels on a GPU: libpomt_kernels.so.
+// Launches the kernels on a GPU: libpomt_kernels.so.
 
 #include <cuda_runtime_api.h>
 

@@ -1,11 +1,10 @@
-// Two ways to remove tokens from a sequence, as plain C functions over memory of the device that they run on.
+// Two operators that remove tokens from a sequence, as C functions on device memory. ../README.md has their contracts.
 //
-// Knows CUDA only. Nothing here allocates, synchronises, keeps state or throws: whatever a call needs is in its
-// arguments, so that it may be captured in a CUDA graph and called from any thread. The contract of each is in
-// ../README.md.
+// They need CUDA only. They do not allocate, synchronise, keep state or throw. So a CUDA graph can capture them, and
+// any thread can call them.
 #pragma once
 
-#ifndef __CUDACC_RTC__  // NVRTC has no headers of its own, and knows size_t
+#ifndef __CUDACC_RTC__  // NVRTC has no headers, and defines size_t itself
 #include <stddef.h>
 #endif
 
@@ -15,22 +14,22 @@ extern "C" {
 
 enum PomtType { POMT_FLOAT = 0, POMT_HALF = 1 };
 
-// Sizes of one call. A patch is a token behind the prefix.
+// Sizes of one call. A patch is a token after the prefix.
 typedef struct PomtShape {
     int batch;
     int heads;
-    int tokens;      // entering, prefix included; at most 4096
-    int head_width;  // of values; not read by pomtTopK
+    int tokens;      // before the call, with the prefix; at most 4096
+    int head_width;  // of values; pomtTopK does not read it
     int channels;
-    int prefix;   // tokens that are never removed and come first
+    int prefix;   // number of first tokens, which are never removed
     int removed;  // R, net
 } PomtShape;
 
-// tokens leaving, or 0 where the shape cannot be.
+// Number of tokens after the call; 0 for an invalid shape.
 int pomtPruneTokens(const PomtShape* shape);
 int pomtTopKTokens(const PomtShape* shape);
 
-// Bytes of scratch memory that pomtPrune needs, aligned as cudaMalloc does; a function of the shape alone.
+// Bytes of scratch memory for pomtPrune, aligned as by cudaMalloc.
 size_t pomtPruneWorkspaceBytes(const PomtShape* shape);
 
 typedef struct PomtPruneCall {
@@ -41,7 +40,7 @@ typedef struct PomtPruneCall {
     void* workspace;
     int attention_type;  // PomtType
     int values_type;
-    int x_type;  // of out, too
+    int x_type;  // of x and out
 } PomtPruneCall;
 
 typedef struct PomtTopKCall {
@@ -52,8 +51,8 @@ typedef struct PomtTopKCall {
     int x_type;
 } PomtTopKCall;
 
-// Enqueue on a cudaStream_t. Return cudaSuccess (0), cudaErrorInvalidValue (1) for what cannot be, or the launch's
-// error.
+// Enqueue on a cudaStream_t. Return cudaSuccess (0), cudaErrorInvalidValue (1) for an invalid shape or type, or the
+// launch's error.
 int pomtPrune(const PomtShape* shape, const PomtPruneCall* call, void* stream);
 int pomtTopK(const PomtShape* shape, const PomtTopKCall* call, void* stream);
 

@@ -1,4 +1,4 @@
-// An operator as IPluginV2DynamicExt with its creator: TensorRT 8 (and later ones, where it is deprecated).
+// An operator as IPluginV2DynamicExt, with its creator: for TensorRT 8. Later releases deprecate this interface.
 #pragma once
 
 #include <new>
@@ -7,7 +7,7 @@
 
 namespace pomt {
 
-constexpr int32_t kFORMAT = 1;  // of what is serialised: this number, R, prefix, 32 bits each
+constexpr int32_t kFORMAT = 1;  // version of the serialised data: kFORMAT, R, prefix, 32 bits each
 
 template <class Op>
 class Plugin final : public nvinfer1::IPluginV2DynamicExt {

@@ -1,4 +1,4 @@
-// An operator as IPluginV3 (core, build and runtime in one object) with its creator: TensorRT 10 and later.
+// An operator as IPluginV3 (core, build and runtime in one object), with its creator: for TensorRT 10 and later.
 #pragma once
 
 #include <new>
@@ -70,7 +70,7 @@ class Plugin final : public nvinfer1::IPluginV3,
         return pomt::enqueue<Op>(mAttributes, inputs, data, outputs, workspace, stream);
     }
 
-    // The same fields as a node's attributes, so that a plan is read as a graph is.
+    // The fields are a node's attributes, so that createPlugin reads a plan like a graph.
     nvinfer1::PluginFieldCollection const* getFieldsToSerialize() noexcept override {
         using nvinfer1::PluginField;
         using nvinfer1::PluginFieldType;

@@ -1,8 +1,8 @@
-// What an operator's description offers to the adapters, and what all descriptions share: attributes, types, messages.
+// What all operators share, for either plugin interface: attributes, types, shapes, messages.
 //
-// A description is a struct of static members, and knows neither which plugin interface it is seen through nor kernels'
-// insides: NAME, SCORE, INPUTS (how many), RANKS (of each), shape(...), tokensOut(...), workspaceBytes(...), enqueue(...).
-// The last input is x, and the one output is x with fewer tokens, of x's type. See token_prune_op.h.
+// A template parameter Op is a struct with the static members NAME, SCORE, INPUTS (their number), RANKS (of each input),
+// shape(...), tokensOut(...), workspaceBytes(...) and enqueue(...), see token_prune_op.h. Its last input is x. Its
+// only output is x with fewer tokens, of x's type.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -16,15 +16,15 @@
 namespace pomt {
 
 constexpr char const* kVERSION = "1";
-constexpr char const* kNAMESPACE = "";  // the parser of some releases looks in no other
+constexpr char const* kNAMESPACE = "";  // the parsers of some releases search no other
 
-// Of a node; each must be on it.
+// The attributes of a node, which must have all of them.
 struct Attributes {
     int32_t removed;  // R
     int32_t prefix;
 };
 
-// Tells TensorRT's own log, which is where its callers look for a reason.
+// Reports to TensorRT's log, where callers find the reason.
 inline void complain(char const* op, char const* what, int64_t expected, int64_t found) {
     char text[256];
     std::snprintf(
@@ -35,7 +35,7 @@ inline void complain(char const* op, char const* what, int64_t expected, int64_t
 inline nvinfer1::PluginTensorDesc const& plain(nvinfer1::PluginTensorDesc const& tensor) { return tensor; }
 inline nvinfer1::PluginTensorDesc const& plain(nvinfer1::DynamicPluginTensorDesc const& tensor) { return tensor.desc; }
 
-// The names and kinds of the attributes, as the parser asks for them; the parser passes no others.
+// Names and types of the attributes. The parser passes only these.
 inline nvinfer1::PluginFieldCollection const* fieldNames() {
     using nvinfer1::PluginField;
     using nvinfer1::PluginFieldType;
@@ -59,20 +59,20 @@ inline bool readInteger(
     char const* op, nvinfer1::PluginFieldCollection const* fields, char const* name, int32_t& value) {
     nvinfer1::PluginField const* const found = field(fields, name);
     if (found == nullptr || found->data == nullptr || found->type != nvinfer1::PluginFieldType::kINT32) {
-        complain(op, name, 1, 0);  // one such integer, and there is none
+        complain(op, name, 1, 0);  // one integer expected, none found
         return false;
     }
     value = *static_cast<int32_t const*>(found->data);
     return true;
 }
 
-// False, with the reason in the log, where an attribute is missing or asks for another score than the operator's.
+// False, with the reason in the log, if an attribute is missing or invalid, or names another score.
 template <class Op>
 bool readAttributes(nvinfer1::PluginFieldCollection const* fields, Attributes& attributes) {
     if (!readInteger(Op::NAME, fields, "R", attributes.removed)) return false;
     if (!readInteger(Op::NAME, fields, "prefix", attributes.prefix)) return false;
     nvinfer1::PluginField const* const score = field(fields, "score");
-    size_t const length = std::strlen(Op::SCORE);  // the field's own may count the NUL at its end
+    size_t const length = std::strlen(Op::SCORE);  // the field's length may count the NUL at the end
     bool const known = score != nullptr && score->data != nullptr && score->length >= (int32_t)length &&
                        std::memcmp(score->data, Op::SCORE, length) == 0 &&
                        (score->length == (int32_t)length || static_cast<char const*>(score->data)[length] == '\0');
@@ -82,7 +82,7 @@ bool readAttributes(nvinfer1::PluginFieldCollection const* fields, Attributes& a
     return known && attributes.removed >= 1 && attributes.prefix >= 0;
 }
 
-// fp32 or fp16, each input as it comes; the output as x. Looks at no tensor behind `pos`.
+// Any input is fp32 or fp16; the output has the type of x. Reads no tensor after `pos`.
 template <class Op, class Tensor>
 bool supports(int32_t pos, Tensor const* tensors, int32_t inputs, int32_t outputs) {
     if (inputs != Op::INPUTS || outputs != 1) return false;
@@ -94,7 +94,7 @@ bool supports(int32_t pos, Tensor const* tensors, int32_t inputs, int32_t output
 
 inline int pomtType(nvinfer1::DataType type) { return type == nvinfer1::DataType::kHALF ? POMT_HALF : POMT_FLOAT; }
 
-// Shape of the output while shapes may still be expressions; false where the inputs are not those of the operator.
+// The output's shape as expressions; false if the inputs are not those of the operator.
 template <class Op>
 bool outputShape(
     Attributes const& attributes, nvinfer1::DimsExprs const* inputs, int32_t count, nvinfer1::IExprBuilder& builder,
@@ -119,7 +119,7 @@ PomtShape shapeOf(Attributes const& attributes, Tensor const* inputs) {
     return shape;
 }
 
-// True where the operator takes tensors of these sizes; else the log says which do not fit.
+// True if the sizes fit together; else the log says which do not.
 template <class Op>
 bool fits(PomtShape const& shape, nvinfer1::PluginTensorDesc const* inputs) {
     nvinfer1::Dims const attention = inputs[0].dims, x = inputs[Op::INPUTS - 1].dims;

@@ -1,6 +1,6 @@
-// Registers the operators when the library is loaded: libpomt_plugins.so.
+// libpomt_plugins.so: registers the operators when it is loaded.
 //
-// The one place that asks which TensorRT this is. POMT_FORCE_V2 takes the older interface on a release that has both.
+// Only this file depends on the TensorRT release. POMT_FORCE_V2 selects the older interface on a release with both.
 
 #include <NvInferVersion.h>
 

@@ -1,4 +1,4 @@
-// PomtTokenPrune: the patches that are least attended to are replaced by their mean.
+// PomtTokenPrune: replaces the patches with the lowest scores by their mean.
 #pragma once
 
 #include "op.h"

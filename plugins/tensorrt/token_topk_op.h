@@ -1,4 +1,4 @@
-// PomtTokenTopK: the patches that the class token attends to least are dropped.
+// PomtTokenTopK: drops the patches that the class token attends to least.
 #pragma once
 
 #include "op.h"

@@ -1,25 +1,23 @@
-"""The PyTorch eager baseline of a board: a plain ViT from a bundle's plain.json and weights.bin, timed on request.
+"""The child that times PyTorch eager on a board: a plain ViT from a bundle's plain.json and weights.bin.
 
-`python -m pomt_trt.baselines.board_eager` answers core/timing_protocol' protocol, as device/timing/engine_process does
-for an engine: host array in, host logits out, inference mode. On the machine that runs engines, with torch 1.8 or
-later, Python 3.6 or later, and no timm. Leaves out the workstation's own baseline, which is timm itself
-(baselines/timm_eager.py), and what it is compared with.
+Host array in, host logits out, inference mode, as an engine is timed. Needs torch 1.8 or later and Python 3.6 or later,
+but no timm.
 """
 
 import argparse
 import os
-import sys
-from typing import Any, Optional, Sequence
+from typing import Any, Sequence
 
 import numpy as np
 
+from pomt_trt.core import timing_protocol
 from pomt_trt.core.errors import InputError, MissingDependency, VerificationFailed
 from pomt_trt.core.metrics.parity import compare
 from pomt_trt.core.records import Bundle, ModelSpec, PlainModel, StoredTensor
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.bundle import open_bundle
 from pomt_trt.core.storage.workfolder import WEIGHTS
-from pomt_trt.core.timing_protocol import Prepared, check_waiting, serve
+from pomt_trt.core.timing_protocol import Prepared, check_waiting
 from pomt_trt.device.board import jetson
 from pomt_trt.device.board.torch_wheels import advice
 from pomt_trt.device.checks import golden_check
@@ -31,24 +29,12 @@ CHECKED_IMAGES = 8
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}  # torch's names of an engine's precision
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Runs the command; returns its exit code."""
+def prepare(argv: Sequence[str]) -> Prepared:
+    """The eager model that the arguments name, ready to run.
+
+    Raises: MissingDependency, UsageError, InputError, CorruptArtifact, VerificationFailed.
+    """
     arguments = _parser().parse_args(argv)
-    return serve(lambda: _prepared(arguments))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pomt_trt.baselines.board_eager",
-        description='Times a ViT in torch on request: {"runs": 3} on stdin gives {"samples_ms": [...]} on stdout.',
-    )
-    parser.add_argument("--bundle", required=True, help="the unreduced model of this bundle, in its batch size")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of the CPU, within an operator")
-    parser.add_argument("--waiting", choices=("default", "passive"), default="default", help="as set outside")
-    return parser
-
-
-def _prepared(arguments: argparse.Namespace) -> Prepared:
     variables = check_waiting(arguments.waiting)
     torch = _torch()
     from pomt_trt.baselines.plain_vit import FUSED, logits
@@ -58,7 +44,7 @@ def _prepared(arguments: argparse.Namespace) -> Prepared:
     torch.set_num_threads(arguments.threads)
     torch.set_num_interop_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    dtype = DTYPES[bundle.engine.precision] if device.type == "cuda" else "float32"  # what is fast there
+    dtype = DTYPES[bundle.engine.precision] if device.type == "cuda" else "float32"  # the fastest there
     model = load(arguments.bundle, bundle).to(device, getattr(torch, dtype))
     look = bundle.model.preprocessing
     batch_size = bundle.candidate.batch_size
@@ -81,10 +67,17 @@ def _prepared(arguments: argparse.Namespace) -> Prepared:
     return Prepared(lambda: logits(model, image), about)
 
 
-def device_beside(engine: str) -> Any:
-    """Where eager must run to be compared with an engine of this library: its own processor, and a Jetson's GPU.
+def _parser() -> argparse.ArgumentParser:
+    parser = timing_protocol.parser("Times a ViT in torch on request.", threads=2)
+    parser.add_argument("--bundle", required=True, help="the unreduced model of this bundle, in its batch size")
+    return parser
 
-    Raises: MissingDependency where torch has no CUDA there, with the wheel to install.
+
+def device_beside(engine: str) -> Any:
+    """The torch device on which eager runs beside an engine of this library: where the engine runs, and on a Jetson
+    its GPU.
+
+    Raises: MissingDependency if torch sees no GPU there, with the wheel to install.
     """
     torch, board = _torch(), jetson.identity()
     if not traits(engine).on_gpu and board is None:
@@ -101,7 +94,7 @@ def device_beside(engine: str) -> Any:
 def load(folder: str, bundle: Bundle) -> Any:
     """The bundle's unreduced model in float32 on the CPU, in eval mode.
 
-    Raises: InputError where the bundle does not say how torch alone runs its weights; CorruptArtifact.
+    Raises: InputError if the bundle does not say how torch alone runs its weights; CorruptArtifact.
     """
     if PLAIN not in bundle.files:
         raise InputError(
@@ -138,32 +131,28 @@ def _values(data: np.ndarray, stored: StoredTensor) -> np.ndarray:
 
 
 def _golden_error(model: Any, folder: str, bundle: Bundle) -> float:
-    """Median relative error of its logits on golden inputs.
+    """Median relative error of the model's logits on golden inputs.
 
-    Raises: VerificationFailed where it is beyond rounding: then it is another model, and so is its latency.
+    Raises: VerificationFailed if it is larger than rounding: then it is another model, with another latency.
     """
     from pomt_trt.baselines.plain_vit import logits
 
     golden = golden_check.golden(os.path.join(folder, "golden.npz"))
     images = normalise(golden.pixels[:CHECKED_IMAGES], bundle.model.preprocessing)
-    found = compare(logits(model, images), golden.logits[:CHECKED_IMAGES], None, bundle.engine.precision)
-    if not found.passed:
+    result = compare(logits(model, images), golden.logits[:CHECKED_IMAGES], None, bundle.engine.precision)
+    if not result.passed:
         raise VerificationFailed(
             "the eager model's logits on golden inputs differ from timm's by {:.1e} of the largest; {:.0e} is allowed. "
-            "Report it with the model's name {}.".format(found.error, found.allowed, bundle.model.architecture)
+            "Report it with the model's name {}.".format(result.error, result.allowed, bundle.model.architecture)
         )
-    return found.error
+    return result.error
 
 
 def _torch() -> Any:
     try:
         import torch
-    except (ImportError, OSError) as error:  # OSError: a library of CUDA that it was linked with is not here
+    except (ImportError, OSError) as error:  # OSError: a CUDA library that torch is linked with is missing
         raise MissingDependency(
             "the eager baseline runs torch, which cannot be imported here: {}. Install it: {}".format(error, advice())
         ) from error
     return torch
-
-
-if __name__ == "__main__":
-    sys.exit(main())

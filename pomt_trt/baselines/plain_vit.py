@@ -1,9 +1,7 @@
-"""A plain vision transformer in torch alone, its parameters under timm's names: what a board's eager baseline runs.
+"""A plain vision transformer in torch alone, whose parameters have timm's names.
 
-Makes a Vit from a ModelSpec, a PlainModel and the parameters' shapes. Where torch 1.8 or later is, Python 3.6 or later.
-Leaves out files, devices and time (eager.py).
-
-The modules are those of timm's ViT, idle ones included: on a board eager's latency is mostly that of calling them.
+Its modules are those of timm's ViT, idle ones included. Why: on a board, eager's latency is mostly that of the calls.
+Needs torch 1.8 or later and Python 3.6 or later.
 """
 
 from typing import Any, Dict, Tuple
@@ -16,7 +14,7 @@ from torch.nn import functional
 from pomt_trt.core.records import ModelSpec, PlainModel
 
 FUSED = hasattr(functional, "scaled_dot_product_attention")  # from torch 2.0 on
-PREFIX = ("cls_token", "dist_token", "reg_token")  # in the order in which they stand
+PREFIX = ("cls_token", "dist_token", "reg_token")  # in their order
 Shapes = Dict[str, Tuple[int, ...]]  # of the parameters, by name
 
 
@@ -24,12 +22,12 @@ def logits(model: "Vit", image: np.ndarray) -> np.ndarray:
     """Host array (B, channels, H, W) float32 -> host logits float32, (B, classes) or (B, classes, rows, columns)."""
     weight = model.patch_embed.proj.weight
     with getattr(torch, "inference_mode", torch.no_grad)():
-        found = model(torch.from_numpy(image).to(weight.device, weight.dtype))
-        return found.float().cpu().numpy()  # type: ignore[no-any-return]
+        output = model(torch.from_numpy(image).to(weight.device, weight.dtype))
+        return output.float().cpu().numpy()  # type: ignore[no-any-return]
 
 
 class Vit(nn.Module):
-    """A vision transformer whose parameters have timm's names; what has no parameters there is not there."""
+    """A vision transformer. Its optional parts exist if `shapes` has their parameters."""
 
     pos_embed: Any
     dist_token: Any
@@ -50,7 +48,7 @@ class Vit(nn.Module):
         self.head, self.head_dist = _linear(shapes, "head"), _linear(shapes, "head_dist")
 
     def forward(self, image: Any) -> Any:
-        """Logits (B, classes) of normalised images (B, channels, H, W); unpooled, (B, classes, rows, columns)."""
+        """Normalised images (B, channels, H, W) -> logits (B, classes); without pooling (B, classes, rows, columns)."""
         x = self._sequence(self.patch_embed(image))  # (B, N, C)
         x = self.blocks(self.norm_pre(self.patch_drop(x)))
         x = self.norm(x)
@@ -155,7 +153,7 @@ class Mlp(nn.Module):
 
 
 class Activation(nn.Module):
-    """GELU, exact or in one of its approximations; torch before 1.12 knows the exact one only."""
+    """GELU, exact or approximate; torch before 1.12 has the exact one only."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""A timm vision transformer and its exported weights -> plain.json, for baselines/board_eager.
+"""Writes plain.json: how torch alone runs the weights of a timm vision transformer (baselines/board_eager).
 
-Makes a PlainModel; every parameter is compared with what weights.bin holds. On the workstation. Leaves out models that
-are more than LayerNorm, attention and a two-layer MLP: they have no PlainModel, and boards no eager baseline of them.
+Every parameter is compared with what weights.bin holds. A model with more than LayerNorm, attention and a two-layer MLP
+has no plain.json, and so no eager baseline on a board.
 """
 
 import logging
@@ -26,20 +26,20 @@ ACTIVATIONS = {"GELU": "gelu", "GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu
 
 
 def write(module: VisionTransformer, graph: Path, path: Path) -> None:
-    """Writes `path` for a module whose R = 0 graph is `graph`, weights beside it; says why where it cannot."""
+    """Writes `path` for a module whose R = 0 graph is `graph`, with the weights beside it; logs why if it cannot."""
     try:
-        found = plain_model(module, graph)
+        plain = plain_model(module, graph)
     except InputError as error:
         LOGGER.warning("boards will have no eager baseline of this model: %s", error)
         path.unlink(missing_ok=True)  # of an earlier export
         return
-    store.write_record(str(path), found, {"weights": found.weights_sha256})
+    store.write_record(str(path), plain, {"weights": plain.weights_sha256})
 
 
 def plain_model(module: VisionTransformer, graph: Path) -> PlainModel:
-    """The description of a module whose R = 0 graph is `graph`, weights beside it.
+    """The description of a module whose R = 0 graph is `graph`, with the weights beside it.
 
-    Raises: InputError, with the reason, where the module is not so plain, or weights.bin does not hold its parameters.
+    Raises: InputError with the reason, if the module has other parts or weights.bin does not hold its parameters.
     """
     for block in module.blocks:
         if type(block.mlp) is not Mlp:
@@ -57,10 +57,10 @@ def plain_model(module: VisionTransformer, graph: Path) -> PlainModel:
 def _norm_eps(module: nn.Module) -> float:
     kinds = {type(part).__name__ for name, part in module.named_modules() if "norm" in name.split(".")[-1]}
     other = kinds - {"LayerNorm", "Identity"}
-    found = {part.eps for part in module.modules() if isinstance(part, nn.LayerNorm)}
-    if other or len(found) != 1:
-        raise InputError(f"its norms are {', '.join(sorted(other)) or 'LayerNorms'} with eps {sorted(found)}")
-    return float(found.pop())
+    eps = {part.eps for part in module.modules() if isinstance(part, nn.LayerNorm)}
+    if other or len(eps) != 1:
+        raise InputError(f"its norms are {', '.join(sorted(other)) or 'LayerNorms'} with eps {sorted(eps)}")
+    return float(eps.pop())
 
 
 def _activation(module: VisionTransformer) -> str:
@@ -71,7 +71,7 @@ def _activation(module: VisionTransformer) -> str:
 
 
 def _stored(module: nn.Module, graph: Path) -> dict[str, StoredTensor]:
-    """Where each parameter lies; found by name, proven by value."""
+    """Where each parameter lies in weights.bin: looked up by name, and compared by value."""
     model = onnx.load(str(graph), load_external_data=False)
     located = {tensor.name: tensor for tensor in model.graph.initializer if tensor.external_data}
     data = np.memmap(graph.with_name(WEIGHTS), dtype=np.uint8, mode="r")
@@ -86,9 +86,9 @@ def _stored_tensor(name: str, value: torch.Tensor, located: onnx.TensorProto, da
     offset = next(int(entry.value) for entry in located.external_data if entry.key == "offset")
     shape = tuple(located.dims)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(located.data_type)
-    there = data[offset : offset + dtype.itemsize * int(np.prod(shape))].view(dtype).reshape(shape)
+    stored = data[offset : offset + dtype.itemsize * int(np.prod(shape))].view(dtype).reshape(shape)
     expected = value.detach().cpu().numpy().astype(dtype)
-    transposed = not np.array_equal(there, expected)
-    if transposed and not np.array_equal(there.T, expected):
+    transposed = not np.array_equal(stored, expected)
+    if transposed and not np.array_equal(stored.T, expected):
         raise InputError(f"weights.bin holds another {name} than the model")
     return StoredTensor(offset, shape, dtype.name, transposed)

@@ -1,52 +1,33 @@
-"""The PyTorch eager baseline of the workstation: timm itself, `python -m pomt_trt.baselines.timm_eager`.
+"""The child that times PyTorch eager on the workstation: timm itself, or a candidate of a work folder.
 
-Answers core/timing_protocol' protocol, as device/timing/engine_process does for an engine: host array in, host logits
-out, fp32, fused attention, inference mode. A candidate of a work folder is timed in eager likewise, tokens removed as
-its method does. Leaves out boards (pomt_trt/baselines/board_eager.py), and what it is compared with.
+Host array in, host logits out, fp32, fused attention, inference mode, as an engine is timed. A candidate's tokens are
+removed as its method does.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from pomt_trt.core import timing_protocol
 from pomt_trt.core.errors import InputError, MissingDependency, PomtError
 from pomt_trt.core.records import ModelSpec
-from pomt_trt.core.storage import experiment as known
+from pomt_trt.core.storage import experiment
 from pomt_trt.core.storage.bundle import open_bundle
 from pomt_trt.core.storage.workfolder import WorkFolder
-from pomt_trt.core.timing_protocol import Prepared, check_waiting, serve
+from pomt_trt.core.timing_protocol import Prepared, check_waiting
 
 SIZES = ("depth", "width", "heads", "patch_tokens", "prefix_tokens")  # what a latency depends on
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+def prepare(argv: Sequence[str]) -> Prepared:
+    """The eager model that the arguments name, ready to run.
+
+    Raises: MissingDependency, UsageError, InputError.
+    """
     arguments = _parser().parse_args(argv)
-    return serve(lambda: _prepared(arguments))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pomt_trt.baselines.timm_eager",
-        description='Times timm\'s eager model on request: {"runs": 3} on stdin gives {"samples_ms": [...]} on stdout.',
-    )
-    model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--bundle", help="the model of this bundle, in its batch size")
-    model.add_argument("--model", help="a timm name, local-dir:PATH or digits")
-    model.add_argument("--work", help="the model of this work folder, reduced as --candidate")
-    parser.add_argument("--candidate", default="r000", metavar="ID", help="with --work, such as r056 (default: r000)")
-    parser.add_argument("--img-size", type=int, metavar="N", help="side of the input, pixels (with --model)")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in a run (with --model)")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of the CPU, within an operator")
-    parser.add_argument("--waiting", choices=("default", "passive"), default="default", help="as set outside")
-    return parser
-
-
-def _prepared(arguments: argparse.Namespace) -> Prepared:
-    found = check_waiting(arguments.waiting)
+    variables = check_waiting(arguments.waiting)
     try:
         import timm
         import torch
@@ -76,9 +57,21 @@ def _prepared(arguments: argparse.Namespace) -> Prepared:
         "batch_size": batch_size,
         "threads": torch.get_num_threads(),
         "waiting": arguments.waiting,
-        "variables": found,
+        "variables": variables,
     }
     return Prepared(run, about)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = timing_protocol.parser("Times timm's eager model on request.", threads=2)
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--bundle", help="the model of this bundle, in its batch size")
+    model.add_argument("--model", help="a timm name, local-dir:PATH or digits")
+    model.add_argument("--work", help="the model of this work folder, reduced as --candidate")
+    parser.add_argument("--candidate", default="r000", metavar="ID", help="with --work, such as r056 (default: r000)")
+    parser.add_argument("--img-size", type=int, metavar="N", help="side of the input, pixels (with --model)")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="B", help="images in a run (with --model)")
+    return parser
 
 
 def _model(arguments: argparse.Namespace) -> tuple[Any, ModelSpec, int]:
@@ -95,32 +88,32 @@ def _model(arguments: argparse.Namespace) -> tuple[Any, ModelSpec, int]:
 
 
 def _candidate(work: WorkFolder, candidate_id: str) -> tuple[Any, ModelSpec, int]:
-    """A candidate of an experiment in eager; R = 0 is timm's own module.
+    """A candidate of an experiment in eager. R = 0 is timm's own module.
 
-    Raises: InputError where the folder has no such candidate.
+    Raises: InputError if the folder has no such candidate.
     """
     from pomt_trt.host.models import loading
     from pomt_trt.host.models.token_reduction import with_schedule
     from pomt_trt.host.reducers import learned
 
-    asked = known.experiment_of(work).request
-    by_id = {candidate.id: candidate for family in known.families(work) for candidate in family.candidates}
+    request = experiment.experiment_of(work).request
+    by_id = {candidate.id: candidate for family in experiment.families(work) for candidate in family.candidates}
     if candidate_id not in by_id:
         raise InputError(f"{work.root} has no candidate {candidate_id}. It has: {', '.join(sorted(by_id))}.")
-    loaded, candidate = loading.asked_for(asked), by_id[candidate_id]
+    loaded, candidate = loading.asked_for(request), by_id[candidate_id]
     module: Any = loaded.module
     if candidate.schedule.removed:
-        own = learned.asked_for(asked, loaded.spec)
+        own = learned.asked_for(request, loaded.spec)
         module = with_schedule(
-            module, asked.method, candidate.schedule, layer=asked.layer, seed=asked.seed, learned=own
+            module, request.method, candidate.schedule, layer=request.layer, seed=request.seed, learned=own
         )
     return module, loaded.spec, candidate.batch_size
 
 
 def _like(spec: ModelSpec) -> Any:
-    """The model that a bundle was made from, or its architecture with random weights: they do not change the time.
+    """The model that a bundle was made from, or its architecture with random weights, which take the same time.
 
-    Raises: InputError where neither can be had.
+    Raises: InputError if neither can be loaded.
     """
     from pomt_trt.host.models import loading
 
@@ -141,15 +134,11 @@ def _like(spec: ModelSpec) -> Any:
     )
 
 
-def _differences(found: ModelSpec, expected: ModelSpec) -> str:
-    ours, theirs = _sizes(found), _sizes(expected)
+def _differences(loaded: ModelSpec, expected: ModelSpec) -> str:
+    ours, theirs = _sizes(loaded), _sizes(expected)
     return ", ".join(f"{name} is {ours[name]}, expected {theirs[name]}" for name in ours if ours[name] != theirs[name])
 
 
 def _sizes(spec: ModelSpec) -> dict[str, Any]:
     look = spec.preprocessing
     return {**{name: getattr(spec, name) for name in SIZES}, "input": (look.channels, look.height, look.width)}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

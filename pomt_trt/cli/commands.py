@@ -124,11 +124,9 @@ def replay(arguments: argparse.Namespace) -> None:
     """Prints what the adaptive search would have done."""
     from pomt_trt.core.search import replay
     from pomt_trt.core.search.curve import read_curve
-    from pomt_trt.core.search.search_state import Goal
     from pomt_trt.pipeline import options
 
-    choice = options.choice(vars(arguments))
-    goal = Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain)
+    goal = options.choice(vars(arguments))
     result = replay.replay(read_curve(arguments.curve), goal, arguments.max_builds)
     _print(replay.result_json(result), "\n".join(replay.result_lines(result)), arguments.json)
 
@@ -137,7 +135,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """Prints the engine's own accuracy."""
     from pomt_trt.cli import tables
     from pomt_trt.core.progress import Progress
-    from pomt_trt.device.deploy.evaluate import evaluate
+    from pomt_trt.device.deploy.evaluate import ImageSource, evaluate
 
     with contextlib.ExitStack() as stack:
         bars: List[Progress] = []
@@ -148,7 +146,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
             bars[0].at(done)
 
         a = arguments
-        found = evaluate(a.bundle, a.data, a.samples, a.seed, a.threads, progress, a.class_order)
+        source = ImageSource(a.data, a.samples, a.seed, a.class_order)
+        found = evaluate(a.bundle, source, a.threads, progress)
     _print(found, tables.evaluation(found.engine, found.unreduced, found.host, found.host_expected), arguments.json)
 
 
@@ -160,15 +159,14 @@ def bench(arguments: argparse.Namespace) -> None:
 
     threads = arguments.threads or [1, 2][: cpus.usable().threads]
     with Progress("bench", len(threads) * len(arguments.waiting)) as progress:
-        result = bench.bench(
-            arguments.bundle,
+        options = bench.Options(
             against=arguments.against,
             threads=threads,
             waitings=arguments.waiting,
             image=arguments.image,
             max_s=arguments.max_seconds,
-            progress=progress,
         )
+        result = bench.bench(arguments.bundle, options, progress)
     _print(result, bench.table(result), arguments.json)
 
 

@@ -1,6 +1,6 @@
 """How many CPU threads this process may use: its affinity, and the CPU quota of its cgroups (version 1 and 2).
 
-On any machine. Sources: sched_getaffinity(2), proc_pid_mountinfo(5), cgroups(7); the kernel's documents on cgroup v2
+Sources: sched_getaffinity(2), proc_pid_mountinfo(5), cgroups(7); the kernel's documents on cgroup v2
 (cpu.max) and on CFS bandwidth control (cpu.cfs_quota_us, cpu.cfs_period_us).
 """
 
@@ -10,21 +10,21 @@ from typing import Iterator, NamedTuple, Optional, Tuple
 
 
 class Cpus(NamedTuple):
-    """What the operating system gives this process."""
+    """The CPUs that the operating system gives this process."""
 
     machine: int  # CPUs of the machine that are online
     allowed: int  # CPUs of the affinity mask
-    quota: Optional[float]  # CPUs' worth of time that the cgroups allow; None: no limit
+    quota: Optional[float]  # CPU time a second that the cgroups allow; None: no limit
 
     @property
     def threads(self) -> int:
-        """Threads that can run at the same time without being throttled: at least 1."""
+        """Threads that can run at once without being throttled: at least 1."""
         within_quota = self.allowed if self.quota is None else min(self.allowed, int(self.quota))
         return max(1, within_quota)
 
     @property
     def why(self) -> str:
-        """In words, where the number of threads comes from."""
+        """Why the number of threads is what it is, in words."""
         limits = []
         if self.allowed < self.machine:
             limits.append("the affinity mask allows {}".format(self.allowed))
@@ -34,7 +34,7 @@ class Cpus(NamedTuple):
 
 
 class _Cgroup(NamedTuple):
-    """The folder of one cgroup hierarchy that has this process in it, and the folder at which the mount begins."""
+    """One cgroup hierarchy: the folder of this process's cgroup (own), and the mount point (top)."""
 
     version: int
     top: str
@@ -45,7 +45,7 @@ def usable(root: str = "/") -> Cpus:
     """The CPUs that this process may use now.
 
     Args:
-        root: where /proc and /sys are found; the affinity is always that of this process.
+        root: folder that holds /proc and /sys; the affinity is always that of this process.
     """
     machine = os.cpu_count() or 1
     has_affinity = hasattr(os, "sched_getaffinity")  # Linux has it, macOS does not
@@ -53,7 +53,7 @@ def usable(root: str = "/") -> Cpus:
 
 
 def _quota(root: str) -> Optional[float]:
-    """The smallest quota of the process's cgroups and all their ancestors, in CPUs; None where there is none."""
+    """The smallest quota of the process's cgroups and all their ancestors, in CPUs; None without a quota."""
     quotas = [_quota_of(cgroup.version, folder) for cgroup in _cgroups(root) for folder in _from_own_to_top(cgroup)]
     return min((quota for quota in quotas if quota is not None), default=None)
 
@@ -87,7 +87,7 @@ def _has_cpu(names: str) -> bool:
 
 
 def _below(mounted: str, path: str) -> str:
-    """A cgroup's path relative to the one that is mounted; "" where it lies outside, as in some containers."""
+    """A cgroup's path relative to the mounted one; "" where it is outside, as in some containers."""
     inside = path == mounted or path.startswith(mounted.rstrip("/") + "/")
     return path[len(mounted.rstrip("/")) :].strip("/") if inside else ""
 

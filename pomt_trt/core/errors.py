@@ -1,17 +1,17 @@
-"""Every error a user can meet, with its exit code and what that means in a command's help.
+"""The errors that a user can see, with their exit codes.
 
 A message says what happened, with both values, and then what to do.
 """
 
 from typing import Dict, List, Type
 
-INTERRUPTED = 130  # by Ctrl-C: 128 + SIGINT, as shells count
+INTERRUPTED = 130  # by Ctrl-C: 128 + SIGINT, as in shells
 
 
 class PomtError(Exception):
-    """Base of all errors that are explained to the user in one line.
+    """Base of all errors that the user sees as one line.
 
-    exit_code is that of the process, and meaning is what a command's help says of it.
+    exit_code is that of the process; meaning is its description in a command's help.
     """
 
     exit_code = 1
@@ -19,28 +19,28 @@ class PomtError(Exception):
 
 
 class UsageError(PomtError):
-    """The command or call asks for something that cannot be."""
+    """The command or call asks for something impossible."""
 
     exit_code = 2
     meaning = "usage"
 
 
 class InputError(PomtError):
-    """The model, checkpoint, images or labels are not usable."""
+    """The model, checkpoint, images or labels cannot be used."""
 
     exit_code = 3
     meaning = "data or model"
 
 
 class MissingDependency(PomtError):
-    """A package is absent; the message names the machine where the stage belongs and the line that installs it."""
+    """A package is absent. The message names the machine on which the stage runs, and the line that installs it."""
 
     exit_code = 4
     meaning = "missing dependency"
 
 
 class BuildFailed(PomtError):
-    """No engine came out of a build."""
+    """A build made no engine."""
 
     exit_code = 5
     meaning = "build failed"
@@ -68,25 +68,25 @@ class WrongDevice(PomtError):
 
 
 class StaleArtifact(WrongDevice):
-    """A file was made from inputs that have changed since."""
+    """The inputs of a file have changed since it was made."""
 
 
 class CorruptArtifact(PomtError):
-    """A file is truncated, damaged, or holds what it must not."""
+    """A file is truncated or damaged, or holds what it must not hold."""
 
     exit_code = 9
     meaning = "corrupt file"
 
 
 class UnstableMeasurement(PomtError):
-    """The noise of a measurement exceeds the bound within which it may be quoted."""
+    """A measurement is too noisy to be quoted."""
 
     exit_code = 10
     meaning = "unstable measurement"
 
 
 class SomeInputsFailed(PomtError):
-    """Some inputs failed; the others were done."""
+    """Some inputs failed; the others are done."""
 
     exit_code = 11
     meaning = "some inputs failed and the others are done"
@@ -100,17 +100,17 @@ class WorkFolderUnusable(PomtError):
 
 
 class TrainingDiverged(PomtError):
-    """A training's loss or parameters are no longer numbers; what was saved before is sound."""
+    """The loss or the parameters of a training are not finite. What was saved before is valid."""
 
     exit_code = 13
     meaning = "training diverged"
 
 
 def exit_codes() -> Dict[int, str]:
-    """Every exit code of a command and what it means, by rising code."""
-    found = {0: "done", INTERRUPTED: "interrupted"}
+    """exit code -> meaning, by ascending code."""
+    meanings = {0: "done", INTERRUPTED: "interrupted"}
     kinds: List[Type[PomtError]] = [PomtError]
     for kind in kinds:
-        found[kind.exit_code] = kind.meaning
+        meanings[kind.exit_code] = kind.meaning
         kinds += kind.__subclasses__()
-    return dict(sorted(found.items()))
+    return dict(sorted(meanings.items()))

@@ -1,20 +1,20 @@
-"""What each target takes: opset, IR version and operators, as a table.
+"""The targets: opset, IR version and operators that each parser reads, as a table.
 
+A graph is exported for the oldest parser that is to read it, and checked against this table.
 Sources: NVIDIA's onnx-tensorrt operator tables and importer sources for releases 8.2 to 11.4, read 2026-11; JetPack
-release notes; TensorRT-RTX 1.7.1 itself, which the tests ask. A graph is exported for the weakest parser that shall
-read it, and checked against this table.
+release notes; TensorRT-RTX 1.7.1 itself, which the tests run.
 """
 
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence
 
 from pomt_trt.core.errors import UsageError
 
-PRECISIONS = ("fp32", "fp16", "bf16")  # that engines may compute in
+PRECISIONS = ("fp32", "fp16", "bf16")  # of engines
 ENGINES = ("onnxruntime", "tensorrt", "tensorrt-rtx")  # engine libraries
 
 
 class Target(NamedTuple):
-    """A kind of machine that parses our graphs."""
+    """A parser of graphs, and the machines that have it."""
 
     name: str
     engine: str  # one of ENGINES
@@ -22,25 +22,25 @@ class Target(NamedTuple):
     opset: int
     ir_version: int
     operators: FrozenSet[str]
-    strongly_typed: bool  # it computes in the types that a graph names; else the builder chooses them, as it is told
-    plugin_body: bool  # graphs for its plugin carry what the plugin's node means as a function, see PLUGIN
+    strongly_typed: bool  # the graph says in which types to compute; otherwise the builder chooses among allowed ones
+    plugin_body: bool  # plugin graphs also define the plugin's node as a function, see PLUGIN
 
     def form(self, precision: str, plugin: bool = False) -> str:
-        """Name of the graphs this target reads for engines of a precision, such as op17-fp32.
+        """Name of the graph format for this target and precision, such as op17-fp32.
 
-        At opset 17 there are two kinds for fp16: mixed ones, and fp32 ones for weakly typed builders (op17-fp16w).
+        At opset 17, fp16 has two formats: mixed graphs, and fp32 graphs for weakly typed builders (op17-fp16w).
 
         Args:
-            plugin: graphs in which plugins' nodes remove tokens (op17-fp32-plugin; without function bodies: -bare).
+            plugin: plugins' nodes remove tokens (op17-fp32-plugin; without function bodies: -bare).
         """
         weak = not self.strongly_typed and self.opset > 13 and precision != "fp32"
         kind = PLUGIN + ("" if self.plugin_body else BARE) if plugin else ""
         return "op{}-{}{}{}".format(self.opset, precision, "w" if weak else "", kind)
 
     def lacks(self, precision: str) -> str:
-        """Why this target has no engines of a precision; empty where it has.
+        """Why this target has no engines of a precision; empty where it has them.
 
-        Source: BuilderFlag.BF16, absent from TensorRT 8; what ONNX Runtime 1.32 says of such graphs, tried 2026-11-26.
+        Source: BuilderFlag.BF16, absent from TensorRT 8; ONNX Runtime 1.32's errors on such graphs, tried 2026-11-26.
         """
         if precision != "bf16" or (self.engine != "onnxruntime" and self.strongly_typed):
             return ""
@@ -58,13 +58,13 @@ class Target(NamedTuple):
             )
 
     def written(self, precision: str) -> str:
-        """The precision that is written into the graphs for engines of a precision; weak typing starts from fp32."""
+        """The precision of the graph itself; a weakly typed builder starts from fp32."""
         return precision if self.strongly_typed else "fp32"
 
     def form_among(self, forms: Sequence[str], precision: str, plugin: bool = False) -> Optional[str]:
-        """Which of these forms this target runs best in a precision; None where it reads none of them.
+        """The one of these forms that this target runs best in a precision; None where it reads none of them.
 
-        An fp32 graph of an older opset has more operators, but all parsers take it.
+        An fp32 graph of an older opset has more operators, but every parser reads it.
         """
         if self.lacks(precision):
             return None
@@ -74,16 +74,17 @@ class Target(NamedTuple):
         return next((form for form in older if form in forms), None)
 
 
-# Nodes that plugins/ implements, by the score that they rank by. ONNX's local functions tell others what they mean:
-# ONNX Runtime runs those; TensorRT 8 does not read them; from 9.0 to 10.6 they beat the plugin, and are left out; from
-# 10.7 on the plugin is taken where it is registered (from 10.15: for a node with a plugin_namespace). IR 7 has none.
+# Nodes that plugins/ implements, by the score that they rank by. A local function of ONNX (IR 8 and later) defines the
+# node for other engines. ONNX Runtime runs the function. TensorRT 8 does not read it. TensorRT 9.0 to 10.6 prefers the
+# function to the plugin, so it is left out. From 10.7 on, a registered plugin is preferred (from 10.15 on, for a node
+# with a plugin_namespace).
 PLUGIN, BARE = "-plugin", "-bare"  # in the names of forms; BARE: without functions
 PLUGIN_DOMAIN = "pomt_trt"
 PLUGIN_OPERATORS = {"pomt": "PomtTokenPrune", "class": "PomtTokenTopK"}
 
-# Every operator that our graphs may hold; all parsers since TensorRT 8.2 take them. Not among them, though some parsers
-# list them: what makes shapes dynamic (NonZero, Loop, If), and the Scatter family, whose reduction attribute TensorRT 8
-# ignores without a word.
+# The operators that our graphs may hold; every parser since TensorRT 8.2 reads them. Left out, though some parsers list
+# them: operators that make shapes dynamic (NonZero, Loop, If), and Scatter operators, whose reduction attribute
+# TensorRT 8 silently ignores.
 _EVERYWHERE = frozenset(
     {"Add", "ArgMax", "Cast", "Concat", "Conv", "Div", "Equal", "Erf", "Expand", "Flatten", "Gather", "GatherElements"}
     | {"Gemm", "Identity", "Log", "MatMul", "Mul", "Neg", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu"}
@@ -92,7 +93,7 @@ _EVERYWHERE = frozenset(
 )
 # LayerNormalization is one operator from opset 17 and TensorRT 8.6 on.
 _WITH_LAYER_NORM = _EVERYWHERE | {"LayerNormalization"}
-# What functions of plugins' nodes may hold besides: all parsers that read functions take it, and so does ONNX Runtime.
+# Further operators in functions of plugins' nodes: every parser that reads functions, and ONNX Runtime, reads them.
 IN_FUNCTIONS = frozenset({"CastLike", "Constant", "Shape"})
 
 TARGETS: Dict[str, Target] = {
@@ -116,22 +117,22 @@ MOST_RANKED_TOKENS = 3840
 
 
 def of_engine(engine: str, version: str) -> Target:
-    """The target that an engine library of this version is, such as tensorrt 10.3.0: the newest that is no newer.
+    """The newest target that is not newer than this version of an engine library, such as tensorrt 10.3.0.
 
-    Raises: UsageError where it is older than all.
+    Raises: UsageError where the library is older than all targets.
     """
-    found = [
+    known = [
         target
         for target in TARGETS.values()
         if target.engine == engine and _numbers(target.release) <= _numbers(version)
     ]
-    if not found:
+    if not known:
         raise UsageError(
             "{} {} is older than what graphs are made for. Update it, or choose another --engine.".format(
                 engine, version
             )
         )
-    return max(found, key=lambda target: _numbers(target.release))
+    return max(known, key=lambda target: _numbers(target.release))
 
 
 def _numbers(release: str) -> List[int]:
@@ -140,19 +141,19 @@ def _numbers(release: str) -> List[int]:
 
 
 def has_plugin(form: str) -> bool:
-    """Whether plugins' nodes remove tokens in the graphs of a form."""
+    """Whether plugins' nodes remove tokens in graphs of this form."""
     return PLUGIN in form
 
 
 def is_bare(form: str) -> bool:
-    """Whether the graphs of a form have nodes of plugins that they do not explain, so that only TensorRT runs them."""
+    """Whether graphs of this form have plugins' nodes without functions, so that only TensorRT runs them."""
     return form.endswith(PLUGIN + BARE)
 
 
 def named(name: str) -> Target:
     """The target of that name.
 
-    Raises: UsageError, with the names there are.
+    Raises: UsageError that lists the names.
     """
     if name not in TARGETS:
         raise UsageError("target '{}' is not known. Choose one of: {}.".format(name, ", ".join(sorted(TARGETS))))

@@ -1,218 +1,86 @@
-"""A process that is timed on request, by JSON lines over its pipes: the same for every engine and every baseline.
+"""The protocol between this process and a child that serves it: JSON lines over the child's stdin and stdout.
 
-Both ends, on any machine: `serve` in the child, which knows a callable and a clock only, and `Child` in the parent.
-Leaves out what is run and what the samples say.
+    child, once      {"ready": {...}}             what it runs: versions, threads
+    parent           any JSON object              a request; of a child that is timed {"runs": k}
+    child            {"event": NAME, ...}         any number of them, while it serves the request
+    child            {"answer": ...}              ends the request; of a child that is timed a list of k milliseconds
+    child, instead   {"error": TEXT, "kind": K}   K is the name of a class in core/errors; the child ends
 
-Protocol, one object a line:
-- child, once: {"ready": {...}}, what it runs, by its own account (versions, threads, waiting);
-- parent: {"runs": k}; child: {"samples_ms": [k times]}, after one run that is not counted;
-- child, instead of either: {"error": TEXT, "kind": NAME IN core/errors}, after which it ends;
-- a child ends when its stdin does, so it never outlives its parent.
+A child ends when its stdin ends, so it never outlives its parent. Here is the child's end; core/child_process is the
+parent's.
 """
 
+import argparse
+import functools
 import json
 import os
-import select
-import shlex
-import subprocess
 import sys
-import tempfile
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, TextIO
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, TextIO
 
-from pomt_trt.core import errors
-from pomt_trt.core.errors import PomtError
+from pomt_trt.core.errors import INTERRUPTED, PomtError, UsageError
 
-READY_S = 300.0  # to import its libraries and load a large model from a slow disk
-ANSWER_S = 120.0  # for one visit; it is a second at most unless something is wrong
-CLOSE_S = 5.0
-LONGEST_ANSWER_BYTES = 1 << 20
 # What makes idle threads sleep at once in the OpenMP libraries that torch may use (GNU's and LLVM's or Intel's).
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
+Report = Callable[..., None]  # report(NAME, key=value, ...) sends an event
+
 
 class Prepared(NamedTuple):
-    """What a child is ready to run."""
+    """What a child that is timed runs."""
 
     run: Callable[[], Any]
     about: Dict[str, Any]
 
+    def answer(self, request: Any, report: Report) -> List[float]:
+        """Milliseconds of each of `request["runs"]` runs."""
+        return burst(self.run, request["runs"])
 
-def visit(run: Callable[[], Any], runs: int, clock: Callable[[], float] = time.perf_counter) -> List[float]:
+
+def burst(run: Callable[[], Any], runs: int, clock: Callable[[], float] = time.perf_counter) -> List[float]:
     """Milliseconds of each of `runs` runs, after one that is not counted: something else has just used the caches."""
     run()
-    samples = []
-    for _ in range(runs):
-        started = clock()
-        run()
-        samples.append((clock() - started) * 1e3)
-    return samples
+    return [timed_ms(run, clock) for _ in range(runs)]
 
 
-def serve(prepare: Callable[[], Prepared], requests: Optional[TextIO] = None, answers: Optional[TextIO] = None) -> int:
-    """Prepares, says so, and answers requests until they end; returns the process's exit code."""
-    requests, answers = requests or sys.stdin, answers or _stdout_for_us_alone()
+def timed_ms(run: Callable[[], Any], clock: Callable[[], float]) -> float:
+    """Milliseconds that one run takes; `clock` gives seconds."""
+    started_s = clock()
+    run()
+    return (clock() - started_s) * 1e3
+
+
+def serve(prepare: Callable[[], Any], requests: Optional[TextIO] = None, answers: Optional[TextIO] = None) -> int:
+    """Prepares, says so, and answers requests until they end; returns the process's exit code.
+
+    Args:
+        prepare: makes something with `about` and `answer(request, report)`, such as Prepared.
+        requests, answers: None: stdin and stdout.
+    """
+    requests, answers = requests or sys.stdin, answers or _stdout_for_answers_alone()
+    send = functools.partial(_send, answers)
     try:
         prepared = prepare()
-        _send(answers, {"ready": prepared.about})
+        send(ready=prepared.about)
         for line in requests:
-            _send(answers, {"samples_ms": visit(prepared.run, json.loads(line)["runs"])})
+            send(answer=prepared.answer(json.loads(line), lambda name, **details: send(event=name, **details)))
         return 0
     except PomtError as error:
-        _send(answers, {"error": str(error), "kind": type(error).__name__})
+        send(error=str(error), kind=type(error).__name__)
         return error.exit_code
-    except (KeyboardInterrupt, BrokenPipeError):  # the parent was interrupted too, or is gone
-        return 130
+    except KeyboardInterrupt:  # the parent was interrupted too
+        return INTERRUPTED
+    except BrokenPipeError:  # the parent is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())  # or closing it fails again
+        return INTERRUPTED
 
 
-def environment(waiting: Optional[str]) -> Dict[str, str]:
-    """Variables for a child that imports this very package and whose idle threads wait as told: default or passive, or
-    as this process's do (None).
-    """
-    ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    variables = dict(os.environ)
-    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [ours, variables.get("PYTHONPATH")]))
-    if waiting == "default":
-        return {name: value for name, value in variables.items() if name not in PASSIVE}
-    return dict(variables, **PASSIVE) if waiting == "passive" else variables
-
-
-def check_waiting(waiting: str) -> Dict[str, str]:
-    """The variables here that say how OpenMP's idle threads wait; it reads them as it loads, so the parent sets them.
-
-    Raises: UsageError where they are not those of `waiting`.
-    """
-    found = {name: os.environ[name] for name in PASSIVE if name in os.environ}
-    if found != (PASSIVE if waiting == "passive" else {}):
-        line = " ".join("{}={}".format(name, value) for name, value in PASSIVE.items())
-        raise errors.UsageError(
-            "{} waiting was asked for, and the environment has {}. For passive set {}; for default unset them.".format(
-                waiting, found or "no OpenMP variable", line
-            )
-        )
-    return found
-
-
-class Child:
-    """The parent's end: a running process that is ready. A context manager.
-
-    Attributes: name (for messages), about (what it said of itself), pid.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        command: Sequence[str],
-        variables: Optional[Dict[str, str]] = None,
-        ready_s: float = READY_S,
-        answer_s: float = ANSWER_S,
-    ) -> None:
-        """Starts `command` and waits until it is ready.
-
-        Raises: what the child raised, if it is one of core/errors; else PomtError: it died, hung, or spoke nonsense.
-        """
-        self.name, self._command, self._answer_s, self._buffer = name, list(command), answer_s, b""
-        pipe, self._stderr = subprocess.PIPE, tempfile.TemporaryFile()
-        try:
-            self._process = subprocess.Popen(
-                self._command, stdin=pipe, stdout=pipe, stderr=self._stderr, env=variables, bufsize=0
-            )
-        except BaseException:
-            self._stderr.close()
-            raise
-        self.pid = self._process.pid
-        try:
-            self.about: Dict[str, Any] = self._answer("ready", dict, ready_s)
-        except BaseException:
-            self.close()
-            raise
-
-    def ask(self, runs: int) -> List[float]:
-        """Milliseconds of each of `runs` runs made now.
-
-        Raises: as the constructor.
-        """
-        try:
-            self._process.stdin.write(json.dumps({"runs": runs}).encode() + b"\n")  # type: ignore[union-attr]
-        except BrokenPipeError:
-            pass  # it has ended; the answer says why
-        samples = self._answer("samples_ms", list, self._answer_s)
-        if len(samples) != runs or not all(isinstance(sample, float) for sample in samples):
-            raise self._nonsense("{} times of {} runs".format(len(samples), runs), "a list of {} numbers".format(runs))
-        return samples  # type: ignore[no-any-return]
-
-    def close(self) -> None:
-        """Ends the process, by force where it does not end by itself."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            pipe.close()  # type: ignore[union-attr]
-        try:
-            self._process.wait(CLOSE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._stderr.close()
-
-    def __enter__(self) -> "Child":
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self.close()
-
-    def _answer(self, key: str, kind: type, limit_s: float) -> Any:
-        line = self._line(limit_s)
-        try:
-            answer = json.loads(line.decode("utf-8"))
-            if "error" in answer:
-                raise _named(str(answer["kind"]))("{}: {}".format(self.name, answer["error"]))
-            if isinstance(answer[key], kind):
-                return answer[key]
-        except (ValueError, KeyError, TypeError):
-            pass
-        raise self._nonsense(repr(line[:80]), "a JSON object with '{}'".format(key))
-
-    def _line(self, limit_s: float) -> bytes:
-        """The next line of its stdout. Raises PomtError where it ends, or takes longer than `limit_s`."""
-        stdout = self._process.stdout.fileno()  # type: ignore[union-attr]
-        deadline = time.monotonic() + limit_s
-        while b"\n" not in self._buffer and len(self._buffer) < LONGEST_ANSWER_BYTES:
-            if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                self._process.kill()
-                raise PomtError(
-                    "{} has not answered for {:.0f} s and was stopped. Free memory and processors, then run the same "
-                    "command again; by itself it is: {}".format(self.name, limit_s, _pasteable(self._command))
-                )
-            part = os.read(stdout, 1 << 16)
-            if not part:
-                raise self._died()
-            self._buffer += part
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
-
-    def _died(self) -> PomtError:
-        code = self._process.wait()
-        self._stderr.seek(0)
-        said = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
-        how = "exit code {}".format(code) if code >= 0 else "signal {} (9: out of memory, perhaps)".format(-code)
-        return PomtError(
-            "{} ended with {}: {}. Run it by itself to see more: {}".format(
-                self.name, how, said[-1].strip() if said else "it said nothing", _pasteable(self._command)
-            )
-        )
-
-    def _nonsense(self, found: str, expected: str) -> PomtError:
-        return PomtError(
-            "{} answered {}, expected {}. Run it by itself to see more: {}".format(
-                self.name, found, expected, _pasteable(self._command)
-            )
-        )
-
-
-def _send(answers: TextIO, message: Dict[str, Any]) -> None:
+def _send(answers: TextIO, **message: Any) -> None:
     answers.write(json.dumps(message) + "\n")
     answers.flush()
 
 
-def _stdout_for_us_alone() -> TextIO:
+def _stdout_for_answers_alone() -> TextIO:
     """The real stdout for answers; whatever else in this process prints goes to stderr from now on."""
     sys.stdout.flush()
     answers = os.fdopen(os.dup(1), "w")
@@ -220,10 +88,25 @@ def _stdout_for_us_alone() -> TextIO:
     return answers
 
 
-def _named(kind: str) -> Any:
-    found = getattr(errors, kind, None)
-    return found if isinstance(found, type) and issubclass(found, PomtError) else PomtError
+def parser(description: str, threads: Optional[int]) -> argparse.ArgumentParser:
+    """The arguments that every child takes which is timed; `threads` is the default."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--threads", type=int, default=threads, metavar="N", help="of the CPU, within an operator")
+    made.add_argument("--waiting", choices=("default", "passive"), default="default", help="of idle threads")
+    return made
 
 
-def _pasteable(command: Sequence[str]) -> str:
-    return " ".join(shlex.quote(word) for word in command)
+def check_waiting(waiting: str) -> Dict[str, str]:
+    """The OpenMP variables of this process. OpenMP reads them when it is loaded, so the parent must set them.
+
+    Raises: UsageError if they are not those of `waiting`.
+    """
+    variables = {name: os.environ[name] for name in PASSIVE if name in os.environ}
+    if variables != (PASSIVE if waiting == "passive" else {}):
+        line = " ".join("{}={}".format(name, value) for name, value in PASSIVE.items())
+        raise UsageError(
+            "{} waiting was asked for, and the environment has {}. For passive set {}; for default unset them.".format(
+                waiting, variables or "no OpenMP variable", line
+            )
+        )
+    return variables

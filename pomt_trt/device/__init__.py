@@ -1,1 +1,1 @@
-"""The machine that runs engines: build, time, infer. numpy and Pillow, never torch; Python 3.6."""
+"""Code for the machine that runs engines: it builds, times and deploys them. Python 3.6, numpy and Pillow, no torch."""

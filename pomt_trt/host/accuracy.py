@@ -1,7 +1,6 @@
-"""Accuracy of candidates, each paired with the unreduced model on the same images.
+"""Accuracy of candidates in PyTorch, each paired with the unreduced model on the same images.
 
-Makes AccuracyEstimates, and each candidate's logits on the golden images, with which its graph is compared on ONNX
-Runtime. On the workstation. Leaves out latency, and which candidate would be worth having.
+A candidate's logits on the golden images are kept: its graph is compared with them on ONNX Runtime.
 """
 
 import contextlib
@@ -17,47 +16,48 @@ import numpy as np
 import torch
 
 from pomt_trt.core.metrics import accuracy
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import AccuracyEstimate, Candidate
 from pomt_trt.host.data.image_batches import Images, normalised
-from pomt_trt.host.graphs import export
+from pomt_trt.host.graphs import comparison, export
 from pomt_trt.host.models import token_reduction
 from pomt_trt.host.reducers import Tokens
 
 LOGGER = logging.getLogger(__name__)
 IMAGES_AT_ONCE = 16
-CANDIDATES_AT_ONCE = 4  # in a pass over the images, after which they are written: what a kill can lose
-MOST_LOGITS_BYTES = 512 << 20  # of all candidates in a pass: those of patches are many
-KEPT_TOKENS_BYTES = 512 << 20  # of sequences that entered the first acting block, kept for candidates still to come
+CANDIDATES_AT_ONCE = 4  # in one pass over the images; an interrupted pass is lost
+MOST_LOGITS_BYTES = 512 << 20  # of all candidates in a pass; logits of patches are large
+KEPT_TOKENS_BYTES = 512 << 20  # of sequences that enter the first acting block, kept for later candidates
 
 
 class Estimated(NamedTuple):
-    """What one candidate's stage finds."""
+    """The result for one candidate."""
 
     candidate: Candidate
     estimate: AccuracyEstimate
     golden_logits: np.ndarray  # (g, ...), on the golden images
-    golden_margins: np.ndarray  # (g,), smallest relative score margin at a cut
+    golden_margins: np.ndarray  # (g,), smallest relative score margin
 
 
 class Estimator:
-    """Estimates candidates on one set of images, all at once or one by one as a search asks for them.
+    """Estimates candidates on one set of images, in one call or in many.
 
-    The unreduced model runs once. The blocks before the first one that acts run once a batch, and where the sequences
-    between fit into memory, once in all.
+    The unreduced model runs once. The blocks before the first acting one run once for each batch and pass; once in all
+    where their outputs fit into memory.
     """
 
     def __init__(self, plan: export.Plan, unreduced: Candidate, images: Images, kind: str) -> None:
         self._plan, self._images, self._kind = plan, images, kind
-        self._reference = export.reduced(plan, unreduced.schedule)
+        self._reference = plan.reduced(unreduced.schedule)
         self._shape = (len(images), *self._reference.logits_shape)
         self._at_once = min(CANDIDATES_AT_ONCE, max(1, MOST_LOGITS_BYTES // (4 * math.prod(self._shape))))
         self._reference_logits: np.ndarray | None = None
-        self._kept: dict[tuple[int, int], Tokens] = {}  # (block, batch number) -> what enters it
+        self._kept: dict[tuple[int, int], Tokens] = {}  # (block, number of the batch) -> tokens that enter it
 
     def estimate(
         self, candidates: Sequence[Candidate], progress: Callable[[str], None] = lambda note: None
     ) -> Iterator[Estimated]:
-        """Each candidate's accuracy on all images; a warning where that of the unreduced model is doubtful.
+        """Each candidate's accuracy on all images. A low accuracy of the unreduced model gives a warning.
 
         Args:
             progress: called with a note after every batch.
@@ -68,16 +68,16 @@ class Estimator:
         golden, look = slice(0, export.GOLDEN_IMAGES), self._images.preprocessing
         for start in range(0, len(candidates), self._at_once):
             chunk = candidates[start : start + self._at_once]
-            modules = [export.reduced(self._plan, candidate.schedule) for candidate in chunk]
+            modules = [self._plan.reduced(candidate.schedule) for candidate in chunk]
             logits, margins = self._logits(modules, progress)
-            for candidate, found, margin in zip(chunk, logits, margins):
+            for candidate, own, margin in zip(chunk, logits, margins):
                 paired = accuracy.paired(
-                    self._kind, look, self._reference_logits, found, labels, candidate.id, "host-fp32"
+                    self._kind, look, Pair(self._reference_logits, own, labels), candidate.id, "host-fp32"
                 )
                 doubt = accuracy.doubt(paired) if candidate.schedule.removed == 0 else None
                 if doubt is not None:
                     LOGGER.warning("%s", doubt)
-                yield Estimated(candidate, paired, found[golden], margin[golden])
+                yield Estimated(candidate, paired, own[golden], margin[golden])
             _give_back_memory()
 
     def _logits(
@@ -107,10 +107,10 @@ class Estimator:
         return logits, margins
 
     def _entering(self, block: int, number: int, batch: torch.Tensor) -> Tokens:
-        """What enters a block for one batch; computed once in all where memory allows."""
-        known = self._kept.get((block, number))
-        if known is not None:
-            return known
+        """The tokens of one batch that enter a block; kept where memory allows."""
+        kept = self._kept.get((block, number))
+        if kept is not None:
+            return kept
         tokens = self._reference.run(self._reference.embed(batch), 0, block)
         if len(self._images) * tokens.x[0].nbytes <= KEPT_TOKENS_BYTES:
             self._kept[block, number] = tokens
@@ -119,9 +119,9 @@ class Estimator:
 
 @contextlib.contextmanager
 def _one_thread_a_batch() -> Iterator[ThreadPoolExecutor]:
-    """As many batches at a time as torch has threads, each on one of them.
+    """A pool that runs as many batches at a time as torch has threads, each on one thread.
 
-    Small models spend more time in handing work to threads, operator by operator, than in working.
+    Why: small models spend more time distributing an operator over threads than computing it.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -135,7 +135,7 @@ def _one_thread_a_batch() -> Iterator[ThreadPoolExecutor]:
 def _give_back_memory() -> None:
     """Returns freed memory to the system.
 
-    glibc keeps what many threads have freed: seen to grow by 4 MB a candidate (DeiT-S), beside engines that need it.
+    glibc keeps memory that many threads have freed: 4 MB for each candidate of a DeiT-S, which engines need.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -151,9 +151,9 @@ def verify(plan: export.Plan, done: Estimated, images: Images, folder: Path) -> 
     batch = normalised(images.pixels(count), images.preprocessing)
     path = folder / f"{done.candidate.id}.onnx"
     logits, margins = done.golden_logits[:count], done.golden_margins[:count]
-    return export.compare(path, batch, logits, margins, plan.batch_size, plan.written)
+    return comparison.compare(path, batch, logits, margins, plan.batch_size, plan.written)
 
 
 def _first_acting(module: token_reduction.ReducedViT) -> int:
-    """The first block that is not timm's own; all blocks where none is."""
+    """The first block with a step; the number of blocks where there is none."""
     return next((layer for layer, step in enumerate(module.steps) if step is not None), len(module.steps))

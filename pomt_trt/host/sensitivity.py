@@ -1,7 +1,6 @@
-"""What it costs in accuracy to cut tokens, block by block: the proxy by which schedules are searched.
+"""What a cut of tokens in one block costs: the KL divergence from the unreduced model on a few images.
 
-Makes a Sensitivity from a model and a few images. On the workstation. Leaves out what a cut gains, and how cuts in
-several blocks add up (core/schedules/schedule_pareto).
+The search for schedules adds these costs up (core/schedules/schedule_pareto).
 """
 
 import dataclasses
@@ -17,11 +16,11 @@ from pomt_trt.host.data.image_batches import Images
 from pomt_trt.host.graphs import export
 
 IMAGES = 128
-COUNTS = 6  # at which a block is cut
+COUNTS = 6  # to which a block is cut
 
 
 def check(method: str, layer: int | None) -> None:
-    """Raises UsageError for a method that does not remove tokens within blocks, or has learned where it does."""
+    """Raises UsageError for a method that removes nothing within blocks, or that learned where to remove."""
     if method in LEARNED:
         raise UsageError(
             f"--schedule search moves where tokens go, and {method} has learned that. Use --method pomt, topk or tome, "
@@ -36,14 +35,21 @@ def check(method: str, layer: int | None) -> None:
 
 
 def counts(tokens: int, lowest: int) -> tuple[int, ...]:
-    """The counts to cut down to, descending, evenly down to `lowest`."""
+    """Counts to cut to, descending, evenly spaced down to `lowest`."""
     return tuple(sorted({round(x) for x in np.linspace(tokens, lowest, COUNTS + 1)} - {tokens}, reverse=True))
 
 
 def removable(method: str, tokens: int, prefix_tokens: int) -> tuple[int, ...]:
-    """What the method can remove in one block at most, for each count up to `tokens` that enters it."""
+    """The most that the method can remove in one block, for each count 0..tokens that enters it."""
     reducer = reducers.find(method)
     return tuple(max(0, reducer.most_removable(max(0, count - prefix_tokens))) for count in range(tokens + 1))
+
+
+def unmeasured(plan: export.Plan, unreduced: Schedule, images: Images, lowest: int) -> Sensitivity:
+    """A Sensitivity without rows, for cuts down to `lowest` tokens."""
+    tokens, prefix = unreduced.tokens_before, unreduced.prefix_tokens
+    most = removable(plan.method, tokens, prefix)
+    return Sensitivity(plan.method, min(IMAGES, len(images)), counts(tokens, lowest), most, ())
 
 
 def measure(
@@ -51,39 +57,31 @@ def measure(
     unreduced: Candidate,
     images: Images,
     kind: str,
-    lowest: int,
-    known: Sensitivity | None = None,
+    begun: Sensitivity,
     progress: Callable[[str], None] = lambda note: None,
 ) -> Iterator[Sensitivity]:
-    """The Sensitivity block by block: each has one row more, the last is whole.
+    """Yields the Sensitivity after each block, with one row more each time.
 
     Args:
-        known: rows that are there already.
+        begun: from `unmeasured`, or the last one of an interrupted call.
     """
     few = dataclasses.replace(
         images, stored=images.pixels(IMAGES), labels=None if images.labels is None else images.labels[:IMAGES]
     )
     estimator = accuracy.Estimator(plan, unreduced, few, kind)
-    plain = unreduced.schedule
-    found = known or Sensitivity(
-        plan.method,
-        len(few),
-        counts(plain.tokens_before, lowest),
-        removable(plan.method, plain.tokens_before, plain.prefix_tokens),
-        (),
-    )
-    for block in range(len(found.kl), plain.depth):
-        cuts = {count: _cut(found, plain, block, count) for count in found.counts}
-        asked = [Candidate(plan.method, cut, plan.batch_size, plan.precision, SEARCHED) for cut in cuts.values() if cut]
-        kl = {done.candidate.schedule: done.estimate.kl_divergence for done in estimator.estimate(asked, progress)}
+    plain, measured = unreduced.schedule, begun
+    for block in range(len(measured.kl), plain.depth):
+        cuts = {count: _cut(measured, plain, block, count) for count in measured.counts}
+        made = [Candidate(plan.method, cut, plan.batch_size, plan.precision, SEARCHED) for cut in cuts.values() if cut]
+        kl = {done.candidate.schedule: done.estimate.kl_divergence for done in estimator.estimate(made, progress)}
         row = tuple(float("nan") if cut is None else kl[cut] for cut in cuts.values())
-        found = found._replace(kl=found.kl + (row,))
-        yield found
+        measured = measured._replace(kl=measured.kl + (row,))
+        yield measured
 
 
-def _cut(found: Sensitivity, plain: Schedule, block: int, count: int) -> Schedule | None:
-    """From `block` on down to `count` as fast as the method can, in one block mostly; None where it cannot."""
+def _cut(measured: Sensitivity, plain: Schedule, block: int, count: int) -> Schedule | None:
+    """The cut to `count` in `block`, and in the next ones where one block cannot remove so many. None: impossible."""
     tokens = [plain.tokens_before] * (block + 1)
     while len(tokens) <= plain.depth:
-        tokens.append(tokens[-1] - min(tokens[-1] - count, found.removable[tokens[-1]]))
+        tokens.append(tokens[-1] - min(tokens[-1] - count, measured.removable[tokens[-1]]))
     return Schedule(tuple(tokens), plain.prefix_tokens) if tokens[-1] == count else None

@@ -1,4 +1,4 @@
-"""Torch's CPU threads on the workstation, within what this process may use."""
+"""The number of torch's CPU threads."""
 
 import torch
 
@@ -6,5 +6,5 @@ from pomt_trt.core import cpus
 
 
 def limit_torch() -> None:
-    """Lowers torch's number of threads where it is more than this process may use: torch knows no cgroup quota."""
+    """Lowers torch's number of threads to what this process may use: torch does not know cgroup quotas."""
     torch.set_num_threads(min(torch.get_num_threads(), cpus.usable().threads))

@@ -8,6 +8,7 @@ import os
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from pomt_trt.core import cpus
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.data.class_order import CLASS_ORDER_WITHOUT_DATA
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.flags import flag, table
@@ -18,16 +19,6 @@ from pomt_trt.device.engines.tensorrt import plugin_files
 from pomt_trt.device.timing.engine_records import Settings
 
 FEWEST_FRAMES = 12  # in the time of one candidate: three bursts of three counted runs, or the noise cannot be estimated
-
-
-class Choice(NamedTuple):
-    """How the winner is chosen."""
-
-    rule: str
-    alpha: float
-    max_accuracy_drop: float  # fraction
-    max_latency_ms: Optional[float]
-    min_gain: float  # fraction of the latency of R = 0
 
 
 class Budget(NamedTuple):
@@ -49,7 +40,7 @@ class Options(NamedTuple):
     plugin: bool  # whether plugins' nodes remove tokens in the graphs
     engine: str  # auto: what is here, see device/engines/registry.chosen
     settings: Settings
-    choice: Choice
+    choice: Goal
     budget: Budget
     keep_engines: bool
     schedule: str = "even"  # or search: over many blocks, besides
@@ -133,10 +124,10 @@ def _check_pace(pace: Optional[float], max_seconds: float) -> None:
         )
 
 
-def choice(given: Mapping[str, Any]) -> Choice:
-    """How to choose, by the flags of table.CHOICE. Raises: UsageError."""
+def choice(given: Mapping[str, Any]) -> Goal:
+    """The goal of the choice, by the flags of table.CHOICE. Raises: UsageError."""
     values = flag.checked((table.CHOICE,), given)
-    return Choice(
+    return Goal(
         values["rule"],
         values["alpha"],
         values["max_accuracy_drop"] / 100,

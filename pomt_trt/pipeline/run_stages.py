@@ -4,6 +4,7 @@ import importlib.util
 import os
 from typing import Any, Dict, List, Sequence, Tuple
 
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import AccuracyEstimate, Candidate, DeviceSpec, Energy, Family, Row, Selection
@@ -18,7 +19,7 @@ from pomt_trt.device.timing.engine_records import Action, Settings
 from pomt_trt.pipeline import package, session
 from pomt_trt.pipeline.accuracy import estimate
 from pomt_trt.pipeline.export import GraphKind, Workstation, export_graphs, request_for, workstation_for
-from pomt_trt.pipeline.options import Budget, Choice, Options
+from pomt_trt.pipeline.options import Budget, Options
 from pomt_trt.pipeline.profile import build_lost, forget_damaged, forget_unsettled
 from pomt_trt.pipeline.search import schedules
 from pomt_trt.pipeline.search.adaptive import measure
@@ -107,7 +108,7 @@ def build(scope: Scope, settings: Settings) -> Tuple[Row, ...]:
 
 
 def profile(
-    scope: Scope, settings: Settings, choice: Choice, budget: Budget, energy: bool = False
+    scope: Scope, settings: Settings, choice: Goal, budget: Budget, energy: bool = False
 ) -> Tuple[Tuple[Row, ...], Dict[str, Energy]]:
     """Engines and latencies: of what the search asks for, or of all candidates in `scope.only`.
 
@@ -133,7 +134,7 @@ def profile(
         return here.rows(), profiling.energies(here.engines, here.candidates)
 
 
-def select(scope: Scope, settings: Settings, choice: Choice) -> Selection:
+def select(scope: Scope, settings: Settings, choice: Goal) -> Selection:
     """The choice among what is known on this device."""
     with session.opened_on(scope, _device(scope.engine), settings) as here:
         return select_winner(here, choice)

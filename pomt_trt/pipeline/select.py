@@ -5,6 +5,7 @@ import os
 from typing import List, Sequence
 
 from pomt_trt.core.choice import selection
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.data import class_order
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics.accuracy import doubt
@@ -14,11 +15,10 @@ from pomt_trt.core.statistics import stability
 from pomt_trt.core.storage import store
 from pomt_trt.device.engines.tensorrt.layer_info import shortfall
 from pomt_trt.device.timing import profiling
-from pomt_trt.pipeline.options import Choice
 from pomt_trt.pipeline.session import Session
 
 
-def select_winner(session: Session, choice: Choice, notes: Sequence[str] = ()) -> Selection:
+def select_winner(session: Session, choice: Goal, notes: Sequence[str] = ()) -> Selection:
     """The winner among what is known, written to the work folder.
 
     Args:
@@ -36,7 +36,7 @@ def select_winner(session: Session, choice: Choice, notes: Sequence[str] = ()) -
     return chosen
 
 
-def choose_winner(session: Session, choice: Choice) -> Selection:
+def choose_winner(session: Session, choice: Goal) -> Selection:
     """The winner among what is known. Steps are those of the grid's curve; searched candidates are no points of it."""
     rows = session.rows()
     _check_settings(session, rows[0])
@@ -44,16 +44,10 @@ def choose_winner(session: Session, choice: Choice) -> Selection:
     points = {row.tokens_after: session.point(row.id) for row in curve}
     return selection.select(
         rows,
-        rule=choice.rule,
-        alpha=choice.alpha,
-        max_accuracy_drop=choice.max_accuracy_drop,
-        max_latency_ms=choice.max_latency_ms,
-        min_gain=choice.min_gain,
-        steps=significant_steps(points, rows[0].tokens_after),
+        choice,
+        significant_steps(points, rows[0].tokens_after),
         device_id=session.device.id,
-        accuracy_kind=session.experiment.accuracy_kind,
-        accuracy_source="host-fp32",
-        accuracy_images=session.experiment.images,
+        accuracy=selection.AccuracySource(session.experiment.accuracy_kind, "host-fp32", session.experiment.images),
     )
 
 

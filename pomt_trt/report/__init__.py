@@ -1,1 +1,1 @@
-"""A work folder, drawn: figures from the records alone. Python 3.10 or later, matplotlib."""
+"""Figures of selections and comparisons, by matplotlib. Python 3.10 or later."""

@@ -1,21 +1,16 @@
-"""A Comparison as one picture: accuracy against latency of every method, as engines and in PyTorch eager.
-
-Makes a PNG from a Comparison, on the workstation, with matplotlib. Leaves out how methods were measured.
-"""
+"""The figure of a Comparison: accuracy against latency of every method, as engines and in PyTorch eager."""
 
 import importlib
-import io
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pomt_trt.core.choice.comparison import UNREDUCED
 from pomt_trt.core.records import ACCURACY_TITLES, Comparison, Contender
-from pomt_trt.core.storage.store import write_bytes
-from pomt_trt.report.figure import DOTS_PER_INCH, STYLE, matplotlib_or_advice
+from pomt_trt.report.figure import STYLE, blank, matplotlib_or_advice, save
 from pomt_trt.report.panels import HELP, PLAIN, in_ms, stable
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; markers tell apart what is printed without colour
+# Okabe and Ito's palette is safe for colour-blind readers; markers serve prints without colour
 LOOKS = [
     ("#0072B2", "o"),
     ("#D55E00", "s"),
@@ -31,7 +26,7 @@ LEGEND_ROW_INCHES, LEGEND_COLUMNS = 0.2, 3  # columns for each panel
 
 
 class Panel(NamedTuple):
-    """One way to run the candidates."""
+    """Engines, or PyTorch eager."""
 
     name: str
     latency: Callable[[Contender], float | None]
@@ -40,32 +35,26 @@ class Panel(NamedTuple):
 
 
 def draw(comparison: Comparison, path: str, *, title: str) -> None:
-    """Puts the figure under `path` as a PNG, whole or not at all.
+    """Writes the figure to `path` as a PNG, whole or not at all.
 
     Raises: MissingDependency where matplotlib is not installed; WorkFolderUnusable where `path` cannot be written.
     """
-    data = io.BytesIO()
-    picture = figure(comparison, title=title)
-    with importlib.import_module("matplotlib").rc_context(STYLE):
-        picture.savefig(data, format="png", dpi=DOTS_PER_INCH)
-    write_bytes(path, data.getvalue())
+    save(figure(comparison, title=title), path)
 
 
 def figure(comparison: Comparison, *, title: str) -> Any:
-    """The matplotlib Figure of a Comparison: a panel for the engines and, where eager was timed, one beside it.
+    """The matplotlib Figure of a Comparison: a panel for engines and, where it was timed, one for eager.
 
     Raises: MissingDependency where matplotlib is not installed.
     """
     matplotlib = matplotlib_or_advice()
     panels = _panels(comparison)
     with matplotlib.rc_context(STYLE):
-        canvas = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg
         handles = _handles(comparison)
         columns = min(LEGEND_COLUMNS * len(panels), len(handles))
         legend_inches = LEGEND_ROW_INCHES * math.ceil(len(handles) / columns)
         size = (SIDE_INCHES + PANEL_INCHES * len(panels), HEIGHT_INCHES + legend_inches)
-        picture = importlib.import_module("matplotlib.figure").Figure(figsize=size)
-        canvas(picture)
+        picture = blank(*size)
         all_axes = picture.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, panel in zip(all_axes, panels):
             _draw_panel(axes, comparison, panel)
@@ -92,7 +81,7 @@ def _panels(comparison: Comparison) -> list[Panel]:
 
 
 def _draw_panel(axes: Any, comparison: Comparison, panel: Panel) -> None:
-    """Every method's points in its look, R = 0, and the Pareto set of all as a line of steps behind them."""
+    """Draws every method's points, R = 0, and behind them the Pareto set of all as a stepped line."""
     latency = panel.latency
     by_name = {one.name: one for one in [comparison.unreduced, *comparison.contenders]}
     ends = [(latency(by_name[name]) or 0.0, _percent(by_name[name])) for name in panel.front]
@@ -124,7 +113,7 @@ def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:
 
 
 def _handles(comparison: Comparison) -> list[Any]:
-    """Only what occurs in this picture."""
+    """Legend entries for what occurs in this figure."""
     line = importlib.import_module("matplotlib.lines").Line2D
     entries: list[tuple[str, dict[str, Any]]] = [
         (method, {"color": color, "marker": marker, "linewidth": 0.8})

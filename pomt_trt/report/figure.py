@@ -1,7 +1,6 @@
-"""A Selection as one picture: latency, accuracy and utility against tokens, and what was chosen.
+"""The figure of a Selection: latency, accuracy and utility against tokens, and the chosen candidate.
 
-Makes a PNG from a Selection, on the workstation, with matplotlib. Leaves out the decision, which stands in the
-Selection, and how a panel is drawn (report/panels).
+panels.py draws the panels; here is the sheet around them.
 """
 
 import importlib
@@ -44,19 +43,30 @@ STYLE = {
 
 
 def draw(selection: Selection, path: str, *, title: str) -> None:
-    """Puts the figure under `path` as a PNG, whole or not at all.
+    """Writes the figure to `path` as a PNG, whole or not at all.
 
     Raises: MissingDependency where matplotlib is not installed; WorkFolderUnusable where `path` cannot be written.
     """
+    save(figure(selection, title=title), path)
+
+
+def save(picture: Any, path: str) -> None:
+    """Writes a matplotlib Figure to `path` as a PNG, whole or not at all."""
     data = io.BytesIO()
-    picture = figure(selection, title=title)
-    with importlib.import_module("matplotlib").rc_context(STYLE):
+    with matplotlib_or_advice().rc_context(STYLE):
         picture.savefig(data, format="png", dpi=DOTS_PER_INCH)
     write_bytes(str(path), data.getvalue())
 
 
+def blank(width: float, height: float) -> Any:
+    """An empty matplotlib Figure, sizes in inches, for files and not for a screen."""
+    picture = importlib.import_module("matplotlib.figure").Figure(figsize=(width, height))
+    importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(picture)
+    return picture
+
+
 def figure(selection: Selection, *, title: str) -> Any:
-    """The matplotlib Figure of a Selection: one panel for each quantity that is known of more than R = 0.
+    """The matplotlib Figure of a Selection: one panel for each quantity that candidates besides R = 0 have.
 
     Raises: MissingDependency where matplotlib is not installed.
     """
@@ -65,10 +75,7 @@ def figure(selection: Selection, *, title: str) -> Any:
     header = 1.15 + 0.15 * len(words)
     height = header + FOOTER + sum(panel.height for panel in panels) + GAP * (len(panels) - 1)
     with matplotlib.rc_context(STYLE):
-        canvas = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg
-        picture = importlib.import_module("matplotlib.figure").Figure(figsize=(WIDTH, height))
-        canvas(picture)
-        top, shared = height - header, None
+        picture, top, shared = blank(WIDTH, height), height - header, None
         for panel in panels:
             box = (LEFT / WIDTH, (top - panel.height) / height, 1 - (LEFT + RIGHT) / WIDTH, panel.height / height)
             axes = picture.add_axes(box, sharex=shared, label=panel.name)
@@ -97,7 +104,7 @@ def matplotlib_or_advice() -> Any:
 
 def _header(picture: Any, texts: list[str], height: float) -> None:
     """Title, summary and details, from the top."""
-    shrunk = min(13, 870 / max(1, len(texts[0])))  # a title may hold a long path, and must stay on the sheet
+    shrunk = min(13, 870 / max(1, len(texts[0])))  # a long title must fit on the sheet
     sizes, colors, weights = (shrunk, 10, 8.5), (PLAIN, CHOSEN, HELP), ("bold", "normal", "normal")
     for text, down, size, color, weight in zip(texts, (0.12, 0.40, 0.63), sizes, colors, weights):
         place = (0.15 / WIDTH, 1 - down / height)
@@ -129,7 +136,7 @@ def _header_words(selection: Selection) -> list[str]:
 
 
 def _legend(picture: Any, selection: Selection, height: float) -> None:
-    """Only what occurs in this picture."""
+    """Legend entries for what occurs in this figure."""
     line = importlib.import_module("matplotlib.lines").Line2D
     keys = [
         line([], [], label=label, **{"linestyle": "none", "markersize": 5.5, **style})
@@ -150,18 +157,18 @@ def _legend(picture: Any, selection: Selection, height: float) -> None:
 
 
 def _legend_entries(selection: Selection) -> list[tuple[bool, str, dict[str, Any]]]:
-    """Whether each kind of mark occurs, its name and its style."""
+    """For each kind of mark: whether it occurs, its name and its style."""
     rows = [row for row in selection.rows if row.removed and row.id != selection.chosen.id]
-    known = [row for row in rows if row.latency_ms is not None or row.accuracy is not None]
-    front = [row for row in known if row.id in selection.pareto]
+    measured = [row for row in rows if row.latency_ms is not None or row.accuracy is not None]
+    front = [row for row in measured if row.id in selection.pareto]
     paired = any(row.accuracy_drop_ci is not None for row in selection.rows if row.removed)
     interval = "95 % interval" + (" (accuracy: of the paired drop)" if paired else "")
     hollow = {"marker": "o", "color": HELP, "markerfacecolor": "white"}
     return [
         (True, "chosen", {"marker": "o", "color": CHOSEN, "markersize": 7.5}),
         (bool(front), "Pareto set", {"marker": "o", "color": FRONT}),
-        (len(known) > len(front), "other candidate", {"marker": "o", "color": OTHER}),
-        (any(row.schedule for row in known), "searched schedule", {"marker": "D", "color": OTHER}),
+        (len(measured) > len(front), "other candidate", {"marker": "o", "color": OTHER}),
+        (any(row.schedule for row in measured), "searched schedule", {"marker": "D", "color": OTHER}),
         (selection.chosen.removed > 0, "R = 0", {"marker": "s", "color": PLAIN}),
         (not all(map(stable, selection.rows)), "timing not stable", hollow),
         (any(row.status == "failed" for row in rows), "failed", {"marker": "x", "color": PLAIN}),

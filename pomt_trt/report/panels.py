@@ -1,10 +1,7 @@
-"""The panels of a figure: one quantity of all candidates against tokens.
+"""The panels of a selection's figure: one quantity of all candidates against tokens, fewer tokens to the right.
 
-Makes axes full from a Selection, on the workstation, with matplotlib, which it is handed and never imports. Leaves out
-the sheet around the panels (report/figure).
-
-More is pruned to the right. Labels are direct and lie where no data can be: in a band above each panel's data and in
-the right margin. Only step labels can crowd each other; then the largest drops keep theirs.
+Labels stand where no data can be: in a band above each panel's data, and in the right margin. Where labels of steps
+would overlap, the largest drops keep theirs.
 """
 
 from collections.abc import Callable
@@ -12,11 +9,11 @@ from typing import Any, NamedTuple
 
 from pomt_trt.core.records import ACCURACY_TITLES, Interval, Row, Selection
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; grey for what only helps to read.
+# Okabe and Ito's palette, safe for colour-blind readers; grey for guides.
 FRONT, OTHER, CHOSEN, PLAIN, HELP, FAINT = "#0072B2", "#8FB3CC", "#D55E00", "#333333", "#666666", "#D8D8D8"
 LINE_PT = 11.5  # height of a line of label text
-MIN_SPAN = 0.03  # of a scale, relative: less is noise, which must not look like a landscape
-STEP_LINES = 3.1  # of a step's label, which lies above all else in the first panel
+MIN_SPAN = 0.03  # of a scale, relative: smaller differences are noise and must not fill the panel
+STEP_LINES = 3.1  # height of a step's label, in lines, at the top of the first panel
 
 
 class Panel(NamedTuple):
@@ -26,13 +23,13 @@ class Panel(NamedTuple):
     height: float  # inches
     value: Callable[[Row], float | None]
     interval: Callable[[Row], Interval | None]
-    text: Callable[[float], str]  # a value in words
-    least: float | None = None  # what lies below this is only pointed at, so that the rest can be read
+    text: Callable[[float], str]  # a value as text
+    least: float | None = None  # values below it are only pointed at
     allowed: tuple[float, str] | None = None  # the constraint: where, and its label
 
 
 def panels_of(selection: Selection) -> list[Panel]:
-    """Latency, and whatever else is known of more than R = 0."""
+    """Latency, and each other quantity that candidates besides R = 0 have."""
     alpha = selection.constraints.get("alpha")
     latency = Panel("latency (ms)", 3.0, lambda r: r.latency_ms, lambda r: r.latency_ci_ms, in_ms)
     utility = Panel(
@@ -48,7 +45,7 @@ def panels_of(selection: Selection) -> list[Panel]:
 
 
 def _accuracy_panel(selection: Selection) -> Panel:
-    """In percent. Far below the allowed drop nothing can be chosen, so the scale ends there."""
+    """In percent. The scale ends far below the allowed drop, where nothing can be chosen."""
     top, most = selection.unreduced.accuracy, selection.constraints.get("max_accuracy_drop")
     least, allowed = None, None
     if top is not None and most is not None:
@@ -59,7 +56,7 @@ def _accuracy_panel(selection: Selection) -> Panel:
 
 
 def kind(selection: Selection) -> str:
-    """What accuracy means here, in words."""
+    """The title of the accuracy's kind."""
     return ACCURACY_TITLES[selection.accuracy_kind]
 
 
@@ -68,7 +65,7 @@ def _percent(row: Row) -> float | None:
 
 
 def _percent_interval(row: Row) -> Interval | None:
-    """Around the accuracy, that of the paired drop, which the constraint is about; unpaired where no other is known."""
+    """The interval of the paired drop, around the accuracy; the accuracy's own where there is none."""
     if row.accuracy is not None and row.accuracy_drop is not None and row.accuracy_drop_ci is not None:
         low, high = row.accuracy_drop_ci
         return (100 * (row.accuracy + row.accuracy_drop - high), 100 * (row.accuracy + row.accuracy_drop - low))
@@ -76,7 +73,7 @@ def _percent_interval(row: Row) -> Interval | None:
 
 
 def draw_panel(axes: Any, panel: Panel, selection: Selection, first: bool) -> None:
-    """Fills the axes; the first panel also leaves room for the labels of steps, and shows what failed."""
+    """Draws one panel. The first also has room for the labels of steps, and shows failed candidates."""
     lines_above = STEP_LINES if first and selection.steps else 0.0
     low, high = _set_scales(axes, panel, selection, lines_above + 1.2)
     ends = 1 - lines_above * LINE_PT / (72 * panel.height)
@@ -95,10 +92,9 @@ def draw_panel(axes: Any, panel: Panel, selection: Selection, first: bool) -> No
 
 
 def _set_scales(axes: Any, panel: Panel, selection: Selection, lines_above: float) -> Interval:
-    """Sets both axes' limits; returns between which values this panel shows data, the label band left out.
+    """Sets the limits of both axes. Returns the lowest and highest value that the panel shows.
 
-    A candidate whose timing is not stable may be far off: only what is stable, and the chosen one, decide the scale,
-    unless most are not stable.
+    Unstable timings may be far off, so stable candidates and the chosen one decide the scale, unless most are unstable.
     """
     shown = [row for row in selection.rows if panel.value(row) is not None]
     trusted = [row for row in shown if stable(row)]
@@ -109,8 +105,8 @@ def _set_scales(axes: Any, panel: Panel, selection: Selection, lines_above: floa
     if panel.allowed:  # and room for its label
         level, top = panel.allowed[0], panel.value(selection.unreduced)
         ends.append(level - 0.3 * ((top or level) - level))
-    known = [end for end in ends if end is not None and (panel.least is None or end >= panel.least)]
-    low, high = min(known), max(known)
+    shown_ends = [end for end in ends if end is not None and (panel.least is None or end >= panel.least)]
+    low, high = min(shown_ends), max(shown_ends)
     pad = max(0.05 * (high - low), 0.5 * (MIN_SPAN * abs(high) - (high - low)), 1e-6)
     low, high = low - pad, high + pad
     foot = 0.07 * (high - low) if any(row.status == "failed" for row in selection.rows) else 0.0
@@ -127,7 +123,7 @@ def _set_scales(axes: Any, panel: Panel, selection: Selection, lines_above: floa
 
 
 def _draw_plain(axes: Any, panel: Panel, selection: Selection) -> None:
-    """R = 0 as a line across, and the constraint; their labels lie in the right margin and cannot meet."""
+    """Draws R = 0 and the constraint as horizontal lines, with labels in the right margin."""
     value = panel.value(selection.unreduced)
     if value is not None:
         axes.axhline(value, color=PLAIN, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1)
@@ -144,12 +140,12 @@ def _margin_text(axes: Any, level: float, text: str, color: str, vertical: str) 
 
 
 def _draw_candidates(axes: Any, panel: Panel, selection: Selection, low: float, high: float) -> None:
-    """Points with intervals, those of the grid joined by a line; R = 0 stands apart, being another graph."""
-    known = _known(panel, selection)
-    size = next((size for most, size in ((40, 5.5), (90, 4.0), (200, 3.0)) if len(known) <= most), 2.2)
-    line = [(row.tokens_after, y) for row, y in known if row.removed and row.schedule is None and stable(row)]
+    """Draws points with intervals. A line joins those of the grid but R = 0, which is another graph."""
+    points = _points(panel, selection)
+    size = next((size for most, size in ((40, 5.5), (90, 4.0), (200, 3.0)) if len(points) <= most), 2.2)
+    line = [(row.tokens_after, y) for row, y in points if row.removed and row.schedule is None and stable(row)]
     axes.plot([x for x, _ in line], [y for _, y in line], color=OTHER, linewidth=0.9, zorder=2)
-    for row, y in known:
+    for row, y in points:
         interval, x = panel.interval(row), row.tokens_after
         color = PLAIN if not row.removed else FRONT if row.id in selection.pareto else OTHER
         if interval is not None:
@@ -162,7 +158,7 @@ def _draw_candidates(axes: Any, panel: Panel, selection: Selection, low: float, 
 
 
 def stable(row: Row) -> bool:
-    """False where the row was timed, but not reliably."""
+    """False where the timing of the row is not stable."""
     return row.verdict in (None, "stable")
 
 
@@ -172,9 +168,9 @@ def _fill(row: Row, color: str) -> dict[str, Any]:
 
 
 def _draw_beyond(axes: Any, panel: Panel, selection: Selection, low: float, high: float) -> None:
-    """Points at what lies outside the scale; where the scale was cut on purpose, says how far it goes."""
-    known = _known(panel, selection)
-    below, above = [(r, v) for r, v in known if v < low], [(r, v) for r, v in known if v > high]
+    """Points at values outside the scale. Where the scale was cut on purpose, names the lowest."""
+    points = _points(panel, selection)
+    below, above = [(r, v) for r, v in points if v < low], [(r, v) for r, v in points if v > high]
     for shape, edge, outside in (("v", low, below), ("^", high, above)):
         counts = [row.tokens_after for row, _ in outside]
         axes.plot(counts, [edge] * len(counts), shape, color=OTHER, markersize=4, zorder=5)
@@ -182,13 +178,13 @@ def _draw_beyond(axes: Any, panel: Panel, selection: Selection, low: float, high
         _margin_text(axes, low, f"down to\n{panel.text(min(value for _, value in below))}", HELP, "bottom")
 
 
-def _known(panel: Panel, selection: Selection) -> list[tuple[Row, float]]:
+def _points(panel: Panel, selection: Selection) -> list[tuple[Row, float]]:
     values = [(row, panel.value(row)) for row in selection.rows]
     return [(row, value) for row, value in values if value is not None]
 
 
 def _draw_chosen(axes: Any, panel: Panel, chosen: Row, high: float) -> None:
-    """Its line, marker, and label in the band above the data, on the side where there is room."""
+    """Draws the chosen candidate's marker, and its label in the band above the data, where there is room."""
     value, x = panel.value(chosen), chosen.tokens_after
     if value is None:
         return
@@ -201,7 +197,7 @@ def _draw_chosen(axes: Any, panel: Panel, chosen: Row, high: float) -> None:
 
 
 def add_removed_axis(axes: Any, selection: Selection) -> None:
-    """The same axis above, counted in tokens removed, since candidates are named by those."""
+    """Adds an axis above that counts removed tokens, by which candidates are named."""
     before = selection.unreduced.tokens_before
     above = axes.secondary_xaxis("top", functions=(lambda tokens: before - tokens, lambda removed: before - removed))
     above.set_xlabel("tokens removed (R)")
@@ -209,7 +205,7 @@ def add_removed_axis(axes: Any, selection: Selection) -> None:
 
 
 def label_steps(axes: Any, selection: Selection) -> None:
-    """Count and drop above each edge, the chosen one and the largest drops first, as far as there is room."""
+    """Writes count and drop above each edge while there is room, the chosen one and the largest drops first."""
     latency = {row.tokens_after: row.latency_ms for row in selection.rows if row.schedule is None}
     placed: list[Any] = []
     for step in sorted(selection.steps, key=lambda s: (s.edge_tokens != selection.chosen.tokens_after, -s.drop_ms)):
@@ -228,10 +224,10 @@ def label_steps(axes: Any, selection: Selection) -> None:
 
 
 def in_points(fraction: float) -> str:
-    """A difference of accuracies, as '1 point'."""
+    """A difference of accuracies, such as '1 point'."""
     return f"{100 * fraction:g} point" + ("" if round(100 * fraction, 6) == 1 else "s")
 
 
 def in_ms(value: float) -> str:
-    """A latency with three digits, as '7.10 ms'."""
+    """A latency with three digits, such as '7.10 ms'."""
     return f"{value:.2f} ms" if value < 10 else f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="the eager baseline runs torch")
 timm = pytest.importorskip("timm", reason="the eager baseline is compared with timm")
 
 from pomt_trt.baselines import board_eager, plain_vit, plain_weights
-from pomt_trt.core import timing_protocol
+from pomt_trt.core import child_process, timing_protocol
 from pomt_trt.core.errors import InputError, MissingDependency, VerificationFailed
 from pomt_trt.core.records import PlainModel
 from pomt_trt.core.storage import bundle as bundles
@@ -135,18 +135,18 @@ def in_this_process(monkeypatch):
 
 
 def prepared(bundle):
-    return board_eager._prepared(board_eager._parser().parse_args(["--bundle", bundle, "--threads", "1"]))
+    return board_eager.prepare(["--bundle", bundle, "--threads", "1"])
 
 
 def test_a_real_child_answers_and_tells_what_it_runs_without_timm(bundle):
     program = (
-        "import sys; sys.modules['timm'] = None; from pomt_trt.baselines import board_eager; "
-        "sys.exit(board_eager.main(sys.argv[1:]))"
+        "import sys; sys.modules['timm'] = None; from pomt_trt.device.timing import __main__; "
+        "sys.exit(__main__.main(['pomt_trt.baselines.board_eager', *sys.argv[1:]]))"
     )
     command = [sys.executable, "-c", program, "--bundle", bundle, "--threads", "1", "--waiting", "passive"]
-    with timing_protocol.Child("eager", command, timing_protocol.environment("passive")) as child:
+    with child_process.Child("eager", command, child_process.environment("passive")) as child:
         about = child.about
-        assert len(child.ask(3)) == 3
+        assert len(child.burst(3)) == 3
     assert (about["torch"], about["device"], about["dtype"]) == (str(torch.__version__), "cpu", "float32")
     assert (about["engine_precision"], about["fused_attention"], about["tf32"]) == ("fp32", True, False)
     assert about["golden_error"] < 1e-5 and about["variables"] == timing_protocol.PASSIVE
@@ -154,12 +154,12 @@ def test_a_real_child_answers_and_tells_what_it_runs_without_timm(bundle):
 
 def test_without_torch_it_names_what_to_install(bundle):
     program = (
-        "import sys; sys.modules['torch'] = None; from pomt_trt.baselines import board_eager; "
-        "sys.exit(board_eager.main(sys.argv[1:]))"
+        "import sys; sys.modules['torch'] = None; from pomt_trt.device.timing import __main__; "
+        "sys.exit(__main__.main(['pomt_trt.baselines.board_eager', *sys.argv[1:]]))"
     )
     command = [sys.executable, "-c", program, "--bundle", bundle]
     with pytest.raises(MissingDependency, match="torch, which cannot be imported here.*pip install"):
-        timing_protocol.Child("eager", command, timing_protocol.environment("default"))
+        child_process.Child("eager", command, child_process.environment("default"))
 
 
 def test_on_a_jetson_whose_torch_sees_no_gpu_it_refuses_and_names_the_wheel(bundle, monkeypatch, in_this_process):
@@ -214,7 +214,7 @@ def test_bench_has_it_beside_the_engines_where_timm_is_not_installed(bundle, mon
 
     find = bench.importlib.util.find_spec
     monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None if name == "timm" else find(name))
-    result = bench.bench(bundle, threads=(1,), waitings=("passive",), max_s=0.3)
+    result = bench.bench(bundle, bench.Options(threads=(1,), waitings=("passive",), max_s=0.3))
     timings = {timing.name: timing for timing in result.settings[0].timings}
     assert result.not_measured == {} and timings["eager"].about["golden_error"] < 1e-5
     assert json.loads(json.dumps(store.to_json(result)))["settings"][0]["timings"]

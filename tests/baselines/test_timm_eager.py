@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import timm
 import torch
 
 from pomt_trt.baselines import timm_eager
-from pomt_trt.core import timing_protocol
+from pomt_trt.core import child_process, timing_protocol
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.host.models import loading
 from tests.compiled import copied
@@ -30,7 +29,7 @@ def prepared(*options):
     """What the child prepares, with the process's thread count put back."""
     before = torch.get_num_threads()
     try:
-        return timm_eager._prepared(timm_eager._parser().parse_args(list(options)))
+        return timm_eager.prepare(list(options))
     finally:
         torch.set_num_threads(before)
 
@@ -44,21 +43,21 @@ def one_interop_thread(monkeypatch):
 
 
 def test_a_real_child_answers_and_tells_what_it_runs(tiny):
-    command = [sys.executable, "-m", "pomt_trt.baselines.timm_eager", "--model", tiny, "--threads", "1"]
-    with timing_protocol.Child(
-        "eager", [*command, "--waiting", "passive"], timing_protocol.environment("passive")
+    command = child_process.command("pomt_trt.baselines.timm_eager", "--model", tiny, "--threads", "1")
+    with child_process.Child(
+        "eager", [*command, "--waiting", "passive"], child_process.environment("passive")
     ) as child:
         about = child.about
-        assert len(child.ask(3)) == 3
+        assert len(child.burst(3)) == 3
     assert (about["torch"], about["dtype"], about["device"]) == (str(torch.__version__), "float32", "cpu")
     assert about["fused_attention"] is True and about["threads"] == 1 and about["batch_size"] == 1
     assert about["waiting"] == "passive" and about["variables"] == timing_protocol.PASSIVE
 
 
 def test_a_child_that_cannot_have_its_model_raises_that_error_in_the_parent():
-    command = [sys.executable, "-m", "pomt_trt.baselines.timm_eager", "--model", "deit_tinny_patch16_224"]
+    command = child_process.command("pomt_trt.baselines.timm_eager", "--model", "deit_tinny_patch16_224")
     with pytest.raises(InputError, match="eager: there is no model 'deit_tinny_patch16_224'. Did you mean"):
-        timing_protocol.Child("eager", command, timing_protocol.environment("default"))
+        child_process.Child("eager", command, child_process.environment("default"))
 
 
 def test_runs_timm_as_it_is_from_host_array_to_host_logits(tiny):
@@ -99,8 +98,8 @@ def test_another_model_of_that_architecture_is_refused(tiny):
 
 def test_an_error_goes_to_the_parent_as_one_line():
     answers = io.StringIO()
-    arguments = timm_eager._parser().parse_args(["--model", "digits", "--waiting", "passive"])
-    assert timing_protocol.serve(lambda: timm_eager._prepared(arguments), io.StringIO(), answers) == 2
+    prepare = lambda: timm_eager.prepare(["--model", "digits", "--waiting", "passive"])  # noqa: E731
+    assert timing_protocol.serve(prepare, io.StringIO(), answers) == 2
     assert json.loads(answers.getvalue())["kind"] == "UsageError"
 
 

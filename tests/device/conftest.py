@@ -1,4 +1,4 @@
-"""Members of a group that only the test lets run and sleep; a work folder with real graphs for real child processes.
+"""Made-up machines, clocks and engines; a work folder with real graphs for real child processes.
 
 The graphs are the quadrants of tests/fakes as a family of candidates.
 
@@ -8,6 +8,7 @@ while it builds. That takes more than a second, enough to be killed in; running 
 
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -15,7 +16,9 @@ from pomt_trt.core.records import Candidate, Family
 from pomt_trt.core.schedules import schedule
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WorkFolder
-from pomt_trt.device.timing.latency import Clocks, new_member
+from pomt_trt.device.board import board
+from pomt_trt.device.engines import registry
+from pomt_trt.device.timing.engine_group import Clocks, EngineMember
 from tests import fakes
 from tests.device.turned import Cpu
 
@@ -31,6 +34,23 @@ def candidate(removed):
 def own_cache(monkeypatch, tmp_path):
     """Compiled kernels go to a folder of the test's own, never to the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def jetson_here(monkeypatch):
+    """jetson_here(identity) makes this machine that Jetson; None: no Jetson."""
+
+    def become(identity):
+        for module in (board, registry):
+            monkeypatch.setattr(module, "identity", lambda: identity)
+
+    return become
+
+
+@pytest.fixture
+def absent(monkeypatch):
+    """absent(name) makes a package impossible to import."""
+    return lambda name: monkeypatch.setitem(sys.modules, name, None)
 
 
 @pytest.fixture
@@ -104,14 +124,14 @@ def clocks(clock, cpu, naps):
 
 
 @pytest.fixture
-def made(clock, cpu):
+def made(clock, cpu, clocks):
     """Makes a member whose run takes `ms` (a number, or a function of its run's number) and is logged.
 
-    It uses the processor for `cpu_share` of that time.
+    It uses the processor for `cpu_share` of that time. More options are EngineMember's.
     """
     log, began_s = [], []
 
-    def member(name, ms, cpu_share=1.0):
+    def member(name, ms, cpu_share=1.0, **options):
         def run():
             took = ms(log.count(name)) if callable(ms) else ms
             log.append(name)
@@ -119,7 +139,7 @@ def made(clock, cpu):
             clock.pass_ms(took)
             cpu.used_s += took * cpu_share / 1e3
 
-        return new_member(name, run)
+        return EngineMember(name, run, options.pop("clocks", clocks), **options)
 
     member.log, member.began_s = log, began_s
     return member

@@ -1,8 +1,9 @@
 """Stand-ins for timing a group: clocks that only what runs or sleeps turns, and a rule that counts rounds."""
 
 from pomt_trt.core.records import Engine
-from pomt_trt.device.timing import latency
-from pomt_trt.device.timing.latency import Modes
+from pomt_trt.core.statistics.estimate import Absolute, Relative
+from pomt_trt.device.timing import engine_group, sampler
+from pomt_trt.device.timing.engine_group import Modes
 from tests import fakes
 
 MODES = Modes(2, "default", 3.0)
@@ -31,8 +32,8 @@ class Cpu:
         return self.used_s
 
 
-def visits(log):
-    """Names in the order of their visits: successive runs of one engine are one visit."""
+def bursts(log):
+    """Names in the order of their bursts: successive runs of one engine are one burst."""
     return [name for name, before in zip(log, [None] + log) if name != before]
 
 
@@ -40,8 +41,15 @@ def engine_of(name):
     return Engine(name, fakes.DEVICE, name + ".engine", "0" * 64, 1, None, (1, 1, 8, 8), 2, 0.1)
 
 
-def profile(member, *others, **changes):
+def sample(members, references, rule, clocks, **options):
+    """Samples members beside references, a dict of members and their latencies; see sampler.sample."""
+    estimator = Relative({reference.name: latency_ms for reference, latency_ms in references.items()})
+    return sampler.sample(list(references), members, sampler.Sampling(rule, estimator, clocks.wall, **options))
+
+
+def profile(member, *others, references=None, modes=MODES, stopped="settled", contention=QUIET):
     """The profile of a member that was timed with others."""
-    about = dict(modes=MODES, known=(), stopped="settled", contention=QUIET)
-    about.update(changes)
-    return latency.profile(member, engine_of(member.candidate_id), about.pop("modes"), group=[member, *others], **about)
+    known = {reference.name: latency_ms for reference, latency_ms in (references or {}).items()}
+    estimator = Relative(known) if known else Absolute()
+    estimate = estimator.of(member.name, sampler.rounds_of([member, *others, *(references or {})]))
+    return engine_group.profile(member, engine_of(member.name), modes, estimate, stopped, contention)

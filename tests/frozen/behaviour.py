@@ -65,11 +65,11 @@ def estimates():
     """Every number that the statistics make of the recorded rounds."""
     from pomt_trt.core.statistics import stats
     from pomt_trt.core.statistics.drift import slow_drift
-    from pomt_trt.core.statistics.reference_ratio import Known, locate_tied
+    from pomt_trt.core.statistics.reference_ratio import Reference, locate_by_references
 
     recorded = rounds()
     group, factors = list(recorded.values()), slow_drift(list(recorded.values()))
-    known = [Known(recorded["r000"], 3.2), Known(recorded["r096"], 2.6)]
+    known = [Reference(recorded["r000"], 3.2), Reference(recorded["r096"], 2.6)]
     found = {"drift": list(factors), "stops": {}, "engines": {}}
     for name, rows in recorded.items():
         here = stats.locate(rows, factors)
@@ -77,7 +77,7 @@ def estimates():
             "located": list(here),
             "quickly": list(stats.locate(rows, factors, resamples=stats.QUICK_RESAMPLES)),
             "without drift": list(stats.locate(rows)),
-            "relative to known": list(locate_tied(rows, known, group)),
+            "relative to known": list(locate_by_references(rows, known, group)),
             "percentiles": list(stats.percentiles(rows)),
             "tail": stats.tail_fraction(rows, factors, here),
             "noise": stats.core_noise(rows),
@@ -90,48 +90,51 @@ def estimates():
 
 def profiles():
     """The latency profiles of a group of which one is known, and a ratio of two processes that took turns."""
+    from pomt_trt.core.statistics.estimate import Relative
     from pomt_trt.core.storage.store import to_json
-    from pomt_trt.device.timing import interleaved_timing, latency
+    from pomt_trt.device.timing import child_turns, engine_group
     from tests import fakes
 
     recorded = rounds()
     members = [_member(name, rows) for name, rows in recorded.items()]
     seen = {"steal": 0.0, "others": 0.01, "involuntary_per_s": 40.0}
-    about = {"known": [latency.Known(members[0], 3.2)], "group": members, "stopped": "settled", "contention": seen}
-    modes = latency.Modes(2, "default", 0.75)
-    made = [to_json(latency.profile(m, _engine(m, fakes), modes, **about)) for m in members[1:]]
+    modes, estimate = engine_group.Modes(2, "default", 0.75), Relative({members[0].name: 3.2})
+    made = []
+    for member in members[1:]:
+        found = estimate.of(member.name, recorded)
+        made.append(to_json(engine_group.profile(member, _engine(member, fakes), modes, found, "settled", seen)))
     timings = [_timing(name, recorded[name]) for name in ("r000", "r053")]
-    return {"group": made, "ratio": to_json(interleaved_timing.ratio(*timings))}
+    return {"group": made, "ratio": to_json(child_turns.ratio(*timings))}
 
 
 def _member(name, rows):
-    from pomt_trt.device.timing import latency
+    from pomt_trt.device.timing import engine_group
 
-    member = latency.new_member(name, lambda: None)
+    member = engine_group.EngineMember(name, lambda: None, engine_group.Clocks())
     member.rounds_ms.extend(rows)
     member.cpu_ms.extend([5.0] * len(rows))
     return member
 
 
 def _engine(member, fakes):
-    return fakes.made_up_engine()._replace(candidate_id=member.candidate_id)
+    return fakes.made_up_engine()._replace(candidate_id=member.name)
 
 
 def _timing(name, rows):
     from pomt_trt.core.statistics import stats
     from pomt_trt.core.statistics.drift import slow_drift
-    from pomt_trt.device.timing import interleaved_timing
+    from pomt_trt.device.timing import child_turns
 
     found = stats.locate(rows, slow_drift([rows]))
     kept = tuple(map(tuple, rows))
-    return interleaved_timing.Timing(name, found.value, (found.low, found.high), 0.0, 0.0, 0.0, kept, "settled", "", {})
+    return child_turns.Timing(name, found.value, (found.low, found.high), 0.0, 0.0, 0.0, kept, "settled", "", {})
 
 
 def selections():
     """rule -> the whole selection, exhaustive and adaptive, from the recorded curve of `digits`."""
+    from pomt_trt.core.choice.rules import Goal
     from pomt_trt.core.search.curve import read_curve
     from pomt_trt.core.search.replay import replay
-    from pomt_trt.core.search.search_state import Goal
     from pomt_trt.core.storage.store import to_json
 
     curve = read_curve(os.path.join(os.path.dirname(FOLDER), "curves", "digits.json.gz"))

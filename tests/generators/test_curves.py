@@ -1,27 +1,10 @@
 """The generator of curves keeps its promises, and the bench built on it runs and is reproducible."""
 
-import importlib.machinery
-import importlib.util
-import os
-import sys
-
 import numpy as np
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
-
-
-def loaded(name, path):
-    """A module from a file that is no part of a package."""
-    loader = importlib.machinery.SourceFileLoader(name, path)
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
-    sys.modules[name] = module
-    loader.exec_module(module)
-    return module
-
-
-curves = loaded("curves", os.path.join(HERE, "curves.py"))
+from scripts.benchmarks import search
+from tests.generators import curves
 
 
 @pytest.mark.parametrize("kind, least, most", [("gpu", 1, 6), ("cpu", 1, 6), ("valleys", 0, 2), ("stepless", 0, 0)])
@@ -66,7 +49,6 @@ def test_builds_differ_by_a_percent_or_two_and_some_are_bad():
 
 
 def test_the_bench_prints_its_table(capsys):
-    bench = loaded("bench_search", os.path.join(ROOT, "scripts", "bench_search"))
-    bench.main(["--curves", "4", "--group", "steps"])
+    search.main(["--curves", "4", "--group", "steps"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in lines[-2:]] == [["steps", "utility", "2"], ["steps", "step", "2"]]

@@ -9,11 +9,12 @@ from torch.nn import functional
 
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.metrics import classification
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import MIOU
 from pomt_trt.core.targets import named
 from pomt_trt.host import accuracy
 from pomt_trt.host.data import image_batches
-from pomt_trt.host.graphs import export
+from pomt_trt.host.graphs import comparison, export
 from pomt_trt.host.models import loading
 from tests.host import tiny
 
@@ -43,7 +44,7 @@ def estimated(plan, images, candidates, kind=classification.TOP1):
 def alone(plan, images, candidate):
     """Logits (n, classes) of one candidate, all blocks computed."""
     with torch.inference_mode():
-        return export.reduced(plan, candidate.schedule)(torch.cat(list(images.batches(1000)))).numpy()
+        return plan.reduced(candidate.schedule)(torch.cat(list(images.batches(1000)))).numpy()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -54,7 +55,7 @@ def test_estimates_are_those_of_candidates_run_alone(method, kind):
     unreduced = alone(plan, images, candidates[0])
     for done, candidate in zip(estimated(plan, images, candidates, kind), candidates, strict=True):
         logits = alone(plan, images, candidate)
-        expected = classification.paired(kind, unreduced, logits, labels, candidate.id, "host-fp32")
+        expected = classification.paired(kind, Pair(unreduced, logits, labels), candidate.id, "host-fp32")
         assert done.candidate == candidate and done.estimate.candidate_id == candidate.id
         assert done.estimate._replace(kl_divergence=0.0) == expected._replace(kl_divergence=0.0)
         assert done.estimate.kl_divergence == pytest.approx(expected.kl_divergence, abs=1e-5)
@@ -143,7 +144,7 @@ def test_each_graph_is_verified_with_the_logits_at_hand(method, tmp_path):
     export.export(plan, candidates, images, tmp_path)
     folder = tmp_path / "onnx" / "op17-fp32"
     for done in estimated(plan, images, candidates):
-        assert accuracy.verify(plan, done, images, folder) < export.TOLERANCE["fp32"]
+        assert accuracy.verify(plan, done, images, folder) < comparison.TOLERANCE["fp32"]
     tampered = done._replace(golden_logits=done.golden_logits * 1.01)
     with pytest.raises(VerificationFailed, match=r"r008.onnx: logits on ONNX Runtime differ"):
         accuracy.verify(plan, tampered, images, folder)

@@ -7,10 +7,11 @@ import pytest
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.metrics import classification
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import Schedule
 from pomt_trt.host import reducers, sensitivity
 from pomt_trt.host.data.image_batches import normalised
-from pomt_trt.host.graphs import export
+from pomt_trt.host.graphs import comparison
 from pomt_trt.host.models import token_reduction
 from tests.host import tiny
 
@@ -20,7 +21,8 @@ def measured(request):
     """(plan, R = 0, images, all that measure yields)."""
     plan, spec, images = tiny.plan(tiny.vit(), request.param, layer=1 if request.param == "pomt" else None)
     unreduced = tiny.grid(plan, spec, [0])[0]
-    return plan, unreduced, images, list(sensitivity.measure(plan, unreduced, images, "agreement", 8))
+    begun = sensitivity.unmeasured(plan, unreduced.schedule, images, 8)
+    return plan, unreduced, images, list(sensitivity.measure(plan, unreduced, images, "agreement", begun))
 
 
 def test_there_is_a_row_a_block_and_the_last_record_has_them_all(measured):
@@ -37,17 +39,19 @@ def test_a_value_is_the_divergence_of_that_cut_alone(measured):
     batch = normalised(images.stored, images.preprocessing)
 
     def logits(schedule):
-        return export.logits_and_margins(token_reduction.with_schedule(plan.module, plan.method, schedule), batch, 1)[0]
+        return comparison.logits_and_margins(
+            token_reduction.with_schedule(plan.module, plan.method, schedule), batch, 1
+        )[0]
 
     cut = Schedule((17, 17, 17, 12, 12), 1)
-    paired = classification.paired("agreement", logits(unreduced.schedule), logits(cut), None, "x", "host-fp32")
+    paired = classification.paired("agreement", Pair(logits(unreduced.schedule), logits(cut)), "x", "host-fp32")
     assert found[-1].kl[2][2] == pytest.approx(paired.kl_divergence, rel=1e-4, abs=1e-7)
 
 
 def test_what_is_known_is_not_measured_again(measured):
     plan, unreduced, images, found = measured
     marked = found[1]._replace(kl=tuple(tuple(-1.0 for _ in row) for row in found[1].kl))
-    resumed = list(sensitivity.measure(plan, unreduced, images, "agreement", 8, marked))
+    resumed = list(sensitivity.measure(plan, unreduced, images, "agreement", marked))
     assert [len(one.kl) for one in resumed] == [3, 4] and resumed[-1].kl[:2] == marked.kl
     np.testing.assert_allclose(resumed[-1].kl[2:], found[-1].kl[2:], rtol=1e-4, atol=1e-7)
 
@@ -59,7 +63,8 @@ def test_a_method_that_removes_little_at_a_time_goes_on_in_the_next_block(monkey
     assert sensitivity._cut(
         sensitivity.Sensitivity("topk", 8, (8,), sensitivity.removable("topk", 17, 1), ()), unreduced.schedule, 1, 8
     ) == Schedule((17, 17, 13, 9, 8), 1)
-    *_, found = sensitivity.measure(plan, unreduced, images, "agreement", 8)
+    begun = sensitivity.unmeasured(plan, unreduced.schedule, images, 8)
+    *_, found = sensitivity.measure(plan, unreduced, images, "agreement", begun)
     assert [math.isnan(row[-1]) for row in found.kl] == [False, False, True, True]  # 9 tokens need three blocks
 
 

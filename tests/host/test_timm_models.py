@@ -10,7 +10,7 @@ from pomt_trt.core.errors import UsageError
 from pomt_trt.core.metrics import parity
 from pomt_trt.core.targets import PRECISIONS, TARGETS
 from pomt_trt.host.data.image_batches import normalised
-from pomt_trt.host.graphs import export
+from pomt_trt.host.graphs import comparison, export
 from tests import suite
 from tests.host import shrunken, tiny
 
@@ -40,13 +40,13 @@ def check(name, method, form, folder):
     with torch.inference_mode():
         timms = model(batch).numpy()
     for candidate in made.candidates:
-        found = export.run_onnx(folder / "onnx" / made.form / f"{candidate.id}.onnx", batch.numpy(), 1)
-        ours, margins = export.logits_and_margins(export.reduced(plan, candidate.schedule), batch, 1)
+        found = comparison.run_onnx(folder / "onnx" / made.form / f"{candidate.id}.onnx", batch.numpy(), 1)
+        ours, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, 1)
         expected = timms if candidate.schedule.removed == 0 else ours
         least_margin = parity.LEAST_MARGIN[plan.written]
         assert (margins > least_margin).any()
         error = parity.median_relative_error(found, expected, margins, least_margin)
-        assert error < export.TOLERANCE[plan.written], candidate.id
+        assert error < comparison.TOLERANCE[plan.written], candidate.id
     return made
 
 

@@ -66,3 +66,18 @@ def plan(model, method="pomt", layer=None, batch_size=1, opset=17, seed=0, targe
 def grid(made, spec, removed):
     """Candidates of the plan."""
     return export.candidates(made, spec.tokens, spec.depth, spec.prefix_tokens, removed)
+
+
+def small(seed=0, **changes):
+    """A vision transformer of 4 patches and 2 blocks, with random weights."""
+    torch.manual_seed(seed)
+    sizes = {"img_size": 32, "patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 4, "num_classes": 5}
+    return VisionTransformer(**{**sizes, **changes}).eval()
+
+
+def logits(module, seed=1):
+    """Of two random pictures."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = module.patch_embed.img_size
+    with torch.no_grad():
+        return module(torch.randn(2, 3, height, width, generator=generator))

@@ -28,7 +28,7 @@ def check(words):
     if words[0] in OURS:
         cli.parser().parse_args(words[1:])
     elif words[:3] == [".venv/bin/python", "-m", "pomt_trt.infer"]:
-        infer._parsed(words[3:])
+        assert infer.main(words[3:]) != 2, words  # 2: usage; there is no such bundle here
     elif words[0].startswith("jetson/"):
         assert os.access(REPOSITORY / words[0], os.X_OK), words[0]
         if words[0] == "jetson/with_clocks":

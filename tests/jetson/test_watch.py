@@ -10,7 +10,7 @@ import pytest
 from pomt_trt import infer
 from pomt_trt.core.storage import store
 from pomt_trt.device.board.board import device_spec
-from pomt_trt.device.timing import latency
+from pomt_trt.device.timing.engine_group import Clocks, EngineMember
 from tests import simulator
 from tests.device import turned
 from tests.jetson.conftest import REPOSITORY, SCRIPTS
@@ -155,7 +155,8 @@ def timed(board, tmp_path):
         (work / "engines" / "tensorrt-10.3.0-orin" / "r000.engine").touch()
         engine = turned.engine_of("r000")._replace(device=device)
         store.write_record(str(work / "engines" / "tensorrt-10.3.0-orin" / "r000.json"), engine, {})
-        member = latency.Member("r000", None, [[5.0, 5.0]] * 6, [5.0] * 6, [])
+        member = EngineMember("r000", lambda: None, Clocks())
+        member.rounds_ms, member.cpu_ms = [[5.0, 5.0]] * 6, [5.0] * 6
         found = turned.profile(member, member)._replace(gpu_ms=gpu_ms, modes={"cuda_graph": cuda_graph})
         store.write_record(str(work / "latency" / "tensorrt-10.3.0-orin" / "r000.json"), found, {})
         return machine, machine.run("compare_trtexec", work)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.cpus import Cpus
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.storage import store
@@ -17,7 +18,7 @@ def test_defaults_are_those_of_the_command_line():
     assert found.engine == "auto" and found.target == "onnxruntime" and found.tokens is None
     assert found.precision == "fp32" and made(precision="fp16").precision == "fp16"
     assert found.settings == options.settings({})
-    assert found.choice == options.Choice("step", 0.5, 0.01, None, 0.05)
+    assert found.choice == Goal("step", 0.5, 0.01, None, 0.05)
     assert (found.request.method, found.request.batch_size, found.request.samples) == ("pomt", 1, 1000)
 
 
@@ -35,7 +36,7 @@ def test_runs_are_paced_where_that_is_asked_for():
 
 def test_points_and_per_cents_become_fractions():
     choice = made(max_accuracy_drop=2.5, min_gain=10.0, max_latency=3.0, rule="utility", alpha=0.3).choice
-    assert choice == options.Choice("utility", 0.3, 0.025, 3.0, 0.1)
+    assert choice == Goal("utility", 0.3, 0.025, 3.0, 0.1)
 
 
 def test_paths_become_absolute_and_a_checkpoint_is_hashed(tmp_path, monkeypatch):

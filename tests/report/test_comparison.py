@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from pomt_trt.core.choice.comparison import compared
-from pomt_trt.core.choice.selection import select
+from pomt_trt.core.choice.rules import Goal
+from pomt_trt.core.choice.selection import AccuracySource, select
 from pomt_trt.core.records import EagerLatencies
 from pomt_trt.report.comparison import draw, figure
 
@@ -14,8 +15,8 @@ from tests.report.test_figure import row  # noqa: E402
 
 def selection(scale, kind="top1"):
     rows = [row(r, latency_ms=(10 - 0.05 * r) * (scale if r else 1)) for r in (0, 20, 40, 60)]
-    flags = {"rule": "step", "alpha": 0.5, "max_accuracy_drop": 0.1, "max_latency_ms": None, "steps": ()}
-    return select(rows, device_id="ort-any-2c", accuracy_kind=kind, accuracy_source="host-fp32", **flags)
+    goal, accuracy = Goal("step", max_accuracy_drop=0.1), AccuracySource(kind, "host-fp32")
+    return select(rows, goal, (), device_id="ort-any-2c", accuracy=accuracy)
 
 
 EAGER = EagerLatencies("2.9", 2, "passive", {"r000": 20.0, "r040": 18.0}, {"r000": (19, 21), "r040": (17, 19)}, "")

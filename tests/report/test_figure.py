@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pomt_trt.core.choice.selection import select
+from pomt_trt.core.choice.rules import Goal
+from pomt_trt.core.choice.selection import AccuracySource, select
 from pomt_trt.core.errors import MissingDependency
 from pomt_trt.core.records import Row, Step
 from pomt_trt.report.figure import draw, figure
@@ -39,9 +40,9 @@ STEPS = [Step(141, 145, 0.5, (0.4, 0.6), 1e-6)]
 
 
 def selection(rows=None, steps=(), kind="top1", **others):
-    flags = {"rule": "step", "alpha": 0.5, "max_accuracy_drop": 0.1, "max_latency_ms": None, **others}
-    texts = {"device_id": "ort-any-2c", "accuracy_kind": kind, "accuracy_source": "host-fp32"}
-    return select(GRID if rows is None else rows, steps=steps, **flags, **texts)
+    goal = Goal(**{"rule": "step", "max_accuracy_drop": 0.1, **others})
+    accuracy = AccuracySource(kind, "host-fp32")
+    return select(GRID if rows is None else rows, goal, steps, device_id="ort-any-2c", accuracy=accuracy)
 
 
 def texts(axes):

@@ -110,7 +110,7 @@ def test_the_doctor_says_what_of_it_is_there(trt, capsys):
 
 
 def test_the_native_library_in_this_process_is_of_the_bindings_version(trt):
-    assert bindings._native_version("tensorrt_rtx") == ".".join(trt.__version__.split(".")[:3])
+    assert bindings.native_version("tensorrt_rtx") == ".".join(trt.__version__.split(".")[:3])
     assert registry.installed("tensorrt-rtx") == trt.__version__
 
 

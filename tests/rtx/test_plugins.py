@@ -63,7 +63,7 @@ def test_a_library_that_registers_nothing_is_refused_by_the_real_registry(trt, t
     with open(source, "w") as file:
         file.write("int nothing;")
     subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", path], check=True)
-    monkeypatch.setattr(plugin_files, "_loaded", {})
+    monkeypatch.setattr(plugin_files, "registered", {})
     told = "TensorRT-RTX 1.7.1.* does not know PomtTokenPrune and PomtTokenTopK"
     with pytest.raises(MissingDependency, match=told):
-        plugin_files.load(trt, plugin_files.found(path))
+        plugin_files.register(trt, plugin_files.found(path))

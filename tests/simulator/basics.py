@@ -94,14 +94,6 @@ def host_memory_class(trt: Any, members: List[str]) -> type:
     return IHostMemory
 
 
-def volume(trt: Any, shape: Any) -> int:
-    """Number of elements of a shape."""
-    product = 1
-    for size in shape:
-        product *= size
-    return product
-
-
 def nptype(trt: Any, kind: Any) -> Any:
     """NumPy's type for a trt.DataType."""
     if kind.name not in _NUMPY:
@@ -109,13 +101,4 @@ def nptype(trt: Any, kind: Any) -> Any:
     return getattr(np, _NUMPY[kind.name])
 
 
-def init_libnvinfer_plugins(trt: Any, logger: Any, namespace: str) -> bool:
-    """There are no plugins here, and none are missing."""
-    return True
-
-
-FUNCTIONS = {"volume": volume, "nptype": nptype, "init_libnvinfer_plugins": init_libnvinfer_plugins}
-FUNCTIONS["get_plugin_registry"] = plugins.registry
-FUNCTIONS["get_nv_onnx_parser_version"] = lambda trt: int("".join(trt.__version__.split(".")[:2]))
-FUNCTIONS["common_enter"] = lambda trt, this: this
-FUNCTIONS["common_exit"] = lambda trt, this, kind, error, trace: None
+FUNCTIONS = {"nptype": nptype, "get_plugin_registry": plugins.registry}

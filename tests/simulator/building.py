@@ -25,12 +25,6 @@ class BuilderCore:
 
     def __init__(self, trt: Any, wrapper: Any, logger: Any) -> None:
         self._trt, self._wrapper, self.logger = trt, wrapper, logger
-        self.error_recorder = self.gpu_allocator = None
-        self.max_threads, self.max_batch_size, self.max_DLA_batch_size, self.num_DLA_cores = 1, 1, 1, 0
-        capability = trt._board.device.compute_capability
-        self.platform_has_fast_fp16 = capability >= (5, 3)
-        self.platform_has_fast_int8 = capability > (6, 2)
-        self.platform_has_tf32 = capability >= (8, 0)
 
     def create_network(self, flags: int = 0) -> Any:
         known = sum({1 << flag.value for flag in self._trt.NetworkDefinitionCreationFlag.__members__.values()})
@@ -41,21 +35,6 @@ class BuilderCore:
 
     def create_builder_config(self) -> Any:
         return self._trt._wrap("IBuilderConfig", ConfigCore(self._trt, self.logger))
-
-    def create_optimization_profile(self) -> Any:
-        return self._trt._wrap("IOptimizationProfile", None)
-
-    def is_network_supported(self, network: Any, config: Any) -> bool:
-        return not refusing.refusal(network._core, config._core)
-
-    def reset(self) -> None:
-        """Nothing is kept."""
-
-    def build_engine(self, network: Any, config: Any) -> Any:
-        blob = self.build_serialized_network(network, config)
-        return None if blob is None else self._trt.Runtime(self.logger).deserialize_cuda_engine(blob)
-
-    build_engine_with_config = build_engine
 
     def build_serialized_network(self, network: Any, config: Any, kernel_text: Any = MISSING) -> Any:
         """An IHostMemory, or None with the reason in the logger."""
@@ -136,7 +115,7 @@ class BuilderCore:
     def _precisions(self, net: NetworkCore, config: ConfigCore) -> Dict[str, str]:
         """Name of the type that each layer computes in."""
         half = config.has("FP16") and not net.strongly_typed
-        obeyed = config.has("OBEY_PRECISION_CONSTRAINTS") or config.has("PREFER_PRECISION_CONSTRAINTS")
+        obeyed = config.has("OBEY_PRECISION_CONSTRAINTS")
         kinds = {}
         for layer in net:
             core = layer._core

@@ -5,18 +5,8 @@ from typing import Any, Dict, List, Optional
 from . import plan
 from .basics import say
 
-_DEFAULTS = {"DLA_core": -1, "avg_timing_iterations": 1, "min_timing_iterations": 1, "max_workspace_size": 0}
-_DEFAULTS.update({"profile_stream": 0, "quantization_flags": 0, "builder_optimization_level": 3, "max_aux_streams": -1})
-_DEFAULTS.update({"num_optimization_profiles": 0, "max_num_tactics": -1, "l2_limit_for_tiling": -1})
-_NONE = "algorithm_selector int8_calibrator plugins_to_serialize build_route all_build_routes remote_auto_tuning_config"
-_ENUMS = {
-    "engine_capability": ("EngineCapability", "STANDARD"),
-    "profiling_verbosity": ("ProfilingVerbosity", "LAYER_NAMES_ONLY"),
-    "default_device_type": ("DeviceType", "GPU"),
-    "hardware_compatibility_level": ("HardwareCompatibilityLevel", "NONE"),
-    "runtime_platform": ("RuntimePlatform", "SAME_AS_BUILD"),
-    "tiling_optimization_level": ("TilingOptimizationLevel", "NONE"),
-}
+_DEFAULTS = {"avg_timing_iterations": 1, "max_workspace_size": 0}
+_ENUMS = {"profiling_verbosity": ("ProfilingVerbosity", "LAYER_NAMES_ONLY")}
 
 
 def device_header(board: Any) -> Dict[str, Any]:
@@ -40,17 +30,6 @@ class CacheCore:
     def serialize(self) -> Any:
         return self._trt.IHostMemory(plan.pack_cache(self.device, self.tactics))
 
-    def combine(self, input_cache: Any, ignore_mismatch: bool) -> bool:
-        if input_cache._core.device != self.device and not ignore_mismatch:
-            say(self._logger, "ERROR", "Cannot combine timing caches of different devices")
-            return False
-        self.tactics.update(input_cache._core.tactics)
-        return True
-
-    def reset(self) -> bool:
-        self.tactics.clear()
-        return True
-
 
 class ConfigCore:
     """An IBuilderConfig. TF32 is on, as it is by default on every release."""
@@ -62,8 +41,6 @@ class ConfigCore:
     def reset(self) -> None:
         for name, value in _DEFAULTS.items():
             setattr(self, name, value)
-        for name in _NONE.split():
-            setattr(self, name, None)
         for name, (enum, value) in _ENUMS.items():
             setattr(self, name, getattr(getattr(self._trt, enum, None), value, None))
         self.flags = 1 << self._trt.BuilderFlag.TF32.value
@@ -143,9 +120,6 @@ class ConfigCore:
         self.compute_capabilities[index] = compute_capability.name
         return True
 
-    def get_compute_capability(self, index: int) -> Any:
-        return getattr(self._trt.ComputeCapability, self.compute_capabilities[index])
-
     def create_timing_cache(self, serialized_timing_cache: Any) -> Any:
         """A cache; None for bytes that are none."""
         blob, board = bytes(serialized_timing_cache), self._trt._board
@@ -172,17 +146,3 @@ class ConfigCore:
 
     def get_timing_cache(self) -> Any:
         return self.cache
-
-    def get_tactic_sources(self) -> int:
-        return (1 << len(self._trt.TacticSource.__members__)) - 1
-
-    def set_tactic_sources(self, tactic_sources: int) -> bool:
-        return True
-
-    def set_preview_feature(self, feature: Any, enable: bool) -> None:
-        """Taken and forgotten."""
-
-    def add_optimization_profile(self, profile: Any) -> int:
-        """Static graphs need none; it is counted."""
-        self.num_optimization_profiles: int = getattr(self, "num_optimization_profiles", 0) + 1
-        return self.num_optimization_profiles - 1

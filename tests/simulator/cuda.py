@@ -13,14 +13,11 @@ import numpy as np
 
 from . import cuda_objects as objects
 from .board import Board
-from .cuda_objects import LogicError, MemoryError_, RuntimeError_, bound, checked, require_context
+from .cuda_objects import LogicError, MemoryError_, RuntimeError_, bound, require_context
 from .enums import make as make_enum
 from .memory import OutOfMemory, PageLocked
 
 VERSION = (2022, 1)
-_CONTEXT_FLAGS = {"SCHED_AUTO": 0, "SCHED_SPIN": 1, "SCHED_YIELD": 2, "SCHED_BLOCKING_SYNC": 4, "MAP_HOST": 8}
-_ATTRIBUTES = {"MULTIPROCESSOR_COUNT": 16, "INTEGRATED": 18, "COMPUTE_CAPABILITY_MAJOR": 75}
-_ATTRIBUTES.update({"CLOCK_RATE": 13, "CAN_MAP_HOST_MEMORY": 19, "COMPUTE_CAPABILITY_MINOR": 76})
 
 
 def make(board: Board) -> Tuple[types.ModuleType, types.ModuleType]:
@@ -42,15 +39,12 @@ class _Driver:
     def names(self) -> dict:
         kinds = (objects.Device, objects.Context, objects.Stream, objects.Event, objects.DeviceAllocation)
         classes = {each.__name__: bound(self.board, each) for each in kinds}
-        functions = (self.init, self.get_version, self.get_driver_version, self.mem_alloc, self.mem_get_info)
-        functions += (self.pagelocked_empty, self.memcpy_htod, self.memcpy_dtoh)
-        functions += (self.memcpy_htod_async, self.memcpy_dtoh_async)
+        functions = (self.init, self.mem_alloc, self.pagelocked_empty, self.memcpy_htod_async, self.memcpy_dtoh_async)
         names = dict(classes, **{function.__name__: function for function in functions})
         names.update(Error=objects.Error, LogicError=LogicError, MemoryError=MemoryError_, RuntimeError=RuntimeError_)
         names.update(
             event_flags=make_enum("event_flags", objects.EVENT_FLAGS),
-            ctx_flags=make_enum("ctx_flags", _CONTEXT_FLAGS),
-            device_attribute=make_enum("device_attribute", _ATTRIBUTES),
+            device_attribute=make_enum("device_attribute", {"MULTIPROCESSOR_COUNT": 16}),
         )
         return names
 
@@ -59,13 +53,6 @@ class _Driver:
             raise RuntimeError_("cuInit failed: no CUDA-capable device is detected")
         self.board.initialised = True
 
-    def get_version(self) -> Tuple[int, int, int]:
-        return self.board.device.cuda + (0,)
-
-    def get_driver_version(self) -> int:
-        major, minor = self.board.device.cuda
-        return 1000 * major + 10 * minor
-
     def mem_alloc(self, bytes: int) -> Any:
         require_context(self.board, "cuMemAlloc")
         try:
@@ -73,24 +60,9 @@ class _Driver:
         except OutOfMemory as error:
             raise MemoryError_("cuMemAlloc failed: out of memory") from error
 
-    def mem_get_info(self) -> Tuple[int, int]:
-        require_context(self.board, "cuMemGetInfo")
-        total = self.board.device.memory_bytes
-        return total - self.board.memory.used_bytes, total
-
     def pagelocked_empty(self, shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> np.ndarray:
         require_context(self.board)
         return np.asarray(PageLocked(shape, dtype))
-
-    def memcpy_htod(self, dest: Any, src: Any) -> None:
-        require_context(self.board, "cuMemcpyHtoD")
-        self.board.streams.drain_all()
-        checked("cuMemcpyHtoD", lambda: self._to_device(int(dest), src))
-
-    def memcpy_dtoh(self, dest: Any, src: Any) -> None:
-        require_context(self.board, "cuMemcpyDtoH")
-        self.board.streams.drain_all()
-        checked("cuMemcpyDtoH", lambda: self._to_host(dest, int(src)))
 
     def memcpy_htod_async(self, dest: Any, src: Any, stream: Optional[Any] = None) -> None:
         require_context(self.board, "cuMemcpyHtoDAsync")

@@ -71,10 +71,7 @@ class Device(_OnBoard):
         return self._board.device.memory_bytes
 
     def get_attribute(self, attr: Any) -> int:
-        major, minor = self._board.device.compute_capability
-        known = {"MULTIPROCESSOR_COUNT": self._board.device.multiprocessors, "INTEGRATED": 1, "CLOCK_RATE": 1300000}
-        known.update(CAN_MAP_HOST_MEMORY=1, COMPUTE_CAPABILITY_MAJOR=major, COMPUTE_CAPABILITY_MINOR=minor)
-        return known[attr.name]
+        return {"MULTIPROCESSOR_COUNT": self._board.device.multiprocessors}[attr.name]
 
     def retain_primary_context(self) -> "Context":
         context: Context = bound(self._board, Context)()
@@ -97,16 +94,6 @@ class Context(_OnBoard):
         if not cls._board.contexts:
             raise LogicError("context::pop failed: invalid device context - cannot pop non-current context")
         cls._board.contexts.pop()
-
-    @classmethod
-    def synchronize(cls) -> None:
-        require_context(cls._board, "cuCtxSynchronize")
-        checked("cuCtxSynchronize", cls._board.streams.drain_all)
-
-    @classmethod
-    def get_device(cls) -> Any:
-        require_context(cls._board, "cuCtxGetDevice")
-        return bound(cls._board, Device)(0)
 
     def detach(self) -> None:
         if self._detached:
@@ -133,9 +120,6 @@ class Stream(_OnBoard):
         checked("cuStreamQuery", queue.step)
         return queue.empty()
 
-    def wait_for_event(self, event: "Event") -> None:
-        self._board.streams.queue(self.handle).add(event._moment.wait)
-
 
 class Event(_OnBoard):
     """A point in a stream; milliseconds lie between two."""
@@ -154,13 +138,6 @@ class Event(_OnBoard):
         require_context(self._board, "cuEventSynchronize")
         checked("cuEventSynchronize", self._moment.wait)
         return self
-
-    def query(self) -> bool:
-        require_context(self._board, "cuEventQuery")
-        queue = self._moment.queue
-        if not self._moment.done() and queue is not None:
-            checked("cuEventQuery", queue.step)
-        return self._moment.done()
 
     def time_since(self, event: "Event") -> float:
         require_context(self._board, "cuEventElapsedTime")

@@ -15,7 +15,6 @@ class InspectorCore:
 
     def __init__(self, trt: Any, header: Dict[str, Any]) -> None:
         self._trt, self._header = trt, header
-        self.execution_context = self.error_recorder = None
         self._split = trt._board.table.as_new_as >= (11, 0)
 
     def get_engine_information(self, format: Any) -> str:
@@ -25,13 +24,6 @@ class InspectorCore:
         names = [name for name, _, _, _ in self._header["io"]]
         tensors = {"I/O Tensors": list(map(self._tensor, names))} if self._split else {"Bindings": names}
         return json.dumps(dict({"Layers": layers}, **tensors))
-
-    def get_layer_information(self, layer_index: int, format: Any) -> str:
-        layers = self.layers()
-        if not 0 <= layer_index < len(layers):
-            return ""
-        shown = self._shown(layers[layer_index])
-        return json.dumps(shown) if format == self._trt.LayerInformationFormat.JSON else layers[layer_index]["name"]
 
     def layers(self) -> List[Dict[str, Any]]:
         """The engine's layers: those of the network without constants, fused attention as one."""

@@ -40,10 +40,6 @@ class RuntimeCacheCore:
         self.kernels = held["kernels"]
         return True
 
-    def reset(self) -> bool:
-        self.kernels = []
-        return True
-
 
 class RuntimeConfigCore:
     """An IRuntimeConfig."""
@@ -51,8 +47,6 @@ class RuntimeConfigCore:
     def __init__(self, trt: Any, logger: Any) -> None:
         self._trt, self._logger = trt, logger
         self._cache: Any = None
-        strategies = getattr(trt, "CudaGraphStrategy", None)
-        self.cuda_graph_strategy = getattr(strategies, "DISABLED", None)
 
     def create_runtime_cache(self) -> Any:
         return self._trt._wrap("IRuntimeCache", RuntimeCacheCore(self._trt, self._logger))
@@ -60,9 +54,6 @@ class RuntimeConfigCore:
     def set_runtime_cache(self, cache: Any = None) -> bool:
         self._cache = cache
         return True
-
-    def get_runtime_cache(self) -> Any:
-        return self._cache
 
     def compile(self, opened: plan.Plan) -> None:
         """Adds the kernels that a plan needs to the cache, where there is one."""

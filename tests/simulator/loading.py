@@ -17,11 +17,6 @@ class RuntimeCore:
 
     def __init__(self, trt: Any, wrapper: Any, logger: Any) -> None:
         self._trt, self.logger = trt, logger
-        self.error_recorder = self.gpu_allocator = None
-        self.DLA_core, self.num_DLA_cores, self.max_threads = -1, 0, 1
-        self.engine_header_size, self.defer_weights_loading = 64, False
-        self.engine_host_code_allowed, self.temporary_directory, self.tempfile_control_flags = False, "", 3
-        self.dla_workspace_allocation_strategy = None
 
     def deserialize_cuda_engine(self, serialized_engine: Any) -> Any:
         """The engine, or None with the reason in the logger."""

@@ -103,10 +103,6 @@ class Streams:
             raise IllegalAddress("stream {}".format(hex(handle)))
         return self._queues[handle]
 
-    def drain_all(self) -> None:
-        for queue in self._queues.values():
-            queue.drain()
-
 
 class Moment:
     """A point in a stream's work, and when it was passed: what an event records."""

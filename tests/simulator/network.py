@@ -18,15 +18,9 @@ class Source(NamedTuple):
 class TensorCore:
     """A tensor; only inputs and outputs of the network know their shape here."""
 
-    def __init__(self, trt: Any, name: str, kind: str, shape: Any, role: str) -> None:
+    def __init__(self, trt: Any, name: str, kind: str, shape: Any) -> None:
         self.name, self.shape = name, dims(trt, shape)
         self.dtype = getattr(trt.DataType, kind, trt.DataType.FLOAT)
-        self.is_network_input, self.is_network_output = role == "input", role == "output"
-        self.is_shape_tensor, self.is_execution_tensor = False, True
-        self.location = trt.TensorLocation.DEVICE
-        self.broadcast_across_batch = False
-        self.dynamic_range = None
-        self.allowed_formats = 1
 
 
 class LayerCore:
@@ -36,7 +30,7 @@ class LayerCore:
         self._trt, self._layer, self._network = trt, layer, network
         self.name, self.type = layer.name, getattr(trt.LayerType, layer.kind)
         self.metadata = "[ONNX Layer: {}]".format(layer.name)
-        self.num_inputs, self.num_outputs, self.num_ranks = len(layer.inputs), len(layer.outputs), 1
+        self.num_inputs, self.num_outputs = len(layer.inputs), len(layer.outputs)
         self._precision: Any = None
         self._output_types: Dict[int, Any] = {}
 
@@ -54,9 +48,6 @@ class LayerCore:
     def precision_is_set(self) -> bool:
         return self._precision is not None
 
-    def reset_precision(self) -> None:
-        self._precision = None
-
     def get_input(self, index: int) -> Any:
         return self._network.tensor(self._layer.inputs[index]) if 0 <= index < self.num_inputs else None
 
@@ -65,15 +56,6 @@ class LayerCore:
 
     def set_output_type(self, index: int, dtype: Any) -> None:
         self._output_types[index] = dtype
-
-    def get_output_type(self, index: int) -> Any:
-        return self._output_types.get(index, self.get_output(index).dtype)
-
-    def output_type_is_set(self, index: int) -> bool:
-        return index in self._output_types
-
-    def reset_output_type(self, index: int) -> None:
-        self._output_types.pop(index, None)
 
     @property
     def record(self) -> layers.Layer:
@@ -91,8 +73,6 @@ class NetworkCore:
     def __init__(self, trt: Any, builder: Any, flags: int) -> None:
         self._trt, self.builder = trt, builder
         self.name, self.flags = "Unnamed Network 0", flags
-        self.error_recorder = None
-        self.has_explicit_precision = False
         self.source: Optional[Source] = None
         self.types: Dict[str, str] = {}
         self._layers: List[Any] = []
@@ -137,12 +117,9 @@ class NetworkCore:
         """The ITensor of that name."""
         if name not in self._tensors:
             assert self.source is not None
-            model, role, shape = self.source.model, "", ()  # type: Any
-            for each, tensors in (("input", model.inputs), ("output", model.outputs)):
-                for tensor in tensors:
-                    if tensor.name == name:
-                        role, shape = each, tensor.shape
-            core = TensorCore(self._trt, name, self.types.get(name, "FLOAT"), shape, role)
+            ends = self.source.model.inputs + self.source.model.outputs
+            shape = next((tensor.shape for tensor in ends if tensor.name == name), ())
+            core = TensorCore(self._trt, name, self.types.get(name, "FLOAT"), shape)
             self._tensors[name] = self._trt._wrap("ITensor", core)
         return self._tensors[name]
 
@@ -169,9 +146,6 @@ class NetworkCore:
     def get_output(self, index: int) -> Any:
         known = self.source and 0 <= index < self.num_outputs
         return self.tensor(self.source.model.outputs[index].name) if known and self.source else None
-
-    def get_flag(self, flag: Any) -> bool:
-        return self.has(flag.name)
 
     def __len__(self) -> int:
         return len(self._layers)

@@ -45,21 +45,6 @@ class ErrorCore:
     def node_operator(self) -> str:
         return self._error.operator
 
-    def file(self) -> str:
-        return "ModelImporter.cpp"
-
-    def func(self) -> str:
-        return "parseNode"
-
-    def line(self) -> int:
-        return 0
-
-    def local_function_stack(self) -> List[str]:
-        return []
-
-    def local_function_stack_size(self) -> int:
-        return 0
-
 
 class ParserCore:
     """An OnnxParser on one network."""
@@ -68,7 +53,6 @@ class ParserCore:
         self._trt, self._network, self._logger = trt, network._core, logger
         self._limits = trt._board.parser
         self._errors: List[_Error] = []
-        self.flags = 0
 
     @property
     def num_errors(self) -> int:
@@ -78,21 +62,6 @@ class ParserCore:
         if not 0 <= index < len(self._errors):
             return None
         return self._trt._wrap("ParserError", ErrorCore(self._trt, self._errors[index]))
-
-    def clear_errors(self) -> None:
-        self._errors = []
-
-    def set_flag(self, flag: Any) -> None:
-        self.flags |= 1 << flag.value
-
-    def clear_flag(self, flag: Any) -> None:
-        self.flags &= ~(1 << flag.value)
-
-    def get_flag(self, flag: Any) -> bool:
-        return bool(self.flags >> flag.value & 1)
-
-    def set_builder_config(self, config: Any) -> bool:
-        return True
 
     def supports_operator(self, name: str) -> bool:
         return name in self._limits["ops"]

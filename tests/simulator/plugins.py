@@ -35,7 +35,6 @@ class RegistryCore:
 
     def __init__(self, trt: Any) -> None:
         self._trt = trt
-        self.error_recorder, self.parent_search_enabled = None, True
 
     def get_creator(self, type: str, version: str, plugin_namespace: Any = "") -> Any:
         """The creator; None where there is none."""

@@ -31,23 +31,13 @@ class EngineCore:
         self.io = [
             (name, is_input, getattr(trt.DataType, kind), tuple(shape)) for name, is_input, kind, shape in self._io()
         ]
-        self.name, self.error_recorder = opened.header["name"], None
+        self.name = opened.header["name"]
         self.num_io_tensors = self.num_bindings = len(self.io)
         self.num_layers = len(InspectorCore(trt, opened.header).layers())
-        self.num_optimization_profiles, self.max_batch_size, self.num_aux_streams = 1, 1, 0
-        self.has_implicit_batch_dimension = self.refittable = False
-        self.device_memory_size = self.device_memory_size_v2 = 1 << 20
-        self.profiling_verbosity = getattr(trt.ProfilingVerbosity, opened.header["verbosity"])
-        self.engine_capability = trt.EngineCapability.STANDARD
-        self.hardware_compatibility_level = getattr(getattr(trt, "HardwareCompatibilityLevel", None), "NONE", None)
-        self.tactic_sources = 1
 
     def _io(self) -> List[Any]:
         io: List[Any] = self.plan.header["io"]
         return io
-
-    def serialize(self) -> Any:
-        return self.trt.IHostMemory(plan.pack(self.plan))
 
     def create_engine_inspector(self) -> Any:
         return self.trt._wrap("EngineInspector", InspectorCore(self.trt, self.plan.header))
@@ -101,16 +91,6 @@ class EngineCore:
             return modes.NONE
         return modes.INPUT if self.io[position][1] else modes.OUTPUT
 
-    def get_tensor_location(self, name: Any) -> Any:
-        return self.trt.TensorLocation.DEVICE
-
-    get_location = get_tensor_location
-
-    def get_tensor_format(self, name: Any, profile_index: int = 0) -> Any:
-        return self.trt.TensorFormat.LINEAR
-
-    get_binding_format = get_tensor_format
-
     def __len__(self) -> int:
         return len(self.io)
 
@@ -126,11 +106,6 @@ class ContextCore:
 
     def __init__(self, trt: Any, engine: Any, core: EngineCore, config: Optional[RuntimeConfigCore] = None) -> None:
         self._trt, self.engine, self._core, self._config = trt, engine, core, config
-        self.name, self.profiler, self.error_recorder, self.temporary_allocator = "", None, None, None
-        self.debug_sync = self.enqueue_emits_profile = False
-        self.active_optimization_profile = self.device_memory = self.persistent_cache_limit = 0
-        self.all_binding_shapes_specified = self.all_shape_inputs_specified = True
-        self.nvtx_verbosity = trt.ProfilingVerbosity.LAYER_NAMES_ONLY
         self._addresses: Dict[str, int] = {}
         self._session = _session(core.plan)
 
@@ -140,50 +115,28 @@ class ContextCore:
         self._addresses[name] = int(memory)
         return True
 
-    def get_tensor_address(self, name: str) -> int:
-        return self._addresses.get(name, 0)
-
     def get_tensor_shape(self, name: Any) -> Any:
         return self._core.get_tensor_shape(name)
 
     get_binding_shape = get_tensor_shape
 
-    def set_input_shape(self, name: Any, shape: Any) -> bool:
-        """True for the shape that the graph has: it is static."""
-        position = self._core.position(name)
-        right = position is not None and self._core.io[position][1] and tuple(shape) == self._core.io[position][3]
-        if not right:
-            say(self._core.logger, "ERROR", "Error Code 3: API Usage Error (shape of {} is not {})".format(name, shape))
-        return right
-
-    set_binding_shape = set_input_shape
-
-    def infer_shapes(self) -> List[str]:
-        return []
-
-    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
-        return profile_index == 0
-
-    def execute_v2(self, bindings: List[int]) -> bool:
-        return self.execute_async_v2(bindings, 0, drained=True)
-
-    def execute_async_v2(self, bindings: Any, stream_handle: int, consumed: Any = None, drained: bool = False) -> bool:
+    def execute_async_v2(self, bindings: Any, stream_handle: int, consumed: Any = None) -> bool:
         if len(bindings) != len(self._core.io):
             return self._refuse("{} bindings for {} tensors".format(len(bindings), len(self._core.io)))
         names = [name for name, _, _, _ in self._core.io]
-        return self._enqueue(dict(zip(names, map(int, bindings))), stream_handle, drained)
+        return self._enqueue(dict(zip(names, map(int, bindings))), stream_handle)
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         unset = [name for name, _, _, _ in self._core.io if not self._addresses.get(name)]
         if unset:
             return self._refuse("Address is not set for {} tensor {}".format("input or output", unset[0]))
-        return self._enqueue(dict(self._addresses), stream_handle, False)
+        return self._enqueue(dict(self._addresses), stream_handle)
 
     def _refuse(self, reason: str) -> bool:
         say(self._core.logger, "ERROR", "Error Code 3: API Usage Error ({})".format(reason))
         return False
 
-    def _enqueue(self, addresses: Dict[str, int], stream_handle: int, drained: bool) -> bool:
+    def _enqueue(self, addresses: Dict[str, int], stream_handle: int) -> bool:
         board = self._trt._board
         if board.fault("false-execution") is not None:
             say(self._core.logger, "ERROR", "Error Code 1: Cuda Runtime (an illegal memory access was encountered)")
@@ -193,8 +146,6 @@ class ContextCore:
         except IllegalAddress as error:
             return self._refuse(str(error))
         queue.add(lambda: self._run(addresses))
-        if drained:
-            queue.drain()
         return True
 
     def _run(self, addresses: Dict[str, int]) -> None:

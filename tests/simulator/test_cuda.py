@@ -38,7 +38,6 @@ def test_a_device_is_described_after_init_only(driver):
     device = driver.Device(0)
     assert (device.name(), device.compute_capability()) == ("Orin", (8, 7))
     assert device.get_attribute(driver.device_attribute.MULTIPROCESSOR_COUNT) == 16
-    assert driver.get_version() == (12, 6, 0)
 
 
 def test_nothing_works_without_a_current_context(driver):
@@ -106,9 +105,8 @@ def test_events_measure_what_lies_between_them(driver, context):
     end.record(stream)
     with pytest.raises(driver.RuntimeError, match="not ready"):
         end.time_since(start)
-    assert not end.query()
     end.synchronize()
-    assert end.query() and end.time_since(start) == start.time_till(end) >= 0
+    assert end.time_since(start) == start.time_till(end) >= 0
 
 
 def test_a_stream_is_done_when_it_has_been_asked_often_enough(driver, context):

@@ -52,10 +52,11 @@ def test_what_is_no_plan_and_a_machine_without_a_driver_are_told_apart(session):
 
 
 def test_a_compute_capability_that_cannot_be_set_is_refused(session):
-    config, none = session.config(), session.trt.ComputeCapability.NONE
-    assert config.set_compute_capability(session.trt.ComputeCapability.SM86, 0) is False  # there is no place for it
+    config, capabilities = session.config(), session.trt.ComputeCapability
+    assert config.set_compute_capability(capabilities.SM86, 0) is False  # num_compute_capabilities is 0
     config.num_compute_capabilities = 1
-    assert config.set_compute_capability(none, 0) is False and config.get_compute_capability(0) == none
+    assert config.set_compute_capability(capabilities.NONE, 0) is False
+    assert config.set_compute_capability(capabilities.SM86, 0) is True
 
 
 def test_a_runtime_cache_fills_with_the_first_run_and_is_taken_by_the_same_gpu_only(session):

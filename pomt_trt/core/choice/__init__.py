@@ -1,1 +1,1 @@
-"""The choice: rules, the selection of one experiment, and the comparison of several methods."""
+"""Which candidate to deploy: the four rules, the selection of one experiment, and the comparison of methods."""

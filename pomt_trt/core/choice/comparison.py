@@ -1,7 +1,7 @@
-"""The selections of several methods -> one Comparison: all candidates side by side, and the Pareto set of all.
+"""Compares the selections of several methods: all candidates side by side, and one Pareto set.
 
-Makes it from Selections and EagerLatencies. Leaves out how they were measured (pipeline/tasks/compare) and the figure
-(report/comparison).
+A candidate's eager latency is  E0 L / L0,  where L0 is R = 0 of its own run, and E0 is R = 0 of the first run. Why: the
+methods' eager runs are at different times, and the machine's speed changes.
 """
 
 import math
@@ -10,9 +10,9 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 from pomt_trt.core.records import Comparison, Contender, EagerLatencies, Interval, Row, Selection
 from pomt_trt.core.text_table import aligned
 
-METHODS = ("pomt", "topk", "tome", "random")  # compared unless others are named: they need no training
-UNREDUCED = "none"  # the method of R = 0, which no method changes
-SAME_LATENCY = 0.02  # by how much R = 0 may differ between methods that could not share one profile of it
+METHODS = ("pomt", "topk", "tome", "random")  # the default: methods that need no training
+UNREDUCED = "none"  # the method of R = 0
+SAME_LATENCY = 0.02  # relative difference between methods' R = 0 that is not worth a note
 
 
 def compared(
@@ -21,16 +21,18 @@ def compared(
     not_compared: Dict[str, str],
     batch_size: int,
 ) -> Comparison:
-    """Puts methods side by side.
+    """The comparison of methods.
 
     Args:
-        selections: by method, not empty; all on one device. The first one's R = 0 stands for all.
-        eager: by method, as far as it was timed; each is taken relative to R = 0 of its own run.
-        not_compared: method -> why it is not among the selections.
+        selections: by method, at least one, all on one device. The R = 0 of the first one is used for all.
+        eager: by method, where it was timed.
+        not_compared: method -> why it has no selection.
     """
     first = next(iter(selections.values()))
-    eager0 = next((found.latency_ms["r000"] for found in eager.values()), None)
-    unreduced = Contender(UNREDUCED, first.unreduced, eager0, _interval0(eager))
+    eager0 = next((run.latency_ms["r000"] for run in eager.values()), None)
+    unreduced = Contender(
+        UNREDUCED, first.unreduced, eager0, next((run.latency_ci_ms["r000"] for run in eager.values()), None)
+    )
     contenders = [
         Contender(method, row, *_eager(eager.get(method), row.id, eager0))
         for method, selection in selections.items()
@@ -49,17 +51,17 @@ def compared(
         eager_pareto=pareto(everyone, lambda one: one.eager_ms),
         not_compared=dict(not_compared),
         notes=tuple(_notes(selections)),
-        eager_torch=next((found.torch for found in eager.values()), None),
-        eager_doubt={method: found.doubt for method, found in eager.items() if found.doubt},
+        eager_torch=next((run.torch for run in eager.values()), None),
+        eager_doubt={method: run.doubt for method, run in eager.items() if run.doubt},
     )
 
 
 def pareto(contenders: Sequence[Contender], latency: Callable[[Contender], Optional[float]]) -> Tuple[str, ...]:
-    """Names, fastest first, of those that no other beats in latency or accuracy without losing in the other."""
-    known = [(latency(one), one) for one in contenders if one.row.accuracy is not None]
+    """Names of the Pareto set in latency and accuracy, fastest first."""
+    timed = [(latency(one), one) for one in contenders if one.row.accuracy is not None]
     front, best = [], -math.inf
     ordered = sorted(
-        ((ms, one) for ms, one in known if ms is not None),
+        ((ms, one) for ms, one in timed if ms is not None),
         key=lambda pair: (pair[0], -(pair[1].row.accuracy or 0.0), -pair[1].row.tokens_after, pair[1].name),
     )
     for _, one in ordered:
@@ -69,41 +71,47 @@ def pareto(contenders: Sequence[Contender], latency: Callable[[Contender], Optio
     return tuple(front)
 
 
-def table(found: Comparison) -> str:
-    """The comparison for people: what each method chose, the Pareto set, and what could not be compared."""
+def table(comparison: Comparison) -> str:
+    """The comparison for people: each method's choice, the Pareto set, and what could not be compared."""
     header = ["", "method", "id", "tokens", "latency ms", "gain", "accuracy", "drop pt"]
-    eager = found.eager_torch is not None
+    eager = comparison.eager_torch is not None
     lines = [header + (["eager ms", "eager gain"] if eager else [])]
-    shown = [one for one in [found.unreduced, *found.contenders] if _matters(one, found)]
-    lines += [_cells(one, found, eager) for one in shown]
+    shown = [one for one in [comparison.unreduced, *comparison.contenders] if _matters(one, comparison)]
+    lines += [_cells(one, comparison, eager) for one in shown]
     text = aligned(lines)
     text += ["", "->  what the method's own selection chose    *  Pareto set of all methods    e  likewise in eager"]
-    text += ["{}: not compared: {}".format(method, why) for method, why in found.not_compared.items()]
-    text += ["eager latencies of {}: not to be quoted: {}".format(*doubted) for doubted in found.eager_doubt.items()]
-    text += list(found.notes) + ["Device: {}.".format(found.device_id)]
+    text += ["{}: not compared: {}".format(method, why) for method, why in comparison.not_compared.items()]
+    text += [
+        "eager latencies of {}: not to be quoted: {}".format(*doubted) for doubted in comparison.eager_doubt.items()
+    ]
+    text += list(comparison.notes) + ["Device: {}.".format(comparison.device_id)]
     return "\n".join(text)
 
 
-def _matters(one: Contender, found: Comparison) -> bool:
-    """R = 0, the Pareto sets, what was chosen, and what was timed in eager."""
-    named = one.name in found.pareto or one.name in found.eager_pareto
-    return named or not one.row.removed or one.eager_ms is not None or found.chosen.get(one.method) == one.row.id
+def _matters(one: Contender, comparison: Comparison) -> bool:
+    """Whether the table shows it: R = 0, the Pareto sets, each choice, and what was timed in eager."""
+    named = one.name in comparison.pareto or one.name in comparison.eager_pareto
+    return named or not one.row.removed or one.eager_ms is not None or comparison.chosen.get(one.method) == one.row.id
 
 
-def _cells(one: Contender, found: Comparison, eager: bool) -> List[str]:
+def _cells(one: Contender, comparison: Comparison, eager: bool) -> List[str]:
     row = one.row
-    marks = ("->" if found.chosen.get(one.method) == row.id else "") + ("*" if one.name in found.pareto else "")
+    marks = ("->" if comparison.chosen.get(one.method) == row.id else "") + (
+        "*" if one.name in comparison.pareto else ""
+    )
     cells = [
-        marks + ("e" if one.name in found.eager_pareto else ""),
+        marks + ("e" if one.name in comparison.eager_pareto else ""),
         one.method,
         row.id,
         str(row.tokens_after),
         _number(row.latency_ms, "{:.3f}"),
-        _gain(row.latency_ms, found.unreduced.row.latency_ms),
+        _gain(row.latency_ms, comparison.unreduced.row.latency_ms),
         _number(row.accuracy, "{:.4f}"),
         _number(None if row.accuracy_drop is None else 100 * row.accuracy_drop, "{:+.2f}"),
     ]
-    return cells + ([_number(one.eager_ms, "{:.3f}"), _gain(one.eager_ms, found.unreduced.eager_ms)] if eager else [])
+    return cells + (
+        [_number(one.eager_ms, "{:.3f}"), _gain(one.eager_ms, comparison.unreduced.eager_ms)] if eager else []
+    )
 
 
 def _number(value: Optional[float], form: str) -> str:
@@ -115,22 +123,18 @@ def _gain(value_ms: Optional[float], base_ms: Optional[float]) -> str:
 
 
 def _eager(
-    found: Optional[EagerLatencies], candidate_id: str, eager0: Optional[float]
+    run: Optional[EagerLatencies], candidate_id: str, eager0: Optional[float]
 ) -> Tuple[Optional[float], Optional[Interval]]:
-    """A candidate's eager latency, as if its R = 0 had been as fast as the comparison's."""
-    if found is None or eager0 is None or candidate_id not in found.latency_ms:
+    """A candidate's eager latency and interval in units of the comparison's R = 0; see above."""
+    if run is None or eager0 is None or candidate_id not in run.latency_ms:
         return None, None
-    scale = eager0 / found.latency_ms["r000"]
-    low, high = found.latency_ci_ms[candidate_id]
-    return scale * found.latency_ms[candidate_id], (scale * low, scale * high)
-
-
-def _interval0(eager: Dict[str, EagerLatencies]) -> Optional[Interval]:
-    return next((found.latency_ci_ms["r000"] for found in eager.values()), None)
+    scale = eager0 / run.latency_ms["r000"]
+    low, high = run.latency_ci_ms[candidate_id]
+    return scale * run.latency_ms[candidate_id], (scale * low, scale * high)
 
 
 def _notes(selections: Dict[str, Selection]) -> List[str]:
-    """Where methods do not stand on the same ground."""
+    """What differs between the methods' R = 0."""
     base: Row = next(iter(selections.values())).unreduced
     notes = []
     for method, selection in selections.items():

@@ -1,125 +1,115 @@
-"""Assembles a Selection: utilities, steps, Pareto set, and for every candidate why it was or was not chosen.
+"""Makes a Selection: utilities, Pareto set, and for every candidate why it was or was not chosen.
 
-Makes it from Rows and Steps, on any machine. Leaves out how a rule decides (core/choice/rules), how steps are found
-(core/search/steps), and where the numbers came from.
+U = alpha (1 - L / L0) + (1 - alpha) A / A0, where L and A are latency and accuracy, and L0 and A0 those of R = 0.
+Source: Eliopoulos et al., Pruning One More Token is Enough, arXiv 2407.05941, which divides by maxima instead.
 """
 
 import math
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from pomt_trt.core.choice.rules import MIN_GAIN, RULES, Choice, Entry, Problem, broken_constraint, decide
+from pomt_trt.core.choice.rules import RULES, Decision, Entry, Goal, Problem, broken_constraint, decide
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Interval, Row, Selection, Step
 
-# verdict of a latency -> how to get a better one; any other: on a quieter machine
+# verdict of a latency profile -> how to get a better one; for any other: on a quieter machine
 REMEDIES = {
     "floating": "under locked clocks: jetson/with_clocks pomt-trt profile WORK",
     "throttled": "with better cooling or a stronger power supply, or in a power mode of fewer watts",
 }
 
 
-class Anchor(NamedTuple):
-    """R = 0, to which everything is relative."""
+class Unreduced(NamedTuple):
+    """The numbers of R = 0, to which everything is relative."""
 
     latency_ms: float
     latency_ci_ms: Interval
     accuracy: float
 
 
+class AccuracySource(NamedTuple):
+    """Where accuracies come from."""
+
+    kind: str  # top1, agreement, miou or pixel-agreement
+    source: str  # such as host-fp32
+    images: Optional[int] = None
+
+
 def select(
-    rows: Sequence[Row],
-    *,
-    rule: str,
-    alpha: float,
-    max_accuracy_drop: Optional[float],
-    max_latency_ms: Optional[float],
-    steps: Sequence[Step],
-    device_id: str,
-    accuracy_kind: str,
-    accuracy_source: str,
-    accuracy_images: Optional[int] = None,
-    min_gain: float = MIN_GAIN,
+    rows: Sequence[Row], goal: Goal, steps: Sequence[Step], *, device_id: str, accuracy: AccuracySource
 ) -> Selection:
-    """The Selection by one of RULES; independent of the order of the rows.
+    """The Selection for a goal. The order of the rows does not matter.
 
     Args:
-        rows: every candidate of the grid, R = 0 among them. Only those with status measured, a latency and an accuracy
-            can be chosen. utility, accuracy_drop and why are filled in.
-        alpha: weight of latency in the utility, 0 to 1.
-        max_accuracy_drop: fraction, held against the point estimate; None: any.
-        max_latency_ms: None: any.
+        rows: every candidate, R = 0 among them. A row with status measured, a latency and an accuracy can be chosen.
+            utility, accuracy_drop and why are filled in.
         steps: the significant steps, as find_steps gives them.
-        min_gain: the step rule's least gain, as a fraction of the latency of R = 0.
     Raises: UsageError for an unknown rule or alpha; InputError where R = 0 has no numbers; ConstraintUnmet where no
         candidate meets the constraints.
     """
-    _check(rule, alpha)
+    _check(goal.rule, goal.alpha)
     ordered = sorted(rows, key=lambda row: (-row.tokens_after, row.id))
-    anchor = anchor_of(ordered)
-    filled = [with_utility(row, anchor, alpha) for row in ordered]
-    entries = tuple(entry for entry in (_entry(row, anchor, alpha) for row in filled) if entry)
+    zero = _unreduced_of(ordered)
+    filled = [_with_utility(row, zero, goal.alpha) for row in ordered]
+    entries = tuple(entry for entry in (_entry(row, zero, goal.alpha) for row in filled) if entry)
     unreduced = next(entry for entry in entries if entry.removed == 0)
-    edges = {step.edge_tokens: step for step in steps}
-    problem = Problem(entries, unreduced, edges, max_accuracy_drop, max_latency_ms, min_gain)
-    choice = decide(rule, problem)
-    known = {entry.id: entry for entry in entries}
-    explained = [row._replace(why=_why(row, known.get(row.id), choice, problem)) for row in filled]
+    problem = Problem(entries, unreduced, {step.edge_tokens: step for step in steps}, goal)
+    decision = decide(problem)
+    entry_of = {entry.id: entry for entry in entries}
+    explained = [row._replace(why=_why(row, entry_of.get(row.id), decision, problem)) for row in filled]
     by_id = {row.id: row for row in explained}
+    chosen = by_id[decision.winner.id]
     return Selection(
-        rule=rule,
-        rule_used=choice.rule_used,
+        rule=goal.rule,
+        rule_used=decision.rule_used,
         device_id=device_id,
-        accuracy_kind=accuracy_kind,
-        accuracy_source=accuracy_source,
+        accuracy_kind=accuracy.kind,
+        accuracy_source=accuracy.source,
         constraints={
-            "alpha": alpha,
-            "max_accuracy_drop": max_accuracy_drop,
-            "max_latency_ms": max_latency_ms,
-            "min_gain": min_gain,
+            "alpha": goal.alpha,
+            "max_accuracy_drop": goal.max_accuracy_drop,
+            "max_latency_ms": goal.max_latency_ms,
+            "min_gain": goal.min_gain,
         },
         unreduced=by_id[unreduced.id],
-        chosen=by_id[choice.winner.id],
+        chosen=chosen,
         steps=tuple(sorted(steps, key=lambda step: -step.edge_tokens)),
         rows=tuple(explained),
         pareto=pareto(entries),
-        notes=choice.notes + tuple(_remarks(explained, by_id[choice.winner.id], max_accuracy_drop)),
-        accuracy_images=accuracy_images,
+        notes=decision.notes + tuple(_remarks(explained, chosen, goal.max_accuracy_drop)),
+        accuracy_images=accuracy.images,
     )
 
 
 def utility(latency_ms: float, accuracy: float, latency0_ms: float, accuracy0: float, alpha: float) -> float:
-    """alpha (1 - L / L0) + (1 - alpha) A / A0, L0 and A0 of R = 0.
-
-    Source: Eliopoulos et al., Pruning One More Token is Enough, arXiv 2407.05941; there normalised by maxima instead.
-    """
+    """The formula above; A / A0 is 1 where A0 is 0."""
     relative = accuracy / accuracy0 if accuracy0 > 0 else 1.0
     return alpha * (1 - latency_ms / latency0_ms) + (1 - alpha) * relative
 
 
-def anchor_of(rows: Sequence[Row]) -> Anchor:
+def _unreduced_of(rows: Sequence[Row]) -> Unreduced:
     """The numbers of R = 0.
 
     Raises: InputError where they are missing.
     """
     for row in rows:
         if row.removed == 0 and row.status == "measured" and row.latency_ms is not None and row.accuracy is not None:
-            return Anchor(row.latency_ms, row.latency_ci_ms or (row.latency_ms, row.latency_ms), row.accuracy)
+            return Unreduced(row.latency_ms, row.latency_ci_ms or (row.latency_ms, row.latency_ms), row.accuracy)
     raise InputError("R = 0 has no latency or no accuracy, and everything is compared with it. Profile it first.")
 
 
-def with_utility(row: Row, anchor: Anchor, alpha: float) -> Row:
-    """The row with its accuracy drop and utility, as far as its numbers are known."""
+def _with_utility(row: Row, zero: Unreduced, alpha: float) -> Row:
+    """The row with its accuracy drop and utility, where its numbers are known."""
     if row.accuracy is None:
         return row
-    drop = row.accuracy_drop if row.accuracy_drop is not None else anchor.accuracy - row.accuracy
+    drop = row.accuracy_drop if row.accuracy_drop is not None else zero.accuracy - row.accuracy
     if row.latency_ms is None or row.status != "measured":
         return row._replace(accuracy_drop=drop)
-    value = utility(row.latency_ms, row.accuracy, anchor.latency_ms, anchor.accuracy, alpha)
+    value = utility(row.latency_ms, row.accuracy, zero.latency_ms, zero.accuracy, alpha)
     return row._replace(accuracy_drop=drop, utility=value)
 
 
 def pareto(entries: Sequence[Entry]) -> Tuple[str, ...]:
-    """Ids, by descending tokens, of those that no other beats in latency or accuracy without losing in the other."""
+    """Ids of the Pareto set in latency and accuracy, by descending tokens."""
     front, best = [], -math.inf
     for entry in sorted(entries, key=lambda e: (e.latency_ms, -e.accuracy, -e.tokens)):
         if entry.accuracy > best:
@@ -135,15 +125,16 @@ def _check(rule: str, alpha: float) -> None:
         raise UsageError("alpha is {}, but a weight lies from 0 to 1. Choose --alpha in between.".format(alpha))
 
 
-def _entry(row: Row, anchor: Anchor, alpha: float) -> Optional[Entry]:
-    """The row as the rules see it, or None where a number is missing."""
+def _entry(row: Row, zero: Unreduced, alpha: float) -> Optional[Entry]:
+    """The row as the rules need it, or None where a number is missing."""
     if row.status != "measured" or row.latency_ms is None or row.accuracy is None:
         return None
-    drop = row.accuracy_drop if row.accuracy_drop is not None else anchor.accuracy - row.accuracy
+    drop = row.accuracy_drop if row.accuracy_drop is not None else zero.accuracy - row.accuracy
     latency_ci, drop_ci = row.latency_ci_ms or (row.latency_ms, row.latency_ms), row.accuracy_drop_ci or (drop, drop)
-    value = utility(row.latency_ms, row.accuracy, anchor.latency_ms, anchor.accuracy, alpha)
-    worst = utility(latency_ci[1], row.accuracy - (drop_ci[1] - drop), anchor.latency_ms, anchor.accuracy, alpha)
-    best = utility(latency_ci[0], row.accuracy + (drop - drop_ci[0]), anchor.latency_ms, anchor.accuracy, alpha)
+    best_accuracy, worst_accuracy = row.accuracy + (drop - drop_ci[0]), row.accuracy - (drop_ci[1] - drop)
+    value = utility(row.latency_ms, row.accuracy, zero.latency_ms, zero.accuracy, alpha)
+    worst = utility(latency_ci[1], worst_accuracy, zero.latency_ms, zero.accuracy, alpha)
+    best = utility(latency_ci[0], best_accuracy, zero.latency_ms, zero.accuracy, alpha)
     return Entry(
         id=row.id,
         tokens=row.tokens_after,
@@ -159,12 +150,12 @@ def _entry(row: Row, anchor: Anchor, alpha: float) -> Optional[Entry]:
     )
 
 
-def _why(row: Row, entry: Optional[Entry], choice: Choice, problem: Problem) -> str:
+def _why(row: Row, entry: Optional[Entry], decision: Decision, problem: Problem) -> str:
     if entry is None:
         return row.why or _why_unknown(row)
-    if entry is choice.winner:
-        return "chosen: " + choice.reason
-    return broken_constraint(entry, problem) or choice.against(entry)
+    if entry is decision.winner:
+        return "chosen: " + decision.reason
+    return broken_constraint(entry, problem) or decision.against(entry)
 
 
 def _why_unknown(row: Row) -> str:

@@ -1,15 +1,13 @@
-"""Names of classes in the data -> indices of the model's outputs, and in words how that was done; on any machine.
+"""Maps the names of classes in the data to indices of the model's outputs.
 
-The first reading that fits all names is taken:
-
-1. the model's own label names (timm's configuration, or --labels), and on a board the names that the bundle was
-   compiled with;
-2. for a head of 1000 classes ImageNet's wnids, whose index is their place in sorted order;
+The first reading that fits all names is used:
+1. the model's label names (timm's configuration, or --labels), and on a board the names that the bundle was compiled
+   with;
+2. for a head of 1000 classes, ImageNet's wnids, in sorted order;
 3. class numbers from 0;
-4. where there are as many names as classes: natural order (c1, c2, c10), as timm's reader has it. torchvision's
-   ImageFolder has string order (c1, c10, c2); `--class-order string` reads so.
-
-Names that are spelled in several ways (some numbers, some wnids, some names) are refused: no reading is right for all.
+4. where there are as many names as classes, natural order (c1, c2, c10), as in timm's reader. torchvision's ImageFolder
+   has string order (c1, c10, c2): `--class-order string`.
+Names of several kinds (some numbers, some wnids, some names) are refused, since no reading fits all of them.
 """
 
 import os
@@ -21,7 +19,7 @@ from pomt_trt.core.errors import InputError
 from pomt_trt.core.records import ClassOrder
 
 NATURAL, STRING, FILE, LABELS, WNIDS, NUMBERS = "natural", "string", "file", "labels", "wnids", "numbers"
-FOLDERS, CSV_LABELS = "folder", "CSV label"  # where names come from
+FOLDERS, CSV_LABELS = "folder", "CSV label"  # kinds of names
 HOW = {
     NATURAL: "in natural order",
     STRING: "in string order",
@@ -31,19 +29,19 @@ HOW = {
     NUMBERS: "by class number",
 }
 IMAGENET_CLASSES = 1000
-BY_PLACE = (NATURAL, STRING, FILE)  # readings in which a name says nothing, and its place is its class
+BY_PLACE = (NATURAL, STRING, FILE)  # readings in which the position of a name is its class
 WNID = re.compile(r"n\d{8}")
 OWN_ORDER = "or choose how they are read: --class-order natural, string or FILE"
 CLASS_ORDER_WITHOUT_DATA = "--class-order is given without --data. Give the data that it is about, or leave it out."
 
 
 class Head(NamedTuple):
-    """What is known of a model's classes before the data are seen."""
+    """What is known of a model's classes before the data are read."""
 
     classes: int
     labels: Tuple[str, ...] = ()  # names of the classes in the head's order, where known
-    asked: Optional[str] = None  # --class-order: natural, string or a file; None: as the names themselves say
-    compiled: Optional[ClassOrder] = None  # as the data were read that a bundle was compiled with
+    class_order: Optional[str] = None  # --class-order: natural, string or a file; None: the first reading that fits
+    compiled: Optional[ClassOrder] = None  # of the data that a bundle was compiled with
 
 
 class Names(NamedTuple):
@@ -52,32 +50,33 @@ class Names(NamedTuple):
     names: Tuple[str, ...]
     kind: str  # FOLDERS or CSV_LABELS
     source: str  # folder or file that holds them, for messages
-    hint: str = ""  # what else may be wrong, for the message where nothing fits
+    hint: str = ""  # further advice, for the message where no reading fits
 
 
-def indices(found: Names, head: Head) -> Tuple[Dict[str, int], ClassOrder]:
-    """The class index of each name, and how it came about.
+def indices(data: Names, head: Head) -> Tuple[Dict[str, int], ClassOrder]:
+    """The class index of each name, and the reading that gave it.
 
-    Raises: InputError where no reading fits all names, or two names would be one class.
+    Raises: InputError where no reading fits all names, or two names have one class.
     """
-    index, order = _asked(found, head) if head.asked else _as_they_say(found, head)
+    read = _in_given_order if head.class_order else _in_first_fitting_order
+    index, order = read(data, head)
     by_class: Dict[int, str] = {}
-    for name in found.names:
+    for name in data.names:
         other = by_class.setdefault(index[name], name)
         if other != name:
             raise InputError(
                 "{}: '{}' and '{}' are both class {} of the model. Rename or merge them, {}.".format(
-                    found.source, other, name, index[name], OWN_ORDER
+                    data.source, other, name, index[name], OWN_ORDER
                 )
             )
-    return {name: index[name] for name in found.names}, order
+    return {name: index[name] for name in data.names}, order
 
 
 def describe(order: ClassOrder, labels: Sequence[str] = ()) -> str:
-    """One line: how many classes were read in which way.
+    """One line that says how many classes were read, and by which reading.
 
     Args:
-        labels: the model's label names; where an order ignores them, that is said.
+        labels: the model's label names; the line says where a reading ignores them.
     """
     names = order.names
     some = ", ".join(names) if len(names) <= 3 else "{}, {}, ... {}".format(names[0], names[1], names[-1])
@@ -89,55 +88,53 @@ def describe(order: ClassOrder, labels: Sequence[str] = ()) -> str:
 
 
 def say_classes(order: Optional[ClassOrder], labels: Sequence[str]) -> None:
-    """Writes `describe` to stderr, where the data name classes."""
+    """Writes `describe` to stderr, if the data have names of classes."""
     if order is not None:
         sys.stderr.write(describe(order, labels) + "\n")
 
 
 def natural_key(name: str) -> Tuple[List[Union[str, int]], str]:
-    """Sorts numbers within names by value and letters without case, as timm's reader does; ties by the name itself."""
+    """Sort key: numbers in names by value, letters without case, as in timm's reader; ties by the name itself."""
     parts = re.split(r"(\d+)", name.lower())
     return [int(part) if number % 2 else part for number, part in enumerate(parts)], name
 
 
-def _asked(found: Names, head: Head) -> Tuple[Dict[str, int], ClassOrder]:
+def _in_given_order(data: Names, head: Head) -> Tuple[Dict[str, int], ClassOrder]:
     """The order that --class-order gives."""
-    asked = head.asked or NATURAL
-    if asked not in (NATURAL, STRING):
-        names = names_in_file(asked, head.classes)
-        unknown = sorted(set(found.names) - set(names), key=natural_key)
+    order = head.class_order or NATURAL
+    if order not in (NATURAL, STRING):
+        names = names_in_file(order, head.classes)
+        unknown = sorted(set(data.names) - set(names), key=natural_key)
         if unknown:
             raise InputError(
                 "{} has {} that {} does not name: {}. Add to the file what it lacks, or correct the spelling.".format(
-                    found.source, _counted(len(unknown), found.kind), asked, few(unknown)
+                    data.source, _counted(len(unknown), data.kind), order, few(unknown)
                 )
             )
-        return _in_order(found, FILE, names)
-    if len(found.names) != head.classes:
+        return _in_order(data, FILE, names)
+    if len(data.names) != head.classes:
         raise InputError(
             "{} has {}, the model has {} classes: --class-order {} needs all of them. Name the model's classes in a "
-            "file: --class-order FILE.".format(
-                found.source, _counted(len(found.names), found.kind), head.classes, asked
-            )
+            "file: --class-order FILE.".format(data.source, _counted(len(data.names), data.kind), head.classes, order)
         )
-    return _in_order(found, asked, sorted(found.names, key=natural_key if asked == NATURAL else None))
+    return _in_order(data, order, sorted(data.names, key=natural_key if order == NATURAL else None))
 
 
-def _as_they_say(found: Names, head: Head) -> Tuple[Dict[str, int], ClassOrder]:
-    """The first reading that fits all names."""
-    if head.compiled is not None and set(found.names) <= set(head.compiled.names):
+def _in_first_fitting_order(data: Names, head: Head) -> Tuple[Dict[str, int], ClassOrder]:
+    """The first reading that fits all names; see above."""
+    if head.compiled is not None and set(data.names) <= set(head.compiled.names):
         if head.compiled.reading in BY_PLACE:
-            return _in_order(found, head.compiled.reading, head.compiled.names)
-    for reading, known in _readings(found.names, head):
-        if all(name in known for name in found.names):
-            return known, _order(found, reading, sorted(found.names, key=lambda name: known[name]))
-    _check_spelling(found, head)
-    if len(found.names) == head.classes:
-        return _in_order(found, NATURAL, sorted(found.names, key=natural_key))
+            return _in_order(data, head.compiled.reading, head.compiled.names)
+    for reading, index in _readings(data.names, head):
+        if all(name in index for name in data.names):
+            return index, _order(data, reading, sorted(data.names, key=index.__getitem__))
+    _check_spelling(data, head)
+    if len(data.names) == head.classes:
+        return _in_order(data, NATURAL, sorted(data.names, key=natural_key))
     raise InputError(
         "{} has no labels that match the head: {} ({}), {} classes in the head. Use class numbers from 0, wnids or "
         "class names (--labels FILE){}; to compare without labels, give a folder of images alone.".format(
-            found.source, _counted(len(found.names), found.kind), few(found.names), head.classes, found.hint
+            data.source, _counted(len(data.names), data.kind), few(data.names), head.classes, data.hint
         )
     )
 
@@ -149,40 +146,40 @@ def _readings(names: Sequence[str], head: Head) -> Iterator[Tuple[str, Dict[str,
     yield NUMBERS, {name: int(name) for name in names if name.isdecimal() and int(name) < head.classes}
 
 
-def _in_order(found: Names, reading: str, names: Sequence[str]) -> Tuple[Dict[str, int], ClassOrder]:
-    return {name: index for index, name in enumerate(names)}, _order(found, reading, names)
+def _in_order(data: Names, reading: str, names: Sequence[str]) -> Tuple[Dict[str, int], ClassOrder]:
+    return {name: index for index, name in enumerate(names)}, _order(data, reading, names)
 
 
-def _order(found: Names, reading: str, names: Sequence[str]) -> ClassOrder:
-    return ClassOrder(reading, found.kind, len(found.names), tuple(names))
+def _order(data: Names, reading: str, names: Sequence[str]) -> ClassOrder:
+    return ClassOrder(reading, data.kind, len(data.names), tuple(names))
 
 
-def _check_spelling(found: Names, head: Head) -> None:
-    """Raises InputError where the names cannot all be meant in one way, or contradict what is known of the model."""
+def _check_spelling(data: Names, head: Head) -> None:
+    """Raises InputError where names are of several kinds, or contradict what is known of the model."""
     groups: Dict[str, List[str]] = {}
     known = set(head.labels) | set(head.compiled.names if head.compiled else ())
-    for name in found.names:
+    for name in data.names:
         groups.setdefault(_spelling(name, known), []).append(name)
     if len(groups) > 1:
-        told = ", ".join(
+        kinds = ", ".join(
             "{} ({})".format(_counted(len(group), one), few(group)) for one, group in sorted(groups.items())
         )
         raise InputError(
-            "{} spells its classes in several ways: {}. Spell all in one way, {}.".format(found.source, told, OWN_ORDER)
+            "{} spells its classes in several ways: {}. Spell all in one way, {}.".format(data.source, kinds, OWN_ORDER)
         )
-    if found.kind != CSV_LABELS:
+    if data.kind != CSV_LABELS:
         return
     if "class number" in groups:
-        wrong = [name for name in found.names if int(name) >= head.classes]
+        wrong = [name for name in data.names if int(name) >= head.classes]
         raise InputError(
             "{} has the class number {}, the model has {} classes: 0 to {}. Number classes from 0, {}.".format(
-                found.source, wrong[0], head.classes, head.classes - 1, OWN_ORDER
+                data.source, wrong[0], head.classes, head.classes - 1, OWN_ORDER
             )
         )
     if head.labels:
         raise InputError(
             "{} has labels that the model does not have ({}): its label names are {}. Use these, class numbers from 0 "
-            "or --labels FILE, {}.".format(found.source, few(found.names), few(head.labels), OWN_ORDER)
+            "or --labels FILE, {}.".format(data.source, few(data.names), few(head.labels), OWN_ORDER)
         )
 
 
@@ -195,9 +192,9 @@ def _spelling(name: str, known: "set[str]") -> str:
 
 
 def names_in_file(path: str, classes: int) -> Tuple[str, ...]:
-    """Class names, one a line, in the order of the model's classes.
+    """The class names in a file, one a line, in the order of the model's classes.
 
-    Raises: InputError where the file cannot be read, repeats a name, or has not one name for each class.
+    Raises: InputError where the file cannot be read, repeats a name, or does not have one name for each class.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -229,15 +226,15 @@ def few(names: Sequence[str]) -> str:
 
 
 def _wnids() -> Dict[str, int]:
-    """The 1000 classes of ImageNet-1k: their index is their place in sorted order."""
+    """Index of the 1000 classes of ImageNet-1k: their position in sorted order."""
     with open(os.path.join(os.path.dirname(__file__), "imagenet_wnids.txt"), encoding="ascii") as file:
         return {wnid: index for index, wnid in enumerate(file.read().split())}
 
 
 def _by_label_name(names: Sequence[str], labels: Sequence[str]) -> Dict[str, int]:
-    """Index of each name that is exactly one label, or exactly one without regard to case, `_` and `-`.
+    """Index of each name that equals exactly one label, if necessary without regard to case, `_` and `-`.
 
-    ImageNet has two cranes and two maillots: names that two classes share are no labels.
+    A name that two classes share is left out: ImageNet has two cranes and two maillots.
     """
     index: Dict[str, int] = {}
     for spelled in (str, _plain):

@@ -1,7 +1,6 @@
-"""A folder of images or a CSV file -> a list of (path, label), without decoding; on both machines.
+"""Lists the images of a folder or CSV file with their labels, without decoding them.
 
-Labels are indices of the model's head, see core/data/class_order; in segmentation, files of labels beside the images.
-Leaves out pixels and preprocessing.
+A label is a class index of the model (core/data/class_order); in segmentation it is a label map file.
 """
 
 import csv
@@ -16,52 +15,52 @@ from pomt_trt.core.records import SEGMENTATION, ClassOrder, ModelSpec
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 LABELS_FILE = "labels.csv"  # beside the images of a flat folder
 IMAGES, LABEL_MAPS = "images", "labels"  # subfolders of a folder for segmentation
-FoundT = TypeVar("FoundT", bound=Sequence[object])
+ImagesT = TypeVar("ImagesT", bound=Sequence[object])
 
 
 class Item(NamedTuple):
-    """One image file and its label: the index of its class in the head, in segmentation a file; None: unlabelled."""
+    """One image file and its label."""
 
     path: str
-    label: Optional[int]
-    label_map: Optional[str] = None  # PNG of the image's size, a class number a pixel
+    label: Optional[int]  # class index
+    label_map: Optional[str] = None  # in segmentation: PNG of the image's size, a class number a pixel
 
 
 class Dataset(NamedTuple):
-    """Image files in a stable order; every item of a labelled dataset has a label, no item of an unlabelled one."""
+    """Image files in a stable order. Either all of them have labels, or none has."""
 
     items: Tuple[Item, ...]
     kind: str  # labelled, unlabelled
-    class_order: Optional[ClassOrder] = None  # how names of classes became labels
+    class_order: Optional[ClassOrder] = None  # the reading of the names of classes
 
 
 def find_for(
     root: str, spec: ModelSpec, class_order: Optional[str] = None, compiled: Optional[ClassOrder] = None
 ) -> Dataset:
-    """The images under a folder or listed in a file, with labels that fit a model, see find and find_label_maps.
+    """The images of a folder or CSV file with labels that fit a model; see find and find_label_maps.
 
     Args:
-        class_order: natural, string or a file of class names; None: as the names themselves say.
-        compiled: how a bundle's own data were read.
-    Raises: InputError; UsageError where an order is asked for and there are no names of classes.
+        class_order: natural, string or a file of class names; None: the first reading that fits.
+        compiled: of the data that a bundle was compiled with.
+    Raises: InputError; UsageError where an order is given and there are no names of classes.
     """
     if spec.task == SEGMENTATION:
-        found = find_label_maps(root)
+        dataset = find_label_maps(root)
     else:
-        found = find(root, Head(spec.classes, spec.labels, class_order, compiled))
-    if class_order is not None and found.class_order is None:
+        dataset = find(root, Head(spec.classes, spec.labels, class_order, compiled))
+    if class_order is not None and dataset.class_order is None:
         raise UsageError(
             "--class-order {} is given, and {} names no classes. Leave it out, or give class folders or a CSV file "
             "with labels.".format(class_order, root)
         )
-    return found
+    return dataset
 
 
 def find_label_maps(root: str) -> Dataset:
     """The images under `root`/images, labelled by the PNG files of the same name under `root`/labels.
 
     Without these two folders: all images under `root`, unlabelled.
-    Raises: InputError: nothing is there, it holds no image, or an image has no label file.
+    Raises: InputError where there is no such folder, it holds no image, or an image has no label map.
     """
     images, label_maps = os.path.join(root, IMAGES), os.path.join(root, LABEL_MAPS)
     try:
@@ -83,17 +82,15 @@ def find_label_maps(root: str) -> Dataset:
 
 
 def find(root: str, head: Head) -> Dataset:
-    """The images under a folder, or listed in a CSV file, with labels that fit a head.
+    """The images of a folder or CSV file, with labels that fit a head.
 
-    A folder of folders is read as one folder a class; images directly inside it make it an unlabelled one, unless a
-    labels.csv lies beside them. A CSV file has rows `image,label`, with or without a header: paths relative to the
-    file, and a class number, class name or wnid; without a second column it is unlabelled.
+    A folder with labels.csv is read as that file. A folder of folders has one folder a class. A folder with images
+    directly inside it is unlabelled. A CSV file has rows `image,label`, with or without a header: a path relative to
+    the file, and a class number, class name or wnid. Without a second column it is unlabelled.
 
     Args:
         root: folder or .csv file.
-        head: what is known of the model's classes.
-    Raises:
-        InputError: nothing is there, it holds no image, or its labels do not match the head.
+    Raises: InputError where root does not exist, holds no image, or has labels that do not match the head.
     """
     try:
         if os.path.isdir(root):
@@ -106,7 +103,7 @@ def find(root: str, head: Head) -> Dataset:
 
 
 def sample(dataset: Dataset, count: int, seed: int) -> Dataset:
-    """`count` items drawn without replacement, in their old order; all of them where there are no more.
+    """`count` items drawn without replacement, in their old order; all items where there are fewer.
 
     Raises: UsageError if count is less than 1.
     """
@@ -119,15 +116,15 @@ def sample(dataset: Dataset, count: int, seed: int) -> Dataset:
 
 
 def files_of(inputs: Iterable[str], lines: BinaryIO) -> Iterator[str]:
-    """Every image file that is meant, folders walked in sorted order, hidden files left out.
+    """The image files of inputs. Folders are walked in sorted order; hidden files are left out.
 
     Args:
-        inputs: files, folders, and `-` for paths that stand on `lines`, one a line.
+        inputs: files, folders, and `-` for the paths in `lines`, one a line.
     """
     for given in inputs:
         if given == "-":
-            found = (os.fsdecode(line.rstrip(b"\r\n")) for line in lines)
-            yield from files_of((path for path in found if path not in ("", "-")), lines)
+            paths = (os.fsdecode(line.rstrip(b"\r\n")) for line in lines)
+            yield from files_of((path for path in paths if path not in ("", "-")), lines)
         elif os.path.isdir(given):
             unreadable: List[Any] = []
             for directory, folders, names in os.walk(given, onerror=unreadable.append):
@@ -135,7 +132,7 @@ def files_of(inputs: Iterable[str], lines: BinaryIO) -> Iterator[str]:
                 for name in sorted(names):
                     if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
                         yield os.path.join(directory, name)
-            yield from (error.filename for error in unreadable)  # so that each is a line and a failure
+            yield from (error.filename for error in unreadable)  # each then fails with its own line
         else:
             yield given
 
@@ -164,7 +161,7 @@ def _from_class_folders(root: str, folders: List[str], head: Head) -> Dataset:
 
 
 def _inner_folder(root: str, folders: Sequence[str]) -> str:
-    """The commonest mistake: naming the folder that holds train and val."""
+    """Advice for the most common mistake, the folder that holds train and val; else empty."""
     return ", or give --data {}".format(os.path.join(root, "val")) if "val" in folders else ""
 
 
@@ -186,7 +183,7 @@ def _from_csv(path: str, head: Head) -> Dataset:
 
 
 def _rows(path: str) -> List[Tuple[str, str]]:
-    """(image path, label or '') of every row; the first row is a header where it names no image."""
+    """(image path, label or '') of every row; a first row without an image is a header."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
@@ -198,19 +195,19 @@ def _rows(path: str) -> List[Tuple[str, str]]:
         rows = rows[1:]
     folder = os.path.dirname(path)
     _check_single(path, rows)
-    found = [(os.path.join(folder, row[0]), row[1] if len(row) > 1 else "") for row in rows]
-    absent = [image for image, _ in found if not os.path.isfile(image)]
+    items = [(os.path.join(folder, row[0]), row[1] if len(row) > 1 else "") for row in rows]
+    absent = [image for image, _ in items if not os.path.isfile(image)]
     if absent:
         raise InputError(
             "{} of the {} images in {} do not exist ({}). Write paths relative to the CSV file.".format(
-                len(absent), len(found), path, few(absent)
+                len(absent), len(items), path, few(absent)
             )
         )
-    return _not_empty(path, found)
+    return _not_empty(path, items)
 
 
 def _check_single(path: str, rows: Sequence[List[str]]) -> None:
-    """Raises InputError where an image has several labels: in one row, or in rows of its own."""
+    """Raises InputError where an image has several labels, in one row or in several."""
     labels: Dict[str, str] = {}
     for row in rows:
         given = [cell for cell in row[1:] if cell]
@@ -231,7 +228,7 @@ def _images_under(folder: str) -> List[str]:
 
 
 def _raise(error: OSError) -> None:
-    raise error  # os.walk would pass over a folder that it cannot read
+    raise error  # os.walk would skip a folder that it cannot read
 
 
 def _visible(folder: str) -> List[str]:
@@ -246,7 +243,7 @@ def _is_image(path: str) -> bool:
     return path.lower().endswith(EXTENSIONS) and not _is_hidden(os.path.basename(path))
 
 
-def _not_empty(source: str, found: FoundT) -> FoundT:
-    if not found:
+def _not_empty(source: str, images: ImagesT) -> ImagesT:
+    if not images:
         raise InputError("{} holds no image. Images end in {}.".format(source, ", ".join(EXTENSIONS)))
-    return found
+    return images

@@ -1,11 +1,8 @@
-"""An image file -> its pixels in the model's colours, on both machines: what `Image.convert` makes of it, as in timm.
+"""Decodes an image file into the model's colours, as timm does with `Image.convert`.
 
-Needs Pillow and numpy. Resizing and cropping are elsewhere: host/data/image_batches has timm's transform,
-device/deploy/preprocess its twin.
-
-One difference from timm: 16-bit grey becomes `value >> 8`. Pillow's own conversion clips, so that every value above 255
-becomes white. One thing is as in timm, and users have to know it: EXIF orientation is ignored. Both are said once in a
-process, when the first such image is met.
+Resizing and cropping follow in host/data/image_batches (timm's transform) and device/deploy/preprocess (the same on a
+board). 16-bit grey differs from timm: it becomes `value >> 8`, since Pillow's conversion makes every value above 255
+white. EXIF orientation is ignored, as in timm. Both are logged once in a process, at the first such image.
 """
 
 import contextlib
@@ -31,13 +28,12 @@ _said: Set[str] = set()
 
 
 def open_image(path: str, advice: str = ADVICE) -> Image.Image:
-    """Decodes a whole image file; of an animation the first frame counts.
+    """Decodes a whole image file; of an animation, the first frame.
 
     Args:
-        advice: what to do with a file that cannot be read, for the message.
-
-    Raises: InputError, with the name and the reason, where the file is absent, no image, truncated, far too large, or
-        in a format that is a program to run (EPS).
+        advice: what the message says to do with a file that cannot be read.
+    Raises: InputError with the name and the reason, where the file is absent, not an image, truncated, far too large,
+        or a program to run (EPS).
     """
     try:
         with _quiet(), open(_regular(path), "rb") as file:
@@ -59,7 +55,7 @@ def open_label_map(path: str, size: Tuple[int, int], classes: int) -> np.ndarray
 
     Args:
         size: (width, height) of the image.
-    Raises: InputError where it cannot be read, has another size, or holds what is no class.
+    Raises: InputError where it cannot be read, has another size, or holds a value that is not a class.
     """
     image = open_image(path, "Replace this label map, or take its image away.")
     return checked_labels(np.asarray(image), classes, path, size[::-1])
@@ -83,10 +79,10 @@ def in_colours(image: Image.Image, channels: int) -> Image.Image:
 
 
 def _grey_bits(image: Image.Image) -> int:
-    """Bits of a grey image whose values Pillow's conversion would clip at 255: 16, in TIFF files also 12; else 0.
+    """Bits of a grey image that Pillow would clip at 255 (16, in TIFF files also 12), or 0.
 
-    Mode I is of 32 bits, which have no known range, and so is left to Pillow. But 16-bit PGM files have it as well, and
-    16-bit PNG files with older Pillows.
+    Mode I has 32 bits without a known range, so Pillow converts it. Exceptions: 16-bit PGM files have this mode too,
+    and so have 16-bit PNG files in older Pillows.
     """
     if image.mode.startswith("I;16"):
         tags = getattr(image, "tag_v2", {})
@@ -95,10 +91,10 @@ def _grey_bits(image: Image.Image) -> int:
 
 
 def _say_orientation(image: Image.Image, path: str) -> None:
-    """While the file is open: Pillow reads the EXIF data of a TIFF file when it is asked for them."""
+    """To be called while the file is open: Pillow reads the EXIF data of a TIFF file only now."""
     if TURNED in _said:
         return
-    with contextlib.suppress(Exception):  # damaged EXIF data: the pixels are whole
+    with contextlib.suppress(Exception):  # damaged EXIF data: the pixels are still good
         orientation = image.getexif().get(ORIENTATION, 1)
         if orientation in range(2, 9):
             _say_once(TURNED, path, orientation)
@@ -111,7 +107,7 @@ def _say_once(text: str, *values: object) -> None:
 
 
 def _regular(path: str) -> str:
-    """The path itself; a pipe or device, on which open() could wait for ever, is refused."""
+    """The path itself. Refuses a pipe or a device, on which open() could block for ever."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         raise InputError("a folder, not an image" if stat.S_ISDIR(mode) else "not a regular file")
@@ -120,7 +116,7 @@ def _regular(path: str) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Pillow's warnings (odd EXIF, palettes with transparency, many pixels) change no pixel and help nobody here."""
+    """Hides Pillow's warnings (odd EXIF, palettes with transparency, many pixels), none of which changes a pixel."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,1 +1,1 @@
-"""What a board's field kit collects (records, archive) and what a workstation reads in it (report)."""
+"""The field kit of a board: what it collects, its archive, and the report that a workstation makes of it."""

@@ -1,15 +1,12 @@
-"""The archive of a field kit's run: written whole on the board, read on a workstation as a stranger's file.
-
-Makes a .tar.gz from Collected and the inspector's layers, and these from an archive; any machine. Leaves out what is
-personal (core/field_kit/personal has removed it before) and what the figures mean (core/field_kit/judgement).
+"""The archive of a field kit's run: written whole on the board, and read as an untrusted file on a workstation.
 
 Format
 - A gzip stream without a file name, in it a tar of regular files only, each once, without owners.
 - `field.json` is {"format": "pomt-trt field archive", "schema": 1, "collected": COLLECTED}, UTF-8; COLLECTED is
-  core/field_kit/records's Collected. `layers/NAME.json` is TensorRT's account of one engine, `logs/NAME.txt` what a
-  step said.
-- A reader MUST refuse any other name, anything that is no regular file, and what exceeds the limits below. It MUST NOT
-  write anything to the disk.
+  core/field_kit/records's Collected. `layers/NAME.json` is the inspector's output for one engine, `logs/NAME.txt`
+  the output of one step.
+- A reader MUST refuse any other name, anything that is not a regular file, and what exceeds the limits below. It MUST
+  NOT write anything to the disk.
 """
 
 import gzip
@@ -34,14 +31,14 @@ MOST_DIGITS = 20  # of a whole number
 
 
 class Archive(NamedTuple):
-    """What an archive holds."""
+    """The content of an archive."""
 
     collected: Collected
     files: Dict[str, bytes]  # layers/NAME.json and logs/NAME.txt
 
 
 def write(path: str, archive: Archive) -> None:
-    """Makes the archive, whole or not at all.
+    """Writes the archive, whole or not at all.
 
     Raises: WorkFolderUnusable where it cannot be written.
     """
@@ -60,9 +57,9 @@ def write(path: str, archive: Archive) -> None:
 
 
 def read(path: str) -> Archive:
-    """What is in an archive, which may be anybody's.
+    """Reads an untrusted archive.
 
-    Raises: CorruptArtifact where it is damaged or holds what it must not; InputError where it is not there.
+    Raises: CorruptArtifact where it is damaged or breaks the format; InputError where there is no such file.
     """
     try:
         with open(path, "rb") as file:
@@ -79,11 +76,11 @@ def read(path: str) -> Archive:
 
 
 class _Refused(Exception):
-    """What a reader must not take."""
+    """The archive breaks the format."""
 
 
 class _Limited(io.RawIOBase):
-    """A stream that ends with an error where more is read from it than an archive may hold."""
+    """A stream that raises _Refused where more is read from it than an archive may hold."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__()
@@ -94,9 +91,8 @@ class _Limited(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, a few at a time."""
-        wanted = 1 << 16 if size < 0 else min(size, 1 << 20)
-        data: bytes = self._stream.read(wanted)
+        """At most `size` bytes, and at most 1 MiB."""
+        data: bytes = self._stream.read(1 << 16 if size < 0 else min(size, 1 << 20))
         self._left_bytes -= len(data)
         if self._left_bytes < 0:
             raise _Refused("it unpacks to more than {} MiB".format(MOST_BYTES_IN_ALL >> 20))
@@ -104,7 +100,7 @@ class _Limited(io.RawIOBase):
 
 
 def _contents(file: BinaryIO) -> Dict[str, bytes]:
-    """name -> data; nothing is trusted, and nothing goes to the disk."""
+    """name -> data, read into memory only."""
     contents: Dict[str, bytes] = {}
     with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
         limited = _Limited(unpacked)
@@ -116,7 +112,7 @@ def _contents(file: BinaryIO) -> Dict[str, bytes]:
                 if len(data) != member.size:
                     raise _Refused("{} is cut short".format(member.name))
                 contents[member.name] = data
-        while limited.read():  # to its end, where gzip compares its checksum: a damaged tar may seem to end before
+        while limited.read():  # gzip checks its checksum at the end; a damaged tar may seem to end earlier
             pass
     return contents
 
@@ -140,8 +136,8 @@ def _collected(path: str, data: bytes) -> Collected:
         body = json.loads(data.decode("utf-8"), parse_constant=_no_number, parse_int=_number)
         if body["format"] != FORMAT or body["schema"] != SCHEMA:
             raise ValueError("it is {!r} of schema {!r}".format(body["format"], body["schema"]))
-        found: Collected = store.from_json(Collected, body["collected"])
-        return found
+        collected: Collected = store.from_json(Collected, body["collected"])
+        return collected
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _corrupt(path, "{} does not hold what this pomt-trt reads ({})".format(MAIN, str(error)[:200])) from error
 

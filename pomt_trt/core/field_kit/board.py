@@ -1,17 +1,14 @@
-"""How a board was: what is installed, its clocks, sensors and alarms, as lines of core/field_kit/judgement.
-
-Makes Lines from Collected, on any machine. Leaves out engines (core/field_kit/engines).
-"""
+"""The report's lines on the board itself: software, clocks, sensors and alarms."""
 
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from pomt_trt.core.field_kit.records import CLOCKS, DOCTOR, HELD, NOT, SKIPPED, UNKNOWN, Collected, Line, Moment
 
-MOVED = 0.02  # of its cap: a locked clock that was read in a wider range has moved
+MOVED = 0.02  # of its cap: a locked clock whose readings span more has moved
 
 
 def lines(run: Collected) -> List[Line]:
-    """All of them, in the order in which a board is brought up."""
+    """All of them, in the order in which one sets up a board."""
     return [*_doctor(run), *_clocks(run), *_sensors(run)]
 
 
@@ -22,8 +19,8 @@ def _doctor(run: Collected) -> Iterator[Line]:
         return
     missing = ["{} ({})".format(one.name, one.value) for one in run.findings if one.state == "missing"]
     warned = [one.name for one in run.findings if one.state == "warning"]
-    told = "doctor warns of {}".format(", ".join(warned)) if warned else "doctor has no warning"
-    yield Line(NOT if missing else HELD, what, "; ".join(missing) or told)
+    warnings = "doctor warns of {}".format(", ".join(warned)) if warned else "doctor has no warning"
+    yield Line(NOT if missing else HELD, what, "; ".join(missing) or warnings)
 
 
 def _clocks(run: Collected) -> Iterator[Line]:
@@ -31,36 +28,36 @@ def _clocks(run: Collected) -> Iterator[Line]:
     what = "jetson/with_clocks locks the clocks"
     if not run.clocks_held:
         step = run.step(CLOCKS)
-        asked = step is not None and step.status != SKIPPED
-        yield Line(NOT if asked else UNKNOWN, what, step.error if step is not None else "no such step")
+        was_tried = step is not None and step.status != SKIPPED
+        yield Line(NOT if was_tried else UNKNOWN, what, step.error if step is not None else "no such step")
         yield Line(UNKNOWN, "the clocks stay locked", "they were not")
         return
     loose = sorted(_loose(locked)) if locked is not None else []
-    seen = _judged(locked) if locked is not None else {}
-    if not seen:
+    clocks = _judged(locked) if locked is not None else {}
+    if not clocks:
         yield Line(UNKNOWN, what, "no clock of GPU or processor can be read")
     else:
-        shown = ["{} {:.0f} MHz".format(name, cap) for name, (_, _, cap) in sorted(seen.items())]
-        free = ["{} may move from {:.0f} to {:.0f} MHz".format(name, *seen[name][1:]) for name in loose]
+        shown = ["{} {:.0f} MHz".format(name, cap) for name, (_, _, cap) in sorted(clocks.items())]
+        free = ["{} may move from {:.0f} to {:.0f} MHz".format(name, *clocks[name][1:]) for name in loose]
         yield Line(NOT if free else HELD, what, ", ".join(free or shown))
-    yield _stayed(run, seen)
+    yield _stayed(run, clocks)
     yield _given_back(before, after)
 
 
-def _stayed(run: Collected, seen: Dict[str, Tuple[float, float, float]]) -> Line:
+def _stayed(run: Collected, locked: Dict[str, Tuple[float, float, float]]) -> Line:
     what = "the clocks stay locked"
     ranges = run.watched.clocks_mhz if run.watched is not None else {}
-    known = {name: ranges[name] for name in sorted(seen) if name in ranges}
-    if run.watched is None or not known:
+    watched = {name: ranges[name] for name in sorted(locked) if name in ranges}
+    if run.watched is None or not watched:
         return Line(UNKNOWN, what, "no clock was read meanwhile")
-    told = []
-    for name, (low, high) in known.items():
-        cap = seen[name][2]
+    changes = []
+    for name, (low, high) in watched.items():
+        cap = locked[name][2]
         if high - low > MOVED * cap:
-            told.append("{} moved {:.0f}..{:.0f} MHz".format(name, low, high))
-        elif low < (1 - MOVED) * cap:  # it stands still, and not where it was locked
-            told.append("{} ran at {:.0f} of {:.0f} MHz".format(name, low, cap))
-    return Line(NOT if told else HELD, what, ", ".join(told) or "{} readings".format(run.watched.readings))
+            changes.append("{} moved {:.0f}..{:.0f} MHz".format(name, low, high))
+        elif low < (1 - MOVED) * cap:  # constant, but not where it was locked
+            changes.append("{} ran at {:.0f} of {:.0f} MHz".format(name, low, cap))
+    return Line(NOT if changes else HELD, what, ", ".join(changes) or "{} readings".format(run.watched.readings))
 
 
 def _given_back(before: Optional[Moment], after: Optional[Moment]) -> Line:
@@ -74,7 +71,7 @@ def _given_back(before: Optional[Moment], after: Optional[Moment]) -> Line:
 
 
 def _judged(moment: Moment) -> Dict[str, Tuple[float, float, float]]:
-    """GPU and processor: what locks the memory's clock lies in files of its own, which root alone may read."""
+    """(now, least, cap) of GPU and processor. The memory's clock is left out: only root can read how it is locked."""
     return {name: clock for name, clock in moment.clocks_mhz.items() if name != "emc"}
 
 
@@ -85,8 +82,8 @@ def _loose(moment: Moment) -> List[str]:
 def _sensors(run: Collected) -> Iterator[Line]:
     before, after = run.moments.get("before"), run.moments.get("after")
     rails = before.rails_w if before is not None else {}
-    told = ", ".join("{} {:.1f} W".format(name, watts) for name, watts in sorted(rails.items()))
-    yield Line(HELD if rails else UNKNOWN, "power rails are readable", told or _unread(before))
+    watts = ", ".join("{} {:.1f} W".format(name, value) for name, value in sorted(rails.items()))
+    yield Line(HELD if rails else UNKNOWN, "power rails are readable", watts or _unread(before))
     hottest = max((high for _, high in run.watched.temperatures_c.values()), default=None) if run.watched else None
     yield Line(
         UNKNOWN if hottest is None else HELD,
@@ -98,8 +95,8 @@ def _sensors(run: Collected) -> Iterator[Line]:
         yield Line(UNKNOWN, what, "no counter is readable")
         return
     alarms = {name: after.over_current.get(name, 0) - count for name, count in sorted(before.over_current.items())}
-    told = ", ".join("{} {} times".format(name, count) for name, count in alarms.items() if count > 0)
-    yield Line(NOT if told else HELD, what, told or "counters {}".format(", ".join(alarms)))
+    fired = ", ".join("{} {} times".format(name, count) for name, count in alarms.items() if count > 0)
+    yield Line(NOT if fired else HELD, what, fired or "counters {}".format(", ".join(alarms)))
 
 
 def _unread(moment: Optional[Moment]) -> str:

@@ -1,7 +1,4 @@
-"""What engines did on a board: built, right, fused, and how long they take, as lines of core/field_kit/judgement.
-
-Makes Lines from Collected, on any machine. Leaves out the board itself (core/field_kit/board).
-"""
+"""The report's lines on engines: whether they build, are right and fused, and their latencies."""
 
 import math
 from typing import Iterator, List, Optional
@@ -23,26 +20,26 @@ from pomt_trt.core.field_kit.records import (
     Timed,
 )
 
-RATIO = 0.05  # by which our time of the GPU and trtexec's may differ
-CLOSE = 0.02  # by which one way to run an engine may be slower than another and count as equal
+RATIO = 0.05  # allowed difference between our GPU time and trtexec's
+CLOSE = 0.02  # a way to run an engine that is slower by less counts as equal
 
 
 def lines(run: Collected) -> List[Line]:
     """All of them, model by model."""
-    found: List[Line] = []
+    all_lines: List[Line] = []
     for model in run.kit.models:
         for precision in PRECISIONS:
-            found += [*_engines(run, model, precision), *_times(run, model, precision)]
-        found += _ratios(run, model)
-    return found
+            all_lines += [*_engines(run, model, precision), *_times(run, model, precision)]
+        all_lines += _ratios(run, model)
+    return all_lines
 
 
 def _engines(run: Collected, model: str, precision: str) -> Iterator[Line]:
     title = "{} {}".format(model, precision)
-    found = [one for one in run.built if (one.model, one.precision) == (model, precision)]
-    if not found:
+    built = [one for one in run.built if (one.model, one.precision) == (model, precision)]
+    if not built:
         yield Line(NOT, title + " is built", run.why(BUILD, title))
-    for one in sorted(found, key=lambda one: one.removed):
+    for one in sorted(built, key=lambda one: one.removed):
         yield from _engine(one, "{} R = {}".format(title, one.removed))
 
 
@@ -53,8 +50,8 @@ def _engine(one: Built, title: str) -> Iterator[Line]:
         yield Line(NOT, title + " is built", reason)
         return
     if one.engine is not None:
-        told = "in {:.0f} s, {:.1f} MB".format(one.engine.build_s, one.engine.bytes / 1e6)
-        yield Line(HELD, title + " is built", told)
+        cost = "in {:.0f} s, {:.1f} MB".format(one.engine.build_s, one.engine.bytes / 1e6)
+        yield Line(HELD, title + " is built", cost)
     what = title + " passes the golden gate"
     if one.failure is not None:
         yield Line(NOT, what, one.failure.reason)
@@ -62,9 +59,9 @@ def _engine(one: Built, title: str) -> Iterator[Line]:
     if one.gate is None or not one.gate.compared or math.isnan(one.gate.error):
         yield Line(UNKNOWN, what, "no image could be compared")
     else:
-        told = "median error {:.1e} of the largest logit, {:.0e} allowed, {} images"
+        details = "median error {:.1e} of the largest logit, {:.0e} allowed, {} images"
         state = HELD if one.gate.error <= one.gate.allowed else NOT
-        yield Line(state, what, told.format(one.gate.error, one.gate.allowed, one.gate.compared))
+        yield Line(state, what, details.format(one.gate.error, one.gate.allowed, one.gate.compared))
     yield _layers(one, title)
 
 
@@ -72,35 +69,35 @@ def _layers(one: Built, title: str) -> Line:
     what = title + " is fused as it can be"
     if not one.layers:
         return Line(UNKNOWN, what, "the inspector told no layers")
-    told = "{} layers, attention as one kernel in {} blocks".format(one.layers, one.fused_attention or 0)
-    return Line(NOT if one.shortfall else HELD, what, one.shortfall or told)
+    details = "{} layers, attention as one kernel in {} blocks".format(one.layers, one.fused_attention or 0)
+    return Line(NOT if one.shortfall else HELD, what, one.shortfall or details)
 
 
 def _times(run: Collected, model: str, precision: str) -> Iterator[Line]:
     title = "{} {}".format(model, precision)
-    found = {(one.removed, one.way): one for one in run.timed if (one.model, one.precision) == (model, precision)}
-    defaults = sorted(removed for removed, way in found if way == DEFAULT)
+    timed = {(one.removed, one.way): one for one in run.timed if (one.model, one.precision) == (model, precision)}
+    defaults = sorted(removed for removed, way in timed if way == DEFAULT)
     if not defaults:
         yield Line(NOT, title + " is timed", run.why(TIME, title))
         return
     for removed in defaults:
-        usual = found[removed, DEFAULT]
+        usual = timed[removed, DEFAULT]
         name = "{} R = {}".format(title, removed)
         yield _steady(usual, name)
-        yield from _graph(usual, found.get((removed, NO_GRAPH)), name)
-        yield from _staging(usual, found.get((removed, OTHER_STAGING)), name)
+        yield from _graph(usual, timed.get((removed, NO_GRAPH)), name)
+        yield from _staging(usual, timed.get((removed, OTHER_STAGING)), name)
     if len(defaults) > 1:
-        yield _gain(found[defaults[0], DEFAULT], found[defaults[-1], DEFAULT], title)
+        yield _gain(timed[defaults[0], DEFAULT], timed[defaults[-1], DEFAULT], title)
 
 
 def _steady(one: Timed, name: str) -> Line:
     what = name + " is timed without disturbance"
-    told = "{}, {}: {}".format(_ms(one), _interval(one), one.profile.verdict)
-    return Line(HELD if one.profile.verdict == "stable" else NOT, what, told)
+    details = "{}, {}: {}".format(_ms(one), _interval(one), one.profile.verdict)
+    return Line(HELD if one.profile.verdict == "stable" else NOT, what, details)
 
 
 def _graph(usual: Timed, without: Optional[Timed], name: str) -> Iterator[Line]:
-    """Nothing where that was not compared."""
+    """Empty where the engine was not timed without a CUDA graph."""
     if without is None:
         return
     what = name + " runs as a CUDA graph"
@@ -118,34 +115,34 @@ def _staging(usual: Timed, other: Optional[Timed], name: str) -> Iterator[Line]:
 
 def _not_slower(what: str, usual: Timed, other: Timed, how: str) -> Line:
     slower = usual.profile.latency_ms > other.profile.latency_ms * (1 + CLOSE) and _is_faster(other, usual)
-    told = "{} instead of {} {}".format(_ms(usual), _ms(other), how)
-    return Line(NOT if slower else HELD, what, told)
+    details = "{} instead of {} {}".format(_ms(usual), _ms(other), how)
+    return Line(NOT if slower else HELD, what, details)
 
 
 def _gain(unreduced: Timed, reduced: Timed, title: str) -> Line:
     what = "{} is faster with R = {}".format(title, reduced.removed)
-    told = "{} instead of {}".format(_ms(reduced), _ms(unreduced))
+    details = "{} instead of {}".format(_ms(reduced), _ms(unreduced))
     if _is_faster(reduced, unreduced):
-        return Line(HELD, what, told)
+        return Line(HELD, what, details)
     if _is_faster(unreduced, reduced):
-        return Line(NOT, what, told)
-    return Line(UNKNOWN, what, told + ": their intervals overlap")
+        return Line(NOT, what, details)
+    return Line(UNKNOWN, what, details + ": their intervals overlap")
 
 
 def _is_faster(one: Timed, other: Timed) -> bool:
-    """Beyond the noise of both."""
+    """Whether it is faster with intervals apart."""
     return one.profile.latency_ci_ms[1] < other.profile.latency_ci_ms[0]
 
 
 def _ratios(run: Collected, model: str) -> Iterator[Line]:
-    found = [one for one in run.ratios if one.model == model]
-    if not found:
+    ratios = [one for one in run.ratios if one.model == model]
+    if not ratios:
         yield Line(NOT, model + " is timed as trtexec times it", run.why(TRTEXEC, model))
-    for one in found:
+    for one in ratios:
         ratio = one.ours_ms / one.theirs_ms if one.theirs_ms else math.inf
-        told = "{:.3f} ms, trtexec {:.3f} ms, ratio {:.3f}".format(one.ours_ms, one.theirs_ms, ratio)
+        details = "{:.3f} ms, trtexec {:.3f} ms, ratio {:.3f}".format(one.ours_ms, one.theirs_ms, ratio)
         state = HELD if abs(ratio - 1) <= RATIO else NOT
-        yield Line(state, "{} is timed as trtexec times it, {}".format(model, one.device_id), told)
+        yield Line(state, "{} is timed as trtexec times it, {}".format(model, one.device_id), details)
 
 
 def _ms(one: Timed) -> str:

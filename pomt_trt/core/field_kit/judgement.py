@@ -1,8 +1,6 @@
-"""What held on a board and what did not, line by line, from a run of the field kit.
+"""The report on a run of the field kit: which properties held on the board, line by line.
 
-Makes a Report from Collected, on any machine. Leaves out what the lines say (core/field_kit/board,
-core/field_kit/engines) and the archive's format (core/field_kit/archive_file). Boards differ: what could not be seen is
-neither, and is said as not known.
+Boards differ: a property that could not be observed is neither held nor not held, but unknown.
 """
 
 from typing import Iterator, NamedTuple, Tuple
@@ -11,29 +9,29 @@ from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.field_kit import board, engines
 from pomt_trt.core.field_kit.records import CLOCKS, DONE, HELD, NOT, UNKNOWN, Collected, Line
 
-MOST_SHOWN = 400  # characters of a text that somebody else's archive brings
+MOST_SHOWN = 400  # characters of a text from an untrusted archive
 
 
 class Report(NamedTuple):
-    """A run, judged."""
+    """The report on one run."""
 
     title: str
     lines: Tuple[Line, ...]
 
     @property
     def holds(self) -> bool:
-        """Whether nothing failed to hold."""
+        """Whether no property failed."""
         return all(line.state != NOT for line in self.lines)
 
 
 def judge(run: Collected) -> Report:
-    """All lines."""
+    """The report on a run."""
     lines = [*board.lines(run), *engines.lines(run), *_steps(run)]
     return Report(_title(run), tuple(lines))
 
 
 def text(report: Report) -> str:
-    """The report for a person: a title, a line each, and how many held."""
+    """The report for people: a title, one line a property, and the counts."""
     lines = ["{:4}  {}: {}".format(line.state, _shown(line.what), _shown(line.found)) for line in report.lines]
     counts = [sum(line.state == state for line in report.lines) for state in (HELD, NOT, UNKNOWN)]
     title = [_shown(part) for part in report.title.split("\n")]
@@ -68,7 +66,7 @@ def _title(run: Collected) -> str:
 
 
 def _steps(run: Collected) -> Iterator[Line]:
-    """Every step ran; what failed of it is told above, and once more here with its name."""
+    """Whether every step ran. A failed step is listed here by its name, besides the lines above."""
     missing = [step for step in run.steps if step.status != DONE and step.kind != CLOCKS]
     if not missing:
         yield Line(HELD, "every step of the kit ran", "{} steps".format(len(run.steps)))
@@ -77,5 +75,5 @@ def _steps(run: Collected) -> Iterator[Line]:
 
 
 def _shown(text: str) -> str:
-    """A text from an archive without what would steer a terminal."""
+    """A text from an archive without control characters, which could act on a terminal."""
     return "".join(one if one.isprintable() else "?" for one in text[:MOST_SHOWN])

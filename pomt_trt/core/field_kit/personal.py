@@ -1,19 +1,17 @@
-"""Removes what tells who somebody is, or which single machine: names, addresses, serial numbers and home paths.
+"""Removes what identifies a person or a single machine: names, addresses, serial numbers and home paths.
 
-Makes texts and records without them, on any machine. What is known of a machine is replaced wherever it stands
-(device/field_kit/identifiers finds it); addresses, identifiers and home paths are replaced by their form, known or not.
-Leaves out where the texts come from.
-
-It errs on the side of removing: a version of four numbers looks like an address, so those to keep are named.
+The machine's own identifiers (device/field_kit/identifiers) are replaced wherever they occur. Addresses, serial numbers
+and home paths are also recognised by their form. In doubt, text is removed: a version of four numbers looks like an
+address, so versions to keep must be named.
 """
 
 import ipaddress
 import re
 from typing import Any, Iterable, List, Match, NamedTuple, Pattern, Tuple
 
-LEAST_NAME = 2  # characters: a single letter tells nobody, and stands everywhere
+LEAST_NAME = 2  # characters: a single letter identifies nobody, and occurs everywhere
 LEAST_SERIAL = 6
-# Names that any board or any model may have. To replace them would take the board's own name out of the archive.
+# Words that any board or model may have as a name. Without this list, the archive would lose the board's name.
 NOBODY = frozenset(
     {"nvidia", "jetson", "tegra", "orin", "xavier", "thor", "tx2", "agx", "nano", "ubuntu", "linux", "localhost"}
     | {"root", "user", "admin", "default", "digits", "deit", "fp16", "fp32", "gpu", "cpu", "emc", "done", "failed"}
@@ -36,33 +34,33 @@ _DOTTED = re.compile(r"(?<![\w.])\d{1,3}(\.\d{1,3}){3}(?!\w|\.\d)")
 _COLONS = re.compile(r"(?<![\w:])[0-9A-Fa-f]*:[0-9A-Fa-f:]*(?!\w)")
 
 
-class Known(NamedTuple):
-    """What is known of one machine and its users."""
+class Identifiers(NamedTuple):
+    """The identifiers of one machine and of its users."""
 
     names: Tuple[str, ...] = ()  # of users and of the machine, of any length
     serials: Tuple[str, ...] = ()  # serial numbers, ids and addresses
-    paths: Tuple[Tuple[str, str], ...] = ()  # (path, what to call it), such as the checkout's; what follows it stays
-    homes: Tuple[str, ...] = ()  # paths below which names are somebody's own
-    versions: Tuple[str, ...] = ()  # that look like addresses and are none
+    paths: Tuple[Tuple[str, str], ...] = ()  # (path, replacement), such as the checkout's; the rest of the path stays
+    homes: Tuple[str, ...] = ()  # paths below which names are personal
+    versions: Tuple[str, ...] = ()  # that look like addresses, and are kept
 
 
 class Remover:
-    """Takes what is personal out of texts and records."""
+    """Removes identifiers from texts and records."""
 
-    def __init__(self, known: Known) -> None:
-        self._versions = frozenset(known.versions)
-        folders = [(path.rstrip("/"), "", mark) for path, mark in known.paths]
-        folders += [(home.rstrip("/"), _REST, "[home]") for home in known.homes]
+    def __init__(self, identifiers: Identifiers) -> None:
+        self._versions = frozenset(identifiers.versions)
+        folders = [(path.rstrip("/"), "", mark) for path, mark in identifiers.paths]
+        folders += [(home.rstrip("/"), _REST, "[home]") for home in identifiers.homes]
         self._literal: List[Tuple[Pattern[str], str]] = [
             (re.compile(re.escape(path) + r"(?![\w.-])" + rest), mark)
             for path, rest, mark in sorted(folders, key=lambda folder: (-len(folder[0]), folder))
             if path
         ]
-        self._literal += _whole(known.serials, LEAST_SERIAL, "[serial]")
-        self._names = _whole([name for name in known.names if name.lower() not in NOBODY], LEAST_NAME, "[name]")
+        self._literal += _whole(identifiers.serials, LEAST_SERIAL, "[serial]")
+        self._names = _whole([name for name in identifiers.names if name.lower() not in NOBODY], LEAST_NAME, "[name]")
 
     def text(self, text: str) -> str:
-        """The text with a word in brackets in each place."""
+        """The text with each identifier replaced by a word in brackets."""
         for pattern, mark in self._literal:
             text = pattern.sub(mark, text)
         for pattern, mark in _FORM_PATTERNS:
@@ -73,7 +71,7 @@ class Remover:
         return text
 
     def everywhere(self, value: Any) -> Any:
-        """A record, or what JSON is made of, with every text in it so treated; names of a record's fields stay."""
+        """A record or JSON value with identifiers removed from every text; names of a record's fields stay."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -84,22 +82,22 @@ class Remover:
             return {self.everywhere(key): self.everywhere(item) for key, item in value.items()}
         return value
 
-    def _dotted(self, found: "Match[str]") -> str:
-        is_address = all(int(part) < 256 for part in found.group().split("."))
-        return "[address]" if is_address and found.group() not in self._versions else found.group()
+    def _dotted(self, match: "Match[str]") -> str:
+        is_address = all(int(part) < 256 for part in match.group().split("."))
+        return "[address]" if is_address and match.group() not in self._versions else match.group()
 
 
-def _with_colons(found: "Match[str]") -> str:
-    """Of what has colons, only an IPv6 address is one: not a time of day, nor a label."""
+def _with_colons(match: "Match[str]") -> str:
+    """Replaces an IPv6 address, but not a time of day or a label."""
     try:
-        address = ipaddress.IPv6Address(found.group())
+        address = ipaddress.IPv6Address(match.group())
     except ValueError:
-        return found.group()
-    return found.group() if address.is_unspecified else "[address]"
+        return match.group()
+    return match.group() if address.is_unspecified else "[address]"
 
 
 def _whole(words: Iterable[str], least: int, mark: str) -> List[Tuple[Pattern[str], str]]:
-    """Patterns of whole words, the longer ones first, in whatever case."""
+    """Patterns of whole words, longer ones first, without regard to case."""
     usable = sorted({word.strip() for word in words if len(word.strip()) >= least}, key=lambda word: (-len(word), word))
     form = r"(?<![A-Za-z0-9]){}(?![A-Za-z0-9])"
     return [(re.compile(form.format(re.escape(word)), re.IGNORECASE), mark) for word in usable]

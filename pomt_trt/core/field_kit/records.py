@@ -1,16 +1,11 @@
-"""What a run of the field kit on a board collects: the records between jetson/field_kit and `pomt-trt field-report`.
-
-Any machine. Leaves out how they are collected (device/field_kit/main), the archive's format
-(core/field_kit/archive_file), and what they mean (core/field_kit/judgement). Units are in the names, as in
-core/records.
-"""
+"""Records that jetson/field_kit collects on a board, and `pomt-trt field-report` reads. Units are in the names."""
 
 from typing import Dict, NamedTuple, Optional, Tuple
 
 from pomt_trt.core.records import DeviceSpec, Engine, Failure, Finding, Interval, LatencyProfile
 
 KIT_FILE = "kit.json"  # the record Kit in a kit's folder
-PRECISIONS = ("fp16", "fp32")  # fp16 first: it is what boards are bought for, and the time may run out
+PRECISIONS = ("fp16", "fp32")  # fp16 first: boards run it, and the time may run out
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"  # how a step ended
 DEFAULT, NO_GRAPH, OTHER_STAGING = "default", "no CUDA graph", "other staging"  # ways to run an engine
 HELD, NOT, UNKNOWN = "held", "not", "?"  # states of a Line
@@ -18,13 +13,13 @@ SENSORS, CLOCKS, DOCTOR, BUILD, TIME, TRTEXEC = "sensors", "clocks", "doctor", "
 
 
 class Kit(NamedTuple):
-    """A folder that a workstation made for a board: one work folder for each model."""
+    """A folder that a workstation made for a board, with one work folder for each model."""
 
     target: str  # whose parser reads the graphs
     models: Tuple[str, ...]  # names of the work folders
 
 
-class Step(NamedTuple):
+class KitStep(NamedTuple):
     """One step of a run, and how it ended."""
 
     kind: str
@@ -40,13 +35,13 @@ class Step(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """The sensors of a board at one moment; what could not be read is in `unknown` with the reason."""
+    """The sensors of a board at one moment; `unknown` says why a sensor could not be read."""
 
     clocks_mhz: Dict[str, Tuple[float, float, float]]  # now, least, cap
     temperatures_c: Dict[str, float]
     rails_w: Dict[str, float]
     unknown: Dict[str, str]
-    over_current: Dict[str, int]  # events by counter since the board was started
+    over_current: Dict[str, int]  # events by counter since the board started
 
 
 class Watched(NamedTuple):
@@ -59,7 +54,7 @@ class Watched(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """What the golden gate found of an engine; see core/metrics/parity."""
+    """The result of an engine's golden check; see core/metrics/parity."""
 
     error: float  # median over images, relative to an image's largest logit
     allowed: float
@@ -67,7 +62,7 @@ class Gate(NamedTuple):
 
 
 class Built(NamedTuple):
-    """One engine that was to be built."""
+    """The result of building one engine."""
 
     model: str
     precision: str
@@ -75,14 +70,14 @@ class Built(NamedTuple):
     removed: int
     engine: Optional[Engine] = None
     failure: Optional[Failure] = None
-    gate: Optional[Gate] = None  # None: no expected logits were there, or there is no engine
-    layers: int = 0  # that the inspector tells
-    fused_attention: Optional[int] = None  # blocks whose attention is one kernel; None: the layers do not tell
-    shortfall: str = ""  # why attention runs unfused where it could be fused
+    gate: Optional[Gate] = None  # None: there are no expected logits, or no engine
+    layers: int = 0  # in the inspector's output
+    fused_attention: Optional[int] = None  # blocks whose attention is one kernel; None: unknown
+    shortfall: str = ""  # why attention is not fused where it could be
 
 
 class BuildResult(NamedTuple):
-    """What a step that builds prints."""
+    """The output of a step that builds."""
 
     device: DeviceSpec
     built: Tuple[Built, ...]
@@ -90,7 +85,7 @@ class BuildResult(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """The latency of one engine, run in one way; all ways of a model and a precision were timed in turn."""
+    """The latency of one engine run in one way. All ways of a model and a precision are interleaved."""
 
     model: str
     precision: str
@@ -102,7 +97,7 @@ class Timed(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """The GPU's time of an engine of R = 0: ours beside trtexec's."""
+    """GPU time of an engine of R = 0, measured by us and by trtexec."""
 
     model: str
     device_id: str
@@ -111,15 +106,15 @@ class Ratio(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """Everything of one run but the inspector's layers, which are files of their own in the archive."""
+    """Everything of one run, except the inspector's layers, which are separate files in the archive."""
 
     version: str  # of pomt-trt
     date: str  # UTC
-    minutes: float  # that the run might take
-    seconds: float  # that it took
+    minutes: float  # time limit of the run
+    seconds: float  # duration of the run
     kit: Kit
     machine: str  # such as 'NVIDIA Jetson TX2, L4T 32.7.6, JetPack 4.6.6'
-    steps: Tuple[Step, ...]
+    steps: Tuple[KitStep, ...]
     interrupted: bool = False
     device: Optional[DeviceSpec] = None
     clocks_held: bool = False  # by jetson/with_clocks
@@ -130,19 +125,19 @@ class Collected(NamedTuple):
     timed: Tuple[Timed, ...] = ()
     ratios: Tuple[Ratio, ...] = ()
 
-    def step(self, kind: str, about: str = "") -> Optional[Step]:
-        """How a step ended; None where there was no such step."""
+    def step(self, kind: str, about: str = "") -> Optional[KitStep]:
+        """The step of that kind, or None."""
         return next((step for step in self.steps if (step.kind, step.about) == (kind, about)), None)
 
     def why(self, kind: str, about: str = "") -> str:
-        """Why nothing is known that a step should have found."""
+        """Why a step gave no result."""
         step = self.step(kind, about)
         return "no such step" if step is None else step.error or "the step found nothing"
 
 
 class Line(NamedTuple):
-    """One thing that was to be shown of a board."""
+    """One property that a board should have, and whether it has it."""
 
     state: str  # HELD, NOT or UNKNOWN
-    what: str  # as it should be
-    found: str  # what was seen, or why nothing was
+    what: str  # the property
+    found: str  # the observation, or why there is none

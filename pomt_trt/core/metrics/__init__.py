@@ -1,1 +1,1 @@
-"""How good a model is: classification, segmentation, and whether an engine computes what its graph says."""
+"""Accuracy of classification and segmentation, and the parity of an engine with its graph."""

@@ -1,13 +1,12 @@
-"""Which accuracy a model has, and its estimate, whatever its task.
+"""Which kind of accuracy a model has, and its estimate, for both tasks.
 
-Makes an AccuracyEstimate from two arrays of logits, on any machine: top-1 or mean intersection over union where labels
-and trained weights make that mean something, else agreement with the unreduced model. Leaves out how these are computed
-(agreement.py, segmentation.py).
+Top-1 and mIoU need labels and trained weights. Without them, accuracy is the agreement with the unreduced model.
 """
 
-from typing import Any, Optional
+from typing import Optional
 
 from pomt_trt.core.metrics import classification, segmentation
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import (
     ACCURACY_TITLES,
     AGREEMENT,
@@ -22,40 +21,29 @@ from pomt_trt.core.records import (
 
 
 def kind_of(spec: ModelSpec, labelled: bool) -> str:
-    """What can be said of a model on images that are labelled, or not."""
+    """The kind of accuracy of a model on images that are labelled or not."""
     meaningful = labelled and not spec.random_weights
     if spec.task == SEGMENTATION:
         return MIOU if meaningful else PIXEL_AGREEMENT
     return TOP1 if meaningful else AGREEMENT
 
 
-def paired(
-    kind: str,
-    look: Preprocessing,
-    reference_logits: Any,
-    logits: Any,
-    labels: Any,
-    candidate_id: str,
-    source: str,
-) -> AccuracyEstimate:
-    """The accuracy of `logits`, and its drop against the unreduced model on the same images, with 95 % intervals.
+def paired(kind: str, look: Preprocessing, pair: Pair, candidate_id: str, source: str) -> AccuracyEstimate:
+    """The accuracy of a candidate and its drop against the unreduced model, with 95 % intervals.
 
     Args:
         kind: as kind_of says.
-        look: of the model, whose input size is the one at which pixels are compared.
-        reference_logits, logits: (n, classes), or (n, classes, rows, columns) in segmentation.
-        labels: (n,) classes, or (n, H, W) label maps; None where there are none.
+        look: of the model; pixels are compared at its input size.
         source: what computed the logits, such as "host-fp32" or "engine".
     Raises: InputError where there are no images, or shapes or labels do not match.
     """
     if kind in (MIOU, PIXEL_AGREEMENT):
-        size = look.height, look.width
-        return segmentation.paired(kind, reference_logits, logits, labels, size, candidate_id, source)
-    return classification.paired(kind, reference_logits, logits, labels, candidate_id, source)
+        return segmentation.paired(kind, pair, (look.height, look.width), candidate_id, source)
+    return classification.paired(kind, pair, candidate_id, source)
 
 
 def doubt(unreduced: AccuracyEstimate) -> Optional[str]:
-    """What an unreduced model's accuracy says against data or weights, with likely causes; None: nothing."""
+    """Why data or weights are probably wrong: the unreduced model is no better than a constant answer; else None."""
     constant, interval = unreduced.constant_accuracy, unreduced.accuracy_ci
     if constant is None or interval[0] > constant:
         return None

@@ -1,8 +1,4 @@
-"""A class for each pixel: label maps from the logits of patches, and how good they are beside the unreduced model's.
-
-Makes label maps, and an AccuracyEstimate from two arrays of logits, on any machine; numpy alone. Leaves out files and
-how pictures are cropped: accuracy is that at the model's own input size.
-"""
+"""Label maps from the logits of patches, and the accuracy of segmentation at the model's input size."""
 
 from typing import Optional, Sequence, Tuple
 
@@ -10,29 +6,30 @@ import numpy as np
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics import classification
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import MIOU, PIXEL_AGREEMENT, AccuracyEstimate, Interval
 
-IGNORED = 255  # in a label map: no class is known, or asked for
+IGNORED = 255  # in a label map: a pixel that has no class, or does not count
 MOST_CLASSES = IGNORED  # a label map has one byte a pixel
-RESAMPLES = 2000  # of the bootstrap: ends of an interval are then within a few per cent of its width
+RESAMPLES = 2000  # of the bootstrap: the error of an interval's ends is then a few per cent of its width
 UNLABELLED = "no pixel of the images is labelled. Give label maps in which some are not 255."
 BAND_BYTES = 16 << 20  # of logits that are upsampled at a time
 
 
 def centres(cells: int, pixels: int) -> np.ndarray:
-    """(pixels,) where the centres of pixels lie among those of as many cells: 0 is the first cell's centre."""
+    """(pixels,) positions of pixel centres in units of cells; 0 is the centre of the first cell."""
     return (np.arange(pixels) + 0.5) * (cells / pixels) - 0.5
 
 
 def label_map(logits: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The likeliest class of each pixel, uint8 (len(rows), len(columns)); the lower on a tie.
+    """The most likely class of each pixel, uint8 (len(rows), len(columns)); the lower one on a tie.
 
-    Logits are interpolated bilinearly between the centres of patches, and constant beyond the outermost: what torch's
-    interpolate does without align_corners. Where one of the image's logits is not finite, all pixels are IGNORED.
+    Logits are interpolated bilinearly between patch centres, and constant beyond the outermost ones, as torch's
+    interpolate does without align_corners. Where a logit of the image is not finite, all pixels are IGNORED.
 
     Args:
         logits: (classes, patch rows, patch columns) of one image.
-        rows, columns: where the pixels' centres lie, counted in patches, see centres.
+        rows, columns: positions of the pixels' centres in units of patches, see centres.
     """
     if not np.isfinite(logits).all():
         return np.full((len(rows), len(columns)), IGNORED, np.uint8)
@@ -44,7 +41,7 @@ def label_map(logits: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.n
 
 
 def _interpolated(values: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Values (cells, ...) at places (n,) between the cells' centres -> (n, ...)."""
+    """Values (cells, ...) interpolated at positions (n,) in units of cells -> (n, ...)."""
     inside = np.clip(places, 0, len(values) - 1)
     below = np.floor(inside).astype(np.intp)
     share = (inside - below).astype(values.dtype).reshape((-1,) + (1,) * (values.ndim - 1))
@@ -53,11 +50,11 @@ def _interpolated(values: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def checked_labels(labels: np.ndarray, classes: int, path: str, size: Tuple[int, int]) -> np.ndarray:
-    """The pixels of a label file, uint8 (height, width), each a class or IGNORED.
+    """The label map of an image, uint8 (height, width), each pixel a class or IGNORED.
 
     Args:
         size: (height, width) of its image.
-    Raises: InputError, with the file and the first value that cannot be.
+    Raises: InputError that names the file and its first wrong value.
     """
     if labels.dtype != np.uint8 or labels.ndim != 2:
         raise InputError(
@@ -79,71 +76,51 @@ def checked_labels(labels: np.ndarray, classes: int, path: str, size: Tuple[int,
     return labels
 
 
-def paired(
-    kind: str,
-    reference_logits: np.ndarray,
-    logits: np.ndarray,
-    label_maps: Optional[np.ndarray],
-    size: Tuple[int, int],
-    candidate_id: str,
-    source: str,
-) -> AccuracyEstimate:
-    """The accuracy of `logits`, and its drop against the unreduced model on the same images, with 95 % intervals.
+def paired(kind: str, pair: Pair, size: Tuple[int, int], candidate_id: str, source: str) -> AccuracyEstimate:
+    """The accuracy of a candidate and its drop against the unreduced model, with 95 % intervals.
 
-    Mean intersection over union is over the classes that occur in the labels, of all images' pixels together. Pixel
-    agreement is the share of pixels that the unreduced model gives the same class. Intervals come from resampling
-    images, both models' at once; where all images are alike, as with R = 0 against itself, they have no width.
+    Mean intersection over union (mIoU) is over the classes that occur in the labels, of all images' pixels together.
+    Pixel agreement is the share of pixels to which the unreduced model gives the same class. Intervals are bootstrap
+    percentiles over images, with the same images drawn for both models. Where all images score alike, as R = 0 against
+    itself does, an interval has no width.
 
     Args:
         kind: "miou" (labels decide) or "pixel-agreement" (the unreduced model decides; its own accuracy is then 1).
-        reference_logits: (n, classes, rows, columns) of the unreduced model, one row and column a patch.
-        logits: (n, classes, rows, columns) of the candidate.
-        label_maps: (n, H, W) uint8 for miou, None for agreement.
+        pair: logits (images, classes, rows, columns), one row and column a patch, and label maps for miou.
         size: (H, W), the model's input, at which pixels are compared.
-
+        source: what computed the logits, such as "host-fp32" or "engine".
     Raises: InputError where there are no images, no labelled pixel, or shapes do not match.
     """
-    _check(kind, reference_logits, logits, label_maps, size)
-    both = [_label_maps(one, size) for one in (reference_logits, logits)]
-    if kind == PIXEL_AGREEMENT:
-        scores = _agreements(*both)
-    else:
-        assert label_maps is not None
-        scores = _mean_ious(both, label_maps, logits.shape[1])
-    reference, this = scores  # (1 + RESAMPLES,) each: of all images, then of each resample
+    assert kind in (MIOU, PIXEL_AGREEMENT), kind
+    pair.check("images, classes, rows, columns")
+    labels = _checked_label_maps(pair, size) if kind == MIOU else None
+    both = [_label_maps(logits, size) for logits in (pair.reference, pair.logits)]
+    scores = _agreements(*both) if labels is None else _mean_ious(both, labels, pair.logits.shape[1])
+    reference, candidate = scores  # (1 + RESAMPLES,) each: of all images, then of each resample
     return AccuracyEstimate(
         candidate_id=candidate_id,
         kind=kind,
-        samples=len(logits),
-        accuracy=float(this[0]),
-        accuracy_ci=_interval(this[1:]),
-        drop=float(reference[0] - this[0]),
-        drop_ci=_interval(reference[1:] - this[1:]),
-        kl_divergence=_kl_divergence(reference_logits, logits),
+        samples=len(pair.logits),
+        accuracy=float(candidate[0]),
+        accuracy_ci=_interval(candidate[1:]),
+        drop=float(reference[0] - candidate[0]),
+        drop_ci=_interval(reference[1:] - candidate[1:]),
+        kl_divergence=_kl_divergence(pair.reference, pair.logits),
         source=source,
-        constant_accuracy=None if label_maps is None or kind != MIOU else _constant_mean_iou(label_maps),
+        constant_accuracy=None if labels is None else _constant_mean_iou(labels),
     )
 
 
-def _check(
-    kind: str, reference: np.ndarray, logits: np.ndarray, label_maps: Optional[np.ndarray], size: Tuple[int, int]
-) -> None:
-    assert kind in (MIOU, PIXEL_AGREEMENT), kind
-    if reference.ndim != 4 or reference.shape != logits.shape:
+def _checked_label_maps(pair: Pair, size: Tuple[int, int]) -> np.ndarray:
+    labels = pair.labels
+    if labels is None or labels.shape != (len(pair.logits),) + tuple(size):
         raise InputError(
-            "logits of shape {} cannot be paired with the unreduced model's {}: both must be (images, classes, rows, "
-            "columns) of the same images. Compute both anew from the same data.".format(logits.shape, reference.shape)
+            "label maps of shape {} do not match {} images of {} x {} pixels. Give one label map an image, or ask "
+            "for agreement.".format(None if labels is None else labels.shape, len(pair.logits), size[1], size[0])
         )
-    if not len(logits):
-        raise InputError("there are no images to estimate an accuracy from. Give at least one.")
-    if kind == MIOU:
-        if label_maps is None or label_maps.shape != (len(logits),) + tuple(size):
-            raise InputError(
-                "label maps of shape {} do not match {} images of {} x {} pixels. Give one label map an image, or ask "
-                "for agreement.".format(None if label_maps is None else label_maps.shape, len(logits), size[1], size[0])
-            )
-        if (label_maps == IGNORED).all():
-            raise InputError(UNLABELLED)
+    if (labels == IGNORED).all():
+        raise InputError(UNLABELLED)
+    return labels
 
 
 def _label_maps(logits: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
@@ -153,28 +130,28 @@ def _label_maps(logits: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
 
 
 def _constant_mean_iou(label_maps: np.ndarray) -> Optional[float]:
-    """Mean intersection over union where the commonest class answers for all pixels; None where there is one class."""
+    """mIoU if every pixel is given the most frequent class; None where there is only one class."""
     labelled = label_maps[label_maps != IGNORED]
     share = classification.largest_share(labelled)
     return None if share is None else share / len(np.unique(labelled))
 
 
-def _agreements(reference: np.ndarray, this: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Shares of equal pixels, the reference's with itself being 1; a pixel without a class agrees with nothing."""
-    shares = ((reference == this) & (reference != IGNORED)).mean(axis=(1, 2))  # (n,)
-    found = _weights(len(shares)) @ shares / len(shares)
-    return np.ones_like(found), found
+def _agreements(reference: np.ndarray, candidate: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Shares of equal pixels, which is 1 for the reference itself; a pixel without a class agrees with nothing."""
+    shares = ((reference == candidate) & (reference != IGNORED)).mean(axis=(1, 2))  # (n,)
+    means = _weights(len(shares)) @ shares / len(shares)
+    return np.ones_like(means), means
 
 
 def _mean_ious(both: Sequence[np.ndarray], label_maps: np.ndarray, classes: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Mean intersection over union of two models' label maps (n, H, W)."""
+    """mIoU of two models' label maps (n, H, W)."""
     weights = _weights(len(label_maps))
-    reference, this = (_mean_ious_of(counts(one, label_maps, classes), weights) for one in both)
-    return reference, this
+    reference, candidate = (_mean_ious_of(counts(one, label_maps, classes), weights) for one in both)
+    return reference, candidate
 
 
 def mean_iou(counted: np.ndarray) -> float:
-    """Mean intersection over union, over the classes that are labelled, from `counts` of all images.
+    """mIoU over the classes that are labelled, from `counts` of all images.
 
     Raises: InputError where no pixel is labelled.
     """
@@ -183,20 +160,20 @@ def mean_iou(counted: np.ndarray) -> float:
     return float(_mean_ious_of(counted, np.ones((1, len(counted))))[0])
 
 
-def counts(found: np.ndarray, label_maps: np.ndarray, classes: int) -> np.ndarray:
-    """(n, 3, classes): each image's labelled pixels of a class, those found to be of it, and those that are both."""
-    made = np.zeros((len(found), 3, classes))
-    for image, (guess, label) in enumerate(zip(found, label_maps)):
+def counts(predicted: np.ndarray, label_maps: np.ndarray, classes: int) -> np.ndarray:
+    """(n, 3, classes): each image's pixels labelled as a class, predicted to be it, and both."""
+    counted = np.zeros((len(predicted), 3, classes))
+    for image, (guess, label) in enumerate(zip(predicted, label_maps)):
         guess, label = guess[label != IGNORED], label[label != IGNORED]
         for row, values in enumerate((label, guess[guess != IGNORED], label[label == guess])):
-            made[image, row] = np.bincount(values, minlength=classes)
-    return made
+            counted[image, row] = np.bincount(values, minlength=classes)
+    return counted
 
 
 def _mean_ious_of(counted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(n, 3, classes), (m, n) -> (m,) the mean over the classes that are labelled in what is weighted."""
-    labelled, found, right = np.moveaxis(np.tensordot(weights, counted, axes=1), 1, 0)  # (m, classes) each
-    ratios = np.where(labelled > 0, right / np.maximum(labelled + found - right, 1), 0.0)
+    """(n, 3, classes), (m, n) -> (m,) mIoU of each weighting, over the classes that it has labels of."""
+    labelled, predicted, right = np.moveaxis(np.tensordot(weights, counted, axes=1), 1, 0)  # (m, classes) each
+    ratios = np.where(labelled > 0, right / np.maximum(labelled + predicted - right, 1), 0.0)
     means = ratios.sum(axis=1) / np.maximum((labelled > 0).sum(axis=1), 1)  # type: np.ndarray
     return means
 
@@ -214,6 +191,6 @@ def _interval(values: np.ndarray) -> Interval:
 
 
 def _kl_divergence(reference: np.ndarray, logits: np.ndarray) -> float:
-    """Mean over images and patches, image by image, to spare memory."""
+    """Mean over images and patches; image by image, to save memory."""
     pairs = zip(np.moveaxis(reference, 1, -1), np.moveaxis(logits, 1, -1))
     return float(np.mean([classification.kl_divergence(*pair) for pair in pairs]))

@@ -1,1 +1,1 @@
-"""Token counts block by block: a schedule, what its blocks cost, and the Pareto set of schedules."""
+"""Token counts block by block: schedules, what their blocks cost, and the Pareto set of schedules."""

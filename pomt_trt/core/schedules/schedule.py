@@ -1,7 +1,4 @@
-"""Static token counts per layer, and the grid of candidates.
-
-Makes Schedules from plain integers, on any machine. Leaves out why a count is good: it knows no latency and no tensor.
-"""
+"""Static token counts per block, and the grid of counts that candidates have."""
 
 from typing import List, Sequence, Tuple
 
@@ -10,7 +7,7 @@ from pomt_trt.core.records import Schedule
 
 
 def constant(tokens: int, depth: int, prefix_tokens: int) -> Schedule:
-    """The schedule that removes nothing: `tokens` (prefix included) in each of `depth` blocks."""
+    """`tokens` (prefix included) in each of `depth` blocks; nothing is removed."""
     return Schedule(tokens=(tokens,) * (depth + 1), prefix_tokens=prefix_tokens)
 
 
@@ -26,14 +23,17 @@ def single_layer(tokens: int, depth: int, prefix_tokens: int, layer: int, remove
 
 
 def even(tokens: int, depth: int, prefix_tokens: int, removed: int) -> Schedule:
-    """Spreads `removed` over all blocks: round((l + 1) R / depth) are gone after block l."""
+    """Spreads `removed` over all blocks: after block l, round((l + 1) R / depth) tokens are gone."""
     check_removed(removed, tokens, prefix_tokens)
     gone = [(2 * (block + 1) * removed + depth) // (2 * depth) for block in range(depth)]  # halves round up
     return Schedule(tokens=(tokens,) + tuple(tokens - g for g in gone), prefix_tokens=prefix_tokens)
 
 
 def per_block(tokens: int, prefix_tokens: int, removed: Sequence[int]) -> Schedule:
-    """Removes `removed[l]` tokens in block l, one entry a block."""
+    """Removes `removed[l]` tokens in block l.
+
+    Raises: UsageError where no patch token would be left.
+    """
     counts = [tokens]
     for block, r in enumerate(removed):
         if r < 0 or counts[-1] - r < prefix_tokens + 1:
@@ -65,9 +65,9 @@ def check_removed(removed: int, tokens: int, prefix_tokens: int) -> None:
 
 
 def parse_range(text: str) -> Tuple[int, int, int]:
-    """START:STOP:STEP as in `--tokens 196:96:4`; counts go down, STOP is included when landed on.
+    """START:STOP:STEP as in `--tokens 196:96:4`; counts go down, and STOP is included where a step reaches it.
 
-    Raises: UsageError, with the form that is expected.
+    Raises: UsageError that shows the expected form.
     """
     parts = text.split(":")
     try:
@@ -84,7 +84,10 @@ def parse_range(text: str) -> Tuple[int, int, int]:
 
 
 def grid(tokens: int, start: int, stop: int, step: int) -> List[int]:
-    """Token counts to try, in descending order: `tokens` itself (R = 0), then start, start - step, ... >= stop."""
+    """Token counts to try, descending: `tokens` itself (R = 0), then start, start - step, ... >= stop.
+
+    Raises: UsageError where start exceeds `tokens`.
+    """
     if start > tokens:
         raise UsageError(
             "--tokens starts at {}, but the model has {} tokens. Start at {} or lower.".format(

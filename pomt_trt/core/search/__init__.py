@@ -1,1 +1,1 @@
-"""Which candidate to build next, from what was measured: steps, bounds of what is not known yet, and the search."""
+"""Which count to measure next: bounds on unmeasured counts, the steps of a latency curve, and the search over both."""

@@ -1,7 +1,6 @@
-"""Reads CURVE.json: a recorded latency curve, with the samples of every count.
+"""Reads CURVE.json, a recorded latency curve with the samples of every count; it may be compressed by gzip.
 
-Makes a Curve from {"batch_size": 1, "points": [{"tokens": 197, "latency_ms": [samples], "accuracy": 0.81}, ...]}, on
-any machine; also from a file compressed by gzip. Leaves out what a search makes of it (core/search/replay).
+Format: {"batch_size": 1, "points": [{"tokens": 197, "latency_ms": [samples], "accuracy": 0.81}, ...]}
 """
 
 import gzip
@@ -13,7 +12,7 @@ from pomt_trt.core.errors import InputError
 
 
 class CurvePoint(NamedTuple):
-    """One count as recorded; no usable sample means that its build failed."""
+    """One recorded count; without samples, its build failed."""
 
     tokens: int
     latency_ms: Tuple[float, ...]
@@ -30,7 +29,7 @@ class Curve(NamedTuple):
 def read_curve(path: str) -> Curve:
     """The curve in a file.
 
-    Raises: InputError where the file is absent, is no JSON or no curve; the message names the point.
+    Raises: InputError where the file is absent, not JSON, or not a curve; the message names the point.
     """
     try:
         with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
@@ -45,11 +44,11 @@ def read_curve(path: str) -> Curve:
 
 
 def curve_from_json(value: Any, name: str = "the curve") -> Curve:
-    """The curve in a parsed JSON value; points in any order, counts may be missing.
+    """The curve in a parsed JSON value. Points may come in any order, and counts may be missing.
 
-    Samples that are not positive and finite (a clock that stepped back) are left out; a point without any other is a
-    failed build.
-    Raises: InputError naming the point, what is wrong with it, and what is expected.
+    Samples that are not positive and finite (a clock that stepped back) are left out. A point without usable samples is
+    a failed build.
+    Raises: InputError that names the point, what is wrong, and what is expected.
     """
     points = value.get("points") if isinstance(value, dict) else None
     if not isinstance(points, list) or not points:
@@ -77,8 +76,8 @@ def curve_from_json(value: Any, name: str = "the curve") -> Curve:
 def _point(value: Any, name: str, index: int) -> CurvePoint:
     where = "{}, point {}".format(name, index + 1)
     if not isinstance(value, dict) or not _is_count(value.get("tokens")):
-        found = value.get("tokens") if isinstance(value, dict) else value
-        raise InputError("{}: tokens is {!r}. Give the total count, a whole number from 1.".format(where, found))
+        tokens = value.get("tokens") if isinstance(value, dict) else value
+        raise InputError("{}: tokens is {!r}. Give the total count, a whole number from 1.".format(where, tokens))
     samples = value.get("latency_ms")
     if samples is None:
         samples = []

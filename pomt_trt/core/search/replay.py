@@ -1,35 +1,35 @@
-"""Runs a search over measurements that exist already, to judge the search: a recorded or a generated curve.
+"""Runs a search over a recorded or generated curve, to judge the search.
 
-Makes a Result (builds, choice, exhaustive choice, regret) from a Curve, on any machine. Leaves out printing and the
-drawing of curves.
+regret = U(exhaustive choice) - U(adaptive choice), where U is the utility from all recorded samples.
 """
 
 import math
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from pomt_trt.core.choice.selection import select, utility
+from pomt_trt.core.choice.rules import Goal
+from pomt_trt.core.choice.selection import AccuracySource, select, utility
 from pomt_trt.core.records import Row, Selection
 from pomt_trt.core.search.curve import Curve
-from pomt_trt.core.search.search import Done, Request, SearchStep, next_candidate, next_in_order
-from pomt_trt.core.search.search_state import Goal, Point, State
+from pomt_trt.core.search.search import Done, SearchStep, next_candidate, next_in_order
+from pomt_trt.core.search.search_state import Point, SearchState, SearchTask
 from pomt_trt.core.search.steps import significant_steps
 from pomt_trt.core.statistics.drift import Rounds
 from pomt_trt.core.statistics.stats import QUICK_RESAMPLES, StoppingRule, locate
 from pomt_trt.core.storage.store import to_json
 from pomt_trt.core.text_table import aligned
 
-Strategy = Callable[[State], SearchStep]
-Serve = Callable[[str, int], Point]  # (kind of request, tokens) -> what is then known of that count
+Strategy = Callable[[SearchState], SearchStep]
+Serve = Callable[[str, int], Point]  # (kind of task, tokens) -> the measurements of that count
 
 
-class Result(NamedTuple):
-    """What the adaptive search made of a curve, beside the exhaustive one."""
+class Replay(NamedTuple):
+    """The adaptive search over a curve, beside the exhaustive one."""
 
     builds: int
-    counts: int  # of the curve: the builds of the exhaustive search
+    counts: int  # of the curve, all of which the exhaustive search builds
     selection: Selection
     exhaustive: Selection
-    regret: float  # utility of the exhaustive choice minus that of the adaptive, both from all recorded samples
+    regret: float
     done: Done
 
 
@@ -42,7 +42,7 @@ class Recorded:
         self.rule = StoppingRule(max_s=math.inf)
 
     def serve(self, kind: str, tokens: int) -> Point:
-        """A first profile for build, all that is left for time; there is one engine of each count only."""
+        """The samples of a first profile for build, all samples for time; each count has only one engine."""
         samples, served = self.samples[tokens], self.served.get(tokens, 0)
         if not samples:
             return Point(tokens)
@@ -60,58 +60,47 @@ class Recorded:
         return self.rule.decide(rounds, lambda: locate(rounds, resamples=QUICK_RESAMPLES), 0.0) is not None
 
 
-def replay(curve: Curve, goal: Goal, max_builds: Optional[int] = None) -> Result:
-    """The adaptive search over a recorded curve, and what the exhaustive one would have chosen.
+def replay(curve: Curve, goal: Goal, max_builds: Optional[int] = None) -> Replay:
+    """The adaptive and the exhaustive search over a recorded curve.
 
     Raises: ConstraintUnmet where no candidate meets the constraints.
     """
     grid = tuple(point.tokens for point in curve.points)
     accuracy = {point.tokens: point.accuracy for point in curve.points if point.accuracy is not None}
-    start = State(grid, goal, {}, accuracy, batch_size=curve.batch_size)
-    whole, _ = drive(start, _all_samples(curve), accuracy, next_in_order)
+    start = SearchState(grid, goal, {}, accuracy, batch_size=curve.batch_size)
+    everything, _ = drive(start, _all_samples(curve), accuracy, next_in_order)
     state, done = drive(start._replace(max_builds=max_builds), Recorded(curve).serve, accuracy, next_candidate)
-    exhaustive, selection = choose(whole), choose(state, within_budget=done.complete)
+    exhaustive, selection = choose(everything), choose(state, within_budget=done.complete)
     regret = _utility(exhaustive, exhaustive.chosen) - _utility(exhaustive, selection.chosen)
-    return Result(state.builds, len(grid), selection, exhaustive, regret, done)
+    return Replay(state.builds, len(grid), selection, exhaustive, regret, done)
 
 
-def drive(state: State, serve: Serve, accuracy: Dict[int, float], strategy: Strategy) -> Tuple[State, Done]:
-    """Follows a strategy to its end, serving each request; the last state and why it ended."""
+def drive(state: SearchState, serve: Serve, accuracy: Dict[int, float], strategy: Strategy) -> Tuple[SearchState, Done]:
+    """Follows a strategy to its end; the last state, and why it ended."""
     while True:
         step = strategy(state)
         if isinstance(step, Done):
             return state, step
-        state = answered(state, step, serve, accuracy)
+        state = _after(state, step, serve, accuracy)
 
 
-def answered(state: State, request: Request, serve: Serve, accuracy: Dict[int, float]) -> State:
-    """The state after a request was served."""
-    if request.kind == "accuracy":
-        return state._replace(accuracy={**state.accuracy, request.tokens: accuracy[request.tokens]})
-    return state._replace(points={**state.points, request.tokens: serve(request.kind, request.tokens)})
+def _after(state: SearchState, task: SearchTask, serve: Serve, accuracy: Dict[int, float]) -> SearchState:
+    if task.kind == "accuracy":
+        return state._replace(accuracy={**state.accuracy, task.tokens: accuracy[task.tokens]})
+    return state._replace(points={**state.points, task.tokens: serve(task.kind, task.tokens)})
 
 
-def choose(state: State, device_id: str = "replay", within_budget: bool = True) -> Selection:
-    """The Selection from what a search measured.
+def choose(state: SearchState, device_id: str = "replay", within_budget: bool = True) -> Selection:
+    """The Selection from the measurements of a search.
 
     Raises: ConstraintUnmet where no measured candidate meets the constraints.
     """
-    goal = state.goal
-    return select(
-        [_row(state, tokens, within_budget) for tokens in state.grid],
-        rule=goal.rule,
-        alpha=goal.alpha,
-        max_accuracy_drop=goal.max_accuracy_drop,
-        max_latency_ms=goal.max_latency_ms,
-        min_gain=goal.min_gain,
-        steps=significant_steps(state.points, state.grid[0]),
-        device_id=device_id,
-        accuracy_kind="top1",
-        accuracy_source="recorded",
-    )
+    rows = [_row(state, tokens, within_budget) for tokens in state.grid]
+    steps = significant_steps(state.points, state.grid[0])
+    return select(rows, state.goal, steps, device_id=device_id, accuracy=AccuracySource("top1", "recorded"))
 
 
-def result_json(result: Result) -> Dict[str, Any]:
+def result_json(result: Replay) -> Dict[str, Any]:
     """What `replay --json` prints."""
     return {
         "builds": result.builds,
@@ -125,7 +114,7 @@ def result_json(result: Result) -> Dict[str, Any]:
     }
 
 
-def result_lines(result: Result) -> Tuple[str, ...]:
+def result_lines(result: Replay) -> Tuple[str, ...]:
     """What `replay` prints for people."""
     counts = "{} of {} ({:.1f} %)".format(result.builds, result.counts, 100.0 * result.builds / result.counts)
     rows = [
@@ -157,7 +146,7 @@ def _all_samples(curve: Curve) -> Serve:
     return serve
 
 
-def _row(state: State, tokens: int, within_budget: bool) -> Row:
+def _row(state: SearchState, tokens: int, within_budget: bool) -> Row:
     point, top = state.points.get(tokens), state.grid[0]
     row = Row("r{:03d}".format(top - tokens), top, tokens, top - tokens, accuracy=state.accuracy.get(tokens))
     if point is None:
@@ -168,10 +157,10 @@ def _row(state: State, tokens: int, within_budget: bool) -> Row:
 
 
 def _utility(selection: Selection, row: Row) -> float:
-    """Of the same candidate as the exhaustive search measured it."""
+    """The utility of a candidate from the latency and accuracy that the exhaustive search measured."""
     zero = selection.unreduced
-    own = next(r for r in selection.rows if r.id == row.id)
-    if own.latency_ms is None or own.accuracy is None or zero.latency_ms is None or zero.accuracy is None:
+    same = next(r for r in selection.rows if r.id == row.id)
+    if same.latency_ms is None or same.accuracy is None or zero.latency_ms is None or zero.accuracy is None:
         return math.nan
     alpha = selection.constraints["alpha"] or 0.0
-    return utility(own.latency_ms, own.accuracy, zero.latency_ms, zero.accuracy, alpha)
+    return utility(same.latency_ms, same.accuracy, zero.latency_ms, zero.accuracy, alpha)

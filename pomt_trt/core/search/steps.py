@@ -1,12 +1,16 @@
-"""Change points of a latency curve: which drops the local trend, timing noise and build-to-build noise do not explain.
+"""Finds steps: drops of a latency curve that its trend, the noise of timing and the noise of builds do not explain.
 
-Makes Steps from token counts, latencies and their intervals, on any machine. Leaves out where the numbers came from,
-and whether a step is worth its accuracy (core/choice/selection).
+1. Single points that stand out from both neighbours are set aside: outliers (slower) are bad builds, valleys (faster)
+   are steps of their own.
+2. The rest is cut into segments, each fitted by a line, so that
+       sum over segments of chi2(segment) + SEGMENT_PENALTY log(n + 1)
+   is least (n points; exact, by dynamic programming). Why: a line bends with the trend, and a further line has to earn
+   its penalty, so that noise is not split.
+3. Between two segments, from count a to count b:  drop = lowest(a) - fit(b) - max(0, slope) (a - b), where lowest(a) is
+   the least latency at which a segment down to a ends, and slope the mean of both lines. The boundary is a step where
+   drop > MIN_DROP lowest(a), and where its p-value, times the number of points, is below SIGNIFICANCE.
 
-Latency is cut into segments, each a straight line in tokens, by optimal partitioning: a line more has to earn its
-penalty. A boundary between two lines is a step where the drop between them, less the trend across the gap, is
-significant for the number of gaps tested. Single counts that stand out are taken from the fit before: dear ones are bad
-builds, cheap ones are valleys.
+Whether a step is worth its accuracy is decided in core/choice.
 
 Source: Jackson et al., An algorithm for optimal partitioning of data on an interval, IEEE SPL 12(2), 2005.
 """
@@ -19,16 +23,16 @@ import numpy as np
 from pomt_trt.core.records import Interval, Step
 from pomt_trt.core.search.search_state import Point, build_effect, good_builds, level
 
-MIN_DROP = 0.025  # of the latency before it: steps of 3 % are meant, as far as noise lets one see them
-SIGNIFICANCE = 0.003  # of a step, over all gaps of the curve together
-NOISE_FLOOR = 0.001  # relative: no interval is believed to be narrower than this
-SINGLE_SIGMA = 3.5  # how far a single count must stand out from each of its neighbours
-BAD_BUILDS = 0.15  # at most this share of the points may be set aside as dear; more is a pattern, not bad luck
-NEAR_POINTS = 24  # on each side of a boundary, or a sixth of the curve: what its drop is judged by
-SEGMENT_PENALTY = 3.0  # times log(points): what one more line must gain in chi-square
+MIN_DROP = 0.025  # of the latency before it: a step of 3 % is found within its noise
+SIGNIFICANCE = 0.003  # p-value of a step, corrected for the number of points
+NOISE_FLOOR = 0.001  # relative: the least standard error of a point
+SINGLE_SIGMA = 3.5  # standard errors by which a single point must stand out from each neighbour
+MOST_OUTLIERS = 0.15  # of the points; more are a pattern, and stay in the curve
+NEAR_POINTS = 24  # on each side of a boundary, or a sixth of the curve: the points that its drop is computed from
+SEGMENT_PENALTY = 3.0  # times log(points + 1): what a further line must gain in chi-square
 
 
-class Curve(NamedTuple):
+class CurveArrays(NamedTuple):
     """A latency curve in descending counts: latency and its standard error, in ms."""
 
     tokens: np.ndarray
@@ -37,14 +41,13 @@ class Curve(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A fitted segment: points first..last of the curve; ms at its mean count, ms per token, and
-    the variances of both."""
+    """The line fitted to the points first..last of the curve."""
 
     first: int
     last: int
-    middle: float
-    value: float
-    slope: float
+    middle: float  # mean count
+    value: float  # ms at the mean count
+    slope: float  # ms per token
     value_var: float
     slope_var: float
 
@@ -53,25 +56,28 @@ class Line(NamedTuple):
         return self.value + self.slope * (tokens - self.middle)
 
     def variance_at(self, tokens: float) -> float:
-        """Of `at`."""
+        """Variance of `at`."""
         return self.value_var + self.slope_var * (tokens - self.middle) ** 2
 
 
 def significant_steps(points: Mapping[int, Point], unreduced: int) -> Tuple[Step, ...]:
-    """The significant steps of what was measured, at the level of each count's builds, and beyond how builds differ.
+    """The significant steps among measured counts.
+
+    A count has the level of its builds. Its relative half interval is hypot(timing, 1.96 effect / sqrt(builds)). Why: a
+    step must also exceed the difference between builds (build_effect).
 
     Args:
         points: by tokens.
-        unreduced: the count of R = 0, which is another graph and no point of the curve.
+        unreduced: the count of R = 0, which is another graph and not part of the curve.
     """
     effect, curve = build_effect(points), [p for t, p in sorted(points.items(), reverse=True) if t != unreduced]
     curve = [point for point in curve if not point.failed]
     levels = [level(p.builds_ms) for p in curve]
     intervals = []
-    for point, middle in zip(curve, levels):
+    for point, value in zip(curve, levels):
         half = 0.5 * (point.latency_ci_ms[1] - point.latency_ci_ms[0]) / point.latency_ms
         half = math.hypot(half, 1.96 * effect / math.sqrt(len(good_builds(point.builds_ms))))
-        intervals.append((middle * (1 - half), middle * (1 + half)))
+        intervals.append((value * (1 - half), value * (1 + half)))
     return find_steps([p.tokens for p in curve], levels, intervals)
 
 
@@ -81,25 +87,25 @@ def find_steps(
     ci: Sequence[Optional[Interval]],
     min_drop: float = MIN_DROP,
 ) -> Tuple[Step, ...]:
-    """The significant steps, from most to fewest tokens; () where there is none or too little is known.
+    """The significant steps, from most to fewest tokens; () where there is none, or fewer than three points.
 
     Args:
         tokens: total counts, any order, gaps allowed; without R = 0, which is another graph.
         latency_ms: one a count. Points that are not finite and positive are left out.
-        ci: 95 % interval of each latency, or None: taken from the noise of the curve.
-        min_drop: relative drop below which nothing is called a step.
+        ci: 95 % interval of each latency; None: the noise of the curve tells.
+        min_drop: smallest relative drop of a step.
     """
     curve = _curve(tokens, latency_ms, ci)
     if len(curve.tokens) < 3:
         return ()
-    curve, valleys = _split_singles(curve, min_drop)
-    found = [_valley_step(*valley) for valley in valleys]
+    curve, valleys = _without_singles(curve, min_drop)
+    steps = [_valley_step(*valley) for valley in valleys]
     if len(curve.tokens) >= 3:
-        found += _steps_between(curve, _sums(curve), min_drop)
-    return tuple(sorted(found, key=lambda step: -step.edge_tokens))
+        steps += _steps_between(curve, _sums(curve), min_drop)
+    return tuple(sorted(steps, key=lambda step: -step.edge_tokens))
 
 
-def _curve(tokens: Sequence[int], latency_ms: Sequence[float], ci: Sequence[Optional[Interval]]) -> Curve:
+def _curve(tokens: Sequence[int], latency_ms: Sequence[float], ci: Sequence[Optional[Interval]]) -> CurveArrays:
     rows = []
     for count, latency, interval in zip(tokens, latency_ms, ci):
         if latency is not None and math.isfinite(latency) and latency > 0:
@@ -107,14 +113,15 @@ def _curve(tokens: Sequence[int], latency_ms: Sequence[float], ci: Sequence[Opti
             rows.append((count, latency, latency * max(half, NOISE_FLOOR)))
     rows.sort(key=lambda row: -row[0])
     table = np.array(rows, dtype=float).reshape(-1, 3)
-    curve = Curve(table[:, 0], table[:, 1], table[:, 2])
+    curve = CurveArrays(table[:, 0], table[:, 1], table[:, 2])
     return curve._replace(se=curve.se * _noise_scale(curve))
 
 
-def _noise_scale(curve: Curve) -> float:
-    """How much noisier the points are than their intervals say: from how far each lies from its neighbours' line.
+def _noise_scale(curve: CurveArrays) -> float:
+    """By how much the points scatter more than their standard errors say; at least 1.
 
-    Told only where points are many and even; steps disturb few of these residuals, and the median ignores those.
+    1.48 median |residual / expected|, where a residual is the distance of a point from the line through its neighbours.
+    Why the median: steps disturb few residuals. It needs many points at even distances; otherwise it is 1.
     """
     t, z, se = curve
     if len(t) < 16:
@@ -124,24 +131,24 @@ def _noise_scale(curve: Curve) -> float:
     expected = np.sqrt(se[1:-1] ** 2 + ((1 - share) * se[:-2]) ** 2 + (share * se[2:]) ** 2)
     spacing = t[:-2] - t[2:]
     even = spacing <= 2 * spacing.min()
-    if even.mean() < 0.6:  # a search measures where it expects steps and valleys: its residuals are no noise
+    if even.mean() < 0.6:  # a search measures near steps and valleys, where residuals are not noise
         return 1.0
     return float(max(1.0, 1.48 * np.median(np.abs(residual / expected)[even])))
 
 
-def _split_singles(curve: Curve, min_drop: float) -> Tuple[Curve, List[Tuple[Curve, int]]]:
-    """The curve without dear single counts (bad builds) and cheap ones (valleys), and the valleys.
+def _without_singles(curve: CurveArrays, min_drop: float) -> Tuple[CurveArrays, List[Tuple[CurveArrays, int]]]:
+    """The curve without outliers and valleys, and for each valley the curve that it is part of and its index.
 
-    Dear is what also exceeds the second count above: beside a valley every count looks dear.
+    An outlier must also exceed the second point above: beside a valley, every point stands out.
     """
-    dear = [i for i in _standing_out(curve, 1.0, min_drop) if i < 2 or curve.ms[i] > curve.ms[i - 2]]
-    if 0 < len(dear) <= BAD_BUILDS * len(curve.tokens):
-        curve = _without(curve, dear)
-    cheap = _standing_out(curve, -1.0, min_drop)
-    return _without(curve, cheap), [(curve, index) for index in cheap]
+    outliers = [i for i in _standing_out(curve, 1.0, min_drop) if i < 2 or curve.ms[i] > curve.ms[i - 2]]
+    if 0 < len(outliers) <= MOST_OUTLIERS * len(curve.tokens):
+        curve = _without(curve, outliers)
+    valleys = _standing_out(curve, -1.0, min_drop)
+    return _without(curve, valleys), [(curve, index) for index in valleys]
 
 
-def _standing_out(curve: Curve, sign: float, min_drop: float) -> List[int]:
+def _standing_out(curve: CurveArrays, sign: float, min_drop: float) -> List[int]:
     """Inner points that lie above (sign 1) or below (-1) both neighbours by more than noise and min_drop."""
     margin = np.diff(sign * curve.ms)
     needed = np.maximum(SINGLE_SIGMA * np.hypot(curve.se[1:], curve.se[:-1]), min_drop * curve.ms[1:])
@@ -149,19 +156,19 @@ def _standing_out(curve: Curve, sign: float, min_drop: float) -> List[int]:
     return [int(i) + 1 for i in np.flatnonzero(above & below)]
 
 
-def _without(curve: Curve, indices: List[int]) -> Curve:
+def _without(curve: CurveArrays, indices: List[int]) -> CurveArrays:
     keep = np.ones(len(curve.tokens), dtype=bool)
     keep[indices] = False
-    return Curve(curve.tokens[keep], curve.ms[keep], curve.se[keep])
+    return CurveArrays(curve.tokens[keep], curve.ms[keep], curve.se[keep])
 
 
-def _valley_step(curve: Curve, index: int) -> Step:
+def _valley_step(curve: CurveArrays, index: int) -> Step:
     drop = min(curve.ms[index - 1], curve.ms[index + 1]) - curve.ms[index]
     error = math.hypot(curve.se[index], max(curve.se[index - 1], curve.se[index + 1]))
     return _step(curve, index - 1, index, drop, error, True)
 
 
-def _step(curve: Curve, before: int, edge: int, drop: float, error: float, valley: bool) -> Step:
+def _step(curve: CurveArrays, before: int, edge: int, drop: float, error: float, valley: bool) -> Step:
     drop = float(drop)
     p_value = 0.5 * math.erfc(drop / error / math.sqrt(2)) * len(curve.tokens)
     return Step(
@@ -175,7 +182,7 @@ def _step(curve: Curve, before: int, edge: int, drop: float, error: float, valle
 
 
 class Sums(NamedTuple):
-    """Prefix sums over the points, from which any segment's line is had at once; counts and values are centred."""
+    """Prefix sums over the points, which give any segment's line in constant time. Counts and values are centred."""
 
     table: np.ndarray  # (6, points + 1): w, wt, wtt, wz, wtz, wzz; z: ms less the prior slope
     tokens: float  # mean count
@@ -184,9 +191,10 @@ class Sums(NamedTuple):
     precision: float  # and its prior precision
 
 
-def _sums(curve: Curve) -> Sums:
-    """A segment of one or two points cannot tell its slope, so all lean on half the mean fall of the curve, give or
-    take as much again: between a flat stair and a steady fall.
+def _sums(curve: CurveArrays) -> Sums:
+    """The sums, with a prior for the slope of each line: s / 2 +- s, where s is the mean slope of the curve.
+
+    Why: one or two points do not determine a slope. The prior lies between a flat tread (0) and a steady fall (s).
     """
     t = curve.tokens
     mean_slope = max(float(curve.ms[0] - curve.ms[-1]), 1e-6 * float(curve.ms[0])) / float(t[0] - t[-1])
@@ -197,8 +205,8 @@ def _sums(curve: Curve) -> Sums:
     return Sums(table, float(t.mean()), float(leaning.mean()), 0.5 * mean_slope, mean_slope**-2)
 
 
-def _segments(curve: Curve, sums: Sums) -> List[Line]:
-    """Optimal partition into lines: least chi-square plus a penalty for each line."""
+def _segments(curve: CurveArrays, sums: Sums) -> List[Line]:
+    """The optimal partition: best(end) = min over start of best(start) + chi2(start, end) + penalty."""
     count = len(curve.tokens)
     penalty = SEGMENT_PENALTY * math.log(count + 1)
     best, cut = np.zeros(count + 1), np.zeros(count + 1, dtype=int)
@@ -214,7 +222,7 @@ def _segments(curve: Curve, sums: Sums) -> List[Line]:
 
 
 def _chi_square(part: np.ndarray, precision: float) -> np.ndarray:
-    """Misfit of the best line through each segment, given its sums (6, segments)."""
+    """Chi-square of the best line through each segment, given its sums (6, segments)."""
     w, wt, wtt, wz, wtz, wzz = part
     covariance = wtz - wt * wz / w
     return np.asarray(wzz - wz**2 / w - covariance**2 / (wtt - wt**2 / w + precision))
@@ -228,8 +236,8 @@ def _line(sums: Sums, first: int, last: int) -> Line:
     return Line(first, last, middle, value, (wtz - wt * wz / w) / spread + sums.slope, 1 / w, 1 / spread)
 
 
-def _steps_between(curve: Curve, sums: Sums, min_drop: float) -> List[Step]:
-    """Boundaries where the curve falls to a level significantly below all levels before it, trend aside."""
+def _steps_between(curve: CurveArrays, sums: Sums, min_drop: float) -> List[Step]:
+    """Boundaries at which the curve falls significantly below everything before, trend aside; see above."""
     lines, steps, lowest = _segments(curve, sums), [], math.inf
     for i in range(len(lines) - 1):
         above, below = _near_lines(sums, lines[i], lines[i + 1], len(curve.tokens))
@@ -247,7 +255,7 @@ def _steps_between(curve: Curve, sums: Sums, min_drop: float) -> List[Step]:
 
 
 def _near_lines(sums: Sums, above: Line, below: Line, points: int) -> Tuple[Line, Line]:
-    """Both lines refitted to the points near their boundary, where a long line through a bent curve would miss it."""
+    """Both lines, refitted to the points near their boundary: a long line misses a bent curve there."""
     near = max(NEAR_POINTS, points // 6)
     left = _line(sums, max(above.first, above.last - near + 1), above.last)
     return left, _line(sums, below.first, min(below.last, below.first + near - 1))

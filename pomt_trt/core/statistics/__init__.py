@@ -1,1 +1,1 @@
-"""Numbers from samples: locations with intervals, drift, ratios to reference engines, stability of a profile."""
+"""Numbers from samples: drift, location with an interval, reference ratio, the estimate of a latency, its verdict."""

@@ -1,12 +1,14 @@
-"""Latency of what was timed in the same rounds as engines of known latency, with its interval.
+"""The reference ratio: latency of an engine relative to reference engines of known latency, timed in the same rounds.
 
-Makes a Location from numbers alone, on any machine. Leaves out a first group, where nothing is known
-(core/statistics/stats).
+With m[e, r] = log of the median time in the burst of engine e in round r, and level[r] of core/statistics/drift:
 
-What moves the machine from one round to the next, and from one group to the next, moves all that run in these rounds,
-so a ratio to what is known is told far better than a latency by itself. All members say how slow a round was; over it,
-the median of a member's rounds rests among disturbances that hit all alike; and the median of those known outvotes one
-that was off when it became known, or is off now.
+    own[e] = median over r of (m[e, r] - level[r])
+    scale  = median over references k of (own[k] - log L[k])
+    L[e]   = exp(own[e] - scale)
+
+Why a ratio: what slows the machine in a round, or from one group to the next, slows the references too. Why the median
+over rounds: it ignores disturbances that hit single bursts. Why several references: their median outvotes one that was
+off when its latency was measured, or is off now.
 """
 
 import math
@@ -20,58 +22,59 @@ from pomt_trt.core.statistics.drift import Rounds, levels
 from pomt_trt.core.statistics.stats import RESAMPLES, Location, block_length, with_interval
 
 
-class Known(NamedTuple):
-    """Something whose latency is known, timed again in the same rounds."""
+class Reference(NamedTuple):
+    """An engine of known latency, timed again in the same rounds."""
 
     rounds: Rounds
-    latency: float  # in the unit of all
+    latency: float  # L[k], in the unit of all
 
 
-def locate_tied(
-    rounds: Rounds, known: Sequence[Known], group: Sequence[Rounds], resamples: int = RESAMPLES, seed: int = 0
+def locate_by_references(
+    rounds: Rounds, references: Sequence[Reference], group: Sequence[Rounds], resamples: int = RESAMPLES, seed: int = 0
 ) -> Location:
-    """Latency in the state of the machine in which the known ones had theirs, with its 95 % interval.
+    """L[e] with its 95 % interval.
+
+    The interval is a bootstrap. Each resample draws circular blocks of successive rounds, the same for all engines, and
+    draws among the references. So it holds the noise of the rounds, and how much the references disagree. It does not
+    hold an error that all references share.
 
     Args:
-        rounds: one row a round, from the first on; any unit. The others may have more; only these count.
-        known: at least one. By how much they disagree is in the interval; an error that all of them have is not, since
-            whatever is tied to them shares it.
-        group: rounds of all members, known and unknown, which tell how slow the machine was in each.
-        seed: of the bootstrap, which draws blocks of successive rounds, the same for all, and among those known.
-    Raises: UnstableMeasurement where no round has a usable time of this and of each known one.
+        rounds: of engine e, from the first round on. The others may have more rounds; those are ignored.
+        references: at least one.
+        group: rounds of all engines, references included: they give level[r].
+    Raises: UnstableMeasurement if no round has a usable time of e and of every reference.
     Source of the circular blocks: Politis and Romano, 1992.
     """
-    found = _over_machine(rounds, known, group)
-    used = found.shape[1]
+    logs = _above_level(rounds, references, group)
+    used = logs.shape[1]
     length = block_length(used)
     blocks = -(-used // length)
     rng = np.random.RandomState(seed)
     starts = rng.randint(used, size=(resamples, blocks))
     drawn = (starts[:, :, None] + np.arange(length)).reshape(resamples, -1) % used
-    medians = np.median(found[:, drawn], axis=2)  # (1 + known, resamples)
-    others = medians[1 + rng.randint(len(known), size=(len(known), resamples)), np.arange(resamples)]
-    middles = np.median(found, axis=1)
-    centre = float(np.exp(middles[0] - np.median(middles[1:])))
-    values = np.exp(np.sort(found[0] - middles[0])) * centre
-    return with_interval(values, centre, np.exp(medians[0] - np.median(others, axis=0)), blocks)
+    medians = np.median(logs[:, drawn], axis=2)  # (1 + references, resamples)
+    picked = rng.randint(len(references), size=(len(references), resamples))
+    scales = np.median(medians[1 + picked, np.arange(resamples)], axis=0)
+    own = np.median(logs, axis=1)
+    centre = float(np.exp(own[0] - np.median(own[1:])))
+    values = np.exp(np.sort(logs[0] - own[0])) * centre
+    return with_interval(values, centre, np.exp(medians[0] - scales), blocks)
 
 
-def _over_machine(rounds: Rounds, known: Sequence[Known], group: Sequence[Rounds]) -> np.ndarray:
-    """(1 + known, rounds): logarithms of this one's times, and of the known ones' over their latencies; all over how
-    slow the machine was.
-    """
+def _above_level(rounds: Rounds, references: Sequence[Reference], group: Sequence[Rounds]) -> np.ndarray:
+    """(1 + references, rounds): m[e, r] - level[r], and m[k, r] - log L[k] - level[r]; rounds that all have."""
     count = len(rounds)
-    rows = [_middles(rounds)] + [_middles(each.rounds[:count]) - np.log(each.latency) for each in known]
-    found = np.stack(rows) - levels([member[:count] for member in group])
-    found = found[:, np.isfinite(found).all(axis=0)]
-    if not found.size:
+    rows = [_medians(rounds)] + [_medians(each.rounds[:count]) - np.log(each.latency) for each in references]
+    logs = np.stack(rows) - levels([member[:count] for member in group])
+    logs = logs[:, np.isfinite(logs).all(axis=0)]
+    if not logs.size:
         raise UnstableMeasurement(
             "none of {} rounds has a time of each engine. Check the clock, then profile again.".format(count)
         )
-    return np.asarray(found)
+    return np.asarray(logs)
 
 
-def _middles(rounds: Rounds) -> np.ndarray:
-    """Logarithm of the median of each round's usable times; NaN where there is none."""
-    rows = ([time for time in row if 0 < time < math.inf] for row in rounds)
+def _medians(rounds: Rounds) -> np.ndarray:
+    """m[e, r] over the usable times of each burst; NaN for a burst without one."""
+    rows = ([time for time in burst if 0 < time < math.inf] for burst in rounds)
     return np.log([statistics.median(row) if row else math.nan for row in rows])

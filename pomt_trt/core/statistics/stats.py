@@ -1,12 +1,14 @@
-"""Robust location of latency samples with an interval, and the rule that ends sampling.
+"""Location of latency samples with its interval, and the stopping rule.
 
-Makes a few trustworthy numbers from many noisy ones, on any machine. Leaves out what was timed and how: it knows
-numbers only.
+The location is the centre c of the lowest mode. With e = 2nd percentile (the lower edge) and c = 20th percentile,
+repeat until c no longer changes:
 
-Contention only ever adds time, so what is common to a locked board (one tight mode) and to a shared machine (many
-modes, a heavy upper tail) is the lowest mode. The location is its centre: from a low quantile, one moves to the
-median of the window that reaches as far up as the lower edge lies below, until it rests. On one tight mode that is the
-median of all.
+    c = median of the samples from e to 2 c - e
+
+If all samples form one narrow, even mode, c is their median. Why the lowest mode: contention only adds time, so the
+undisturbed latency is the lowest cluster, on a locked board (one mode) and on a shared machine (many modes).
+
+The 95 % interval is a bootstrap over blocks of successive rounds. Why blocks: a disturbance lasts longer than a round.
 """
 
 import math
@@ -19,19 +21,19 @@ from pomt_trt.core.statistics.drift import Rounds, positive
 
 Samples = Tuple[np.ndarray, np.ndarray]  # values, and the round each belongs to
 
-EDGE_QUANTILE = 0.02  # the clean lower edge; not the minimum, which one bad clock reading can own
-START_QUANTILE = 0.20  # the search starts here: right as long as a fifth of the runs were undisturbed
-CLIMB_STEPS = 20
-TIGHT = 0.08  # relative distance of the 5th and 95th percentile within which samples can be one mode
+EDGE_QUANTILE = 0.02  # the lower edge; not the minimum, since one bad reading of the clock would set it
+START_QUANTILE = 0.20  # where c starts: right as long as a fifth of the runs were undisturbed
+MOST_STEPS = 20
+NARROW_MODE = 0.08  # samples are one mode if 95th - 5th percentile is less than this times the median
 RESAMPLES = 200  # of a final interval
 QUICK_RESAMPLES = 40  # of an interval that only decides whether to go on
 COVERAGE = 0.95
-UNSEEN_NOISE = 0.05  # relative half-width assumed for a single sample, whose noise cannot be seen
-MOST_DRIFT = 0.25  # a round slower or faster than usual by more is left out: dividing would not undo what happened
+UNSEEN_NOISE = 0.05  # relative half-width assumed for a single sample, which shows no noise
+MOST_DRIFT = 0.25  # rounds with more drift are left out: division does not undo so strong a disturbance
 
 
 class Location(NamedTuple):
-    """Where the undisturbed latency lies, with its 95 % interval, in the samples' unit."""
+    """The undisturbed latency with its 95 % interval, in the samples' unit."""
 
     value: float
     low: float
@@ -44,7 +46,7 @@ class Location(NamedTuple):
 
 
 class Percentiles(NamedTuple):
-    """Of the raw samples, in their unit; TensorRT's definition (no interpolation)."""
+    """Of the samples as timed, in their unit; TensorRT's definition (no interpolation)."""
 
     p50: float
     p90: float
@@ -55,14 +57,14 @@ class Percentiles(NamedTuple):
 def locate(
     rounds: Rounds, drift: Optional[Sequence[float]] = None, seed: int = 0, resamples: int = RESAMPLES
 ) -> Location:
-    """The centre of the lowest mode of the samples, drift taken out, with its 95 % interval.
+    """The location of samples / drift of their round, with its 95 % interval.
 
     Args:
-        rounds: one row a round, each a few back-to-back runs; any unit. Rows may differ in length; samples that are
-            not positive and finite (a clock that stepped back) are left out.
-        drift: for each round, how much slower the machine was (core/statistics/drift); None: no drift.
-        seed: of the bootstrap, which draws blocks of successive rounds.
-    Raises: UnstableMeasurement where no sample is usable.
+        rounds: one burst a row, in any unit. Rows may differ in length. Samples that are not positive and finite (the
+            clock stepped back) are left out.
+        drift: drift[r] of core/statistics/drift; None: no drift.
+        seed: of the bootstrap.
+    Raises: UnstableMeasurement if no sample is usable.
     """
     values, index = _undrifted(_flatten(rounds), drift)
     blocks = _blocks(index)
@@ -76,9 +78,9 @@ def locate(
 
 
 def percentiles(rounds: Rounds) -> Percentiles:
-    """p50, p90, p95, p99 of all usable raw samples: what a user waits, disturbances included.
+    """p50, p90, p95, p99 of all usable samples as timed: what a user waits, disturbances included.
 
-    Raises: UnstableMeasurement where no sample is usable.
+    Raises: UnstableMeasurement if no sample is usable.
     Source: trtexec, sampleReporting.cpp: sorted[n - 1 - floor((1 - p / 100) n)].
     """
     values = np.sort(_flatten(rounds)[0])
@@ -86,31 +88,35 @@ def percentiles(rounds: Rounds) -> Percentiles:
     return Percentiles(*(float(values[max(0, last - (100 - p) * len(values) // 100)]) for p in (50, 90, 95, 99)))
 
 
-PATIENCE = 4  # times the cap: how long the minimum of samples is waited for
+PATIENCE = 4  # times the cap: after that, sampling stops without the minimum of samples too
 
 
 class StoppingRule(NamedTuple):
-    """When enough has been sampled, from numbers and the seconds that have passed.
+    """When to stop sampling.
 
-    Settled means: the location's interval is narrow; or, where noise keeps it from getting there in reasonable time,
-    the noise itself has stopped changing and the interval is at least acceptable.
+    A member is settled if it has min_samples in min_rounds, and the relative width w of its interval is
+
+        w <= narrow,  or  w <= acceptable and |n - n_half| <= noise_change * n
+
+    with the noise n of all rounds and n_half of the first half. Why the second: where noise keeps the interval wide,
+    more samples of the same noise add little.
 
     Source: NVBench, stdrel_criterion.cxx (minimum samples, settled noise) and its 15 s wall-time cap.
     """
 
     min_samples: int = 40
     min_rounds: int = 8
-    narrow: float = 0.006  # relative full width of the interval that is good enough
-    acceptable: float = 0.02  # relative full width that will do once the noise has settled
-    noise_change: float = 0.05  # relative change of the noise, from half of the samples to all, that counts as settled
-    max_s: float = 15.0  # wall time for one candidate, once it has the minimum of samples
+    narrow: float = 0.006
+    acceptable: float = 0.02
+    noise_change: float = 0.05
+    max_s: float = 15.0  # wall time; a member without min_samples gets up to PATIENCE times as much
 
     def decide(self, rounds: Rounds, located: Callable[[], Location], elapsed_s: float) -> Optional[str]:
-        """None to go on, else why to stop: 'settled' or 'time cap'. May be asked after every round.
+        """None to go on; otherwise why to stop: 'settled' or 'time cap'.
 
         Args:
-            located: gives the location of these rounds; QUICK_RESAMPLES will do. It is asked only when the rounds have
-                grown by 40 %, so that statistics stay under 1 % of the runs' time.
+            located: gives the location of these rounds, from QUICK_RESAMPLES. It is called only when the number of
+                rounds has grown by 40 %, so that statistics take less than 1 % of the runs' time.
         """
         if self._looks_now(len(rounds)) and self._settled(rounds, located):
             return "settled"
@@ -140,13 +146,13 @@ class StoppingRule(NamedTuple):
 
 
 def core_noise(rounds: Rounds) -> float:
-    """Relative half-width of the lower half of the samples: spread that a heavy upper tail does not touch."""
+    """1 - 5th percentile / median: the spread of the lower half, which a heavy upper tail does not change."""
     low, middle = np.percentile(_flatten(rounds)[0], [5, 50])
     return float(1 - low / middle)
 
 
 def _undrifted(samples: Samples, drift: Optional[Sequence[float]]) -> Samples:
-    """Samples over the drift of their round; rounds far off are left out while a quarter of the samples stays."""
+    """Samples / drift. Rounds with more than MOST_DRIFT are left out, if at least a quarter of the samples is left."""
     if drift is None or not len(drift):
         return samples
     (values, index), factors = samples, np.asarray(drift, dtype=float)
@@ -156,14 +162,12 @@ def _undrifted(samples: Samples, drift: Optional[Sequence[float]]) -> Samples:
 
 
 def undrifted(rounds: Rounds, drift: Optional[Sequence[float]] = None) -> Tuple[float, ...]:
-    """The samples as `locate` sees them: bad readings and rounds far off left out, drift taken out."""
+    """The samples as `locate` uses them: usable ones, divided by drift, without rounds of too much drift."""
     return tuple(_undrifted(_flatten(rounds), drift)[0].tolist())
 
 
 def tail_fraction(rounds: Rounds, drift: Sequence[float], location: Location) -> float:
-    """Share of the samples more than a quarter slower than the location, drift taken out: runs that something disturbed
-    which left others of their round alone.
-    """
+    """Share of samples / drift above 1.25 times the location: runs that were disturbed while their round was not."""
     return float(np.mean(np.array(undrifted(rounds, drift)) > 1.25 * location.value))
 
 
@@ -181,7 +185,7 @@ def _flatten(rounds: Rounds) -> Samples:
 
 
 def _blocks(index: np.ndarray) -> np.ndarray:
-    """Block of each sample, from 0: successive rounds, since disturbances outlast one; in one round, samples."""
+    """The number of the block of each sample. A block is some successive rounds; if there is one round, a sample."""
     rounds = np.unique(index, return_inverse=True)[1]
     if rounds.max() == 0:
         return np.arange(len(index))
@@ -189,12 +193,12 @@ def _blocks(index: np.ndarray) -> np.ndarray:
 
 
 def block_length(rounds: int) -> int:
-    """How many successive rounds a bootstrap draws together: the cube root of their number, as is usual."""
+    """Rounds in a block of the bootstrap: the cube root of their number, as is usual."""
     return max(1, int(round(rounds ** (1 / 3))))
 
 
 def _lowest_mode(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Centre of the lowest mode for each row of weights (rows, samples) over the sorted values."""
+    """The centre c for each row of weights (rows, samples): how often a resample has each of the sorted values."""
     mass = np.cumsum(weights, axis=1)  # (rows, samples)
     quantiles = (EDGE_QUANTILE, START_QUANTILE, 0.5)
     edge, start, median = (values[_first_reaching(mass, q * mass[:, -1:])] for q in quantiles)
@@ -203,7 +207,7 @@ def _lowest_mode(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     row = np.arange(len(mass))
     below = padded[row, np.searchsorted(values, edge, side="left")]
     centre = np.where(single, median, start)
-    for _ in range(CLIMB_STEPS):
+    for _ in range(MOST_STEPS):
         inside = padded[row, np.searchsorted(values, 2 * centre - edge, side="right")]
         moved = np.where(single, median, values[_first_reaching(mass, (0.5 * (below + inside))[:, None])])
         if np.array_equal(moved, centre):
@@ -213,23 +217,27 @@ def _lowest_mode(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _single_mode(values: np.ndarray, mass: np.ndarray, median: np.ndarray) -> np.ndarray:
-    """Which rows are one tight mode: narrow, and about as wide above the median as below. Its best centre is that."""
+    """Which rows are one mode: narrow, and neither side of the median twice as wide as the other."""
     low, high = (values[_first_reaching(mass, q * mass[:, -1:])] for q in (0.05, 0.95))
     up, down = high - median, median - low
-    return np.asarray((high - low < TIGHT * median) & (up < 2 * down) & (down < 2 * up))
+    return np.asarray((high - low < NARROW_MODE * median) & (up < 2 * down) & (down < 2 * up))
 
 
 def _first_reaching(mass: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """For each row, the first sample at which the cumulative mass reaches the target (rows, 1)."""
+    """For each row, the first sample at which the cumulative weight reaches the target (rows, 1)."""
     return np.asarray(np.minimum((mass < target).sum(axis=1), mass.shape[1] - 1))
 
 
 def with_interval(values: np.ndarray, centre: float, resampled: np.ndarray, blocks: int) -> Location:
-    """The 95 % interval around the centre; never narrower than the clock's tick, wider where there were few blocks.
+    """The centre with the 2.5th and 97.5th percentile of the resampled centres as its interval.
+
+    With b blocks each side is multiplied by sqrt(b / (b - 1)) (1 + 2 / b), and is at least half the smallest difference
+    of two samples. Why: a bootstrap of few blocks is too narrow, and a clock with coarse ticks hides noise.
 
     Args:
-        values: the samples, ascending. A single one shows no noise, so that a wide interval is assumed for it.
-        resampled: centres of the bootstrap's draws from so many blocks.
+        values: the samples, ascending. For a single one, UNSEEN_NOISE is the relative half-width.
+        resampled: the centres of the resamples.
+        blocks: that a resample draws.
     """
     if len(values) == 1:
         return Location(float(centre), float(centre * (1 - UNSEEN_NOISE)), float(centre * (1 + UNSEEN_NOISE)))

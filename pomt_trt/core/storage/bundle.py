@@ -1,6 +1,4 @@
-"""A deployment folder: packed whole, opened only when it is exactly what was packed.
-
-Makes a bundle from a manifest and files, and a manifest from a bundle, on any machine. Leaves out how to infer.
+"""A deployment folder: packed whole, and opened only if it is exactly what was packed.
 
 Format
 - A bundle is one flat folder of regular files: `bundle.json` and the files that it lists. There MUST NOT be a
@@ -9,8 +7,8 @@ Format
 - `bundle.json` MUST be the object {"bundle": MANIFEST, "format": "pomt-trt bundle", "schema": 1, "sha256": HEX}, at
   most 16 MiB, in exactly the bytes that this module writes: keys sorted at every depth, one space of indentation,
   ASCII, one newline at the end. A reader MUST write it again and refuse any other bytes.
-- A record in MANIFEST MAY lack a field that has a default: an older release did not know it. A field that is not known
-  and not null comes from a newer release, as a higher schema does: a reader MUST refuse it, and say so.
+- A record in MANIFEST MAY lack a field that has a default: an older release did not have it. An unknown field that is
+  not null, or a higher schema, comes from a newer release: a reader MUST refuse it, and say so.
 - HEX is the sha256 of the bytes before the comma that precedes it. It finds damage; it is not a signature.
 - MANIFEST is records.Bundle. Its `files` MUST give size and sha256 of every other file. A reader MUST compare the
   sizes, and SHOULD compare the hashes before it gives a file to a decoder.
@@ -23,11 +21,11 @@ Format
 - An engine whose `details` have a `plugin` runs with that library of TensorRT plugins, native code, which MUST be
   listed with the file name and sha256 given there.
 - An engine whose `details` have `kernels` starts with that file of compiled GPU kernels, which MUST be listed with the
-  file name and sha256 given there. It is never written again.
+  file name and sha256 given there. It is never rewritten.
 - `golden.npz` holds real inputs and the logits expected of R = 0 on them; `r056.npz`, where present, those of the
   chosen candidate and its score margins. `plain.json`, where present, is a record (core/storage/store) PlainModel:
-  where weights.bin holds which parameter. `training.json`, where present, is a record Training: how what the method
-  learned came about. `labels.txt`, where present, holds one class name a line.
+  where weights.bin holds which parameter. `training.json`, where present, is a record Training of
+  the method's learned parameters. `labels.txt`, where present, holds one class name a line.
 - A writer MUST build the folder under another name and rename it. Only then may it remove an older bundle.
 """
 
@@ -58,11 +56,11 @@ def pack(folder: str, manifest: Bundle, sources: Dict[str, str]) -> None:
 
     Args:
         manifest: its `files` is ignored and computed here.
-        sources: name in the bundle -> file to link, or to copy: weights, and all where links fail. It MUST not be
-            changed in place later.
+        sources: name in the bundle -> file. Weights are copied; other files are hard links, or copies where links fail,
+            so they MUST NOT be changed in place later.
 
-    Raises: CorruptArtifact where a source differs from what the manifest says of it; InputError where one is absent;
-        WorkFolderUnusable where the folder cannot be written, or is there and is no bundle.
+    Raises: CorruptArtifact where a source does not match the manifest; InputError where one is absent;
+        WorkFolderUnusable where the folder cannot be written, or exists and is not a bundle.
     """
     folder = os.path.abspath(folder)
     _refuse_foreign(folder)
@@ -83,12 +81,12 @@ def pack(folder: str, manifest: Bundle, sources: Dict[str, str]) -> None:
 
 
 def open_bundle(folder: str, verify: bool = True) -> Bundle:
-    """The manifest of a bundle that is what was packed.
+    """The manifest of a bundle, after checking that the bundle is exactly what was packed.
 
     Args:
-        verify: also hash every file (about 0.1 s for 100 MB); otherwise manifest, names, kinds and sizes are checked.
+        verify: also hash every file (about 0.1 s for 100 MB); False checks only manifest, names, kinds and sizes.
 
-    Raises: InputError where the folder or its bundle.json is absent or not readable; CorruptArtifact for all else.
+    Raises: InputError where the folder or its bundle.json is absent or not readable; CorruptArtifact otherwise.
     """
     try:
         bundle = _parsed(_manifest_bytes(folder))
@@ -121,7 +119,7 @@ def _manifest_bytes(folder: str) -> bytes:
 
 
 def _serialised(bundle: Bundle) -> bytes:
-    """The one way to write a manifest: equal records give equal bytes."""
+    """The bytes of a manifest; equal records give equal bytes."""
     return _signed(store.to_json(store.from_json(Bundle, json.loads(json.dumps(store.to_json(bundle))))))  # 1 as 1.0
 
 
@@ -151,7 +149,7 @@ def _parsed(data: bytes) -> Bundle:
 
 
 def _check_manifest(bundle: Bundle) -> None:
-    """Names that are no paths, and a manifest that agrees with itself; before any file is touched."""
+    """Names are not paths, and the manifest is consistent. This is checked before any file is read."""
     for name, entry in bundle.files.items():
         _check_name(name)
         _check_entry(name, entry)
@@ -160,7 +158,7 @@ def _check_manifest(bundle: Bundle) -> None:
 
 
 def _check_folder(folder: str, bundle: Bundle) -> None:
-    """Exactly the listed files, all regular, of the listed sizes."""
+    """The folder holds exactly the listed files, all regular, of the listed sizes."""
     present = set(os.listdir(folder)) - {MANIFEST}
     for name in sorted(present ^ set(bundle.files)):
         raise CorruptArtifact("{!r} is {}".format(name, "not listed in it" if name in present else "missing"))
@@ -190,9 +188,9 @@ def _check_engine(bundle: Bundle, engine: Engine, candidate: Candidate) -> None:
     if engine.weights_sha256 is not None:
         hashes[WEIGHTS] = engine.weights_sha256
     for part in ("plugin", "kernels"):
-        told = (engine.details or {}).get(part)
-        if told is not None:
-            hashes[told["file"]] = told["sha256"]
+        entry = (engine.details or {}).get(part)
+        if entry is not None:
+            hashes[entry["file"]] = entry["sha256"]
     for name, digest in hashes.items():
         if name not in bundle.files:
             raise CorruptArtifact("{!r}, which an engine needs, is not listed".format(name))
@@ -203,9 +201,9 @@ def _check_engine(bundle: Bundle, engine: Engine, candidate: Candidate) -> None:
     _check_equal("input shape", engine.file, engine.input_shape, shape)
 
 
-def _check_equal(what: str, name: str, found: Any, expected: Any) -> None:
-    if found != expected:
-        raise CorruptArtifact("{} of {} is {}, expected {}".format(what, name, found, expected))
+def _check_equal(what: str, name: str, value: Any, expected: Any) -> None:
+    if value != expected:
+        raise CorruptArtifact("{} of {} is {}, expected {}".format(what, name, value, expected))
 
 
 def _measured(path: str) -> Dict[str, Any]:
@@ -221,7 +219,7 @@ def _put(source: str, target: str) -> None:
 
 
 def _refuse_foreign(folder: str) -> None:
-    """Only an older bundle, or an empty folder, may give way: never somebody's own files."""
+    """Only an older bundle or an empty folder may be replaced: never a user's own files."""
     if not os.path.lexists(folder):
         return
     is_folder = os.path.isdir(folder) and not os.path.islink(folder)
@@ -248,7 +246,7 @@ def _temporary_beside(folder: str) -> Iterator[str]:
 
 
 def _move_into_place(temporary: str, folder: str) -> None:
-    """Renames, with the older bundle first moved aside: killed in between, the folder is absent, never half new."""
+    """Moves the older bundle aside, then renames. If killed in between, the folder is absent, never half new."""
     with _temporary_beside(folder) as aside:
         older = os.path.join(aside, "older")
         if os.path.lexists(folder):

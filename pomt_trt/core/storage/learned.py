@@ -1,7 +1,4 @@
-"""Where the learned parameters of a method lie: in a file of its own beside the model, with the record of its training.
-
-Makes paths from a model's name, on any machine. Leaves out what the files hold (host/reducers/learned).
-"""
+"""Paths of a method's learned parameters, which are in a file beside the model, and of the record of their training."""
 
 import os
 from typing import Optional
@@ -9,14 +6,14 @@ from typing import Optional
 from pomt_trt.core.errors import InputError
 
 ZOO = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "zoo")
-BUNDLED = ("digits", "scenes")  # folders of the zoo, which are names of models
+BUNDLED = ("digits", "scenes")  # names of models, and folders of the zoo
 LEARNED = {"ltmp": "thresholds", "cropr": "scorers"}  # by method
 
 
 def file_of(model: str, method: str) -> Optional[str]:
-    """The file of what the method learned for a model (digits, scenes, local-dir:PATH); None if it learns nothing.
+    """The file of a method's learned parameters for a model (digits, scenes, local-dir:PATH); None if it has none.
 
-    Raises: InputError, with the command that makes it, where there is none.
+    Raises: InputError with the command that trains them, where the file is absent.
     """
     if method not in LEARNED:
         return None
@@ -31,7 +28,7 @@ def file_of(model: str, method: str) -> Optional[str]:
 
 
 def record_of(model: str, method: str) -> Optional[str]:
-    """The record (core/records.Training) of how that file came about; None where nothing is learned, or none is there.
+    """The record (core/records.Training) of the training that made this file; None where there is no such record.
 
     Raises: as `file_of`.
     """

@@ -1,8 +1,4 @@
-"""The work folder's files: atomic JSON records, hashes, copies, schema versions.
-
-Makes files from records and records from files, on any machine. Leaves out what a record means, and which stage writes
-which file when.
-"""
+"""Files of a work folder: records as JSON, written atomically, with schema versions; hashes and copies."""
 
 import contextlib
 import errno
@@ -22,14 +18,14 @@ RecordT = TypeVar("RecordT", bound=Tuple[Any, ...])
 
 
 class Stored(NamedTuple):
-    """A record as read from its file, with the sha256 of what it was made from."""
+    """A record read from its file, and the sha256 of each input it was made from."""
 
     record: Any
     inputs: Dict[str, str]
 
 
 def write_bytes(path: str, data: bytes) -> None:
-    """Puts `data` under `path` whole or not at all: temporary name, fsync, rename.
+    """Writes a file whole or not at all: temporary name, fsync, rename.
 
     Raises: WorkFolderUnusable where the folder cannot be written or the disk is full.
     """
@@ -39,7 +35,7 @@ def write_bytes(path: str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[str]:
-    """Yields a temporary name beside `path` for somebody else's writer; renamed to `path` when the block succeeds."""
+    """Yields a temporary name beside `path` to write to; renames it to `path` if the block succeeds."""
     with _temporary_beside(path) as temporary:
         yield temporary
         _finish(temporary)
@@ -48,7 +44,7 @@ def replacing(path: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _temporary_beside(path: str) -> Iterator[str]:
-    """An empty file, removed at the end unless it was renamed."""
+    """Yields the name of an empty file, which is removed at the end unless it was renamed."""
     folder = os.path.dirname(path) or "."
     with explained(path):
         os.makedirs(folder, exist_ok=True)
@@ -68,10 +64,10 @@ def _finish(temporary: str) -> None:
 
 @contextlib.contextmanager
 def explained(path: str) -> Iterator[None]:
-    """Turns the operating system's refusals to write into WorkFolderUnusable, with what to do."""
+    """Turns an OSError of a write into WorkFolderUnusable, which says what to do."""
     try:
         yield
-    except BrokenPipeError:  # no file: a reader that has gone
+    except BrokenPipeError:  # not a file, but a reader that has closed its pipe
         raise
     except OSError as error:
         advice = {
@@ -87,26 +83,26 @@ def explained(path: str) -> Iterator[None]:
 
 
 def hard_link(source: str, target: str) -> None:
-    """Makes `target` a second name of the file `source`, which takes no space; a copy where there are no hard links.
+    """Makes `target` a hard link of the file `source`, which takes no space, or a copy where links are not possible.
 
-    Not for weights that ONNX graphs read: see copy.
+    Not for weights that ONNX graphs read; see copy.
 
     Raises: WorkFolderUnusable where the folder cannot be written or the disk is full.
     """
     with _temporary_beside(target) as temporary:
         os.unlink(temporary)
         try:
-            os.link(source, temporary)  # from here on both names have one mode: it is left as it is
+            os.link(source, temporary)  # both names share one mode, so it is not changed
         except OSError:
             copy(source, temporary)
-        os.replace(temporary, target)  # does nothing, and leaves the temporary name, where target is that link already
+        os.replace(temporary, target)  # does nothing where target is that link already
 
 
 def copy(source: str, target: str) -> None:
     """Makes `target` a whole copy of `source`, or leaves it as it was.
 
-    onnx refuses external data that is a hard or symbolic link. A file system with reflinks (btrfs, XFS) lets both files
-    share their blocks, and the copy takes no space.
+    For weights, since onnx refuses external data that is a hard or symbolic link. On a file system with reflinks
+    (btrfs, XFS) both files share their blocks, and the copy takes no space.
 
     Raises: WorkFolderUnusable where the folder cannot be written or the disk is full.
     """
@@ -116,7 +112,7 @@ def copy(source: str, target: str) -> None:
 
 
 def _reflink(source: str, target: str) -> bool:
-    """Whether the file system could let `target`, an empty file, share the blocks of `source`."""
+    """Makes the empty file `target` share the blocks of `source`; False where the file system cannot."""
     import fcntl
 
     with open(source, "rb") as original, open(target, "r+b") as clone:
@@ -158,17 +154,16 @@ def to_json(value: Any) -> Any:
 
 
 class MadeByNewer(ValueError):
-    """A file says something that this release does not know: a later one wrote it."""
+    """A newer release wrote this file."""
 
 
 def from_json(hint: Any, value: Any) -> Any:
     """The inverse of to_json for a type built of records, Tuple, Dict, Optional and scalars.
 
-    A record may lack fields with a default, which an older release did not know. An unknown field that is null says
-    nothing, and is left out.
+    A record may lack fields with a default, since an older release did not have them. An unknown field that is null is
+    ignored.
 
-    Raises: MadeByNewer where a record has a field that is not known here; ValueError where the value does not fit the
-        type.
+    Raises: MadeByNewer where a record has an unknown field; ValueError where the value does not fit the type.
     """
     origin: Any = getattr(hint, "__origin__", None)
     arguments: Any = getattr(hint, "__args__", None) or ()
@@ -269,14 +264,14 @@ def read_record(path: str, kind: Type[RecordT]) -> Stored:
         ) from error
 
 
-def check_schema(found: Any, known: int) -> None:
-    """Raises MadeByNewer for a schema number beyond the one known here."""
-    if type(found) is int and found > known:
-        raise MadeByNewer("it is of schema {}, and this release reads schema {}".format(found, known))
+def check_schema(schema: Any, newest: int) -> None:
+    """Raises MadeByNewer for a schema number above the newest that this release reads."""
+    if type(schema) is int and schema > newest:
+        raise MadeByNewer("it is of schema {}, and this release reads schema {}".format(schema, newest))
 
 
 def read_matching(path: str, kind: Type[RecordT], inputs: Dict[str, str]) -> Optional[RecordT]:
-    """The record if it exists, is sound, and was made from exactly these inputs; else None, so that it is made anew."""
+    """The record if it exists, is intact, and was made from exactly these inputs; else None."""
     try:
         stored = read_record(path, kind)
     except (CorruptArtifact, InputError):

@@ -1,10 +1,7 @@
-"""Where everything lies in a work folder, one method a file; and the lock that lets one process write there.
+"""The paths of a work folder, one method a file, and the lock that lets only one process write there.
 
-Any machine. Leaves out what the files hold and when they are written.
-
-Disk: WEIGHTS is there once for each form of graphs, once for each device whose engines read it (ONNX Runtime's do,
-TensorRT's hold their own), and once in each bundle. These are whole copies, or reflinks, which share blocks, where the
-file system has them.
+Disk: there is one copy of WEIGHTS for each form of graphs, for each device whose engines read it (ONNX Runtime's do;
+TensorRT's engines hold their own), and in each bundle. Where the file system has reflinks, copies share their blocks.
 """
 
 import contextlib
@@ -15,7 +12,7 @@ from typing import Iterator, List
 from pomt_trt.core.errors import WorkFolderUnusable
 from pomt_trt.core.storage import store
 
-WEIGHTS = "weights.bin"  # external data of the ONNX files beside it; never a link, which onnx refuses
+WEIGHTS = "weights.bin"  # external data of the ONNX files beside it; never a link, since onnx refuses links
 
 
 class WorkFolder:
@@ -25,7 +22,7 @@ class WorkFolder:
         self.root = os.path.abspath(root)
 
     def experiment(self) -> str:
-        """What the folder is about."""
+        """The record of the experiment."""
         return self._at("experiment.json")
 
     def golden(self) -> str:
@@ -41,7 +38,7 @@ class WorkFolder:
         return self._at("onnx", form, "family.json")
 
     def chains(self, form: str) -> str:
-        """The record of the graphs that block latencies are measured with."""
+        """The record of the graphs of block probes."""
         return self._at("onnx", form, "chains.json")
 
     def graph(self, form: str, candidate_id: str) -> str:
@@ -53,11 +50,11 @@ class WorkFolder:
         return self._at("onnx", form, WEIGHTS)
 
     def plain(self, form: str) -> str:
-        """How torch alone runs the weights of a form, where it can."""
+        """The record with which torch alone runs the weights of a form, where it can."""
         return self._at("onnx", form, "plain.json")
 
     def training(self) -> str:
-        """How what the method learned came about, where it learns and that is known."""
+        """The record of the training of the method's learned parameters, where there is one."""
         return self._at("training.json")
 
     def accuracy(self, candidate_id: str) -> str:
@@ -69,7 +66,7 @@ class WorkFolder:
         return self._at("accuracy", candidate_id + ".npz")
 
     def sensitivity(self) -> str:
-        """What it costs in accuracy to cut tokens at each block."""
+        """The accuracy cost of cutting tokens at each block."""
         return self._at("accuracy", "sensitivity.json")
 
     def engines(self, device_id: str) -> str:
@@ -77,7 +74,7 @@ class WorkFolder:
         return self._at("engines", device_id)
 
     def engine_record(self, device_id: str, candidate_id: str) -> str:
-        """What one candidate's engine is."""
+        """The record of one candidate's engine."""
         return self._at("engines", device_id, candidate_id + ".json")
 
     def failure(self, device_id: str, candidate_id: str) -> str:
@@ -93,23 +90,23 @@ class WorkFolder:
         return self._at("latency", device_id, candidate_id + ".json")
 
     def builds(self, device_id: str, candidate_id: str) -> str:
-        """Latency of each engine that was built for one candidate, once there are several."""
+        """The latency of each engine that was built for one candidate, where there are several."""
         return self._at("latency", device_id, candidate_id + ".builds.json")
 
     def eager(self, device_id: str) -> str:
-        """Some candidates in PyTorch eager, timed beside this device's engines."""
+        """Latencies of some candidates in PyTorch eager."""
         return self._at("eager-{}.json".format(device_id))
 
     def blocks(self, device_id: str) -> str:
-        """What single blocks cost on one device."""
+        """The block latencies on one device."""
         return self._at("latency", device_id, "blocks.json")
 
     def selection(self, device_id: str) -> str:
-        """The choice for one device."""
+        """The selection for one device."""
         return self._at("selection-{}.json".format(device_id))
 
     def figure(self, device_id: str) -> str:
-        """The choice, drawn."""
+        """The figure of the selection."""
         return self._at("selection-{}.png".format(device_id))
 
     def curve(self, device_id: str) -> str:
@@ -121,7 +118,7 @@ class WorkFolder:
         return self._at("bundle-{}".format(device_id))
 
     def forms(self) -> List[str]:
-        """Forms whose family is whole."""
+        """Forms whose graphs are complete."""
         folder = self._at("onnx")
         names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
         return [name for name in names if os.path.isfile(self.family(name))]
@@ -131,16 +128,16 @@ class WorkFolder:
 
 
 def disk_bytes(folder: str) -> int:
-    """What a folder takes on the disk: blocks of all its files and folders, as du counts; of reflinks, as if copied."""
-    found = os.lstat(folder).st_blocks
+    """The disk space of a folder: blocks of all its files and folders, as du counts; reflinks count as copies."""
+    blocks = os.lstat(folder).st_blocks
     for directory, folders, names in os.walk(folder):
-        found += sum(os.lstat(os.path.join(directory, name)).st_blocks for name in folders + names)
-    return found * 512  # st_blocks is in these units whatever the file system's own are
+        blocks += sum(os.lstat(os.path.join(directory, name)).st_blocks for name in folders + names)
+    return blocks * 512  # the unit of st_blocks on every file system
 
 
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Holds the work folder for one process; the operating system lets go of it when that process dies.
+    """Locks the work folder for this process. The operating system releases the lock when the process dies.
 
     Raises: WorkFolderUnusable if another process holds it.
     """
@@ -172,9 +169,9 @@ def locked(folder: str) -> Iterator[None]:
 
 
 def _tidy(folder: str) -> None:
-    """Deletes what a killed process left unfinished, and copies weights that have a second name, as those of 0.2.
+    """Deletes temporary files of killed processes, and copies weights that are hard links (release 0.2 made such).
 
-    Under the lock nobody else writes here. A work folder inside this one has a lock of its own, and is left alone.
+    The lock keeps others from writing here. A work folder inside this one has its own lock, and is left alone.
     """
     for directory, folders, names in os.walk(folder):
         for name in [name for name in folders if name.startswith(".part-")]:

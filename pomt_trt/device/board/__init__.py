@@ -1,1 +1,1 @@
-"""This machine: what it is, its sensors, and what is missing on it."""
+"""This machine: its identity, its sensors, and what is missing on it."""

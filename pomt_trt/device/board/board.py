@@ -1,7 +1,6 @@
-"""Which machine this is, and what disturbs it while it is being timed.
+"""The DeviceSpec of this machine, and counters in /proc of what other programs use.
 
-Makes a DeviceSpec and readings of contention from /proc. On the machine that runs engines. Leaves out judgement: what
-is too much is said by core/statistics/stability.
+core/statistics/stability decides how much contention is too much.
 """
 
 import os
@@ -18,43 +17,43 @@ from pomt_trt.device.engines.traits import traits
 
 
 def device_spec(engine: str) -> DeviceSpec:
-    """This machine with the given engine library.
+    """This machine with an engine library.
 
-    Raises: MissingDependency where the library, or the CUDA device that it needs, is not there.
+    Raises: MissingDependency if the library, or the CUDA device that it needs, is missing.
     """
     version = registry.version(engine)
-    found = identity()
-    made = DeviceSpec(
+    jetson = identity()
+    device = DeviceSpec(
         id="",
         machine=platform.machine(),
         engine=engine,
         engine_version=version,
         processor=processor(),
-        cores=cpus.usable().machine,  # the machine's, whatever this process may use: threads are recorded apart
+        cores=cpus.usable().machine,  # of the machine, even if this process may use fewer
         memory_bytes=_memory_bytes(),
-        power_mode=found.power_mode if found else None,
-        l4t=found.l4t if found else None,
-        jetpack=found.jetpack if found else None,
+        power_mode=jetson.power_mode if jetson else None,
+        l4t=jetson.l4t if jetson else None,
+        jetpack=jetson.jetpack if jetson else None,
     )
     if traits(engine).on_gpu:
-        made = _with_gpu(made, found.module if found else None)
-    return made._replace(id=_device_id(made, found.module if found else None))
+        device = _with_gpu(device, jetson.module if jetson else None)
+    return device._replace(id=_device_id(device, jetson.module if jetson else None))
 
 
 def in_form(device: DeviceSpec, form: str, precision: str) -> DeviceSpec:
-    """The device as folders of engines are named that differ in precision, or in whether plugins remove tokens.
+    """The device with an id of its own for each precision, and for graphs with plugins.
 
-    What is measured in one says nothing of another.
+    Their engines and latencies go into separate folders.
     """
-    kind = ("" if precision == "fp32" else "-" + precision) + (PLUGIN if has_plugin(form) else "")
-    return device._replace(id=device.id + kind)
+    suffix = ("" if precision == "fp32" else "-" + precision) + (PLUGIN if has_plugin(form) else "")
+    return device._replace(id=device.id + suffix)
 
 
 def _with_gpu(device: DeviceSpec, module: Optional[str]) -> DeviceSpec:
-    """A Jetson's memory is the GPU's and the processor's, elsewhere it is the GPU's own that counts.
+    """The device with its GPU in place of its processor.
 
-    Its module belongs to the GPU's name, since CUDA calls all Orins alike. The number of multiprocessors does not:
-    power modes switch some off.
+    The name has the Jetson's module, since CUDA gives all Orins one name. It has no number of multiprocessors, since
+    power modes switch some off. The memory is the GPU's, which a Jetson shares with the processor.
     """
     from pomt_trt.device.engines.tensorrt import cuda
 
@@ -78,9 +77,9 @@ def _device_id(device: DeviceSpec, module: Optional[str]) -> str:
 
 
 def processor() -> str:
-    """The CPU's name with family and model (x86), or implementer and part (ARM), since several processors share a name.
+    """The CPU's name with family and model (x86), or implementer and part (ARM).
 
-    It decides which kernels an engine holds.
+    Why: several processors share a name, and an engine holds kernels for one processor.
     """
     fields: Dict[str, str] = {}
     for line in text_of("/", "proc/cpuinfo").splitlines():
@@ -92,18 +91,18 @@ def processor() -> str:
 
 
 class Reading(NamedTuple):
-    """Counters that only grow, at one moment."""
+    """Values of counters that only grow."""
 
     cpu_ticks: int  # of the whole machine, all states
     steal_ticks: int  # taken by the hypervisor
-    busy_ticks: int  # used by anybody, this process included
+    busy_ticks: int  # used by all processes
     own_ticks: int  # used by this process
     involuntary: int  # context switches forced on this process's threads
     wall_s: float
 
 
 def read(clock: Any) -> Reading:
-    """The counters now. `clock` gives seconds."""
+    """Reads the counters. `clock` gives seconds."""
     fields = [int(text) for text in text_of("/", "proc/stat").split("\n")[0].split()[1:9]] or [0] * 8
     user, nice, system, idle, iowait, irq, softirq, steal = fields
     times = os.times()
@@ -119,14 +118,14 @@ def read(clock: Any) -> Reading:
 
 
 def contention(before: Reading, after: Reading) -> Dict[str, float]:
-    """What happened between two readings.
+    """Contention between two readings.
 
-    Returns: steal (share of CPU time the hypervisor took), others (share of CPU time other processes used),
-    involuntary_per_s (forced context switches a second).
+    Returns: steal (share of CPU time that the hypervisor took), others (share of CPU time that other processes used),
+    involuntary_per_s (forced context switches in a second).
     """
     ticks = max(1, after.cpu_ticks - before.cpu_ticks)
     others = (after.busy_ticks - before.busy_ticks) - (after.own_ticks - before.own_ticks)
-    switches = after.involuntary - before.involuntary  # a thread that has ended takes its own along
+    switches = after.involuntary - before.involuntary  # may be negative: a thread that ends takes its count along
     return {
         "steal": (after.steal_ticks - before.steal_ticks) / ticks,
         "others": max(0.0, others / ticks),
@@ -138,14 +137,14 @@ def _involuntary_switches() -> int:
     total = 0
     for thread in _listed("/proc/self/task"):
         status = text_of("/", "proc/self/task/{}/status".format(thread))
-        found = re.search(r"nonvoluntary_ctxt_switches:\s*(\d+)", status)
-        total += int(found.group(1)) if found else 0
+        match = re.search(r"nonvoluntary_ctxt_switches:\s*(\d+)", status)
+        total += int(match.group(1)) if match else 0
     return total
 
 
 def _memory_bytes() -> int:
-    found = re.search(r"MemTotal:\s*(\d+) kB", text_of("/", "proc/meminfo"))
-    return int(found.group(1)) * 1024 if found else 0
+    match = re.search(r"MemTotal:\s*(\d+) kB", text_of("/", "proc/meminfo"))
+    return int(match.group(1)) * 1024 if match else 0
 
 
 def _listed(folder: str) -> Any:

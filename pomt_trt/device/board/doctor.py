@@ -1,7 +1,6 @@
-"""What this machine is, what is missing on it, and the line that mends it.
+"""Describes this machine: what is missing on it, and the command that helps.
 
-Makes Findings from the system's files and the installed packages, on any machine; nothing heavy is imported, and
-nothing needs to be installed. Leaves out engines and measurements.
+Nothing needs to be installed. Only ONNX Runtime and TensorRT are imported, since they may be installed and not load.
 """
 
 import importlib
@@ -25,37 +24,38 @@ from pomt_trt.device.board.jetson import Identity, identity, text_of
 from pomt_trt.device.engines import registry
 
 GIB = float(1 << 30)
-LEAST_FREE_GIB = 2.5  # of memory and of disk: bound of an exhaustive run on DeiT-S
-LOOK_S = 0.5
+LEAST_FREE_GIB = 2.5  # of memory and of disk: enough for an exhaustive run on DeiT-S
+WATCH_S = 0.5
 HOST_PACKAGES = (
     ("torch", "torch"),
     ("timm", "timm"),
     ("onnx", "onnx"),
     ("safetensors", "safetensors"),
     ("scikit-learn", "sklearn"),
+    ("matplotlib", "matplotlib"),
 )
 
 
 def examine(root: str = "/", pause: Callable[[float], Any] = time.sleep) -> Tuple[Finding, ...]:
-    """All findings, in the order in which to read them.
+    """All findings, in reading order.
 
     Args:
-        root: where /proc, /sys and /etc are found.
-        pause: waits for the seconds over which contention is watched.
+        root: folder with /proc, /sys and /etc.
+        pause: waits so many seconds, while contention is watched.
     """
-    known = identity(root)
-    jetson = known is not None
-    findings = [_python(), _system(), _processor(root), _memory(root), _disk(), _jetson(known)]
+    module = identity(root)
+    jetson = module is not None
+    findings = [_python(), _system(), _processor(root), _memory(root), _disk(), _jetson(module)]
     findings += [_needed("numpy", "numpy"), _needed("Pillow", "PIL")]
     findings += _engines(jetson)
-    findings += [_host_package(name, module, jetson) for name, module in HOST_PACKAGES] + [_matplotlib(jetson)]
+    findings += [_host_package(name, module, jetson) for name, module in HOST_PACKAGES]
     findings += _board(root) if jetson else [_governor(root)]
     findings += [_load(root), _contention(root, pause)]
     return tuple(findings)
 
 
 def check(findings: Tuple[Finding, ...]) -> None:
-    """Raises MissingDependency where something is missing without which no engine can run here."""
+    """Raises MissingDependency if no engine can run here because something is missing."""
     missing = [finding for finding in findings if finding.state == "missing"]
     if missing:
         raise MissingDependency(
@@ -66,7 +66,7 @@ def check(findings: Tuple[Finding, ...]) -> None:
 
 
 def table(findings: Tuple[Finding, ...]) -> str:
-    """The findings as text, a line each, with the remedy on a line below."""
+    """The findings as text: a line for each, and its remedy on the next line."""
     rows = []
     for finding in findings:
         rows += [(finding.state, finding.name, finding.value)]
@@ -83,14 +83,14 @@ def _system() -> Finding:
     value = "{} {} {}".format(platform.system(), platform.release(), platform.machine())
     if platform.system() == "Linux":
         return Finding("system", "ok", value)
-    return Finding("system", "warning", value, "profile on Linux: elsewhere what disturbs a measurement is not seen")
+    return Finding("system", "warning", value, "profile on Linux: elsewhere disturbances of a measurement are not seen")
 
 
 def _processor(root: str) -> Finding:
-    found = cpus.usable(root)
+    usable = cpus.usable(root)
     value = "{}, {} cores; {} by default: {}"
-    threads = "{} thread{}".format(found.threads, "" if found.threads == 1 else "s")
-    return Finding("processor", "ok", value.format(board.processor(), found.machine, threads, found.why))
+    threads = "{} thread{}".format(usable.threads, "" if usable.threads == 1 else "s")
+    return Finding("processor", "ok", value.format(board.processor(), usable.machine, threads, usable.why))
 
 
 def _memory(root: str) -> Finding:
@@ -124,45 +124,49 @@ def _jetson(module: Optional[Identity]) -> Finding:
         value += ": its TensorRT is older than 8.2, which is needed (JetPack 4.6 has 8.0)"
         return Finding("jetson", "missing", value, "flash JetPack 4.6.1 (L4T 32.7.1) or later")
     value += ", JetPack {}, compute capability {}, power mode {}".format(
-        *(known or "not known" for known in (module.jetpack, module.compute_capability, module.power_mode))
+        *(word or "not known" for word in (module.jetpack, module.compute_capability, module.power_mode))
     )
     return Finding("jetson", "ok", value)
 
 
 def _board(root: str) -> List[Finding]:
     """Clocks and sensors of a Jetson."""
-    found = sensors.read(root)
-    alike = {clock: name for name, clock in reversed(list(found.clocks.items()))}  # cores differ seldom
-    shown = [
-        "{} {:.0f} of {:.0f} MHz".format(alike[c], c.now_mhz, c.cap_mhz) for c in sorted(alike, key=lambda c: alike[c])
-    ]
-    unknown = ["{} {}".format(name, reason) for name, reason in found.unknown.items()]
-    state = sensors.floating(found.clocks)
-    word = {True: "floating: ", False: "locked: ", None: "whether they are locked is not known: "}[state]
-    remedy = "" if state is False else "time engines under jetson/with_clocks, which locks them meanwhile"
-    clocks = Finding("clocks", "warning" if remedy else "ok", word + ", ".join(shown or ["none seen"]), remedy)
-    watts = sensors.input_watts(found.rails_w)
-    seen = ["draws {:.1f} W".format(watts)] if watts is not None else []
-    if found.temperatures_c:
-        hottest = max(found.temperatures_c, key=lambda name: found.temperatures_c[name])
-        seen.append("hottest: {} {:.1f} degrees".format(hottest, found.temperatures_c[hottest]))
-    return [clocks, Finding("sensors", "ok", ", ".join(seen + unknown) or "none seen"), _over_current(root)]
+    readings = sensors.read(root)
+    distinct = {clock: name for name, clock in reversed(list(readings.clocks.items()))}  # most cores have equal clocks
+    clocks = sorted((name, clock) for clock, name in distinct.items())
+    words = ["{} {:.0f} of {:.0f} MHz".format(name, clock.now_mhz, clock.cap_mhz) for name, clock in clocks]
+    floating = sensors.floating(readings.clocks)
+    state = {True: "floating: ", False: "locked: ", None: "whether they are locked is not known: "}[floating]
+    remedy = "" if floating is False else "time engines under jetson/with_clocks, which locks them meanwhile"
+    value = state + ", ".join(words or ["none seen"])
+    return [Finding("clocks", "warning" if remedy else "ok", value, remedy), _sensors(readings), _over_current(root)]
+
+
+def _sensors(readings: sensors.Readings) -> Finding:
+    """Power, the highest temperature, and the sensors that cannot be read."""
+    watts = sensors.input_watts(readings.rails_w)
+    words = ["draws {:.1f} W".format(watts)] if watts is not None else []
+    if readings.temperatures_c:
+        hottest = max(readings.temperatures_c, key=lambda name: readings.temperatures_c[name])
+        words.append("hottest: {} {:.1f} degrees".format(hottest, readings.temperatures_c[hottest]))
+    words += ["{} {}".format(name, reason) for name, reason in readings.unknown.items()]
+    return Finding("sensors", "ok", ", ".join(words) or "none seen")
 
 
 def _over_current(root: str) -> Finding:
-    """Whether the board has been slowed down for want of current since it started; some stay slow until a restart."""
+    """Over-current alarms since the board started. After an alarm some boards stay slow until a restart."""
     counts = sensors.over_current_events(root)
     if not counts:
         return Finding("over-current", "ok", "not counted here")
-    seen = ["{} {} times".format(name, count) for name, count in sorted(counts.items()) if count]
-    if not seen:
+    alarms = ["{} {} times".format(name, count) for name, count in sorted(counts.items()) if count]
+    if not alarms:
         return Finding("over-current", "ok", "no alarm since the board started")
     remedy = "a stronger power supply, or a power mode of fewer watts (jetson/power_mode NAME); then restart the board"
-    return Finding("over-current", "warning", "alarms since the board started: " + ", ".join(seen), remedy)
+    return Finding("over-current", "warning", "alarms since the board started: " + ", ".join(alarms), remedy)
 
 
 def _engines(jetson: bool) -> List[Finding]:
-    """The libraries that run engines: one is needed, on a Jetson preferably TensorRT."""
+    """The libraries that run engines. One is needed, on a Jetson preferably TensorRT."""
     tensorrt, cuda = _version("tensorrt"), _version("pycuda")
     remedy = "sudo apt-get install nvidia-jetpack (in a virtual environment made with --system-site-packages)"
     both = bool(tensorrt and cuda)
@@ -174,7 +178,7 @@ def _engines(jetson: bool) -> List[Finding]:
 
 
 def _onnxruntime(spare: bool) -> Finding:
-    """ONNX Runtime and what it can; `spare` where TensorRT can run engines instead."""
+    """ONNX Runtime and its features. With `spare`, TensorRT can run engines instead."""
     try:
         runtime = importlib.import_module("onnxruntime")
     except ImportError as error:
@@ -188,20 +192,20 @@ def _onnxruntime(spare: bool) -> Finding:
 
 
 def _usable_tensorrt(jetson: bool) -> Finding:
-    """TensorRT with pycuda, tried: whether it loads, is new enough, and there is a GPU."""
+    """Tries TensorRT with pycuda: whether they load, are new enough, and find a GPU."""
     try:
         version = registry.version("tensorrt")
         target = of_engine("tensorrt", version)
         precisions = ", ".join(one for one in PRECISIONS if not target.lacks(one))
         return Finding("tensorrt", "ok", "{}, engines can run on it ({})".format(version, precisions))
-    except ImportError as error:  # of numpy, about which there is a finding of its own
+    except ImportError as error:  # numpy is missing, which has its own finding
         return Finding("tensorrt", "ok", "not tried: {}".format(error))
     except MissingDependency as error:
         return Finding("tensorrt", "missing" if jetson else "warning", "installed, but not usable", str(error))
 
 
 def _tensorrt_rtx() -> Finding:
-    """TensorRT-RTX: engines for RTX GPUs, which it also builds where there is none."""
+    """TensorRT-RTX, which builds engines for RTX GPUs, also without a GPU."""
     name = "tensorrt-rtx"
     if importlib.util.find_spec("tensorrt_rtx") is None:
         return Finding(name, "ok", "not installed; not needed here")
@@ -231,28 +235,23 @@ def _host_package(name: str, module: str, jetson: bool) -> Finding:
     version = _version(name, module)
     if version or jetson or sys.version_info < (3, 10):
         return Finding(name, "ok", version or "not installed; not needed where engines only run")
+    if name == "matplotlib":
+        return Finding(name, "warning", "not installed: no figures", "pip install 'pomt-trt[report]'")
     return Finding(name, "warning", "not installed; compile and export need it", "pip install 'pomt-trt[host]'")
 
 
-def _matplotlib(jetson: bool) -> Finding:
-    version = _version("matplotlib")
-    if version or jetson or sys.version_info < (3, 10):
-        return Finding("matplotlib", "ok", version or "not installed; not needed where engines only run")
-    return Finding("matplotlib", "warning", "not installed: no figures", "pip install 'pomt-trt[report]'")
-
-
 def _version(name: str, module: str = "") -> Optional[str]:
-    """The installed version, without importing the package; None where it is not there."""
+    """The installed version, without importing the package; None if it is not installed."""
     try:
         if importlib.util.find_spec(module or name) is None:
             return None
-    except ValueError:  # it is imported already, and does not say where from
+    except ValueError:  # it is imported already and has no spec
         pass
     try:
         if sys.version_info >= (3, 8):
             return str(importlib.import_module("importlib.metadata").version(name))
         return str(importlib.import_module("pkg_resources").get_distribution(name).version)
-    except Exception:  # neither library says what it raises; the package is there all the same
+    except Exception:  # neither library documents its errors; the package is installed anyway
         return "version not known"
 
 
@@ -265,10 +264,10 @@ def _governor(root: str) -> Finding:
 
 
 def _load(root: str) -> Finding:
-    found = re.match(r"[\d.]+", text_of(root, "proc/loadavg"))
-    if not found:
+    match = re.match(r"[\d.]+", text_of(root, "proc/loadavg"))
+    if not match:
         return Finding("load", "ok", "not known")
-    load, cores = float(found.group()), cpus.usable(root).machine
+    load, cores = float(match.group()), cpus.usable(root).machine
     value = "{:.2f} on average over the last minute, {} cores".format(load, cores)
     if load <= cores:
         return Finding("load", "ok", value)
@@ -279,15 +278,15 @@ def _contention(root: str, pause: Callable[[float], Any]) -> Finding:
     if not text_of(root, "proc/stat") or platform.system() != "Linux":
         return Finding("contention", "ok", "not known")
     before = board.read(time.perf_counter)
-    pause(LOOK_S)
-    seen = board.contention(before, board.read(time.perf_counter))
-    steal, others = seen["steal"], seen["others"]
-    value = "in {} s the hypervisor took {:.0f} %, other programs {:.0f} %".format(LOOK_S, 100 * steal, 100 * others)
+    pause(WATCH_S)
+    contention = board.contention(before, board.read(time.perf_counter))
+    steal, others = contention["steal"], contention["others"]
+    value = "in {} s the hypervisor took {:.0f} %, other programs {:.0f} %".format(WATCH_S, 100 * steal, 100 * others)
     if steal <= Bounds().steal and others <= Bounds().others:
         return Finding("contention", "ok", value)
     return Finding("contention", "warning", value, "profile on a quieter machine: latencies will be contended")
 
 
 def _kib(text: str, key: str) -> Optional[int]:
-    found = re.search(r"^{}:\s*(\d+) kB".format(key), text, re.MULTILINE)
-    return int(found.group(1)) if found else None
+    match = re.search(r"^{}:\s*(\d+) kB".format(key), text, re.MULTILINE)
+    return int(match.group(1)) if match else None

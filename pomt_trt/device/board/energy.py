@@ -1,11 +1,10 @@
-"""What one run of an engine costs in energy, beyond what the board draws when it idles.
+"""The energy of one run of an engine, above that of the idle board.
 
-Makes an Energy from a run and a power meter (device/board/sensors), on the machine that runs engines. Leaves out which
-engines are worth the seconds that it takes, and latency: power chips average over about half a second, so engines that
-take turns all seem to draw the same.
+First the board idles, then one engine runs without pauses. A thread reads the power meter in both parts.
+energy = (mean power while running - mean idle power) * time of a run.
 
-The board idles, then one engine runs back to back; meanwhile a thread reads the meter. The first readings of each part
-still show what was before, and are left out. The others are cut into blocks, each longer than a chip's average.
+A power chip averages over about half a second. So the first readings of each part are left out, the others are cut into
+blocks that are longer than this average, and engines do not take turns.
 """
 
 import math
@@ -18,37 +17,37 @@ from pomt_trt.core.records import Energy
 from pomt_trt.device.board import sensors
 
 STEP_S = 0.02  # between readings
-SETTLE_S = 0.6  # left out of each part
-BLOCKS, BLOCK_S = 6, 0.6  # of six blocks, the lowest and the highest enclose the median with 97 % confidence
+SETTLE_S = 0.6  # left out at the start of each part
+BLOCKS, BLOCK_S = 6, 0.6  # the lowest and highest of six blocks enclose the median with 97 % confidence
 
-Meter = Callable[[], Optional[float]]  # watts drawn now; None: it cannot be read now
-Reading = Tuple[float, float]  # at so many seconds, watts
+Meter = Callable[[], Optional[float]]  # watts now; None: not readable now
+Reading = Tuple[float, float]  # time in seconds, watts
 
 
 class Part(NamedTuple):
-    """What was drawn in one part of a measurement."""
+    """Power in one part of a measurement."""
 
-    blocks_w: List[float]  # mean of each block
-    runs: int  # begun in these blocks
-    seconds: float  # that these runs took
+    blocks_w: List[float]  # mean power in each block
+    runs: int  # that started in these blocks
+    seconds: float  # of these runs together
 
 
 def check_meter() -> None:
-    """Raises UsageError where energy cannot be measured."""
+    """Raises UsageError if energy cannot be measured."""
     if sensors.power_meter() is None:
         raise UsageError(
-            "--energy needs a power sensor, and none can be read here (those of a Jetson are looked for below /sys). "
+            "--energy needs a power sensor, and none can be read here (a Jetson's are below /sys). "
             "Leave it out, or run on the board; in a container /sys must show the board's."
         )
 
 
 def measure(run: Callable[[], Any], meter: Meter, images: int) -> Optional[Energy]:
-    """Energy of one run; takes about 8 seconds.
+    """Measures the energy of one run; takes about 8 seconds.
 
     Args:
-        run: one inference of a whole batch. It should have run before.
+        run: runs a whole batch. It must be warmed up.
         images: in that batch.
-    Returns: None where the meter did not answer in one of the blocks.
+    Returns: None if a block has no reading.
     """
     idle, busy = _part(lambda: time.sleep(STEP_S), meter), _part(run, meter)
     if idle is None or busy is None:
@@ -69,7 +68,7 @@ def measure(run: Callable[[], Any], meter: Meter, images: int) -> Optional[Energ
 
 
 def _part(run: Callable[[], Any], meter: Meter) -> Optional[Part]:
-    """Runs back to back for all blocks, and reads the meter; None where a block has no reading."""
+    """Calls `run` without pauses for all blocks, and reads the meter; None if a block has no reading."""
     readings: List[Reading] = []
     done = threading.Event()
     reader = threading.Thread(target=_read, args=(meter, readings, done), daemon=True)
@@ -91,7 +90,7 @@ def _part(run: Callable[[], Any], meter: Meter) -> Optional[Part]:
 
 
 def _repeat(run: Callable[[], Any], seconds: float) -> int:
-    """Runs back to back for so long; returns how many runs that were."""
+    """Calls `run` without pauses for that time; returns the number of runs."""
     until, runs = time.perf_counter() + seconds, 0
     while time.perf_counter() < until:
         run()

@@ -1,8 +1,6 @@
-"""Which Jetson this is.
+"""Identifies a Jetson by the files of Linux for Tegra. Needs no library and no root rights.
 
-Makes an Identity from the files of Linux for Tegra; on any machine, where it is no Jetson there is none. Needs no
-library and no root. Every function takes `root`, below which /proc, /etc and /var lie. Leaves out what changes from
-moment to moment: device/board/sensors reads that.
+Every function takes `root`, the folder with /proc, /etc and /var.
 
 Sources: NVIDIA's Jetson Linux developer guides 32.7 to 38.2, JetPack release notes, and users' listings, read 2026-11.
 """
@@ -19,7 +17,7 @@ SOCS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
     "tegra234": ("8.7", ("17000000.ga10b", "17000000.gpu")),  # Orin
     "tegra264": ("11.0", ("gpu-gpc-0",)),  # Thor
 }
-# L4T -> JetPack; the longest prefix counts
+# L4T -> JetPack; the longest matching prefix counts
 JETPACKS: Dict[str, str] = {
     "32.6": "4.6",
     "32.7": "4.6.1 or later",
@@ -49,7 +47,7 @@ JETPACKS: Dict[str, str] = {
 
 
 class Identity(NamedTuple):
-    """A Jetson. What its files do not tell is None."""
+    """A Jetson. None: its files do not say."""
 
     module: str
     soc: Optional[str]
@@ -57,11 +55,11 @@ class Identity(NamedTuple):
     l4t: Optional[str]
     jetpack: Optional[str]
     memory_bytes: Optional[int]
-    power_mode: Optional[str]  # nvpmodel's name of it
+    power_mode: Optional[str]  # its name for nvpmodel
 
 
 def identity(root: str = "/") -> Optional[Identity]:
-    """This Jetson, or None where it is none."""
+    """This Jetson; None on another machine."""
     soc, l4t = soc_of(root), _l4t(root)
     model = text_of(root, "proc/device-tree/model").strip("\0\n ")
     if soc is None and l4t is None and "jetson" not in model.lower():
@@ -80,15 +78,15 @@ def identity(root: str = "/") -> Optional[Identity]:
 
 def soc_of(root: str) -> Optional[str]:
     """Such as tegra234, from 'nvidia,p3701-0000<NUL>nvidia,tegra234'."""
-    found = re.search(r"nvidia,(tegra\d+)", text_of(root, "proc/device-tree/compatible"))
-    return found.group(1) if found and found.group(1) in SOCS else None
+    match = re.search(r"nvidia,(tegra\d+)", text_of(root, "proc/device-tree/compatible"))
+    return match.group(1) if match and match.group(1) in SOCS else None
 
 
 def _l4t(root: str) -> Optional[str]:
     """Such as 32.7.1, from '# R32 (release), REVISION: 7.1, ...', or else from the package nvidia-l4t-core."""
-    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text_of(root, "etc/nv_tegra_release"))
-    if found:
-        return "{}.{}".format(*found.groups())
+    match = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text_of(root, "etc/nv_tegra_release"))
+    if match:
+        return "{}.{}".format(*match.groups())
     for package in text_of(root, "var/lib/dpkg/status").split("\n\n"):
         if re.search(r"^Package: nvidia-l4t-core$", package, re.MULTILINE):
             version = re.search(r"^Version: ([\d.]+)", package, re.MULTILINE)
@@ -103,10 +101,10 @@ def _jetpack(l4t: str) -> Optional[str]:
 
 
 def _power_mode(root: str) -> Optional[str]:
-    """Its name in /etc/nvpmodel.conf, by the number nvpmodel keeps, or else by the one the file says is default."""
+    """The mode's name in /etc/nvpmodel.conf, by the number that nvpmodel stores, else by the default number."""
     conf = text_of(root, "etc/nvpmodel.conf")
-    kept = re.search(r"pmode:(\d+)", text_of(root, "var/lib/nvpmodel/status"))
-    number = kept or re.search(r"<\s*PM_CONFIG DEFAULT=(\d+)", conf)
+    stored = re.search(r"pmode:(\d+)", text_of(root, "var/lib/nvpmodel/status"))
+    number = stored or re.search(r"<\s*PM_CONFIG DEFAULT=(\d+)", conf)
     if number is None:
         return None
     names: Dict[str, str] = dict(re.findall(r"^<\s*POWER_MODEL ID=(\d+) NAME=([^\s>]+)", conf, re.MULTILINE))
@@ -114,7 +112,7 @@ def _power_mode(root: str) -> Optional[str]:
 
 
 def text_of(root: str, path: str) -> str:
-    """The file's text; empty where there is none."""
+    """The text of a file; empty if it cannot be read."""
     try:
         with open(os.path.join(root, path), errors="replace") as file:
             return file.read()

@@ -1,9 +1,7 @@
-"""What a Jetson's clocks, temperatures, power rails and over-current alarms are.
+"""Reads a Jetson's clocks, temperatures, power rails and over-current alarms from sysfs. Sets nothing.
 
-Makes Readings, and the summary of a Sampler, from sysfs; on any machine, off a Jetson they are empty. Needs no library
-and no root: what only root may read is 'unknown (root)', a sensor that is missing or wrong 'unknown'. Every function
-takes `root`, below which /sys lies. Leaves out what is too slow (core/statistics/stability); and sets nothing, see
-jetson/.
+On other machines all readings are empty. A sensor that only root may read is 'unknown (root)'; a missing or implausible
+one is 'unknown'. Every function takes `root`, the folder with /sys.
 
 Sources: NVIDIA's Jetson Linux developer guides 32.7 to 38.2 (power management, clocks, INA3221), the kernel's
 documentation of devfreq, cpufreq, thermal and hwmon, and users' listings (jetson_stats issues 323, 360, 597, 825, 885,
@@ -18,16 +16,16 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from pomt_trt.device.board.jetson import SOCS, identity, soc_of, text_of
 
 UNKNOWN, NEEDS_ROOT = "unknown", "unknown (root)"
-FLOATING, LOCKED, MOVING = "floating", "locked", "locked, but moving"  # what a profile says of the clocks
-MOVED = 0.02  # of its cap: a locked clock that was read in a wider range has moved
-INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")  # rails that feed all others: of the module, on a Thor of the whole kit
+FLOATING, LOCKED, MOVING = "floating", "locked", "locked, but moving"  # states of the clocks in a profile
+MOVED = 0.02  # of its cap: a locked clock whose readings differ by more has moved
+INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")  # rails that feed all others; on a Thor the rail of the whole kit
 PART_OF_ANOTHER = ("VDDQ_VDD2_1V8AO",)  # AGX Orin: contained in VIN_SYS_5V0
 PLAUSIBLE = {"clock": (0.0, 1e5), "temperature": (-40.0, 125.0), "rail": (0.0, 500.0)}  # MHz, degrees C, W
 PLAUSIBLE["count"] = (0.0, 2.0**32)
 
 
 class Clock(NamedTuple):
-    """One clock and the limits set for it: of the power mode, or narrower ones, as jetson_clocks sets."""
+    """A clock and its limits, which the power mode sets, or jetson_clocks more narrowly."""
 
     now_mhz: float
     least_mhz: float
@@ -35,7 +33,7 @@ class Clock(NamedTuple):
 
 
 class Readings(NamedTuple):
-    """A board at one moment; what could not be had stands in `unknown` with the reason."""
+    """All sensors at one moment. `unknown` has the reason for each sensor that cannot be read."""
 
     clocks: Dict[str, Clock]  # gpu, cpu0 (each cpufreq policy by its first core), emc
     temperatures_c: Dict[str, float]
@@ -44,7 +42,7 @@ class Readings(NamedTuple):
 
 
 class Sensor(NamedTuple):
-    """Where one value stands: the product of the numbers in the files, times the scale."""
+    """A sensor. Its value is the product of the numbers in its files, times the scale."""
 
     kind: str  # clock, temperature, rail, count
     name: str
@@ -53,60 +51,59 @@ class Sensor(NamedTuple):
 
 
 def read(root: str = "/") -> Readings:
-    """All that this board tells of itself now; everything is empty where it is no Jetson."""
-    found = Readings({}, {}, {}, {})
+    """Reads all sensors."""
+    readings = Readings({}, {}, {}, {})
     if identity(root) is None:
-        return found
+        return readings
     for now, least, cap in _clocks(root):
         values = [_value(sensor) for sensor in (now, least, cap)]
         missing = [reason for _, reason in values if reason]
         if missing:
-            found.unknown[now.name] = missing[0]
+            readings.unknown[now.name] = missing[0]
         else:
-            found.clocks[now.name] = Clock(*[value for value, _ in values])
+            readings.clocks[now.name] = Clock(*[value for value, _ in values])
     for sensor in _temperatures(root) + _rails(root):
         value, reason = _value(sensor)
         if reason:
-            found.unknown[sensor.name] = reason
+            readings.unknown[sensor.name] = reason
         else:
-            (found.temperatures_c if sensor.kind == "temperature" else found.rails_w)[sensor.name] = value
-    return found
+            (readings.temperatures_c if sensor.kind == "temperature" else readings.rails_w)[sensor.name] = value
+    return readings
 
 
 def floating(clocks: Dict[str, Clock]) -> Optional[bool]:
-    """True where clocks of GPU or CPU may move, False after jetson_clocks; None where neither can be told."""
+    """True if a clock of GPU or CPU may move, False after jetson_clocks; None if that is unknown."""
     if free(clocks):
         return True
     return False if "gpu" in clocks and len([name for name in clocks if name != "emc"]) > 1 else None
 
 
 def free(clocks: Dict[str, Clock]) -> List[str]:
-    """The clocks of GPU and CPU that may move. Not the memory's: jetson_clocks locks it in other files."""
+    """The clocks of GPU and CPU that may move. jetson_clocks locks the memory's in other files."""
     return [name for name, clock in sorted(clocks.items()) if name != "emc" and clock.least_mhz < clock.cap_mhz]
 
 
 def over_current_events(root: str = "/") -> Dict[str, int]:
-    """How often each over-current alarm (oc1, oc2 ...) went off since the board started; empty where none is counted.
+    """Count of each over-current alarm (oc1, oc2 ...) since the board started; empty if the board has no counters.
 
     The kernel of JetPack 4 and 5.0 calls the counters oc1_irq_cnt, later ones oc1_event_cnt.
     """
-    counted = _alarms(root, "event_cnt")
-    return counted or _alarms(root, "irq_cnt")
+    return _alarms(root, "event_cnt") or _alarms(root, "irq_cnt")
 
 
 def over_current_throttles(root: str = "/") -> Dict[str, bool]:
-    """Whether each over-current alarm slows the clocks down when it goes off; empty where the board does not tell."""
+    """Whether each over-current alarm slows the clocks down; empty if the board does not say."""
     return {name: bool(value) for name, value in _alarms(root, "throt_en").items()}
 
 
 def input_watts(rails_w: Dict[str, float]) -> Optional[float]:
-    """What is drawn: on the rail that feeds all others, or where none is measured, on all together."""
+    """The board's power: of the rail that feeds all others, else of all rails together; None without rails."""
     names = _feeding(list(rails_w))
     return sum(rails_w[name] for name in names) if names else None
 
 
 def power_meter(root: str = "/") -> Optional[Callable[[], Optional[float]]]:
-    """What gives the watts that the board draws now (None: a rail cannot be read now); None where no rail is there."""
+    """A function that reads the board's power in watts (None: not readable now); None if the board has no rail."""
     if identity(root) is None:
         return None
     rails = {sensor.name: sensor for sensor in _rails(root) if not _value(sensor)[1]}
@@ -115,7 +112,7 @@ def power_meter(root: str = "/") -> Optional[Callable[[], Optional[float]]]:
 
 
 def _feeding(names: List[str]) -> List[str]:
-    """The rails that together are what is drawn."""
+    """The rails whose sum is the board's power."""
     for name in INPUTS:
         if name in names:
             return [name]
@@ -128,22 +125,21 @@ def _sum(rails: List[Sensor]) -> Optional[float]:
 
 
 class Sampler:
-    """What the board did while one engine was timed.
+    """Samples clocks and temperatures while an engine is timed.
 
-    A sample reads the clocks, and one temperature in turn, since each of these is a conversation on a slow bus: below a
-    millisecond together. Off a Jetson it reads nothing. Power is none of it: the board idles when a sample is taken
-    (device/board/energy measures that).
+    A sample reads all clocks and one of the temperatures, in turns, since a temperature comes over a slow bus. So it
+    takes less than a millisecond. It does not read power, since the board idles meanwhile (see device/board/energy).
     """
 
     def __init__(self, root: str = "/") -> None:
         self._root, self._state = root, read(root)
-        known = {name: clock.cap_mhz for name, clock in self._state.clocks.items() if name != "emc" and clock.cap_mhz}
-        self._clocks = [(now, known[now.name]) for now, _, _ in _clocks(root) if now.name in known]
+        caps = {name: clock.cap_mhz for name, clock in self._state.clocks.items() if name != "emc" and clock.cap_mhz}
+        self._clocks = [(now, caps[now.name]) for now, _, _ in _clocks(root) if now.name in caps]
         self._zones = [sensor for sensor in _temperatures(root) if sensor.name in self._state.temperatures_c]
         self._alarms = over_current_events(root)
         self._samples = 0
-        self._ratios: Dict[str, List[float]] = {}  # of a clock: its readings over its cap
-        self._seen_c: List[float] = []
+        self._ratios: Dict[str, List[float]] = {}  # clock -> its readings over its cap
+        self._temperatures_c: List[float] = []
 
     def sample(self) -> None:
         """Takes one sample."""
@@ -154,16 +150,15 @@ class Sampler:
         if self._zones:
             value, reason = _value(self._zones[self._samples % len(self._zones)])
             if not reason:
-                self._seen_c.append(value)
+                self._temperatures_c.append(value)
         self._samples += 1
 
     def summary(self) -> Dict[str, Any]:
-        """What was seen so far; empty off a Jetson.
+        """The samples so far; empty if this is no Jetson.
 
-        Returns: clocks (FLOATING, LOCKED, MOVING or unknown), moved (names of locked clocks that were read at different
-        values), caps_mhz, clock_ratio (least clock of GPU and CPU over its cap), max_temperature_c, over_current
-        (alarms that went off meanwhile, and how often), over_current_throttles (whether these slow down, where told),
-        unknown (name -> reason).
+        Returns: clocks (FLOATING, LOCKED, MOVING or unknown), moved (names of locked clocks that moved), caps_mhz,
+        clock_ratio (the lowest reading of GPU and CPU clocks over its cap), max_temperature_c, over_current (alarm ->
+        count since the start), over_current_throttles (alarm -> whether it slows the clocks), unknown (name -> reason).
         """
         if not (self._state.clocks or self._state.unknown):
             return {}
@@ -175,7 +170,7 @@ class Sampler:
             "moved": moved if state == MOVING else [],
             "caps_mhz": {name: clock.cap_mhz for name, clock in self._state.clocks.items()},
             "clock_ratio": min((min(ratios) for ratios in self._ratios.values()), default=None),
-            "max_temperature_c": max(self._seen_c) if self._seen_c else None,
+            "max_temperature_c": max(self._temperatures_c, default=None),
             "over_current": {name: count for name, count in alarms.items() if count > 0},
             "over_current_throttles": over_current_throttles(self._root),
             "unknown": dict(self._state.unknown),
@@ -183,28 +178,28 @@ class Sampler:
 
 
 def _alarms(root: str, what: str) -> Dict[str, int]:
-    """Numbers of the over-current alarms, by their names; the chip is called soctherm_oc up to Orin."""
-    found = {}
+    """Alarm -> number in its file oc*_WHAT. Up to Orin the chip is called soctherm_oc."""
+    numbers = {}
     for path in _below(root, "sys/class/hwmon/hwmon*/oc*_" + what):
         value, reason = _value(Sensor("count", "", (path,), 1.0))
         if not reason:
-            found[os.path.basename(path).split("_")[0]] = int(value)
-    return found
+            numbers[os.path.basename(path).split("_")[0]] = int(value)
+    return numbers
 
 
 def _clocks(root: str) -> List[Tuple[Sensor, Sensor, Sensor]]:
-    """(now, least, cap) of the GPU, of each policy of the CPU, and of the memory."""
+    """(now, least, cap) of the GPU, of each CPU policy, and of the memory."""
     names = SOCS.get(soc_of(root) or "", ("", ()))[1]
     gpu = next((path for path in _below(root, "sys/class/devfreq/*") if os.path.basename(path) in names), None)
-    found = [] if gpu is None else [_clock("gpu", gpu, ("cur_freq", "min_freq", "max_freq"), 1e-6)]
+    clocks = [] if gpu is None else [_clock("gpu", gpu, ("cur_freq", "min_freq", "max_freq"), 1e-6)]
     cpu = ("scaling_cur_freq", "scaling_min_freq", "scaling_max_freq")
     for path in _below(root, "sys/devices/system/cpu/cpufreq/policy*"):
-        found.append(_clock("cpu" + os.path.basename(path)[len("policy") :], path, cpu, 1e-3))
+        clocks.append(_clock("cpu" + os.path.basename(path)[len("policy") :], path, cpu, 1e-3))
     thor = os.path.join(root, "sys/class/devfreq/bwmgr")
     if os.path.isdir(thor):
-        return found + [_clock("emc", thor, ("cur_freq", "min_freq", "max_freq"), 1e-6)]
-    debug = os.path.join(root, "sys/kernel/debug/bpmp/debug/clk/emc")  # not even its being there is shown to others
-    return found + [_clock("emc", debug, ("rate", "min_rate", "max_rate"), 1e-6)]
+        return clocks + [_clock("emc", thor, ("cur_freq", "min_freq", "max_freq"), 1e-6)]
+    debug = os.path.join(root, "sys/kernel/debug/bpmp/debug/clk/emc")  # only root sees it
+    return clocks + [_clock("emc", debug, ("rate", "min_rate", "max_rate"), 1e-6)]
 
 
 def _clock(name: str, folder: str, files: Tuple[str, str, str], scale: float) -> Tuple[Sensor, Sensor, Sensor]:
@@ -213,7 +208,7 @@ def _clock(name: str, folder: str, files: Tuple[str, str, str], scale: float) ->
 
 
 def _temperatures(root: str) -> List[Sensor]:
-    """Thermal zones, but PMIC-Die: it always says 100 degrees."""
+    """The thermal zones, without PMIC-Die, which always reads 100 degrees."""
     zones = [(_line(path, "type"), path) for path in _below(root, "sys/class/thermal/thermal_zone*")]
     return [Sensor("temperature", name, (os.path.join(path, "temp"),), 1e-3) for name, path in zones if _measures(name)]
 
@@ -223,26 +218,26 @@ def _measures(name: str) -> bool:
 
 
 def _rails(root: str) -> List[Sensor]:
-    """INA3221 by NVIDIA's old driver (mW) and by the kernel's (mA, mV); INA238 (uW), which a Thor has at its input."""
-    found = []
+    """Power rails of the INA3221 by NVIDIA's old driver (mW) or the kernel's (mA, mV), and of a Thor's INA238 (uW)."""
+    rails = []
     for path in _below(root, "sys/bus/i2c/drivers/ina3221x/*/iio:device*"):
         for channel in range(3):
             name, file = _line(path, "rail_name_{}".format(channel)), "in_power{}_input".format(channel)
-            found.append(Sensor("rail", name, (os.path.join(path, file),), 1e-3))
+            rails.append(Sensor("rail", name, (os.path.join(path, file),), 1e-3))
     for path in _below(root, "sys/class/hwmon/hwmon*"):
         chip = _line(path, "name")
         if chip == "ina3221":
             for channel in (1, 2, 3):
                 files = ["{}{}_input".format(what, channel) for what in ("curr", "in")]
                 name = _line(path, "in{}_label".format(channel))
-                found.append(Sensor("rail", name, tuple(os.path.join(path, file) for file in files), 1e-6))
+                rails.append(Sensor("rail", name, tuple(os.path.join(path, file) for file in files), 1e-6))
         elif chip == "ina238":
-            found.append(Sensor("rail", _line(path, "label") or "VIN", (os.path.join(path, "power1_input"),), 1e-6))
-    return [sensor for sensor in found if sensor.name not in ("", "NC")]  # NC: not connected
+            rails.append(Sensor("rail", _line(path, "label") or "VIN", (os.path.join(path, "power1_input"),), 1e-6))
+    return [rail for rail in rails if rail.name not in ("", "NC")]  # NC: not connected
 
 
 def _value(sensor: Sensor) -> Tuple[float, str]:
-    """(value, ""), or (0, why it is not known)."""
+    """(value, ""), or (0, reason)."""
     product = sensor.scale
     try:
         for path in sensor.files:
@@ -250,16 +245,16 @@ def _value(sensor: Sensor) -> Tuple[float, str]:
                 product *= int(file.read())
     except PermissionError:
         return 0.0, NEEDS_ROOT
-    except (OSError, ValueError):  # a zone of a part that is switched off refuses to be read
+    except (OSError, ValueError):  # the zone of a part that is switched off cannot be read
         return 0.0, UNKNOWN
     low, high = PLAUSIBLE[sensor.kind]
     return (product, "") if low <= product <= high else (0.0, UNKNOWN)
 
 
 def _below(root: str, pattern: str) -> List[str]:
-    """Existing paths, in the order of the numbers in them."""
-    found = glob.glob(os.path.join(glob.escape(root), pattern))
-    return sorted(found, key=lambda path: [int(part) for part in re.findall(r"\d+", path[len(root) :])])
+    """Existing paths, ordered by the numbers in them."""
+    paths = glob.glob(os.path.join(glob.escape(root), pattern))
+    return sorted(paths, key=lambda path: [int(part) for part in re.findall(r"\d+", path[len(root) :])])
 
 
 def _line(folder: str, name: str) -> str:

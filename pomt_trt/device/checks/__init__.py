@@ -1,1 +1,1 @@
-"""Whether an engine is right: the golden check after a build, and verify beside ONNX Runtime."""
+"""Checks that an engine computes the right logits: golden_check after a build, verify beside ONNX Runtime."""

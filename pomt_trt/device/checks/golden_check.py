@@ -1,8 +1,6 @@
-"""The accuracy gate: whether a freshly built engine computes what its graph says, on the golden images.
+"""The golden check: whether a new engine computes the logits of its graph on the golden images.
 
-Makes a Parity from an engine that is open, on the machine that runs engines. Leaves out what an engine that fails is
-(device/timing/worker says), and accuracies: the host estimates those, the gate only looks for kernels that go wrong
-here.
+It finds kernels that compute wrong values on this machine. It does not estimate accuracy, which the host does.
 """
 
 import os
@@ -18,50 +16,49 @@ from pomt_trt.device.engines.contract import Runner
 
 
 class Golden(NamedTuple):
-    """What engines are held against."""
+    """The golden images and their expected logits."""
 
     pixels: np.ndarray  # (n, H, W, C) uint8
     logits: np.ndarray  # (n, ...) of R = 0
 
 
 class Verdict(NamedTuple):
-    """What the gate found. `parity` is None where no logits are known to compare with: these need only be finite."""
+    """The result of a golden check."""
 
     passed: bool
-    parity: Optional[Parity]
-    source: str  # file of the expected logits; "" where there was none
+    parity: Optional[Parity]  # None: no logits were expected, so they only had to be finite
+    source: str  # file of the expected logits; "" if there was none
 
-    def told(self) -> Dict[str, Any]:
-        """For an engine's details."""
+    def details(self) -> Dict[str, Any]:
+        """The entry in an engine's record."""
         if self.parity is None:
             return {"finite": self.passed}
         return dict(self.parity._asdict(), source=self.source)
 
     def reason(self) -> str:
-        """Why an engine does not pass."""
+        """Why the engine failed."""
         if self.parity is None or not np.isfinite(self.parity.error):
-            return "the engine's logits are not finite: something overflows in its precision. {}".format(_WAY_OUT)
+            return "the engine's logits are not finite: a value overflows in its precision. {}".format(_ADVICE)
         return (
             "the engine's logits differ from {} by {:.1e} in the median of {} images, relative to an image's largest; "
             "{:.0e} is allowed. {}".format(
-                self.source, self.parity.error, self.parity.compared, self.parity.allowed, _WAY_OUT
+                self.source, self.parity.error, self.parity.compared, self.parity.allowed, _ADVICE
             )
         )
 
 
-_WAY_OUT = (
+_ADVICE = (
     "Profile again with --precision fp32, or another TensorRT; polygraphy run finds the layer (pomt-trt verify prints "
     "the line)."
 )
 
 
 def golden(path: str) -> Golden:
-    """golden.npz as export writes it.
+    """Reads golden.npz as export writes it.
 
-    Raises: CorruptArtifact where it is not that.
+    Raises: CorruptArtifact.
     """
-    held = arrays(path, ("pixels", "logits"))
-    return Golden(held["pixels"], held["logits"])
+    return Golden(**arrays(path, ("pixels", "logits")))
 
 
 def judge(
@@ -75,37 +72,33 @@ def judge(
     """Runs an engine on the golden images.
 
     Args:
-        expected: file of the candidate's own logits and score margins on these images; where it is not there, logits
-            need only be finite, but for R = 0, whose own are those of `inputs`.
+        expected: file of the candidate's logits and score margins on these images. Without it, logits only have to be
+            finite, except for R = 0, whose expected logits are in `inputs`.
     """
-    found = run(runner, preprocess.normalise(inputs.pixels, preprocessing))
+    logits = run(runner, preprocess.normalise(inputs.pixels, preprocessing))
     if expected is not None and os.path.isfile(expected):
-        held = arrays(expected, ("logits", "margins"))
-        parity = compare(found, held["logits"], held["margins"], precision)
+        candidate = arrays(expected, ("logits", "margins"))
+        parity = compare(logits, candidate["logits"], candidate["margins"], precision)
         return Verdict(parity.passed, parity, os.path.basename(expected))
     if is_unreduced:
-        parity = compare(found, inputs.logits, None, precision)
+        parity = compare(logits, inputs.logits, None, precision)
         return Verdict(parity.passed, parity, "golden.npz")
-    return Verdict(bool(np.isfinite(found).all()), None, "")
+    return Verdict(bool(np.isfinite(logits).all()), None, "")
 
 
 def run(runner: Runner, images: np.ndarray) -> np.ndarray:
-    """Logits (n, ...) of normalised images (n, C, H, W); the last batch is filled up with its last image."""
-    parts: List[np.ndarray] = [runner.run(batch) for batch in batches(images, runner.input_shape[0])]
+    """Logits (n, ...) of normalised images (n, C, H, W). The last batch is filled up with the last image."""
+    size = runner.input_shape[0]
+    padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
+    batches = [np.ascontiguousarray(padded[start : start + size]) for start in range(0, len(padded), size)]
+    parts: List[np.ndarray] = [runner.run(batch) for batch in batches]
     return np.concatenate(parts)[: len(images)]
 
 
-def batches(images: np.ndarray, size: int) -> List[np.ndarray]:
-    """Images (n, C, H, W) in batches as engines take them; the last is filled up with the last image."""
-    short = -len(images) % size
-    padded = np.concatenate([images, np.repeat(images[-1:], short, axis=0)]) if short else images
-    return [np.ascontiguousarray(padded[start : start + size]) for start in range(0, len(padded), size)]
-
-
 def arrays(path: str, names: Any) -> Dict[str, np.ndarray]:
-    """The arrays of those names in an .npz.
+    """Reads the named arrays of an .npz file.
 
-    Raises: CorruptArtifact where it is absent, damaged, or lacks one.
+    Raises: CorruptArtifact if it is absent or damaged, or lacks an array.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -1,15 +1,13 @@
-"""Engines beside ONNX Runtime and beside the host, on golden inputs -> a Verification and its table.
+"""Compares engines with their references on the golden images, and prints how to find a wrong layer.
 
-Makes it from a bundle or a work folder, on the machine that runs engines. ONNX Runtime runs the source graph as it was
-exported, without optimising it; Polygraphy runs and compares both where it is installed (comparator.py). Leaves out
-accuracy on labels (evaluate.py) and what to do about a wrong engine: for TensorRT it prints the Polygraphy lines that
-find the layer.
+The references are the host's logits (PyTorch) and ONNX Runtime on the exported graph, which it does not optimise.
+Polygraphy is the judge where it is installed (polygraphy_judge.py).
 """
 
 import glob
 import os
 import shlex
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -23,27 +21,26 @@ from pomt_trt.core.storage.bundle import MANIFEST, open_bundle
 from pomt_trt.core.storage.workfolder import WorkFolder
 from pomt_trt.core.targets import TARGETS, has_plugin, is_bare
 from pomt_trt.core.text_table import aligned
-from pomt_trt.device.checks import comparator, golden_check
+from pomt_trt.device.checks import golden_check, polygraphy_judge
 from pomt_trt.device.deploy.preprocess import normalise
 from pomt_trt.device.engines import onnxruntime
-from pomt_trt.device.engines.contract import Runner
 from pomt_trt.device.engines.engine import check_device, open_engine
 from pomt_trt.device.engines.traits import traits
 
 HOST = "host"  # PyTorch in fp32, when it was exported
-# By which Polygraphy takes another library than TensorRT. Source: polygraphy/config.py of 0.53.
+# Makes Polygraphy use another library than TensorRT. Source: polygraphy/config.py of 0.53.
 _POLYGRAPHY_TAKES = {"tensorrt-rtx": "POLYGRAPHY_USE_TENSORRT_RTX=1 "}
 
 
 class Subject(NamedTuple):
-    """An engine, and what it should compute."""
+    """An engine with its graph and the host's logits."""
 
     engine: Engine
     folder: str  # of the engine
-    graph: str  # that it was built from
-    form: str  # of that
+    graph: str  # file
+    form: str  # of the graph
     expected: Optional[np.ndarray]  # the host's logits on the golden inputs
-    margins: Optional[np.ndarray]  # relative, of the scores at its cuts; None: unknown, or nothing was ranked
+    margins: Optional[np.ndarray]  # relative score margins of the images; None: unknown, or nothing was ranked
 
 
 class Check(NamedTuple):
@@ -58,25 +55,21 @@ class Check(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """What was compared, and what could not be."""
+    """The comparisons of a bundle or work folder."""
 
     source: str
     checks: Tuple[Check, ...]
-    not_compared: Dict[str, str]  # what -> why
-    hints: Tuple[str, ...]  # lines that find the layer which differs
+    not_compared: Dict[str, str]  # engine or reference -> reason
+    hints: Tuple[str, ...]  # commands that find a wrong layer
 
 
-def verify(
-    source: str,
-    only: Optional[Sequence[str]] = None,
-    progress: Optional[Progress] = None,
-) -> Verification:
-    """Compares the engines of a bundle, or all of this device in a work folder.
+def verify(source: str, only: Optional[Sequence[str]] = None, progress: Optional[Progress] = None) -> Verification:
+    """Compares the engines of a bundle, or of this device in a work folder, with their references.
 
     Args:
-        only: ids of candidates, beside R = 0; None: all there are.
-        progress: one step an engine.
-    Raises: InputError where there is no engine to compare; CorruptArtifact; WrongDevice, a bundle of another device.
+        only: ids of candidates besides R = 0; None: all.
+        progress: one step for each engine.
+    Raises: InputError if there is no engine to compare; CorruptArtifact; WrongDevice if the bundle is for another one.
     """
     checks: List[Check] = []
     not_compared: Dict[str, str] = {}
@@ -91,91 +84,82 @@ def verify(
         if progress:
             progress.at(done, subject.engine.candidate_id, len(wanted))
         if traits(subject.engine.device.engine).on_gpu:
-            hints += _polygraphy(subject, images)
+            hints += layer_search(subject, images)
     return Verification(source, tuple(checks), not_compared, tuple(dict.fromkeys(hints)))
 
 
-def require(found: Verification) -> None:
-    """Raises VerificationFailed unless every engine is within its tolerance."""
-    wrong = [check for check in found.checks if not check.passed]
+def require(result: Verification) -> None:
+    """Raises VerificationFailed unless all engines are within their tolerance."""
+    wrong = [check for check in result.checks if not check.passed]
     if wrong:
         raise VerificationFailed(
             "{} of {} comparisons are beyond their tolerance: {}. Build these engines again; if it stays, the lines "
             "above find the layer.".format(
-                len(wrong), len(found.checks), ", ".join("{0.candidate_id} with {0.against}".format(c) for c in wrong)
+                len(wrong), len(result.checks), ", ".join("{0.candidate_id} with {0.against}".format(c) for c in wrong)
             )
         )
 
 
 def checked(subject: Subject, images: np.ndarray, not_compared: Dict[str, str]) -> List[Check]:
-    """An engine beside everything it can be compared with; what it cannot be goes into not_compared."""
+    """Compares an engine with all references there are; the reasons for missing ones go into not_compared."""
     engine = subject.engine
-    known = {} if subject.expected is None else {HOST: subject.expected}
-    if subject.expected is None:
+    references = {}
+    if subject.expected is not None:
+        references[HOST] = subject.expected
+    else:
         not_compared["{} with {}".format(engine.candidate_id, HOST)] = "its logits are not here: accuracy was not run"
-    sessions = {}
     try:
-        sessions = _sessions(subject)
+        references["onnxruntime " + onnxruntime.installed()] = _logits_of_graph(subject, images)
     except MissingDependency as error:
         not_compared["onnxruntime"] = str(error)
-
-    def judge(found: np.ndarray, expected: np.ndarray) -> Parity:
-        return parity.compare(found, expected, subject.margins, engine.precision)
-
-    with_polygraphy = comparator.is_installed() and comparator.takes(engine.device)
-    by = "polygraphy " + comparator.version() if with_polygraphy else "pomt-trt"
     with open_engine(engine, subject.folder, waiting="passive") as runner:
-        compare = comparator.compare if with_polygraphy else _compare
-        found = compare(runner, images, known, sessions, judge)
-    return [
-        Check(engine.candidate_id, engine.device.id, against, by, seen, seen.passed)
-        for against, seen in sorted(found.items())
-    ]
+        logits = golden_check.run(runner, images)
+    return [_check(subject, logits, name, references[name]) for name in sorted(references)]
 
 
-def _sessions(subject: Subject) -> Dict[str, Callable[[], Any]]:
-    """ONNX Runtime on the subject's graph, by its name.
+def _logits_of_graph(subject: Subject, images: np.ndarray) -> np.ndarray:
+    """Logits (n, ...) of the subject's graph by ONNX Runtime.
 
-    Raises: MissingDependency where it is not here, or cannot run the graph.
+    Raises: MissingDependency if it cannot run the graph.
     """
     engine, lacking = subject.engine, TARGETS["onnxruntime"].lacks(subject.engine.precision)
     if lacking:
         raise MissingDependency(lacking + ".")
     if is_bare(subject.form):
         raise MissingDependency("graphs of form {} are for TensorRT with its plugins".format(subject.form))
-    name = "onnxruntime " + onnxruntime.installed()
-    return {name: lambda: onnxruntime.session(subject.graph, engine.threads, "passive", False)}
+    session = onnxruntime.session(subject.graph, engine.threads, "passive", False)
+    with onnxruntime.OrtRunner(session, engine.input_shape) as reference:
+        return golden_check.run(reference, images)
 
 
-def _compare(
-    runner: Runner,
-    images: np.ndarray,
-    known: Dict[str, np.ndarray],
-    sessions: Dict[str, Callable[[], Any]],
-    judge: Callable[[np.ndarray, np.ndarray], Parity],
-) -> Dict[str, Parity]:
-    """comparator.compare, without Polygraphy."""
-    found, expected = golden_check.run(runner, images), dict(known)
-    for name, opened in sessions.items():
-        with onnxruntime.OrtRunner(opened(), runner.input_shape) as reference:
-            expected[name] = golden_check.run(reference, images)
-    return {name: judge(found, logits) for name, logits in expected.items()}
+def _check(subject: Subject, logits: np.ndarray, against: str, expected: np.ndarray) -> Check:
+    """One comparison, by Polygraphy if it is installed, else by core/metrics/parity."""
+    engine, margins = subject.engine, subject.margins
+    result = parity.compare(logits, expected, margins, engine.precision)
+    passed, compared_by = result.passed, "pomt-trt"
+    if polygraphy_judge.is_installed() and polygraphy_judge.supports(engine.device):
+        compared_by = polygraphy_judge.name()
+        clear = np.ones(len(logits), bool) if margins is None else margins > parity.LEAST_MARGIN[engine.precision]
+        if clear.any() and np.isfinite(logits).all():
+            passed = polygraphy_judge.passes(logits[clear], expected[clear], result.allowed)
+    return Check(engine.candidate_id, engine.device.id, against, compared_by, result, passed)
 
 
 def subject_in(bundle: Bundle, folder: str, engine: Engine, engine_folder: str, unreduced: np.ndarray) -> Subject:
-    """An engine of a bundle's chosen or unreduced candidate, which may lie elsewhere.
+    """The Subject of a bundle's chosen or unreduced candidate.
 
     Args:
+        engine_folder: folder of the engine, which may be another one than the bundle.
         unreduced: the host's logits of R = 0.
     """
     name = engine.candidate_id
-    found = Subject(engine, engine_folder, os.path.join(folder, name + ".onnx"), bundle.form, None, None)
+    subject = Subject(engine, engine_folder, os.path.join(folder, name + ".onnx"), bundle.form, None, None)
     if name == bundle.unreduced.id:
-        return found._replace(expected=unreduced)
+        return subject._replace(expected=unreduced)
     if name + ".npz" not in bundle.files:
-        return found
+        return subject
     logits, margins = _expected(os.path.join(folder, name + ".npz"))
-    return found._replace(expected=logits, margins=margins)
+    return subject._replace(expected=logits, margins=margins)
 
 
 def _of_bundle(folder: str) -> Tuple[List[Subject], np.ndarray]:
@@ -187,8 +171,8 @@ def _of_bundle(folder: str) -> Tuple[List[Subject], np.ndarray]:
 
 
 def _of_work(work: WorkFolder, not_compared: Dict[str, str]) -> Tuple[List[Subject], np.ndarray]:
-    look = experiment.experiment_of(work).model.preprocessing
-    images = normalise(golden_check.golden(work.golden()).pixels, look)
+    preprocessing = experiment.experiment_of(work).model.preprocessing
+    images = normalise(golden_check.golden(work.golden()).pixels, preprocessing)
     families = [experiment.family_of(work, form) for form in work.forms()]
     subjects: List[Subject] = []
     for path in sorted(glob.glob(os.path.join(glob.escape(work.engines("")), "*", "[rs]*.json"))):
@@ -209,26 +193,26 @@ def _subjects(work: WorkFolder, families: List[Family], stored: store.Stored, re
     name = engine.candidate_id
     for family in families:
         if family.graph_sha256.get(name) == stored.inputs.get("onnx"):
-            known = experiment.accuracy_of(work, family, name) is not None
-            logits, margins = _expected(work.accuracy_arrays(name)) if known else (None, None)
+            has_logits = experiment.accuracy_of(work, family, name) is not None
+            logits, margins = _expected(work.accuracy_arrays(name)) if has_logits else (None, None)
             graph, folder = work.graph(family.form, name), os.path.dirname(record)
             return [Subject(engine, folder, graph, family.form, logits, margins)]
     return []
 
 
 def _expected(path: str) -> Tuple[np.ndarray, np.ndarray]:
-    """(logits, margins) of a candidate on the golden inputs."""
-    held = golden_check.arrays(path, ("logits", "margins"))
-    return held["logits"], held["margins"]
+    """(logits, margins) of a candidate on the golden images."""
+    arrays = golden_check.arrays(path, ("logits", "margins"))
+    return arrays["logits"], arrays["margins"]
 
 
-def _polygraphy(subject: Subject, images: np.ndarray) -> List[str]:
-    """Lines to paste that find the layer in which a TensorRT engine differs; or why there are none."""
+def layer_search(subject: Subject, images: np.ndarray) -> List[str]:
+    """Shell commands that find the layer in which a TensorRT engine differs; or why there are none."""
     if has_plugin(subject.form):
         return ["To find the layer that differs, build engines without plugins: pomt-trt build WORK --plugin off"]
-    if not comparator.takes(subject.engine.device):
+    if not polygraphy_judge.supports(subject.engine.device):
         return ["Polygraphy needs TensorRT 8.5 or later; this is {}.".format(subject.engine.device.engine_version)]
-    if not comparator.is_installed():
+    if not polygraphy_judge.is_installed():
         return ["Polygraphy, which finds the layer that differs, is not installed here: pip install polygraphy"]
     graph, engine = shlex.quote(subject.graph), shlex.quote(os.path.join(subject.folder, subject.engine.file))
     inputs, outputs = (subject.engine.candidate_id + suffix for suffix in ("-inputs.json", "-onnxruntime.json"))
@@ -255,15 +239,16 @@ def _polygraphy(subject: Subject, images: np.ndarray) -> List[str]:
     return [_POLYGRAPHY_TAKES.get(subject.engine.device.engine, "") + line for line in lines]
 
 
-def table(found: Verification) -> str:
-    """The result for people."""
+def table(result: Verification) -> str:
+    """The comparisons as text."""
     rows = [("engine", "against", "images", "compared", "error", "allowed", "verdict")]
-    for check in found.checks:
-        seen, verdict = check.parity, "same" if check.passed else "DIFFERS"
-        numbers = (str(seen.images), str(seen.compared), "{:.1e}".format(seen.error), "{:.0e}".format(seen.allowed))
-        rows.append((check.candidate_id, check.against, *numbers, verdict))
+    for check in result.checks:
+        parity, verdict = check.parity, "same" if check.passed else "DIFFERS"
+        counts = (str(parity.images), str(parity.compared))
+        errors = ("{:.1e}".format(parity.error), "{:.0e}".format(parity.allowed))
+        rows.append((check.candidate_id, check.against, *counts, *errors, verdict))
     lines = aligned(rows, right=range(2, 6))
     lines.append("error: the median over images, relative to an image's largest logit; compared: cuts that are clear")
-    lines.append("compared by " + ", ".join(sorted({check.compared_by for check in found.checks})))
-    lines += ["{}: not compared: {}".format(what, why) for what, why in sorted(found.not_compared.items())]
-    return "\n".join(lines + list(found.hints))
+    lines.append("compared by " + ", ".join(sorted({check.compared_by for check in result.checks})))
+    lines += ["{}: not compared: {}".format(what, why) for what, why in sorted(result.not_compared.items())]
+    return "\n".join(lines + list(result.hints))

@@ -1,17 +1,11 @@
-"""A bundle's engines beside the PyTorch eager baseline, all in one interleaved run -> BenchResult and its table.
-
-On the machine that runs engines; eager runs where torch is installed beside it, in a process of its own. Leaves out how
-rounds alternate (interleaved_timing.py), and engines that are in no bundle.
-"""
+"""A bundle's engines beside the PyTorch eager baseline, timed in turn: Bundle -> BenchResult, and its table."""
 
 import contextlib
 import datetime
 import importlib.util
 import os
-import sys
 import tempfile
-import time
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -23,18 +17,18 @@ from pomt_trt.core.statistics.stats import StoppingRule
 from pomt_trt.core.storage.bundle import open_bundle
 from pomt_trt.core.targets import ENGINES
 from pomt_trt.device.board.torch_wheels import advice
-from pomt_trt.device.timing import interleaved_timing
+from pomt_trt.device.timing import child_turns
 
 
 class Baseline(NamedTuple):
-    """A program that runs a bundle's model without an engine."""
+    """A program that runs a bundle's model without an engine (see device/timing/__main__)."""
 
     module: str
     packages: Tuple[str, ...]  # that it needs
     engines: Tuple[str, ...]  # libraries of engines that run on the same processor as it does
 
 
-# Name -> programs; the first one that can run here does. On a workstation's CPU that is timm itself.
+# Name -> programs; the first one that can run here is used. On a workstation's CPU that is timm itself.
 BASELINES: Dict[str, Tuple[Baseline, ...]] = {
     "eager": (
         Baseline("pomt_trt.baselines.timm_eager", ("torch", "timm"), ("onnxruntime",)),
@@ -47,7 +41,7 @@ PHOTO_PX = (500, 375)  # width, height of most pictures in ImageNet
 
 
 class BenchResult(NamedTuple):
-    """What a bundle costs here, beside what it replaces. Everything in a setting was timed in turn, in one run."""
+    """Latencies of a bundle here, and of what it replaces. All members of a setting were timed in turn."""
 
     bundle: str
     model: str
@@ -57,127 +51,115 @@ class BenchResult(NamedTuple):
     precision: str  # that the engines compute in
     device: DeviceSpec
     date: str
-    image: str  # what the end-to-end member reads
-    settings: Tuple[interleaved_timing.Setting, ...]
+    image: str  # that the end-to-end member reads
+    settings: Tuple[child_turns.Setting, ...]
     not_measured: Dict[str, str]  # name -> why
 
 
-def bench(
-    folder: str,
-    *,
-    against: Sequence[str] = ("eager",),
-    threads: Sequence[int] = (1, 2),
-    waitings: Sequence[str] = WAITINGS,
-    image: Optional[str] = None,
-    max_s: float = 40.0,
-    clock: Callable[[], float] = time.perf_counter,
-    progress: Optional[Progress] = None,
-) -> BenchResult:
+class Options(NamedTuple):
+    """What to time. Each number of threads with each kind of waiting is one setting."""
+
+    against: Sequence[str] = ("eager",)  # baselines, of BASELINES
+    threads: Sequence[int] = (1, 2)
+    waitings: Sequence[str] = WAITINGS
+    image: Optional[str] = None  # file for the end-to-end member; None: the bundle's first golden input as a JPEG
+    max_s: float = 40.0  # wall time of one setting, all members together; starting them comes on top
+
+
+def bench(folder: str, options: Options = Options(), progress: Optional[Progress] = None) -> BenchResult:
     """Times the bundle's chosen and unreduced engine, the whole way from a file, and what they replace.
 
     Args:
-        against: baselines, of BASELINES.
-        threads, waitings: each with each is one setting.
-        image: file for the end-to-end member; None: a picture of 500 x 375 made of the bundle's first golden input.
-        max_s: wall time of one setting, all members together; starting them comes on top.
         progress: one step a setting.
-    Raises: InputError, CorruptArtifact, WrongDevice, MissingDependency of the engines; UsageError; PomtError where a
+    Raises: InputError, CorruptArtifact, WrongDevice, MissingDependency of the engines; UsageError; PomtError if a
         process dies or hangs. A baseline that cannot start is no error: not_measured says why.
     """
-    _check(against, threads, waitings)
-    bundle, rule = open_bundle(folder), StoppingRule(max_s=max_s)
-    not_measured: Dict[str, str] = {}
-    settings = []
+    _check(options)
+    run = _Bench(folder, open_bundle(folder), options, {})
     with tempfile.TemporaryDirectory(prefix="pomt-bench-") as temporary:
-        photo, described = (image, image) if image else _photo(folder, bundle, temporary)
-        commands = _engines(folder, bundle, photo)
-        for count, waiting in [(count, waiting) for count in threads for waiting in waitings]:
-            with contextlib.ExitStack() as stack:
-                members = [interleaved_timing.started(stack, name, commands[name], count, waiting) for name in commands]
-                members += _baselines(stack, folder, bundle, against, count, waiting, not_measured)
-                settings.append(
-                    interleaved_timing.setting(
-                        members,
-                        PAIRS,
-                        threads=count,
-                        waiting=waiting,
-                        rule=rule,
-                        clock=clock,
-                        progress=progress.show if progress else lambda text: None,
-                    )
-                )
+        image = options.image
+        photo, described = (image, image) if image else _photo(folder, run.bundle, temporary)
+        settings = []
+        for threads, waiting in [(threads, waiting) for threads in options.threads for waiting in options.waitings]:
+            settings.append(run.setting(photo, threads, waiting, progress))
             if progress:
                 progress.step()
-    return _result(folder, bundle, described, settings, not_measured)
+    return run.result(described, settings)
 
 
-def _result(
-    folder: str,
-    bundle: Bundle,
-    image: str,
-    settings: List[interleaved_timing.Setting],
-    not_measured: Dict[str, str],
-) -> BenchResult:
-    schedule = bundle.candidate.schedule
-    return BenchResult(
-        bundle=folder,
-        model=bundle.model.name,
-        chosen=bundle.candidate.id,
-        tokens=(schedule.tokens_before, schedule.tokens_after),
-        batch_size=bundle.candidate.batch_size,
-        precision=bundle.engine.precision,
-        device=bundle.engine.device,
-        date=datetime.date.today().isoformat(),
-        image=image,
-        settings=tuple(settings),
-        not_measured=not_measured,
-    )
+class _Bench(NamedTuple):
+    """A bench that is going on."""
+
+    folder: str
+    bundle: Bundle
+    options: Options
+    not_measured: Dict[str, str]
+
+    def setting(self, photo: str, threads: int, waiting: str, progress: Optional[Progress]) -> child_turns.Setting:
+        """All members beside one another, each in a process of its own."""
+        rule, told = StoppingRule(max_s=self.options.max_s), progress.show if progress else lambda text: None
+        with contextlib.ExitStack() as stack:
+            programs = self.programs(photo)
+            members = [child_turns.started(stack, name, programs[name], threads, waiting) for name in programs]
+            members += self._baselines(stack, threads, waiting)
+            return child_turns.setting(members, PAIRS, threads, waiting, rule, told)
+
+    def programs(self, photo: str) -> Dict[str, Tuple[str, ...]]:
+        """What times the engines; if R = 0 was chosen, there is no other."""
+        timed = ("pomt_trt.device.timing.engine_child", self.folder)
+        programs: Dict[str, Tuple[str, ...]] = {"chosen": timed}
+        if self.bundle.engine.file != self.bundle.unreduced_engine.file:
+            programs["unreduced"] = (*timed, "--which", "unreduced")
+        return dict(programs, **{"end-to-end": (*timed, "--image", photo)})
+
+    def _baselines(self, stack: contextlib.ExitStack, threads: int, waiting: str) -> List[child_turns.Member]:
+        """The baselines that start; one that does not goes into not_measured, and is not tried again."""
+        members = []
+        for name in (name for name in self.options.against if name not in self.not_measured):
+            try:
+                program = (_program(name, self.bundle.engine.device.engine), "--bundle", self.folder)
+                members.append(child_turns.started(stack, name, program, threads, waiting))
+            except PomtError as error:
+                self.not_measured[name] = str(error)
+        return members
+
+    def result(self, image: str, settings: Sequence[child_turns.Setting]) -> BenchResult:
+        """Everything that was timed. `image` says what the end-to-end member reads."""
+        bundle = self.bundle
+        schedule = bundle.candidate.schedule
+        return BenchResult(
+            bundle=self.folder,
+            model=bundle.model.name,
+            chosen=bundle.candidate.id,
+            tokens=(schedule.tokens_before, schedule.tokens_after),
+            batch_size=bundle.candidate.batch_size,
+            precision=bundle.engine.precision,
+            device=bundle.engine.device,
+            date=datetime.date.today().isoformat(),
+            image=image,
+            settings=tuple(settings),
+            not_measured=self.not_measured,
+        )
 
 
-def _check(against: Sequence[str], threads: Sequence[int], waitings: Sequence[str]) -> None:
-    for what, given, known in (("baseline", against, sorted(BASELINES)), ("waiting", waitings, WAITINGS)):
+def _check(options: Options) -> None:
+    for what, given, choices in (
+        ("baseline", options.against, sorted(BASELINES)),
+        ("waiting", options.waitings, WAITINGS),
+    ):
         for name in given:
-            if name not in known:
-                raise UsageError("there is no {} '{}'. Choose of: {}.".format(what, name, ", ".join(known)))
-    if not threads or not waitings or min(threads) < 1:
+            if name not in choices:
+                raise UsageError("there is no {} '{}'. Choose of: {}.".format(what, name, ", ".join(choices)))
+    if not options.threads or not options.waitings or min(options.threads) < 1:
         raise UsageError(
             "threads {} and waitings {} make no setting. Give at least one of each, and 1 thread or more.".format(
-                list(threads), list(waitings)
+                list(options.threads), list(options.waitings)
             )
         )
 
 
-def _engines(folder: str, bundle: Bundle, photo: str) -> Dict[str, List[str]]:
-    """The commands that time engines; where R = 0 was chosen, there is no other."""
-    timed = [sys.executable, "-m", "pomt_trt.device.timing.engine_process", folder]
-    commands = {"chosen": timed}
-    if bundle.engine.file != bundle.unreduced_engine.file:
-        commands["unreduced"] = timed + ["--which", "unreduced"]
-    return dict(commands, **{"end-to-end": timed + ["--image", photo]})
-
-
-def _baselines(
-    stack: contextlib.ExitStack,
-    folder: str,
-    bundle: Bundle,
-    against: Sequence[str],
-    threads: int,
-    waiting: str,
-    not_measured: Dict[str, str],
-) -> List[interleaved_timing.Member]:
-    """The baselines that can be had; what cannot goes into not_measured, and is not tried again."""
-    members = []
-    for name in (name for name in against if name not in not_measured):
-        try:
-            command = [sys.executable, "-m", _program(name, bundle.engine.device.engine), "--bundle", folder]
-            members.append(interleaved_timing.started(stack, name, command, threads, waiting))
-        except PomtError as error:
-            not_measured[name] = str(error)
-    return members
-
-
 def _program(name: str, engine: str) -> str:
-    """The module that runs a baseline here. Raises MissingDependency where none can."""
+    """The module that runs a baseline here. Raises MissingDependency if none can."""
     lacking: List[str] = []
     for baseline in (one for one in BASELINES[name] if engine in one.engines):
         lacking = [package for package in baseline.packages if importlib.util.find_spec(package) is None]
@@ -218,7 +200,7 @@ def table(result: BenchResult) -> str:
         ),
     ]
     for setting in result.settings:
-        lines += [""] + interleaved_timing.lines(setting)
+        lines += [""] + child_turns.lines(setting)
     lines += [""] + _of_eager(result)
     lines += ["end-to-end: decode, preprocess, chosen engine, softmax; reads {}".format(result.image)]
     lines += ["{}: not measured: {}".format(name, reason) for name, reason in sorted(result.not_measured.items())]
@@ -226,7 +208,7 @@ def table(result: BenchResult) -> str:
 
 
 def _of_eager(result: BenchResult) -> List[str]:
-    """What the eager baseline was, by its own account; nothing where there was none."""
+    """What the eager baseline says of itself; nothing if there was none."""
     abouts = [timing.about for setting in result.settings for timing in setting.timings if timing.name == "eager"]
     return [
         "eager: torch {} on {}, {}, {} attention; the engines are {}".format(

@@ -1,8 +1,4 @@
-"""A bundle's engine with its preprocessing: images -> class probabilities.
-
-Makes a Classifier from a bundle, on the machine that runs engines; numpy and Pillow, never torch. Leaves out files of
-results and the command line (infer.py).
-"""
+"""Images -> class probabilities, by the engine of a bundle."""
 
 from typing import Any
 
@@ -13,17 +9,10 @@ from pomt_trt.device.deploy.predictor import Predictor, listed
 
 
 class Classifier(Predictor):
-    """A bundle's chosen engine with its preprocessing. A context manager; use it from one thread at a time."""
+    """A Predictor of class probabilities."""
 
     def __call__(self, images: Any) -> np.ndarray:
-        """Probabilities, float32 (n, classes).
-
-        Args:
-            images: any number of paths, PIL images or uint8 arrays (H, W, C), or one uint8 array (n, H, W, C); arrays
-                are already of the model's size. A single path or PIL image is a batch of one.
-
-        Raises: InputError where an image cannot be read, or an array is of another type or shape.
-        """
+        """Probabilities float32 (n, classes) of images, see Predictor.__call__."""
         images = listed(images)
         parts = [
             softmax(self.logits(self.normalised(images[start : start + self.batch_size])))

@@ -1,7 +1,4 @@
-"""A bundle -> what predicts with it: a Classifier, or a Segmenter where its model labels every patch.
-
-On the machine that runs engines. Leaves out the command line (infer.py).
-"""
+"""Opens a bundle as a Classifier, or as a Segmenter if its model labels every patch."""
 
 import logging
 import os
@@ -20,12 +17,11 @@ from pomt_trt.device.engines.engine import built_elsewhere, check_device, check_
 logger = logging.getLogger(__name__)
 
 
-def load(bundle: str, threads: Optional[int] = None, waiting: str = "default") -> Predictor:
-    """Opens, verifies and loads a bundle.
+def open_predictor(bundle: str, threads: Optional[int] = None, waiting: str = "default") -> Predictor:
+    """Checks a bundle and loads its chosen engine.
 
     Args:
-        threads: of the CPU; None: as many as the engine was built for.
-        waiting: 'default' or 'passive', see device.engine.open_engine.
+        threads, waiting: see engine.open_engine.
 
     Raises: InputError, CorruptArtifact, WrongDevice, MissingDependency.
     """
@@ -38,43 +34,43 @@ def load(bundle: str, threads: Optional[int] = None, waiting: str = "default") -
     elsewhere = built_elsewhere(manifest.engine)
     if elsewhere is not None:
         logger.warning("%s was chosen on %s, and this is %s: here another count may be the best.", *elsewhere)
-    return of(manifest, open_one(manifest, manifest.engine, bundle, threads, waiting))
+    return predictor_of(manifest, open_checked(manifest, manifest.engine, bundle, threads, waiting))
 
 
-def open_one(bundle: Bundle, engine: Engine, folder: str, threads: Optional[int], waiting: str) -> Runner:
-    """Opens one of a bundle's engines. After an upgrade of the board's system it first has to pass the golden gate.
+def open_checked(bundle: Bundle, engine: Engine, folder: str, threads: Optional[int], waiting: str) -> Runner:
+    """Opens an engine of a bundle. After an upgrade of the board's system it must pass the golden check first.
 
-    Raises: WrongDevice where it is of another device, or no longer loads or computes what it should.
+    Raises: WrongDevice if it is for another device, or after an upgrade does not load or pass.
     """
     upgraded = released_elsewhere(engine.device)
     if upgraded is None:
         return open_engine(engine, folder, threads=threads, waiting=waiting)
     check_device(engine.device)
-    check_files(engine, folder)  # first: damage is no matter of releases
+    check_files(engine, folder)  # before the rest, since an upgrade does not damage files
     try:
         runner = open_engine(engine, folder, threads=threads, waiting=waiting)
     except (CorruptArtifact, BuildFailed) as error:
         raise _refused(upgraded, str(error)) from error
     try:
-        _check_answers(runner, bundle, engine, folder, upgraded)
+        _check_golden(runner, bundle, engine, folder, upgraded)
     except BaseException:
         runner.close()
         raise
     return runner
 
 
-def _check_answers(runner: Runner, bundle: Bundle, engine: Engine, folder: str, upgraded: str) -> None:
+def _check_golden(runner: Runner, bundle: Bundle, engine: Engine, folder: str, upgraded: str) -> None:
     if "golden.npz" not in bundle.files:
         raise _refused(upgraded, "the bundle holds no golden.npz to check it with")
     golden = golden_check.golden(os.path.join(folder, "golden.npz"))
-    own = engine.candidate_id + ".npz"
-    expected = os.path.join(folder, own) if own in bundle.files else None
+    name = engine.candidate_id + ".npz"
+    expected = os.path.join(folder, name) if name in bundle.files else None
     unreduced = engine.candidate_id == bundle.unreduced.id
-    found = golden_check.judge(runner, golden, bundle.model.preprocessing, engine.precision, expected, unreduced)
-    if not found.passed:
-        raise _refused(upgraded, found.reason())
+    result = golden_check.judge(runner, golden, bundle.model.preprocessing, engine.precision, expected, unreduced)
+    if not result.passed:
+        raise _refused(upgraded, result.reason())
     logger.warning(
-        "%s. On %d golden images it still computes what it should, so it is used. Its latency may be another: "
+        "%s. The engine still computes the expected logits of %d golden images, so it is used. Its latency may differ: "
         "python -m pomt_trt.infer BUNDLE --rebuild builds it anew.",
         upgraded,
         len(golden.pixels),
@@ -87,6 +83,6 @@ def _refused(upgraded: str, reason: str) -> WrongDevice:
     )
 
 
-def of(bundle: Bundle, runner: Runner) -> Predictor:
-    """A bundle with one of its engines, open."""
+def predictor_of(bundle: Bundle, runner: Runner) -> Predictor:
+    """The Predictor for a bundle's task, on one of its engines that is open."""
     return (Segmenter if bundle.model.task == SEGMENTATION else Classifier)(bundle, runner)

@@ -1,8 +1,7 @@
-"""Accuracy of a bundle's engine itself, paired with its R = 0 engine and with what the host expected.
+"""The accuracy of a bundle's engine on a folder of images, beside the R = 0 engine and the host's estimate.
 
-Makes an Evaluation from a bundle and a folder of images, on the machine that runs engines: top-1, or in segmentation
-mIoU at the model's input size. Leaves out latency; without labels, or where the weights are random, it speaks of
-agreement with R = 0, not of accuracy.
+Accuracy is top-1, or in segmentation mIoU at the model's input size. Without labels, or with random weights, it is the
+agreement with R = 0.
 """
 
 import logging
@@ -16,6 +15,7 @@ from pomt_trt.core.data.dataset import Item
 from pomt_trt.core.data.images import open_label_map
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics import accuracy
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import (
     MIOU,
     AccuracyEstimate,
@@ -32,9 +32,18 @@ from pomt_trt.device.deploy import deployed, preprocess
 from pomt_trt.device.deploy.predictor import Predictor
 
 logger = logging.getLogger(__name__)
-CHUNK = 32  # images decoded at a time; both engines see the same pixels
+CHUNK = 32  # images that are decoded at a time, for both engines
 
-ProgressT = Callable[[int, int], None]  # images done, images in all
+ProgressT = Callable[[int, int], None]  # images done, total images
+
+
+class ImageSource(NamedTuple):
+    """The images to evaluate on."""
+
+    data: str  # folder or CSV file, see core.data.dataset.find_for
+    samples: int  # at most so many images
+    seed: int  # of the random sample
+    class_order: Optional[str] = None  # natural, string or a file of class names; None: as at the compile, or by names
 
 
 class Picture(NamedTuple):
@@ -46,54 +55,46 @@ class Picture(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What the engines do on real images, beside what the host had estimated for them."""
+    """Results of both engines on the images, and the host's estimate."""
 
-    engine: AccuracyEstimate  # the chosen engine, paired with the R = 0 engine on the same images; source engine
-    unreduced: AccuracyEstimate  # the R = 0 engine itself
-    host: Row  # the selection's row of the chosen candidate: the host's estimate
-    host_kind: str  # of accuracy, see core/metrics/accuracy: what the host's row speaks of
-    host_expected: Optional[bool]  # the host's accuracy is within the engine's interval; None where that says nothing
+    engine: AccuracyEstimate  # of the chosen engine, paired with the R = 0 engine on the same images
+    unreduced: AccuracyEstimate  # of the R = 0 engine
+    host: Row  # the host's estimate: the selection's row of the chosen candidate
+    host_kind: str  # kind of accuracy in that row, see core/metrics/accuracy
+    host_expected: Optional[bool]  # the host's accuracy lies within the engine's interval; None: not comparable
     skipped: Tuple[str, ...]  # images that could not be read
-    class_order: Optional[ClassOrder] = None  # how names of classes in the data became labels
+    class_order: Optional[ClassOrder] = None  # how class names became labels
 
 
 def evaluate(
-    bundle_folder: str,
-    data: str,
-    samples: int,
-    seed: int,
-    threads: Optional[int] = None,
-    progress: Optional[ProgressT] = None,
-    class_order: Optional[str] = None,
+    bundle_folder: str, source: ImageSource, threads: Optional[int] = None, progress: Optional[ProgressT] = None
 ) -> Evaluation:
-    """Runs the bundle's two engines on the same images and compares their predictions; says how classes were read.
+    """Runs both engines of a bundle on the same images and compares their predictions.
 
     An image that cannot be read is skipped with a warning, and listed.
 
     Args:
-        data: folder or CSV file of images, see core.dataset.find_for.
-        samples: at most so many images, drawn with `seed`.
-        threads: of the CPU; None: as many as the engines were built for.
-        progress: called with the images done and the images in all.
-        class_order: natural, string or a file of class names; None: as at the compile, or as the names say.
+        threads: CPU threads; None: as many as the engines were built for.
 
-    Raises: InputError where no image can be used, or labels do not match the head; CorruptArtifact; WrongDevice.
+    Raises: InputError if no image can be used, or labels do not match the head; CorruptArtifact; WrongDevice.
     """
     bundle = open_bundle(bundle_folder)
-    found = dataset.sample(dataset.find_for(data, bundle.model, class_order, bundle.class_order), samples, seed)
-    say_classes(found.class_order, bundle.model.labels)
+    images = dataset.find_for(source.data, bundle.model, source.class_order, bundle.class_order)
+    images = dataset.sample(images, source.samples, source.seed)
+    say_classes(images.class_order, bundle.model.labels)
     with _predictor(bundle, bundle.engine, bundle_folder, threads) as reduced:
         with _predictor(bundle, bundle.unreduced_engine, bundle_folder, threads) as unreduced:
-            chunks = list(_logits(found.items, reduced, unreduced, progress or _silent))
+            chunks = list(_logits(images.items, reduced, unreduced, progress or _silent))
     if not chunks:
-        raise InputError("none of the {} images in {} can be read. Replace them.".format(len(found.items), data))
+        message = "none of the {} images in {} can be read. Replace them."
+        raise InputError(message.format(len(images.items), source.data))
     used = [picture for chunk, _, _ in chunks for picture in chunk]
-    skipped = sorted({item.path for item in found.items} - {picture.item.path for picture in used})
-    labels = np.array([picture.label for picture in used]) if found.kind == "labelled" else None
+    skipped = sorted({item.path for item in images.items} - {picture.item.path for picture in used})
+    labels = np.array([picture.label for picture in used]) if images.kind == "labelled" else None
     logits = np.concatenate([part for _, part, _ in chunks])  # (n, ...)
     unreduced_logits = np.concatenate([part for _, _, part in chunks])  # (n, ...)
     evaluation = _evaluation(bundle, unreduced_logits, logits, labels, skipped)
-    return evaluation._replace(class_order=found.class_order)
+    return evaluation._replace(class_order=images.class_order)
 
 
 def _evaluation(
@@ -105,8 +106,8 @@ def _evaluation(
 ) -> Evaluation:
     kind, look = accuracy.kind_of(bundle.model, labels is not None), bundle.model.preprocessing
 
-    def paired(found: np.ndarray, candidate: Candidate) -> AccuracyEstimate:
-        return accuracy.paired(kind, look, unreduced_logits, found, labels, candidate.id, "engine")
+    def paired(own_logits: np.ndarray, candidate: Candidate) -> AccuracyEstimate:
+        return accuracy.paired(kind, look, Pair(unreduced_logits, own_logits, labels), candidate.id, "engine")
 
     engine, unreduced = paired(logits, bundle.candidate), paired(unreduced_logits, bundle.unreduced)
     doubt = accuracy.doubt(unreduced)
@@ -120,9 +121,9 @@ def _evaluation(
 
 
 def _comparable(engine: AccuracyEstimate, selection: Selection) -> bool:
-    """Whether host and engine estimate the same number.
+    """Whether host and engine estimate the same quantity.
 
-    The mIoU of few images is not that of many with more noise: it is a ratio, over the classes that happen to occur.
+    mIoU depends on the number of images, since it is a mean over the classes that occur in them.
     """
     if engine.kind != selection.accuracy_kind:
         return False
@@ -130,14 +131,14 @@ def _comparable(engine: AccuracyEstimate, selection: Selection) -> bool:
 
 
 def _predictor(bundle: Bundle, engine: Engine, folder: str, threads: Optional[int]) -> Predictor:
-    return deployed.of(bundle, deployed.open_one(bundle, engine, folder, threads, "passive"))
+    return deployed.predictor_of(bundle, deployed.open_checked(bundle, engine, folder, threads, "passive"))
 
 
 def _logits(
     items: Sequence[Item], reduced: Predictor, unreduced: Predictor, progress: ProgressT
 ) -> Iterator[Tuple[List[Picture], np.ndarray, np.ndarray]]:
     """(pictures, logits (n, ...), R = 0's logits (n, ...)) of the readable images, chunk by chunk."""
-    size = max(CHUNK // reduced.batch_size, 1) * reduced.batch_size  # whole batches: only the last is padded
+    size = max(CHUNK // reduced.batch_size, 1) * reduced.batch_size  # whole batches; only the last is padded
     for start in range(0, len(items), size):
         chunk = _readable(items[start : start + size], reduced.bundle)
         if chunk:
@@ -147,7 +148,7 @@ def _logits(
 
 
 def _readable(items: Sequence[Item], bundle: Bundle) -> List[Picture]:
-    """Images that cannot be read are skipped; labels that cannot be right stop everything."""
+    """Reads images and labels. An unreadable image is skipped; a wrong label map raises InputError."""
     look, pictures = bundle.model.preprocessing, []
     for item in items:
         try:
@@ -161,7 +162,7 @@ def _readable(items: Sequence[Item], bundle: Bundle) -> List[Picture]:
 
 
 def _labels(path: str, size: Tuple[int, int], classes: int, look: Preprocessing) -> np.ndarray:
-    """The label map of an image of that (width, height), cropped as the image."""
+    """The label map of an image of (width, height) `size`, cropped as the image."""
     return preprocess.crop_labels(open_label_map(path, size, classes), look)
 
 

@@ -1,8 +1,4 @@
-"""What is said of one image: from its logits to JSON and a line of a table; label maps go to PNG files.
-
-Makes an Answering from a predictor, on the machine that runs engines; numpy and Pillow. Leaves out reading images and
-running the engine (infer.py).
-"""
+"""Formats the logits of an image: as JSON, as a line of text, and for segmentation as a PNG file."""
 
 import io
 import os
@@ -22,20 +18,20 @@ Answer = Dict[str, Any]
 
 
 class Answering(NamedTuple):
-    """How a task answers."""
+    """The formats of a task."""
 
-    answer: Callable[[str, Tuple[int, int], np.ndarray], Answer]  # (path, its (width, height), its logits) -> for JSON
-    words: Callable[[Answer], str]  # for people
-    title: str  # of the column that words stand in
+    answer: Callable[[str, Tuple[int, int], np.ndarray], Answer]  # (path, (width, height), logits) -> JSON
+    words: Callable[[Answer], str]  # JSON -> text
+    title: str  # of the column with that text
 
 
 def answering(model: ModelSpec, top_k: int, folder: Optional[str]) -> Answering:
-    """How a model's outputs are told.
+    """The formats for a model.
 
     Args:
-        top_k: classes to name for an image.
-        folder: where label maps go; made where absent.
-    Raises: UsageError where a model that needs a folder has none, or the other way round.
+        top_k: number of classes to name for an image.
+        folder: for label maps; it is created.
+    Raises: UsageError if a segmentation model has no folder, or a classification model has one.
     """
     if model.task == SEGMENTATION:
         if folder is None:
@@ -47,7 +43,7 @@ def answering(model: ModelSpec, top_k: int, folder: Optional[str]) -> Answering:
 
 
 def _predictions(model: ModelSpec, top_k: int, logits: np.ndarray) -> Answer:
-    """Label, index and probability of the most probable classes, the most probable first."""
+    """Label, index and probability of the top_k classes, the most probable first."""
     return {"predictions": _best(model, softmax(logits), top_k, "probability")}
 
 
@@ -56,29 +52,29 @@ def _in_words(answer: Answer) -> str:
 
 
 class _Segmentation:
-    """Writes a label map for each image of a run; names are given once."""
+    """Writes one label map for each image, under a file name of its own."""
 
     def __init__(self, model: ModelSpec, top_k: int, folder: str) -> None:
         self._model, self._top_k, self._folder = model, top_k, folder
-        self._taken: Dict[str, str] = {}  # file -> the image that it belongs to
+        self._taken: Dict[str, str] = {}  # label map -> its image
 
     def answer(self, path: str, size: Tuple[int, int], logits: np.ndarray) -> Answer:
-        """The file of an image's label map, and which share of the labelled pixels each class has, the largest first.
+        """The label map's file, and the share of pixels that each class has, the largest first.
 
-        Raises: InputError where the folder of label maps is the image's own: its file could be replaced.
+        Raises: InputError if the image lies in the folder of label maps, where a label map could replace it.
         """
         file = self._file(path)
         labels = own_label_map(logits, size, self._model.preprocessing)
         with store.explained(self._folder):
             os.makedirs(self._folder, exist_ok=True)
         write_png(labels, file)
-        seen = labels[labels != IGNORED]
-        shares = np.bincount(seen, minlength=self._model.classes) / max(len(seen), 1)
-        found = _best(self._model, shares, self._top_k, "share")
-        return {"label_map": file, "shares": [one for one in found if one["share"] > 0]}
+        labelled = labels[labels != IGNORED]
+        shares = np.bincount(labelled, minlength=self._model.classes) / max(len(labelled), 1)
+        best = _best(self._model, shares, self._top_k, "share")
+        return {"label_map": file, "shares": [one for one in best if one["share"] > 0]}
 
     def _file(self, path: str) -> str:
-        """DIR/picture.png for picture.jpg; of several images of one name, those after the first are numbered."""
+        """DIR/picture.png for picture.jpg. If several images have one name, all but the first get a number."""
         if os.path.realpath(os.path.dirname(path) or ".") == os.path.realpath(self._folder):
             raise InputError("{} lies in the folder for label maps. Give --out another folder.".format(path))
         stem, number = os.path.splitext(os.path.basename(path))[0], 1
@@ -95,7 +91,7 @@ def _shares_in_words(answer: Answer) -> str:
 
 
 def _best(model: ModelSpec, values: np.ndarray, count: int, name: str) -> List[Dict[str, Any]]:
-    """The classes of the largest values, with their label, index and value."""
+    """Label, index and value of the `count` classes with the largest values."""
     labels = model.labels
     return [
         {"label": labels[i] if i < len(labels) else str(i), "index": int(i), name: float(values[i])}
@@ -104,7 +100,7 @@ def _best(model: ModelSpec, values: np.ndarray, count: int, name: str) -> List[D
 
 
 def write_png(labels: np.ndarray, path: str) -> None:
-    """Writes a label map as a PNG with a palette: each pixel's byte is its class, shown in the class's colour."""
+    """Writes a label map as a PNG with a palette: a pixel's byte is its class, the palette has the class's colour."""
     picture = Image.fromarray(labels)
     picture.putpalette([channel for label in range(256) for channel in colour(label)])
     buffer = io.BytesIO()
@@ -113,7 +109,7 @@ def write_png(labels: np.ndarray, path: str) -> None:
 
 
 def colour(label: int) -> Tuple[int, int, int]:
-    """Red, green and blue of a class, each from every third of its bits, the lowest weighing most; 255 is white.
+    """Red, green and blue of a class. Each takes every third bit of the class, the lowest bit first; 255 is white.
 
     Source: the colours of PASCAL VOC's label maps (Everingham et al., IJCV 2010), where 0 is black.
     """

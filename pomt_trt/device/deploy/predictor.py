@@ -1,8 +1,4 @@
-"""A bundle's engine with its preprocessing: images -> logits; what a Classifier and a Segmenter share.
-
-Makes a Predictor from a bundle, on the machine that runs engines; numpy and Pillow, never torch. Leaves out what logits
-mean (classifier.py, segmenter.py).
-"""
+"""Images -> logits, by the engine of a bundle: the base of Classifier and Segmenter."""
 
 import os
 from typing import Any, List
@@ -17,10 +13,10 @@ from pomt_trt.device.engines.contract import Runner
 
 
 class Predictor:
-    """An engine of a bundle with its preprocessing. A context manager; use it from one thread at a time.
+    """An engine of a bundle with its preprocessing. It is a context manager. Only one thread at a time may use it.
 
-    Attributes: bundle (its manifest), batch_size (images in one call of the engine), labels (names of the classes, or
-    an empty tuple).
+    Attributes: bundle (its manifest), batch_size (images in one call of the engine), labels (class names, or an empty
+    tuple).
     """
 
     def __init__(self, bundle: Bundle, runner: Runner) -> None:
@@ -30,14 +26,20 @@ class Predictor:
         self._runner = runner
 
     def __call__(self, images: Any) -> Any:
-        """What the model says of any number of images, see Classifier and Segmenter."""
+        """The predictions for any number of images.
+
+        Args:
+            images: paths, PIL images or uint8 arrays (H, W, C), or one uint8 array (n, H, W, C). Arrays must have the
+                model's size. A single path or PIL image is a batch of one.
+
+        Raises: InputError if an image cannot be read, or an array has another type or shape.
+        """
         raise NotImplementedError
 
     def normalised(self, images: Any) -> np.ndarray:
-        """Paths, PIL images or uint8 arrays, or one uint8 array (n, H, W, C) -> float32 (n, C, H, W) for the engine.
+        """Images as for __call__ -> float32 (n, C, H, W) for the engine.
 
-        Arrays are already of the model's size.
-        Raises: InputError where an image cannot be read, or an array is of another type or shape.
+        Raises: InputError, see __call__.
         """
         preprocessing = self.bundle.model.preprocessing
         if not isinstance(images, np.ndarray):
@@ -51,11 +53,11 @@ class Predictor:
         return preprocess.normalise(images, preprocessing)
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
-        """Logits float32 (n, ...) of a normalised, C-contiguous float32 batch (n, C, H, W), padded as needed."""
+        """Logits float32 (n, ...) of normalised images, C-contiguous float32 (n, C, H, W). The last batch is padded."""
         size = self.batch_size
         if len(batch) == size:
             return self._runner.run(batch)  # type: ignore[no-any-return]
-        starts = range(0, max(len(batch), 1), size)  # one run even for no image: it knows the shape
+        starts = range(0, max(len(batch), 1), size)  # even no image takes one run, which tells the shape of logits
         return np.concatenate([self._padded(batch[start : start + size]) for start in starts])
 
     def _padded(self, part: np.ndarray) -> np.ndarray:
@@ -75,7 +77,7 @@ class Predictor:
 
 
 def listed(images: Any) -> Any:
-    """What callers may give, as a list or one array: a single path or PIL image is a batch of one."""
+    """Images as a list or one array. A single path or PIL image becomes a list of one."""
     if isinstance(images, (str, os.PathLike, Image.Image)):
         images = [images]
     return images if isinstance(images, np.ndarray) else list(images)

@@ -1,8 +1,6 @@
-"""Image file -> array, exactly as timm's evaluation transform makes it, with PIL and numpy alone.
+"""Image file -> array, with the same pixels as timm's evaluation transform, by PIL and numpy.
 
-Makes float32 (B, C, H, W) from image files and a Preprocessing record, on any machine; label maps go the same way, to
-the nearest pixel, and places in an image's own pixels back. Leaves out which files, in which order, and how a file is
-decoded (core/data/images).
+Label maps are resized and cropped in the same way, to the nearest pixel. `places` maps the image to its crop.
 """
 
 import math
@@ -18,21 +16,19 @@ from pomt_trt.core.records import Preprocessing
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROP_MODES = ("center", "squash", "border")
-MOST_PIXELS = (
-    180 * 1000 * 1000
-)  # after resizing; about where Pillow stops reading, so that a thin strip cannot fill memory
+MOST_PIXELS = 180 * 1000 * 1000  # after resizing, so that a thin strip cannot fill the memory; about Pillow's own limit
 
 
 def read(path: str, preprocessing: Preprocessing) -> np.ndarray:
-    """Image file -> uint8 (H, W, C), resized and cropped: `crop` after `open_image`, errors with the file's name.
+    """Image file -> uint8 (H, W, C), resized and cropped.
 
-    Raises: InputError.
+    Raises: InputError with the file's name, see open_image and crop.
     """
     return read_sized(path, preprocessing)[0]
 
 
 def read_sized(path: str, preprocessing: Preprocessing) -> Tuple[np.ndarray, Tuple[int, int]]:
-    """As read, with the image's own (width, height)."""
+    """(pixels as from read, (width, height) of the image itself)."""
     image = open_image(path)
     try:
         return crop(image, preprocessing), image.size
@@ -41,42 +37,41 @@ def read_sized(path: str, preprocessing: Preprocessing) -> Tuple[np.ndarray, Tup
 
 
 def crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """PIL image of any mode -> uint8 (H, W, C): converted, resized and cropped (or padded), not yet normalised.
+    """PIL image of any mode -> uint8 (H, W, C): converted, resized, and cropped or padded; not normalised.
 
-    Raises: InputError where Pillow has no conversion from the mode (LAB), or the aspect ratio leaves no pixels or far
-    too many.
+    Raises: InputError if Pillow cannot convert the mode (LAB), or the aspect ratio gives no pixels or too many.
     """
     image = in_colours(image, preprocessing.channels)
     fill = (0,) * preprocessing.channels
     if preprocessing.crop_mode == "border":
         fill = tuple(round(255 * value) for value in preprocessing.mean)
     pixels = np.asarray(_fitted(image, preprocessing, preprocessing.interpolation, fill))
-    return pixels.reshape(preprocessing.height, preprocessing.width, preprocessing.channels)  # grey comes as (H, W)
+    return pixels.reshape(preprocessing.height, preprocessing.width, preprocessing.channels)  # grey is (H, W)
 
 
 def crop_labels(labels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """A label map uint8 (height, width) as its image is resized and cropped: uint8 (H, W), IGNORED where it is padded.
+    """Label map uint8 (height, width) -> uint8 (H, W), resized and cropped as its image; padding is IGNORED.
 
-    Raises: InputError, as crop.
+    Raises: InputError, see crop.
     """
     return np.asarray(_fitted(Image.fromarray(labels), preprocessing, "nearest", (IGNORED,)))
 
 
 def places(size: Tuple[int, int], preprocessing: Preprocessing) -> Tuple[np.ndarray, np.ndarray]:
-    """Where an image's own pixels lie in its crop: (rows (height,), columns (width,)), counted in pixels of the crop.
+    """Positions of an image's own pixels in its crop: (rows (height,), columns (width,)), in pixels of the crop.
 
-    The centre of the crop's first pixel is 0; what lies below -0.5 or beyond the last half pixel was cropped away.
+    0 is the centre of the crop's first pixel. Positions below -0.5 or from H - 0.5 (W - 0.5) on were cropped away.
 
     Args:
         size: (width, height) of the image.
     """
     wanted = preprocessing.height, preprocessing.width
     resized = _resized_size(size, _scale(preprocessing), preprocessing.crop_mode)
-    found = []
+    positions = []
     for own, have, want in zip(size[::-1], resized, wanted):
         margin = _margin(max(have, want), want) - (max(have, want) - have) // 2
-        found.append((np.arange(own) + 0.5) * (have / own) - 0.5 - margin)
-    return found[0], found[1]
+        positions.append((np.arange(own) + 0.5) * (have / own) - 0.5 - margin)
+    return positions[0], positions[1]
 
 
 def normalise(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -89,22 +84,22 @@ def normalise(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
 
 
 def _fitted(image: Image.Image, preprocessing: Preprocessing, interpolation: str, fill: Tuple[int, ...]) -> Image.Image:
-    """Resized, then cropped or padded to the model's size."""
+    """Resizes, then crops or pads to the model's size."""
     size = _resized_size(image.size, _scale(preprocessing), preprocessing.crop_mode)
     return _centre(_resized(image, size, interpolation), preprocessing.height, preprocessing.width, fill)
 
 
 def _scale(preprocessing: Preprocessing) -> Tuple[int, int]:
-    """(height, width) that pictures are resized to, as far as their ratio allows."""
+    """(height, width) to resize to, before the aspect ratio is kept."""
     crop_pct = preprocessing.crop_pct
     return math.floor(preprocessing.height / crop_pct), math.floor(preprocessing.width / crop_pct)
 
 
 def _resized_size(size: Tuple[int, int], scale: Tuple[int, int], crop_mode: str) -> Tuple[int, int]:
-    """(height, width) before cropping, with the roundings of torchvision's Resize and timm's ResizeKeepRatio.
+    """(height, width) before cropping, rounded as by torchvision's Resize and timm's ResizeKeepRatio.
 
     Args:
-        size: (width, height) of the picture.
+        size: (width, height) of the image.
     """
     if crop_mode not in CROP_MODES:
         raise InputError("unknown crop mode '{}'. Use one of: {}.".format(crop_mode, ", ".join(CROP_MODES)))
@@ -134,7 +129,7 @@ def _resized(image: Image.Image, size: Tuple[int, int], interpolation: str) -> I
 
 
 def _centre(image: Image.Image, height: int, width: int, fill: Tuple[int, ...]) -> Image.Image:
-    """The central height x width pixels; a smaller picture is padded first, the odd pixel to the right and bottom."""
+    """The central height x width pixels. A smaller image is padded first; an odd pixel goes to the right or bottom."""
     have_width, have_height = image.size
     padded_width, padded_height = max(width, have_width), max(height, have_height)
     if (padded_width, padded_height) != image.size:
@@ -146,5 +141,5 @@ def _centre(image: Image.Image, height: int, width: int, fill: Tuple[int, ...]) 
 
 
 def _margin(have: int, want: int) -> int:
-    """What is cropped away at the top or left."""
+    """Number of pixels to crop at the top or left."""
     return int(round((have - want) / 2.0))

@@ -1,1 +1,1 @@
-"""Engines: the contract, the registry of libraries, and one module or package a library."""
+"""Engines: their interface (contract), the libraries (registry), and a module or package for each library."""

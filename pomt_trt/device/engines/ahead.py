@@ -1,7 +1,6 @@
-"""Engines built ahead of time: on a machine without a GPU, for GPUs elsewhere, by a library that can (TensorRT-RTX).
+"""Which device to build engines for: this machine, or ahead of time GPUs elsewhere (TensorRT-RTX).
 
-Makes the DeviceSpec that such engines are recorded under, and says what can be built. Any machine. Leaves out the build
-(trt_build), and their adoption on a GPU, which passes them through the gate and times them (worker).
+An engine that was built ahead of time is checked and timed on a GPU later (device/timing/worker).
 """
 
 import logging
@@ -24,12 +23,12 @@ _NO_TARGET = {
 
 
 def device(engine: str, gpu: str) -> DeviceSpec:
-    """What engines are recorded under that are built for GPUs elsewhere; memory_bytes is 0, since it is not known.
+    """The DeviceSpec of engines that are built for GPUs elsewhere. memory_bytes is 0: it is unknown.
 
     Args:
         gpu: portable, or one of GPUS.
-    Raises: UsageError for a library that only builds for the GPU here, or a GPU that it has no engines for;
-        MissingDependency where the library is not installed.
+    Raises: UsageError if the library builds only for the GPU here, or not for that GPU; MissingDependency if it is not
+        installed.
     """
     _check_gpu(engine, gpu)
     version = registry.installed(engine)
@@ -48,7 +47,7 @@ def device(engine: str, gpu: str) -> DeviceSpec:
 
 
 def running_device(engine: str) -> DeviceSpec:
-    """This machine with an engine library; where it cannot run engines but can build them, the error says how.
+    """This machine with an engine library. If it can build engines but not run them, the error says how to build.
 
     Raises: MissingDependency.
     """
@@ -66,7 +65,7 @@ def running_device(engine: str) -> DeviceSpec:
 
 
 def building_device(engine: str, gpu: Optional[str]) -> Tuple[DeviceSpec, Optional[str]]:
-    """What to build for, and for which GPUs elsewhere: as asked, else this machine, else (no GPU here) portable.
+    """(device, gpu) to build for: the given gpu; None: this machine, or portable if it has no GPU.
 
     Raises: UsageError, see device; MissingDependency.
     """
@@ -77,7 +76,7 @@ def building_device(engine: str, gpu: Optional[str]) -> Tuple[DeviceSpec, Option
             if not traits(engine).portable:
                 raise
             gpu, reason = PORTABLE, str(error)
-        registry.installed(engine)  # whose absence is another matter
+        registry.installed(engine)  # raises if the library is missing too
         logger.warning("engines are built ahead of time, for --gpu portable, since no GPU can be used here: %s", reason)
     return device(engine, gpu), gpu
 

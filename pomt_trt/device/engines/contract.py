@@ -1,7 +1,6 @@
-"""What every engine library has in common: options of a build, a loaded engine, the files beside it.
+"""The interface of all engine libraries: build options, and a loaded engine (Runner).
 
-On the machine that runs engines. An engine is a file that turns images into logits; latency, accuracy and tokens are
-not its business.
+An engine is a file that turns images into logits. It knows nothing of latency, accuracy or tokens.
 """
 
 import os
@@ -11,21 +10,21 @@ from pomt_trt.device.engines.tensorrt.plugin_files import Library
 
 
 class BuildOptions(NamedTuple):
-    """What a build may depend on, besides the graph and the device. A library ignores what it has no use for."""
+    """What a build depends on, besides the graph and the device. A library ignores options that it does not need."""
 
     threads: int = 2
     precision: str = "fp32"  # fp32, fp16, bf16
-    fp32_nodes: Tuple[str, ...] = ()  # named nodes of an fp32 graph that stay fp32; () where the graph itself is mixed
-    workspace_bytes: Optional[int] = None  # None: by the device's memory
-    timing_cache: Optional[str] = None  # file that builds share; None: nothing is remembered, so tactics are timed anew
-    cuda_graph: bool = True  # whether running may capture one
+    fp32_nodes: Tuple[str, ...] = ()  # nodes of an fp32 graph that stay fp32; () if the graph is mixed
+    workspace_bytes: Optional[int] = None  # None: a share of the device's memory
+    timing_cache: Optional[str] = None  # file that builds share; None: every build times its tactics again
+    cuda_graph: bool = True  # a run may capture one
     plugin: Optional[Library] = None  # that the graph needs
-    progress: Optional[Callable[[str], None]] = None  # hears how far a build is, where the library tells it
-    gpu: Optional[str] = None  # built ahead of time for such GPUs (device/engines/ahead); None: for the one here
+    progress: Optional[Callable[[str], None]] = None  # called with the progress of a build, if the library reports it
+    gpu: Optional[str] = None  # build ahead of time for these GPUs (device/engines/ahead); None: for the GPU here
 
 
 class GpuTimes(NamedTuple):
-    """Where the time of a run goes on a GPU, between events on its stream."""
+    """The parts of one run on a GPU, measured between events on its stream."""
 
     copy_in_ms: float
     compute_ms: float
@@ -33,31 +32,31 @@ class GpuTimes(NamedTuple):
 
 
 class Runner:
-    """A loaded engine: host array in, host logits out. A context manager; use it from one thread at a time."""
+    """A loaded engine: an array in, logits out. It is a context manager. Only one thread at a time may use it."""
 
     input_shape: Tuple[int, int, int, int]
 
     def run(self, batch: Any) -> Any:
-        """Logits float32 of `batch`, a C-contiguous float32 array of input_shape.
+        """Returns float32 logits of `batch`, a C-contiguous float32 array of input_shape.
 
-        Their shape is (batch, classes), or (batch, classes, rows, columns) with a row and column for each patch.
+        Their shape is (batch, classes), or for segmentation (batch, classes, rows, columns), one cell per patch.
         """
         raise NotImplementedError
 
     def modes(self) -> Optional[Dict[str, Any]]:
-        """How it runs, as far as there is a choice: memory, waiting, CUDA graph; None where there is none."""
+        """How the engine runs: memory, waiting, CUDA graph. None if the library has no such choices."""
         return None
 
     def gpu_times(self, batch: Any) -> Optional[GpuTimes]:
-        """Where the time of one run goes; None where no GPU takes part."""
+        """The parts of one run; None on a CPU."""
         return None
 
     def kernels(self) -> Optional[bytes]:
-        """What the library compiled to run it here, to be kept beside the engine; None where it keeps nothing."""
+        """Kernels that the library compiled on loading, to be stored beside the engine; None if it compiles none."""
         return None
 
     def close(self) -> None:
-        """Gives back what the engine holds; run must not be called again."""
+        """Frees the engine. Do not call run after it."""
 
     def __enter__(self) -> "Runner":
         return self
@@ -67,5 +66,5 @@ class Runner:
 
 
 def layers_of(engine_path: str) -> str:
-    """r056.engine's layers, where the library tells them, are r056.layers.json beside it."""
+    """Path of the file that lists an engine's layers: r056.engine -> r056.layers.json."""
     return os.path.splitext(engine_path)[0] + ".layers.json"

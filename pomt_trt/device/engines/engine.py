@@ -1,8 +1,4 @@
-"""Builds an engine from a graph, and opens one to run it, with the engine library that a device names.
-
-On the machine that runs engines. What libraries have in common is in device/engines/contract, which there are in
-device/engines/registry.
-"""
+"""Builds an engine from a graph, and opens an engine, with the library that the device names."""
 
 import logging
 import os
@@ -24,12 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: str, options: BuildOptions) -> Engine:
-    """Compiles one graph into an engine file for this device, or ahead of time for others (options.gpu).
+    """Compiles a graph into an engine file for this device, or ahead of time for others (options.gpu).
 
     Args:
-        onnx_path: the graph; its weights lie beside it.
-        engine_path: where the engine goes; it appears there whole or not at all.
-    Raises: BuildFailed with the library's reason; MissingDependency where the library is not installed.
+        onnx_path: the graph, with its weights in the same folder.
+        engine_path: the engine file; it is written completely or not at all.
+    Raises: BuildFailed with the library's reason; MissingDependency if the library is not installed.
     """
     record: Engine = registry.library(device.engine).build(onnx_path, engine_path, device, candidate_id, options)
     return record
@@ -38,14 +34,13 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
 def open_engine(
     engine: Engine, folder: str, threads: Optional[int] = None, waiting: str = "default", shared_pool: bool = False
 ) -> Runner:
-    """Loads an engine from `folder` for running.
+    """Loads an engine from `folder`.
 
     Args:
-        threads: of the CPU; None: as many as the engine was built for, or fewer where this process may use fewer.
-        waiting: 'default' or 'passive' (idle threads sleep instead of spinning).
-        shared_pool: use the process's one thread pool, see ort.share_threads; for many engines in one process.
-    Raises: WrongDevice where the engine was built for another device; CorruptArtifact where the file is not the one
-        that the record names.
+        threads: CPU threads; None: as many as the engine was built for, or fewer if this process may use fewer.
+        waiting: 'default' (idle threads spin) or 'passive' (they sleep).
+        shared_pool: use the thread pool of the process (registry.share_threads), for many engines in one process.
+    Raises: WrongDevice if the engine was built for another device; CorruptArtifact if a file differs from the record.
     """
     library = registry.library(engine.device.engine)
     check_device(engine.device)
@@ -56,18 +51,18 @@ def open_engine(
 
 
 def _usable_threads(engine: Engine) -> int:
-    """Threads that an engine runs with where nobody says how many: more than can run at a time slow it down."""
-    found = cpus.usable()
-    if engine.device.engine != "onnxruntime" or found.threads >= engine.threads:  # TensorRT runs on the GPU
+    """The default number of threads. More threads than can run at the same time slow an engine down."""
+    usable = cpus.usable()
+    if engine.device.engine != "onnxruntime" or usable.threads >= engine.threads:  # TensorRT runs on the GPU
         return engine.threads
     logger.warning(
-        "the engine was built for %d threads and runs with %d here: %s", engine.threads, found.threads, found.why
+        "the engine was built for %d threads and runs with %d here: %s", engine.threads, usable.threads, usable.why
     )
-    return found.threads
+    return usable.threads
 
 
 def check_files(engine: Engine, folder: str) -> None:
-    """Raises CorruptArtifact unless an engine in `folder`, its weights, plugins and kernels are those of its record."""
+    """Raises CorruptArtifact unless the files of an engine in `folder` (weights, plugins, kernels) match its record."""
     path = os.path.join(folder, engine.file)
     if not os.path.isfile(path):
         raise CorruptArtifact("{} is missing. Build it again: pomt-trt build WORK.".format(path))
@@ -79,18 +74,18 @@ def check_files(engine: Engine, folder: str) -> None:
     beside(engine, folder)
     kernels = (engine.details or {}).get("kernels") or {"file": "", "sha256": None}
     for name, digest in ((WEIGHTS, engine.weights_sha256), (kernels["file"], kernels["sha256"])):
-        held = os.path.join(folder, os.path.basename(name))
-        if digest and (not os.path.isfile(held) or sha256_of(held) != digest):
+        file = os.path.join(folder, os.path.basename(name))
+        if digest and (not os.path.isfile(file) or sha256_of(file) != digest):
             raise CorruptArtifact(
                 "{} is missing or not the file that {} was built with (sha256 {}...). Delete it and build again: "
-                "pomt-trt build WORK.".format(held, engine.file, digest[:12])
+                "pomt-trt build WORK.".format(file, engine.file, digest[:12])
             )
 
 
 def check_device(built_for: DeviceSpec) -> None:
-    """Raises WrongDevice unless this machine is what an engine was built for, in all that its kernels depend on.
+    """Raises WrongDevice unless this machine has everything that the kernels of an engine depend on.
 
-    Another release of the board's system is none of it (see released_elsewhere).
+    They do not depend on the release of the board's system (see released_elsewhere).
     """
     here = board.device_spec(built_for.engine)
     if not _fits(built_for, here):
@@ -102,18 +97,19 @@ def check_device(built_for: DeviceSpec) -> None:
 
 
 def built_elsewhere(engine: Engine) -> Optional[Tuple[str, str, str]]:
-    """The candidate, the GPU that it was timed on and the one here, where an engine runs on another; else None."""
+    """(candidate id, GPU it was timed on, GPU here) if an engine was timed on another GPU; else None."""
     if not traits(engine.device.engine).portable:
         return None
     here = board.device_spec(engine.device.engine)
-    there = engine.device.processor
-    return None if here.processor == there else (engine.candidate_id, there, here.processor)
+    timed_on = engine.device.processor
+    return None if here.processor == timed_on else (engine.candidate_id, timed_on, here.processor)
 
 
 def released_elsewhere(built_for: DeviceSpec) -> Optional[str]:
-    """What was upgraded since an engine was built, where both releases are known: its answers must be checked then.
+    """Describes the upgrade of the board's system since an engine was built; None if there was none.
 
-    A container without /etc/nv_tegra_release does not know its release.
+    After an upgrade the engine must pass the golden check again. A release is unknown in a container that lacks
+    /etc/nv_tegra_release; then nothing can be said.
     """
     here = board.device_spec(built_for.engine)
     if built_for.l4t is None or here.l4t is None or built_for.l4t == here.l4t:
@@ -122,11 +118,12 @@ def released_elsewhere(built_for: DeviceSpec) -> Optional[str]:
 
 
 def _fits(built_for: DeviceSpec, here: DeviceSpec) -> bool:
-    """Not by power mode: an engine runs in any, though another count may be the best there.
+    """Whether an engine for one device runs on the other.
 
-    A container knows no module, and records up to 0.2 name the GPU's multiprocessors instead, some of which power modes
-    switch off: modules are compared where both are known. A portable engine is bound to its library's version; on which
-    GPUs it runs, the library says when it loads it.
+    A portable engine needs the same version of its library; the library checks the GPU when it loads the engine. Any
+    other engine also needs the same processor. Modules are compared only if both are known: a container has none, and
+    records up to 0.2 name the number of multiprocessors instead. The power mode does not matter: an engine runs in
+    every mode, though another number of tokens may be best there.
     """
     if traits(built_for.engine).portable:
         return built_for.engine_version == here.engine_version
@@ -140,10 +137,10 @@ def _fits(built_for: DeviceSpec, here: DeviceSpec) -> bool:
 
 def _processor(device: DeviceSpec) -> Tuple[str, Optional[str]]:
     """(name, module or None) of a GPU; (name, None) of a CPU."""
-    found = re.match(r"(.*) \(([^()]*)\)$", device.processor) if device.compute_capability else None
-    if found is None:
+    match = re.match(r"(.*) \(([^()]*)\)$", device.processor) if device.compute_capability else None
+    if match is None:
         return device.processor, None
-    name, module = found.groups()
+    name, module = match.groups()
     return name, None if re.match(r"\d+ SM$", module) else module
 
 

@@ -1,7 +1,7 @@
-"""ONNX Runtime on the CPU as an engine: the embedded default where there is no TensorRT.
+"""ONNX Runtime on the CPU as an engine library, the default without TensorRT.
 
-Makes an optimised model file that reads its weights from the weights.bin beside it, and runs it. On any machine; works
-with ONNX Runtime 1.10 (the last for Python 3.6) and later. Leaves out devices and records' meaning.
+An engine is an optimised model file that reads its weights from the weights.bin beside it. Needs ONNX Runtime 1.10 (the
+last for Python 3.6) or later.
 """
 
 import os
@@ -19,37 +19,37 @@ from pomt_trt.core.storage.workfolder import WEIGHTS
 from pomt_trt.device.engines.contract import BuildOptions, Runner
 
 PROBE_BYTES = 1 << 20
-_QUIET = 3  # ONNX Runtime's ERROR; its warnings about hardware-specific files are answered by WrongDevice
+_QUIET = 3  # ONNX Runtime's ERROR. It warns about hardware-specific files, which check_device handles
 
 
 def installed(engine: str = "onnxruntime") -> str:
     """ONNX Runtime's version.
 
-    Raises: MissingDependency where it is not installed.
+    Raises: MissingDependency if it is not installed.
     """
     return str(_onnxruntime().__version__)
 
 
-_pools: List[int] = []  # threads of the pool that this process shares, once it does
+shared_pools: List[int] = []  # number of threads of the shared pool, once it exists
 
 
 def share_threads(threads: int) -> bool:
-    """Gives this process one pool of `threads` for all engines opened with shared_pool, for good; a later call is none.
+    """Creates one pool of `threads` for all engines that are opened with shared_pool; only the first call counts.
 
-    Many engines that each spin a pool of their own take the processor from each other. Returns False on releases that
-    cannot share (before 1.21): there engines keep pools of their own, which must then wait passively.
+    Why: the pools of several engines would spin and take the processor from each other. Returns False on releases that
+    cannot share (before 1.21). Each engine then has its own pool, which must wait passively.
     """
     runtime = _onnxruntime()
     if not hasattr(runtime, "set_global_thread_pool_sizes"):
         return False
-    if not _pools:
+    if not shared_pools:
         runtime.set_global_thread_pool_sizes(threads, 1)
-        _pools.append(threads)
+        shared_pools.append(threads)
     return True
 
 
 def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: str, options: BuildOptions) -> Engine:
-    """Optimises a graph for this processor and saves it; see device.engine.build."""
+    """Optimises a graph for this processor and saves it, see engine.build."""
     runtime, started = _onnxruntime(), time.perf_counter()
     folder = os.path.dirname(engine_path)
     weights = os.path.join(folder, WEIGHTS)
@@ -71,24 +71,24 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
         weights_sha256=weights_sha256,
         input_shape=shape,
         threads=options.threads,
-        precision="fp32" if options.fp32_nodes else options.precision,  # fp32 graphs are not made anything else here
+        precision="fp32" if options.fp32_nodes else options.precision,  # the CPU runs an fp32 graph in fp32
         build_s=time.perf_counter() - started,
     )
 
 
 def open_file(path: str, engine: Engine, threads: int, waiting: str, shared_pool: bool) -> Runner:
-    """A Runner over an engine file that build() made; see device.engine.open_engine."""
+    """Opens an engine file that build() wrote, see engine.open_engine."""
     return OrtRunner(session(path, threads, waiting, shared_pool), engine.input_shape)
 
 
 def session(path: str, threads: int, waiting: str, shared_pool: bool) -> Any:
-    """A session on a graph as it is, without optimising it.
+    """A session that runs a graph without optimising it.
 
-    Raises: CorruptArtifact where it cannot be loaded.
+    Raises: CorruptArtifact if it cannot be loaded.
     """
     runtime = _onnxruntime()
     options = _session_options(runtime, threads, waiting, shared_pool)
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is optimised already
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL  # an engine is optimised already
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no base class but Exception
@@ -107,7 +107,7 @@ class OrtRunner(Runner):
         self._input = session.get_inputs()[0].name
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Logits (batch, ...) of `batch`."""
+        """See Runner.run."""
         logits: np.ndarray = self._session.run(self._outputs, {self._input: batch})[0]
         return logits
 
@@ -130,11 +130,11 @@ def _session_options(runtime: Any, threads: int, waiting: str, shared_pool: bool
 
 
 def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> Any:
-    """Writes the optimised model; returns the input's shape. The session looks for weights beside the file it reads."""
+    """Writes the optimised model and returns the shape of its input. It reads the weights beside the graph."""
     folder = tempfile.mkdtemp(prefix=".part-", dir=os.path.dirname(engine_path))
     try:
         with replacing(engine_path) as finished:
-            options = _session_options(runtime, threads, "passive", bool(_pools))  # then it allows no other
+            options = _session_options(runtime, threads, "passive", bool(shared_pools))  # a shared pool must be used
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
             options.optimized_model_filepath = os.path.join(folder, os.path.basename(engine_path))
             session = runtime.InferenceSession(onnx_path, options, providers=["CPUExecutionProvider"])
@@ -156,7 +156,7 @@ def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> A
 
 
 def _check_space(folder: str) -> None:
-    """Raises WorkFolderUnusable where the disk is full, which ONNX Runtime calls a failed serialization."""
+    """Raises WorkFolderUnusable if the disk is full. ONNX Runtime only reports a failed serialization then."""
     write_bytes(os.path.join(folder, "probe"), bytes(PROBE_BYTES))
 
 
@@ -169,7 +169,7 @@ def _onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise MissingDependency(
-            "onnxruntime is not installed here, and this machine is asked to run its engines. Install it with: "
+            "onnxruntime is not installed here, but its engines are to run on this machine. Install it with: "
             "pip install onnxruntime"
         ) from error
     return onnxruntime

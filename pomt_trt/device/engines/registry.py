@@ -1,7 +1,4 @@
-"""The engine libraries: which there are, and which to use.
-
-On the machine that runs engines. Leaves out engines themselves (device/engines/engine).
-"""
+"""Finds the engine library to use, and its version."""
 
 from typing import Any
 
@@ -10,13 +7,13 @@ from pomt_trt.device.board.jetson import identity
 from pomt_trt.device.engines.traits import traits
 
 
-def chosen(asked: str) -> str:
-    """The engine library to use: `asked`, or for auto TensorRT where it can be used, else ONNX Runtime.
+def chosen(engine: str) -> str:
+    """The engine library to use: `engine`, or for auto TensorRT if it can be used, else ONNX Runtime.
 
-    Raises: MissingDependency on a Jetson without TensorRT: what ONNX Runtime's CPU kernels take says nothing of it.
+    Raises: MissingDependency on a Jetson without TensorRT. Latencies on its CPU say nothing about its GPU.
     """
-    if asked != "auto":
-        return asked
+    if engine != "auto":
+        return engine
     try:
         version("tensorrt")
         return "tensorrt"
@@ -31,37 +28,37 @@ def chosen(asked: str) -> str:
 
 
 def share_threads(engine: str, threads: int) -> bool:
-    """Gives all engines of this process that ask for it one thread pool; False where the library cannot."""
+    """Creates one thread pool for all engines that are opened with shared_pool; False if the library cannot."""
     return bool(library(engine).share_threads(threads))
 
 
 def installed(engine: str) -> str:
-    """Version of the installed engine library, such as 1.31.1, whether its engines can run here or not.
+    """Version of the installed engine library, such as 1.31.1, even if its engines cannot run here.
 
-    Raises: MissingDependency where it is not installed.
+    Raises: MissingDependency if it is not installed.
     """
     return str(library(engine).installed(engine))
 
 
 def version(engine: str) -> str:
-    """Version of an engine library whose engines can run here.
+    """Version of an engine library, if its engines can run here.
 
-    Raises: MissingDependency where it is not installed, or needs a CUDA device and there is none.
+    Raises: MissingDependency if it is not installed, or needs a CUDA device and there is none.
     """
-    found = installed(engine)
+    installed_version = installed(engine)
     if traits(engine).on_gpu:
         from pomt_trt.device.engines.tensorrt import cuda
 
         cuda.gpu()
-    return found
+    return installed_version
 
 
 def library(engine: str) -> Any:
-    """The module that builds and opens engines of that library: build, open_file, installed, share_threads.
+    """The module for a library, with the functions build, open_file, installed and share_threads.
 
-    It is imported when it is asked for: doctor runs where numpy is not installed.
+    It is imported late, since doctor must run without numpy.
 
-    Raises: UsageError, with the names there are.
+    Raises: UsageError for an unknown name.
     """
     if traits(engine).on_gpu:
         from pomt_trt.device.engines.tensorrt import backend

@@ -1,4 +1,4 @@
-"""What holds of all engines of one library, known without importing it."""
+"""Properties of each engine library that are known without importing it."""
 
 from typing import NamedTuple
 
@@ -6,26 +6,26 @@ from pomt_trt.core.errors import UsageError
 
 
 class Traits(NamedTuple):
-    """What holds of all engines of one library."""
+    """Properties that all engines of one library share."""
 
-    on_gpu: bool  # they run on a GPU
-    gated: bool  # what they compute depends on kernels that the library picks, so each has to pass the accuracy gate
-    varies: bool  # two builds of one graph differ, since the build times kernels: building again tells more
-    portable: bool  # they run on other GPUs than the one here, and can be built where there is none
+    on_gpu: bool  # engines run on a GPU
+    gated: bool  # the library picks kernels, so each engine must pass the golden check
+    varies: bool  # a build times kernels, so two builds of one graph differ
+    portable: bool  # engines run on other GPUs too, and can be built without a GPU
 
 
 _LIBRARIES = {
     "onnxruntime": Traits(on_gpu=False, gated=False, varies=False, portable=False),
     "tensorrt": Traits(on_gpu=True, gated=True, varies=True, portable=False),
-    # It picks kernels when an engine is loaded, on the GPU.
+    # TensorRT-RTX picks kernels on the GPU when it loads an engine.
     "tensorrt-rtx": Traits(on_gpu=True, gated=True, varies=False, portable=True),
 }
 
 
 def traits(engine: str) -> Traits:
-    """What holds of all engines of a library.
+    """Properties of all engines of a library.
 
-    Raises: UsageError, with the names there are.
+    Raises: UsageError for an unknown name.
     """
     if engine not in _LIBRARIES:
         raise UsageError("engine '{}' is not known. Choose one of: {}.".format(engine, ", ".join(sorted(_LIBRARIES))))

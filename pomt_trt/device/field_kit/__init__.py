@@ -1,1 +1,1 @@
-"""The field kit on a board: steps in processes of their own, watched sensors, one archive."""
+"""The field kit on a board: it runs each step in a process, watches the sensors, and writes one archive."""

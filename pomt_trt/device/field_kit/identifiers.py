@@ -1,8 +1,6 @@
-"""What this machine's files, its environment and its accounts tell of its users and of the machine itself.
+"""Collects names, addresses, serial numbers and paths of this machine and its users, so that they can be removed.
 
-Makes core/field_kit/personal's Known, which is only ever used to remove these from what is handed on. On the machine
-that the texts come from. Needs no root; what cannot be read cannot have come into a text either. Leaves out the
-removing.
+core/field_kit/personal removes them from texts. Needs no root rights: what cannot be read here is in no text either.
 """
 
 import glob
@@ -11,10 +9,10 @@ import platform
 import re
 from typing import Dict, List, Sequence, Tuple
 
-from pomt_trt.core.field_kit.personal import Known
+from pomt_trt.core.field_kit.personal import Identifiers
 from pomt_trt.device.board.jetson import text_of
 
-FIRST_PERSON = 1000  # user ids below are the system's
+FIRST_PERSON = 1000  # user ids below belong to the system
 # Sources: /sys of a Jetson and of a PC; NVIDIA's device trees; Documentation/ABI of Linux for dmi, mmc and net.
 SERIAL_FILES = (
     "proc/device-tree/serial-number",
@@ -46,14 +44,14 @@ LOCAL = re.compile(r"(ip6-)?(localhost|loopback|localnet|mcastprefix|allnodes|al
 
 def of_this_machine(
     root: str, environment: Dict[str, str], paths: Sequence[Tuple[str, str]], versions: Sequence[str]
-) -> Known:
-    """All that is found.
+) -> Identifiers:
+    """Collects everything.
 
     Args:
-        root: where /proc, /sys and /etc are found.
-        environment: variables of the process, as os.environ has them.
-        paths: folders that texts may name, with what to call each.
-        versions: of libraries, which may look like addresses.
+        root: folder with /proc, /sys and /etc.
+        environment: environment variables of the process.
+        paths: (folder that texts may name, its replacement).
+        versions: of libraries, which look like IP addresses and must stay.
     """
     people, homes = _accounts(root)
     homes += [home for home in [environment.get("HOME", "/")] if home.count("/") > 1]
@@ -61,11 +59,12 @@ def of_this_machine(
     words = [word for name in ADDRESS_VARIABLES for word in environment.get(name, "").split()]
     addresses = [word for word in words if "." in word or ":" in word]
     homes.append(os.getcwd())
-    return Known(_unique(names), _unique(_serials(root) + addresses), tuple(paths), _unique(homes), tuple(versions))
+    serials = _unique(_serials(root) + addresses)
+    return Identifiers(_unique(names), serials, tuple(paths), _unique(homes), tuple(versions))
 
 
 def _accounts(root: str) -> Tuple[List[str], List[str]]:
-    """(login names and full names, home folders) of people."""
+    """(login names and full names, home folders) of the users."""
     names: List[str] = []
     homes: List[str] = []
     for line in text_of(root, "etc/passwd").splitlines():
@@ -79,24 +78,23 @@ def _accounts(root: str) -> Tuple[List[str], List[str]]:
 
 
 def _hosts(root: str) -> List[str]:
-    """Names of this machine and of those that it knows by name, with and without their domain."""
+    """Names of this machine and of other machines in its files, with and without their domains."""
     names = [text_of(root, "etc/hostname"), text_of(root, "proc/sys/kernel/hostname"), platform.node()]
     names += [text_of(root, "proc/sys/kernel/domainname").replace("(none)", "")]
     for line in text_of(root, "etc/hosts").splitlines():
         names += line.split("#")[0].split()[1:]
-    found = [name.strip() for name in names if name.strip() and not LOCAL.match(name.strip())]
-    return found + [name.split(".")[0] for name in found]
+    names = [name.strip() for name in names if name.strip() and not LOCAL.match(name.strip())]
+    return names + [name.split(".")[0] for name in names]
 
 
 def _serials(root: str) -> List[str]:
-    texts = [text_of(root, "proc/cpuinfo")]
-    found = [match.strip() for match in re.findall(r"^Serial\s*:\s*(\S+)", texts[0], re.MULTILINE)]
+    serials: List[str] = re.findall(r"^Serial\s*:\s*(\S+)", text_of(root, "proc/cpuinfo"), re.MULTILINE)
     for pattern in SERIAL_FILES:
         for path in glob.glob(os.path.join(glob.escape(root), pattern), recursive=True):
             if os.path.isfile(path):
-                found += text_of(root, path).replace("\0", "\n").split("\n")
-    found = [serial.strip() for serial in found if serial.strip().lower() not in MEANINGLESS]
-    return found + [re.sub("[:-]", "", serial) for serial in found]
+                serials += text_of(root, path).replace("\0", "\n").split("\n")
+    serials = [serial.strip() for serial in serials if serial.strip().lower() not in MEANINGLESS]
+    return serials + [re.sub("[:-]", "", serial) for serial in serials]
 
 
 def _unique(words: Sequence[str]) -> Tuple[str, ...]:

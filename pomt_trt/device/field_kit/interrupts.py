@@ -1,7 +1,4 @@
-"""Ctrl-C, kill and a lost connection as one KeyboardInterrupt, after which what has to be finished is not cut short.
-
-On any machine, in the main thread. Leaves out what is finished.
-"""
+"""Turns Ctrl-C, kill and a lost connection into one KeyboardInterrupt. Later signals do not disturb the clean-up."""
 
 import signal
 from typing import Any, Dict
@@ -10,9 +7,9 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class OneInterrupt:
-    """A context manager. The first signal raises KeyboardInterrupt, unless `over` was called before; others do nothing.
+    """A context manager for the main thread. The first signal raises KeyboardInterrupt, unless `over` was called.
 
-    A signal that was ignored before stays so: a program under nohup outlives its terminal.
+    A signal that is ignored already stays ignored, so that a program under nohup outlives its terminal.
     """
 
     def __init__(self) -> None:
@@ -20,7 +17,7 @@ class OneInterrupt:
         self._before: Dict[signal.Signals, Any] = {}
 
     def over(self) -> None:
-        """From now on no signal raises."""
+        """After it, no signal raises."""
         self._is_over = True
 
     def __enter__(self) -> "OneInterrupt":

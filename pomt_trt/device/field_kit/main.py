@@ -1,7 +1,6 @@
-"""The command `jetson/field_kit KIT`: everything that a board can tell of pomt-trt, in one archive.
+"""The command `jetson/field_kit KIT`: tests pomt-trt on a board and writes the results into one archive.
 
-On the board. Leaves out the steps (device/field_kit/tasks, device/field_kit/steps), what is kept of them
-(device/field_kit/collector), and what it means (`pomt-trt field-report`).
+`pomt-trt field-report` reads the archive on a workstation.
 """
 
 import argparse
@@ -27,19 +26,17 @@ OTHER_STEPS = 4  # three readings of the sensors, and the clocks
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Runs the field kit; returns its exit code: 0 where the archive is there, 130 where Ctrl-C made it a part."""
+    """Runs the field kit; returns its exit code: 0, or 130 if Ctrl-C ended it and the archive is partial."""
     arguments = _parser().parse_args(argv)
     interrupted: List[bool] = []
-    code = exit_code_of(
-        lambda: interrupted.append(_run(arguments)), _say, "interrupted before there was anything to keep."
-    )
+    code = exit_code_of(lambda: interrupted.append(_run(arguments)), _say, "interrupted before there were any results.")
     return 130 if True in interrupted else code
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jetson/field_kit",
-        description="Builds, checks and times engines on this board, and puts what it found into one archive without "
+        description="Builds, checks and times engines on this board, and writes the results into one archive without "
         "names, addresses and serial numbers. sudo is for the clocks only.",
     )
     parser.add_argument("kit", metavar="KIT", help="folder that pomt-trt field-kit made on a workstation")
@@ -53,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         help="timing of one engine in one way (default: {:g})".format(steps.MAX_S),
     )
     parser.add_argument("--no-clocks", action="store_true", help="leave the clocks alone, and ask for no password")
-    parser.add_argument("--scripts", default="jetson", help=argparse.SUPPRESS)  # the folder of with_clocks
+    parser.add_argument("--scripts", default="jetson", help=argparse.SUPPRESS)  # folder of with_clocks
     return parser
 
 
@@ -69,11 +66,11 @@ def _run(arguments: argparse.Namespace) -> bool:
     _check_writable(out)
     with OneInterrupt() as interrupt:
         collector = Collector(plan, Progress("field kit", OTHER_STEPS + len(plan.tasks)))
-        found = collector.collect(interrupt)
+        collected = collector.collect(interrupt)
         archive_file.write(out, collector.archive())
         with contextlib.suppress(OSError):  # the terminal may be gone
-            _say(_told(found, out))
-    return found.interrupted
+            _say(_summary(collected, out))
+    return collected.interrupted
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
@@ -84,16 +81,16 @@ def _plan(arguments: argparse.Namespace) -> Plan:
             )
         )
     kit, folder = read_kit(arguments.kit), os.path.abspath(arguments.kit)
-    root = os.environ.get("ROOT") or "/"  # as for the scripts beside: tests have a made-up one
-    asked = tasks(kit, folder, root, os.path.abspath(arguments.scripts), arguments.max_seconds)
+    root = os.environ.get("ROOT") or "/"  # as in the scripts of jetson/; tests set it
+    steps_of_kit = tasks(kit, folder, root, os.path.abspath(arguments.scripts), arguments.max_seconds)
     scripts = None if arguments.no_clocks else os.path.abspath(arguments.scripts)
-    return Plan(kit, folder, asked, arguments.minutes, scripts, root)
+    return Plan(kit, folder, steps_of_kit, arguments.minutes, scripts, root)
 
 
 def read_kit(folder: str) -> Kit:
-    """What a kit holds.
+    """Reads a kit.
 
-    Raises: InputError where the folder is no kit; CorruptArtifact where its models are no folders in it.
+    Raises: InputError if the folder is no kit; CorruptArtifact if a model is no folder in it.
     """
     path = os.path.join(folder, records.KIT_FILE)
     if not os.path.isfile(path):
@@ -109,19 +106,19 @@ def read_kit(folder: str) -> Kit:
 
 
 def _check_writable(out: str) -> None:
-    """Better now than after 20 minutes. Raises: WorkFolderUnusable."""
-    with contextlib.suppress(_Tried), store.replacing(out):
-        raise _Tried
+    """Raises WorkFolderUnusable if the archive cannot be written, before the run of 20 minutes."""
+    with contextlib.suppress(_Abandoned), store.replacing(out):
+        raise _Abandoned
 
 
-class _Tried(Exception):
-    """Ends an attempt to write, so that nothing is left of it."""
+class _Abandoned(Exception):
+    """Ends an attempt to write, so that no file remains."""
 
 
-def _told(found: Collected, out: str) -> str:
-    counts = [sum(step.status == status for step in found.steps) for status in (DONE, FAILED, SKIPPED)]
-    told = "{}: {} steps done, {} failed, {} skipped, {:.1f} minutes. On a workstation: pomt-trt field-report {}"
-    return told.format(out, *counts, found.seconds / 60, os.path.basename(out))
+def _summary(collected: Collected, out: str) -> str:
+    counts = [sum(step.status == status for step in collected.steps) for status in (DONE, FAILED, SKIPPED)]
+    text = "{}: {} steps done, {} failed, {} skipped, {:.1f} minutes. On a workstation: pomt-trt field-report {}"
+    return text.format(out, *counts, collected.seconds / 60, os.path.basename(out))
 
 
 if __name__ == "__main__":

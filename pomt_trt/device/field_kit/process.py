@@ -1,7 +1,4 @@
-"""One step of the field kit as a process: its time limited, its output kept, all that it started ended with it.
-
-Makes an Ended from a command, on any Linux. Leaves out what the output means.
-"""
+"""Runs a command as a process with a time limit, keeps its output, and ends all processes that it started."""
 
 import contextlib
 import os
@@ -11,15 +8,15 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, NamedTuple, Sequence
 
-TICK_S = 0.5  # between looks at the process
+TICK_S = 0.5  # between two checks of the process
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
-MOST_BYTES = 8 << 20  # of output that is read
+MOST_BYTES = 8 << 20  # of each output that are kept
 
 
 class Ended(NamedTuple):
     """How a process ended."""
 
-    code: int  # its exit code; -9 where it was killed by signal 9
+    code: int  # exit code; -9: killed by signal 9
     out: str
     err: str
     timed_out: bool
@@ -27,12 +24,12 @@ class Ended(NamedTuple):
 
 
 def run(command: Sequence[str], timeout_s: float, tick: Callable[[float], Any], environment: Dict[str, str]) -> Ended:
-    """Runs a command to its end, or to the end of its time.
+    """Runs a command until it ends or its time is over.
 
-    It has a session of its own, so that Ctrl-C is for this process, which then ends it with all its children.
+    The command has its own session, so that Ctrl-C reaches only this process, which then ends the command.
 
     Args:
-        tick: called again and again meanwhile, with the seconds so far.
+        tick: called every TICK_S, with the seconds so far.
     """
     began_s = time.monotonic()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -59,7 +56,7 @@ def _has_ended(process: "subprocess.Popen[bytes]") -> bool:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ends the process and its group; workers of another session end with their parent (device/timing/worker)."""
+    """Ends the process and its group. Workers in other sessions end with their parent (device/timing/worker)."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
@@ -68,7 +65,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _text(file: Any) -> str:
-    """The end of an output."""
+    """The last MOST_BYTES of an output."""
     length = file.seek(0, os.SEEK_END)
     file.seek(max(0, length - MOST_BYTES))
     return str(file.read().decode("utf-8", "replace"))

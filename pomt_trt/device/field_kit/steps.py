@@ -1,7 +1,7 @@
-"""The steps of the field kit that need a process of their own: `python -m pomt_trt.device.field_kit.steps STEP ...`.
+"""The steps of the field kit that run in processes: `python -m pomt_trt.device.field_kit.steps STEP ...`.
 
-Each prints its records as one JSON value on stdout. On the board. Leaves out which steps there are, their order and
-their time (device/field_kit/main); builds, gates and times as `pomt-trt profile` does, without its search.
+Each step prints its records as one JSON value on stdout. It builds, checks and times engines like `pomt-trt profile`,
+but without a search.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pomt_trt.core.command import exit_code_of
 from pomt_trt.core.errors import BuildFailed, InputError, UsageError
 from pomt_trt.core.field_kit.records import DEFAULT, NO_GRAPH, OTHER_STAGING, BuildResult, Built, Gate, Timed
 from pomt_trt.core.progress import Progress
-from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Family, Finding
+from pomt_trt.core.records import Candidate, DeviceSpec, Engine, Family
 from pomt_trt.core.storage import experiment, store
 from pomt_trt.core.storage.workfolder import WorkFolder, locked
 from pomt_trt.core.targets import of_engine
@@ -23,11 +23,11 @@ from pomt_trt.device.board import board, doctor
 from pomt_trt.device.engines.contract import layers_of
 from pomt_trt.device.engines.engine import open_engine
 from pomt_trt.device.engines.tensorrt import layer_info, staging
-from pomt_trt.device.timing import profiling, time_engines
+from pomt_trt.device.timing import engine_group, profiling
 from pomt_trt.device.timing.engine_records import Action, EngineRecords, Settings
 from pomt_trt.device.timing.worker_protocol import Job, Request, latency_inputs
 
-MAX_S = 2.0  # of timing, for each way to run an engine
+MAX_S = 2.0  # time limit for each way to run an engine
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -43,8 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     steps = top.add_subparsers(dest="step")
     steps.required = True
     examined = steps.add_parser("doctor")
-    examined.add_argument("--root", default="/", help="where /proc, /sys and /etc are found")
-    examined.set_defaults(run=lambda arguments: examine(arguments.root))
+    examined.add_argument("--root", default="/", help="folder with /proc, /sys and /etc")
+    examined.set_defaults(run=lambda arguments: doctor.examine(arguments.root))
     for name, run in (("build", build), ("time", time_ways)):
         step = steps.add_parser(name)
         step.add_argument("work", help="a kit's work folder")
@@ -58,16 +58,11 @@ def _print(value: Any) -> None:
     print(json.dumps(store.to_json(value)))
 
 
-def examine(root: str) -> Tuple[Finding, ...]:
-    """What doctor finds."""
-    return doctor.examine(root)
-
-
 class _Opened:
-    """A work folder of a kit, in the form that this device reads for a precision."""
+    """The work folder of a model in a kit, with the graphs that this device reads in one precision."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        """Raises: UsageError where the kit was made for another parser; MissingDependency without TensorRT or a GPU."""
+        """Raises: UsageError if the kit is for another TensorRT; MissingDependency without TensorRT or a GPU."""
         self.work, self.precision = WorkFolder(arguments.work), arguments.precision
         self.model = os.path.basename(self.work.root)
         settings = Settings(cpus.usable().threads, max_s=arguments.max_seconds)
@@ -91,12 +86,12 @@ class _Opened:
 
 
 def build(arguments: argparse.Namespace) -> BuildResult:
-    """Builds a model's engines in one precision, and holds each against its graph's logits; keeps those there are."""
+    """Builds and checks a model's engines in one precision. Existing engines are kept."""
     opened = _Opened(arguments)
     with locked(opened.work.root), Progress("build", len(opened.family.candidates)) as progress:
         try:
             profiling.profile(opened.records, opened.family.candidates, progress, Action.BUILD)
-        except BuildFailed as error:  # R = 0; its record says so, and the others are reported as not built
+        except BuildFailed as error:  # of R = 0: its record has the failure, and the others are reported as not built
             print(error, file=sys.stderr)
     return BuildResult(
         opened.device,
@@ -106,11 +101,11 @@ def build(arguments: argparse.Namespace) -> BuildResult:
 
 
 def _built(opened: _Opened, candidate: Candidate) -> Built:
-    made = Built(opened.model, opened.precision, candidate.id, candidate.schedule.removed)
+    result = Built(opened.model, opened.precision, candidate.id, candidate.schedule.removed)
     record = opened.records.engine(candidate.id)
     if record is None:
-        return made._replace(failure=opened.records.failure(candidate.id))
-    return made._replace(
+        return result._replace(failure=opened.records.failure(candidate.id))
+    return result._replace(
         engine=record,
         gate=_gate(record),
         layers=_layers(opened, record),
@@ -120,9 +115,9 @@ def _built(opened: _Opened, candidate: Candidate) -> Built:
 
 
 def _gate(record: Engine) -> Optional[Gate]:
-    """What the gate found, where it had logits to compare with."""
-    told = (record.details or {}).get("gate", {})
-    return Gate(told["error"], told["allowed"], told["compared"]) if "error" in told else None
+    """The result of the golden check, if it had logits to compare with."""
+    result = (record.details or {}).get("gate", {})
+    return Gate(result["error"], result["allowed"], result["compared"]) if "error" in result else None
 
 
 def _layers(opened: _Opened, record: Engine) -> int:
@@ -130,7 +125,7 @@ def _layers(opened: _Opened, record: Engine) -> int:
     if not os.path.isfile(path):
         return 0
     with open(path, encoding="utf-8", errors="replace") as file:
-        return len(layer_info.layers_of(file.read()))
+        return len(layer_info.parse_layers(file.read()))
 
 
 def _layers_path(opened: _Opened, record: Engine) -> str:
@@ -144,17 +139,17 @@ def _layer_files(opened: _Opened) -> List[Tuple[Candidate, str]]:
 
 
 def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
-    """Times all engines of a model in one precision in all ways to run them, in turn; see ways.
+    """Times all engines of a model in one precision, in all ways to run them (see ways), in turns.
 
-    The profile of R = 0 as it runs by default stays in the work folder, where jetson/compare_trtexec looks for it.
+    The profile of R = 0 in the default way stays in the work folder, for jetson/compare_trtexec.
 
-    Raises: InputError where there is no engine.
+    Raises: InputError if there is no engine.
     """
     opened = _Opened(arguments)
     engines = [(candidate, opened.records.engine(candidate.id)) for candidate in opened.family.candidates]
     folder = opened.work.engines(opened.device.id)
-    asked = [(candidate, way, ran) for candidate, one in engines if one is not None for way, ran in ways(one, folder)]
-    if not asked:
+    variants = [(candidate, way, record) for candidate, one in engines if one for way, record in ways(one, folder)]
+    if not variants:
         raise InputError("{} has no engine of precision {} to time.".format(opened.model, opened.precision))
     request = Request(
         device=opened.device,
@@ -167,28 +162,28 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
         max_s=opened.records.settings.max_s,
     )
     with locked(opened.work.root):
-        found = time_engines.profiles(request, [ran for _, _, ran in asked], [], lambda text: None)
-        timed = tuple(_timed(opened, each[0], each[1], result) for each, (_, result) in zip(asked, found))
-        for (candidate, way, ran), each in zip(asked, timed):
+        profiles = engine_group.profiles(request, [record for _, _, record in variants], [], lambda text: None)
+        timed = tuple(_timed(opened, each[0], each[1], profile) for each, (_, profile) in zip(variants, profiles))
+        for (candidate, way, record), each in zip(variants, timed):
             if way == DEFAULT:
-                inputs = latency_inputs(ran.sha256, request.threads, each.profile.waiting, None)
+                inputs = latency_inputs(record.sha256, request.threads, each.profile.waiting, None)
                 store.write_record(opened.work.latency(opened.device.id, candidate.id), each.profile, inputs)
     return timed
 
 
 def ways(record: Engine, folder: str) -> List[Tuple[str, Engine]]:
-    """The ways to run an engine in `folder`, each with the record that makes it run so.
+    """(name of a way to run an engine in `folder`, the record that makes it run so).
 
-    Where staging is chosen by measuring, each opening may choose another: what the first one chooses is the default.
+    If staging is chosen by timing, each opening may choose another one. So the first choice is made the default.
     """
     with open_engine(record, folder) as runner:
         memory = str((runner.modes() or {}).get("memory"))
-    usual, other = staging.PAGE_LOCKED, staging.PAGEABLE
+    default, other = staging.PAGE_LOCKED, staging.PAGEABLE
     if memory.startswith(staging.PAGEABLE):
-        usual, other = other, usual
+        default, other = other, default
     return [
-        (DEFAULT, _with_details(record, staging=usual)),
-        (NO_GRAPH, _with_details(record, staging=usual, cuda_graph=False)),
+        (DEFAULT, _with_details(record, staging=default)),
+        (NO_GRAPH, _with_details(record, staging=default, cuda_graph=False)),
         (OTHER_STAGING, _with_details(record, staging=other)),
     ]
 

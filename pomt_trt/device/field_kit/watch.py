@@ -1,8 +1,4 @@
-"""What a board's sensors say at a moment, and between which values they moved.
-
-Makes Moment and Watched of core/field_kit/records from device/board/sensors, on any machine; off a Jetson they are
-empty.
-"""
+"""Reads all sensors at one moment (Moment), and their ranges over time (Watched). Empty if this is no Jetson."""
 
 import time
 from typing import Callable, Dict
@@ -11,22 +7,22 @@ from pomt_trt.core.field_kit.records import Moment, Watched
 from pomt_trt.core.records import Interval
 from pomt_trt.device.board import sensors
 
-EVERY_S = 2.0  # a look takes some milliseconds of a core, and must not disturb what is being timed
+EVERY_S = 2.0  # a reading takes some milliseconds of a core and must not disturb the timing
 
 
 def moment(root: str) -> Moment:
-    """All sensors now.
+    """Reads all sensors.
 
     Args:
-        root: where /sys and /proc are found.
+        root: folder with /sys and /proc.
     """
-    found = sensors.read(root)
-    clocks = {name: (clock.now_mhz, clock.least_mhz, clock.cap_mhz) for name, clock in found.clocks.items()}
-    return Moment(clocks, found.temperatures_c, found.rails_w, found.unknown, sensors.over_current_events(root))
+    now = sensors.read(root)
+    clocks = {name: (clock.now_mhz, clock.least_mhz, clock.cap_mhz) for name, clock in now.clocks.items()}
+    return Moment(clocks, now.temperatures_c, now.rails_w, now.unknown, sensors.over_current_events(root))
 
 
 class Watch:
-    """The lowest and highest value of each sensor since the first look."""
+    """The lowest and highest value of each sensor so far."""
 
     def __init__(self, root: str, clock: Callable[[], float] = time.monotonic) -> None:
         """
@@ -38,20 +34,18 @@ class Watch:
         self._watched = Watched(0, {}, {}, {})
 
     def look(self) -> None:
-        """Reads the sensors if that is due."""
+        """Reads the sensors, but at most every EVERY_S."""
         if self._clock() < self._due_s:
             return
         self._due_s = self._clock() + EVERY_S
-        found = moment(self._root)
-        seen = self._watched
-        now = {name: values[0] for name, values in found.clocks_mhz.items()}
-        pairs = ((seen.clocks_mhz, now), (seen.temperatures_c, found.temperatures_c), (seen.rails_w, found.rails_w))
-        for ranges, values in pairs:
-            _widen(ranges, values)
-        self._watched = seen._replace(readings=seen.readings + 1)
+        now, watched = moment(self._root), self._watched
+        _widen(watched.clocks_mhz, {name: values[0] for name, values in now.clocks_mhz.items()})
+        _widen(watched.temperatures_c, now.temperatures_c)
+        _widen(watched.rails_w, now.rails_w)
+        self._watched = watched._replace(readings=watched.readings + 1)
 
     def watched(self) -> Watched:
-        """What was seen so far."""
+        """The ranges so far."""
         return self._watched
 
 

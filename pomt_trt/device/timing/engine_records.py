@@ -13,8 +13,7 @@ from pomt_trt.core.records import DeviceSpec, Engine, Failure, Family, LatencyPr
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS, WorkFolder
 from pomt_trt.device.engines.tensorrt.plugin_files import Library, needed
-from pomt_trt.device.timing import builds
-from pomt_trt.device.timing.worker_protocol import engine_inputs, latency_inputs
+from pomt_trt.device.timing.worker_protocol import engine_inputs, latency_inputs, other_builds_ms
 
 T = TypeVar("T")
 
@@ -137,13 +136,12 @@ class EngineRecords:
         if latency is None:
             return ()
         path = self.work.builds(self.device.id, candidate_id)
-        others_ms = builds.others(path, self._engine_inputs(candidate_id))
+        others_ms = other_builds_ms(path, self._engine_inputs(candidate_id))
         return (latency.latency_ms,) + tuple(math.inf if math.isnan(ms) else ms for ms in others_ms)
 
     def _engine_inputs(self, candidate_id: str) -> Dict[str, str]:
         return engine_inputs(
-            self.graph_set.graph_sha256[candidate_id],
-            self.graph_set.weights_sha256,
+            (self.graph_set.graph_sha256[candidate_id], self.graph_set.weights_sha256),
             self.device,
             self.settings.threads,
             self.graph_set.precision,

@@ -18,10 +18,9 @@ from pomt_trt.device.board import board
 from pomt_trt.device.engines import ahead
 from pomt_trt.device.engines.tensorrt import gpu_targets
 from pomt_trt.device.engines.traits import traits
-from pomt_trt.device.timing import builds
 from pomt_trt.device.timing.engine_records import Action, EngineRecords
 from pomt_trt.device.timing.worker_process import Outcome, Worker
-from pomt_trt.device.timing.worker_protocol import Gate, Job, Request, inputs_of
+from pomt_trt.device.timing.worker_protocol import Gate, Job, Request, inputs_of, remember_build
 
 REFERENCE = "r000"  # R = 0: every group is timed beside it
 GROUP_MEMORY_BYTES = 700 << 20  # of engines alive at a time
@@ -189,7 +188,7 @@ def _record_killed(request: Request, outcome: Outcome) -> None:
     job = next(job for job in request.jobs + (request.reference,) if job.candidate_id == outcome.building)
     reason = "the build was ended by {}; if the system did it, memory ran out".format(_name_of(outcome.exit_code))
     if request.rebuild:
-        builds.remember(job, request, math.nan)
+        remember_build(job, request, math.nan)
         return
     path = os.path.join(request.engines, job.candidate_id + ".failed.json")
     store.write_record(path, Failure(job.candidate_id, "build", reason), inputs_of(job, request))

@@ -1,19 +1,11 @@
-"""The parent's end of the worker process (device/timing/worker), which builds and times candidates.
+"""The parent's end of a worker (device/timing/worker): does Requests one after the other, in a child that is kept."""
 
-Makes an Outcome from each Request. On the machine that runs engines. Leaves out what is asked for, and what to do about
-a worker that died (device/timing/profiling).
-"""
-
-import contextlib
-import json
-import subprocess
-import sys
+import math
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from pomt_trt.core.errors import PomtError
+from pomt_trt.core.child_process import Child, Died, command, environment
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.storage import store
-from pomt_trt.core.timing_protocol import environment
 from pomt_trt.device.timing.worker_protocol import Request
 
 
@@ -21,59 +13,40 @@ class Outcome(NamedTuple):
     """How a request ended: exit_code 0, or that of the worker that died of it."""
 
     exit_code: int
-    building: Optional[str] = None  # the candidate whose build was going on at the end
+    building: Optional[str] = None  # the candidate that was being built when it died
     done: Tuple[str, ...] = ()
 
 
 class Worker:
-    """A process that is started with the first request and kept for the next ones; one that died is replaced.
+    """A child that is started with the first request and kept for the next ones; one that died is replaced.
 
     A context manager. Not for threads.
     """
 
     def __init__(self) -> None:
-        self._process: Optional["subprocess.Popen[bytes]"] = None
+        self._child: Optional[Child] = None
 
     def do(self, request: Request, progress: Progress) -> Outcome:
-        """Has one request done.
-
-        Raises: PomtError as the worker explained it, with its exit code.
-        """
-        process = self._running()
-        assert process.stdin is not None and process.stdout is not None
-        building: Optional[str] = None
-        done: List[str] = []
-        last = "built" if request.latency is None else "profiled"
-        asked = {job.candidate_id for job in request.jobs}
+        """Has one request done. Raises: what the worker raised."""
+        events = _Events(request, progress)
         try:
-            self._send(request)
-            for line in process.stdout:
-                event = json.loads(line.decode())
-                _raise_error(event)
-                if event["event"] == "done":
-                    return Outcome(0, None, tuple(done))
-                building = event["id"] if event["event"] == "building" else None
-                finished = event["event"] in ("failed", last)
-                if finished:
-                    done.append(event["id"])
-                _show(event, progress, counts=finished and event["id"] in asked)
+            if self._child is None:
+                program = command("pomt_trt.device.timing.worker")
+                self._child = Child("", program, environment(None), answer_s=math.inf, own_session=True)
+            self._child.ask(store.to_json(request), events.hear)
+            return Outcome(0, None, tuple(events.done))
+        except Died as death:
+            self.close()
+            return Outcome(death.returncode, events.building, tuple(events.done))
         except BaseException:
             self.close(kill=True)
             raise
-        return Outcome(self.close(), building, tuple(done))
 
-    def close(self, kill: bool = False) -> int:
-        """Ends the process, if there is one; returns its exit code."""
-        process, self._process = self._process, None
-        if process is None:
-            return 0
-        assert process.stdin is not None and process.stdout is not None
-        if kill:
-            process.kill()
-        with contextlib.suppress(BrokenPipeError):  # what it did not read before it died
-            process.stdin.close()
-        process.stdout.close()
-        return process.wait()
+    def close(self, kill: bool = False) -> None:
+        """Ends the process, if there is one."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.close(kill)
 
     def __enter__(self) -> "Worker":
         return self
@@ -81,33 +54,22 @@ class Worker:
     def __exit__(self, *exception: Any) -> None:
         self.close()
 
-    def _running(self) -> "subprocess.Popen[bytes]":
-        if self._process is None:
-            self._process = subprocess.Popen(  # Ctrl-C is for this process alone, which then ends the child
-                [sys.executable, "-m", "pomt_trt.device.timing.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment(None),
-                start_new_session=True,
-            )
-        return self._process
 
-    def _send(self, request: Request) -> None:
-        assert self._process is not None and self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(store.to_json(request)).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has died; its exit code says how
+class _Events:
+    """What a worker has told of one request. Attributes: building (candidate, or None), done (candidates)."""
 
+    def __init__(self, request: Request, progress: Progress) -> None:
+        self.building: Optional[str] = None
+        self.done: List[str] = []
+        self._progress, self._last = progress, "built" if request.latency is None else "profiled"
+        self._requested = {job.candidate_id for job in request.jobs}
 
-def _raise_error(event: Dict[str, Any]) -> None:
-    """An error that the child explained is raised here as what it was."""
-    if event["event"] != "error":
-        return
-    error = PomtError(event["text"])
-    error.exit_code = event["exit_code"]
-    raise error
+    def hear(self, event: Dict[str, Any]) -> None:
+        self.building = event["id"] if event["event"] == "building" else None
+        finished = event["event"] in ("failed", self._last)
+        if finished:
+            self.done.append(event["id"])
+        _show(event, self._progress, counts=finished and event["id"] in self._requested)
 
 
 def _show(event: Dict[str, Any], progress: Progress, counts: bool) -> None:

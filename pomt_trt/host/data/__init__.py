@@ -1,1 +1,1 @@
-"""Pictures: folders of the user, and the bundled digits and scenes."""
+"""Images: folders of the user, and the bundled digits and scenes."""

@@ -1,7 +1,4 @@
-"""The pictures of the bundled models: those never trained on, those to train on, and the former as a folder of files.
-
-Host only. Leaves out how they are drawn: see digits.py and scenes.py.
-"""
+"""The pictures of the bundled models, also as a folder of files. digits.py and scenes.py draw them."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,13 +15,13 @@ Pictures = tuple[NDArray[np.uint8], NDArray[Any]]  # images (n, H, W) grey, 0 is
 
 
 class Source(Protocol):
-    """Where a model's pictures come from."""
+    """The pictures of one bundled model."""
 
     def held_out(self, seed: int = 0) -> Pictures:
-        """What the model never saw."""
+        """Pictures that the model was not trained on."""
 
     def training(self, seed: int = 0) -> Pictures:
-        """What it learned from; another seed gives others, as many and in the same order."""
+        """Pictures to train on. Each seed gives others, as many and in the same order."""
 
 
 BUNDLED: dict[str, Source] = {"digits": digits, "scenes": scenes}  # by the name of the model

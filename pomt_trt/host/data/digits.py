@@ -1,8 +1,6 @@
-"""Handwritten digits on a black canvas, from scikit-learn's 8x8 samples: data for the bundled `digits` model.
+"""Handwritten digits on a black canvas: data for the bundled `digits` model.
 
-Host only; nothing is downloaded, since scikit-learn carries the samples. Several digits a canvas, with labels of their
-pixels, are scenes.py's. Leaves out models and training: scripts/train_digits makes the weights, pomt_trt/zoo/digits
-holds them.
+The 8x8 samples come with scikit-learn, so nothing is downloaded.
 """
 
 from typing import Any
@@ -16,17 +14,17 @@ from pomt_trt.core.errors import MissingDependency
 CANVAS_PX = 28
 DIGIT_PX = 14
 SAMPLE_MAXIMUM = 16  # grey levels of a sample are 0..16; Source: sklearn.datasets.load_digits
-SPLIT_SEED = 0  # the shipped weights were trained on this split: another one would leak
+SPLIT_SEED = 0  # of the split that the shipped weights were trained on
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 
 def held_out(seed: int = 0) -> tuple[Images, Labels]:
-    """The quarter of the samples never trained on, each at a random place; classes take turns 0, 1, ... 9, 0, ...
+    """The held-out quarter of the samples, each at a random place. Classes take turns: 0, 1, ... 9, 0, ...
 
     Args:
-        seed: of the places; the samples and their order are always the same.
+        seed: of the places. Samples and order are always the same.
     Returns:
         images (n, 28, 28) uint8 grey, 0 is black; labels (n,) int64, 0..9.
     Raises:
@@ -36,7 +34,7 @@ def held_out(seed: int = 0) -> tuple[Images, Labels]:
 
 
 def training(seed: int = 0) -> tuple[Images, Labels]:
-    """The other three quarters, each at a random place; a new seed an epoch gives new places.
+    """The other three quarters, each at a random place. Use a new seed for each epoch.
 
     Args, Returns, Raises: as `held_out`.
     """
@@ -48,17 +46,17 @@ def samples(*, held_out: bool) -> tuple[Images, Labels]:
 
     Raises: MissingDependency if scikit-learn is not installed.
     """
-    found, labels = _load()
+    images, labels = _load()
     chosen = _split(labels, held_out=held_out)
-    return np.stack([_enlarge(sample) for sample in found[chosen]]), labels[chosen]
+    return np.stack([_enlarge(sample) for sample in images[chosen]]), labels[chosen]
 
 
 def _pictures(seed: int, *, held_out: bool) -> tuple[Images, Labels]:
-    found, labels = samples(held_out=held_out)
-    # RandomState, not default_rng: its stream is frozen (NEP 19), so pictures stay the same under every numpy.
-    places = np.random.RandomState(seed).randint(CANVAS_PX - DIGIT_PX + 1, size=(len(found), 2))
-    images = np.zeros((len(found), CANVAS_PX, CANVAS_PX), np.uint8)
-    for image, sample, (top, left) in zip(images, found, places, strict=True):
+    digits, labels = samples(held_out=held_out)
+    # RandomState: its stream is the same under every numpy (NEP 19).
+    places = np.random.RandomState(seed).randint(CANVAS_PX - DIGIT_PX + 1, size=(len(digits), 2))
+    images = np.zeros((len(digits), CANVAS_PX, CANVAS_PX), np.uint8)
+    for image, sample, (top, left) in zip(images, digits, places, strict=True):
         image[top : top + DIGIT_PX, left : left + DIGIT_PX] = sample
     return images, labels
 
@@ -90,6 +88,6 @@ def _split(labels: Labels, *, held_out: bool) -> NDArray[np.intp]:
 
 
 def _enlarge(sample: NDArray[Any]) -> Images:
-    """(8, 8) of 0..16 -> (14, 14) of 0..255; bilinear, because bicubic rings and would grey the background."""
+    """(8, 8) of 0..16 -> (14, 14) of 0..255; bilinear, since bicubic would ring into the background."""
     grey = np.rint(sample * (255 / SAMPLE_MAXIMUM)).astype(np.uint8)
     return np.asarray(Image.fromarray(grey).resize((DIGIT_PX, DIGIT_PX), Image.Resampling.BILINEAR))

@@ -1,8 +1,7 @@
-"""A folder, the bundled pictures or nothing -> pictures as a model wants them, in batches; on the workstation.
+"""Images for a model, in batches: of a folder, bundled, or random.
 
-Files go through timm's own evaluation transform. They are kept as uint8, so that the pixels in golden.npz and the
-batches of an accuracy estimate are the same pictures. Label maps are resized and cropped with their images, to the
-nearest pixel. Leaves out where labels come from (core/data/dataset).
+Files go through timm's evaluation transform. They are kept as uint8, so that golden.npz and accuracy estimates use the
+same pixels. Label maps are resized and cropped with their images, to the nearest pixel.
 """
 
 import logging
@@ -31,18 +30,18 @@ except ImportError as error:
 LOGGER = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
-COARSE_PX = 8  # random pictures are this coarse: white noise would make all patches of all pictures alike
+COARSE_PX = 8  # resolution of random pictures; in white noise all patches would be alike
 
 
 @dataclass(frozen=True)
 class Images:
-    """Pictures in a stable order, cropped to the model's size."""
+    """Images in a stable order, cropped to the model's size."""
 
     kind: str  # labelled, unlabelled, random
     labels: torch.Tensor | None  # (n,) int64, in segmentation (n, H, W) uint8; None unless labelled
     stored: Pixels  # (n, H, W, C), not yet normalised
     preprocessing: Preprocessing
-    class_order: ClassOrder | None = None  # how names of classes in the data became labels
+    class_order: ClassOrder | None = None  # from class names in the data to labels
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -52,13 +51,13 @@ class Images:
         return self.stored[:count]
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
-        """All pictures, normalised: float32 (size, C, H, W), the last batch being smaller where they do not divide."""
+        """All images, normalised: float32 (size, C, H, W). The last batch may be smaller."""
         for start in range(0, len(self), size):
             yield normalised(self.stored[start : start + size], self.preprocessing)
 
 
 def normalised(pixels: Pixels, preprocessing: Preprocessing) -> torch.Tensor:
-    """uint8 (n, H, W, C) -> float32 (n, C, H, W): (pixels / 255 - mean) / std, bit for bit as timm's transform."""
+    """(pixels / 255 - mean) / std, to the bit as timm: uint8 (n, H, W, C) to float32 (n, C, H, W)."""
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()  # (n, C, H, W)
     return batch.float().div_(255).sub_(mean).div_(std)
@@ -72,19 +71,18 @@ def load(
     progress: Progress | None = None,
     class_order: str | None = None,
 ) -> Images:
-    """Pictures for a model, all decoded at once: samples * height * width * channels bytes of memory.
+    """Loads images for a model, all at once: samples * height * width * channels bytes of memory.
 
     Args:
-        data: folder or CSV file (core/data/dataset); None is the held-out pictures of a bundled model, else random
-        ones,
+        data: folder or CSV file (core/data/dataset). None: the held-out pictures of a bundled model, else random ones,
             which can only show whether two models agree.
-        samples: how many at most; of files, drawn without replacement.
-        seed: of that draw, or of the random pictures.
+        samples: how many at most; files are drawn without replacement.
+        seed: of that draw, or of the random images.
         progress: called with (done, total) after every file.
-        class_order: natural, string or a file of class names; None: as the names in the data say.
+        class_order: natural, string or a file of class names; None: chosen by the names in the data.
     Raises:
         UsageError: samples is less than 1.
-        InputError: no image is there, none can be read, or the labels do not match the head.
+        InputError: there is no image, none can be read, or the labels do not match the head.
     """
     if samples < 1:
         raise UsageError(f"{samples} samples were asked for: ask for 1 or more.")
@@ -99,7 +97,7 @@ def load(
 def _from_files(chosen: dataset.Dataset, spec: ModelSpec, progress: Progress | None) -> Images:
     fit, fit_labels = fitting(spec.preprocessing), fitting_labels(spec.preprocessing)
     stored = np.empty((len(chosen.items), *_shape(spec.preprocessing)), np.uint8)
-    labels: list[int | Pixels | None] = []  # of what is readable
+    labels: list[int | Pixels | None] = []  # of the readable files
     for done, item in enumerate(chosen.items, start=1):
         image = _decoded(item.path, spec.preprocessing)
         if image is not None:
@@ -113,12 +111,12 @@ def _from_files(chosen: dataset.Dataset, spec: ModelSpec, progress: Progress | N
             f"none of {len(chosen.items)} images can be read, among them {chosen.items[0].path}. Open one in an image "
             "viewer to see whether the files are damaged."
         )
-    known = torch.from_numpy(np.array(labels)) if chosen.kind == "labelled" else None
-    return Images(chosen.kind, known, stored[: len(labels)], spec.preprocessing, chosen.class_order)
+    tensor = torch.from_numpy(np.array(labels)) if chosen.kind == "labelled" else None
+    return Images(chosen.kind, tensor, stored[: len(labels)], spec.preprocessing, chosen.class_order)
 
 
 def _decoded(path: str, preprocessing: Preprocessing) -> Image.Image | None:
-    """The picture in the model's colours, or None, with a warning, where it cannot be read."""
+    """The image in the model's colours. None, with a warning, where it cannot be read."""
     try:
         return in_colours(open_image(path), preprocessing.channels)
     except InputError as error:
@@ -127,18 +125,18 @@ def _decoded(path: str, preprocessing: Preprocessing) -> Image.Image | None:
 
 
 def fitting_labels(preprocessing: Preprocessing, *, varied: bool = False) -> Callable[[Pixels], Pixels]:
-    """The same transform for label maps (height, width) -> (H, W): nearest pixels, and IGNORED where it pads."""
+    """The transform of `fitting` for label maps (height, width) -> (H, W): nearest pixels, IGNORED where it pads."""
     nearest = preprocessing._replace(interpolation="nearest", channels=1, mean=(0.0,), std=(1.0,))
-    fit = fitting(nearest, varied=varied)  # it pads with 0, which labels that count down from IGNORED make of it
+    fit = fitting(nearest, varied=varied)  # it pads with 0, which is IGNORED in labels counted down from IGNORED
     return lambda labels: IGNORED - fit(Image.fromarray(IGNORED - labels))[:, :, 0]
 
 
 def fitting(preprocessing: Preprocessing, *, varied: bool = False) -> Callable[[Image.Image], Pixels]:
-    """timm's evaluation transform up to the crop: image -> uint8 (H, W, C).
+    """timm's evaluation transform without normalisation: image -> uint8 (H, W, C).
 
     Args:
-        varied: that of training, with timm's defaults: random crop of 8 to 100 %, mirroring and colour jitter. The
-            same draws of `random` and torch cut an image and its label map alike.
+        varied: timm's training transform instead: random crop of 8 to 100 %, mirroring and colour jitter. The same
+            random state crops an image and its label map alike.
     """
     height, width, channels = _shape(preprocessing)
     transform = create_transform(

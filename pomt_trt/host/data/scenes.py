@@ -1,7 +1,6 @@
 """Several handwritten digits on one black canvas, each pixel labelled: data for the bundled `scenes` model.
 
-Host only. The digits, and the split of those never trained on, are digits.py's: a held-out scene shows held-out
-digits alone. Leaves out models and training: scripts/train_scenes makes the weights, pomt_trt/zoo/scenes holds them.
+The digits and their split are those of digits.py: a held-out scene shows held-out digits alone.
 """
 
 import numpy as np
@@ -12,18 +11,18 @@ from pomt_trt.host.data.digits import CANVAS_PX, DIGIT_PX
 
 CLASSES = ("background", *map(str, range(10)))  # a pixel's label is a place in this list
 MOST_DIGITS = 4
-TRIES = 30  # places to look for one that is free, before a digit is left out
-INK = 64  # grey levels, of 255, from which a pixel belongs to its digit; below, strokes fade into the background
+TRIES = 30  # random places to try before a digit is left out
+INK = 64  # grey level, of 255, from which a pixel belongs to its digit
 
 Images = NDArray[np.uint8]
 LabelMaps = NDArray[np.uint8]
 
 
 def held_out(seed: int = 0) -> tuple[Images, LabelMaps]:
-    """A scene around each digit never trained on, up to three others of them beside it; none covers another.
+    """For each held-out digit a scene with it and up to three others. None covers another.
 
     Args:
-        seed: of the other digits and of all places; the first digits and their order are always the same.
+        seed: of the other digits and of all places. First digits and order are always the same.
     Returns:
         images (n, 28, 28) uint8 grey, 0 is black; label maps (n, 28, 28) uint8, 0 is background, d + 1 the digit d.
     Raises:
@@ -33,7 +32,7 @@ def held_out(seed: int = 0) -> tuple[Images, LabelMaps]:
 
 
 def training(seed: int = 0) -> tuple[Images, LabelMaps]:
-    """A scene around each of the other digits; a new seed an epoch gives new scenes.
+    """For each other digit a scene. Use a new seed for each epoch.
 
     Args, Returns, Raises: as `held_out`.
     """
@@ -41,21 +40,21 @@ def training(seed: int = 0) -> tuple[Images, LabelMaps]:
 
 
 def _scenes(seed: int, *, held_out: bool) -> tuple[Images, LabelMaps]:
-    found, labels = digits.samples(held_out=held_out)
-    random = np.random.RandomState(seed)  # its stream is frozen (NEP 19)
-    images = np.zeros((len(found), CANVAS_PX, CANVAS_PX), np.uint8)
+    samples, labels = digits.samples(held_out=held_out)
+    random = np.random.RandomState(seed)  # its stream is the same under every numpy (NEP 19)
+    images = np.zeros((len(samples), CANVAS_PX, CANVAS_PX), np.uint8)
     label_maps = np.zeros_like(images)
     for first, (image, label_map) in enumerate(zip(images, label_maps, strict=True)):
-        for number in (first, *random.randint(len(found), size=MOST_DIGITS - 1)):
-            place = _free_place(image, found[number], random)
+        for number in (first, *random.randint(len(samples), size=MOST_DIGITS - 1)):
+            place = _free_place(image, samples[number], random)
             if place is not None:
-                image[place] += found[number]
-                label_map[place][found[number] >= INK] = labels[number] + 1
+                image[place] += samples[number]
+                label_map[place][samples[number] >= INK] = labels[number] + 1
     return images, label_maps
 
 
 def _free_place(image: Images, digit: Images, random: np.random.RandomState) -> tuple[slice, slice] | None:
-    """Where a digit's ink would cover no other's, or None where none of TRIES places is so."""
+    """A random place where the digit covers no other's ink. None after TRIES places."""
     for top, left in random.randint(CANVAS_PX - DIGIT_PX + 1, size=(TRIES, 2)):
         place = slice(top, top + DIGIT_PX), slice(left, left + DIGIT_PX)
         if not np.logical_and(image[place], digit).any():

@@ -1,1 +1,1 @@
-"""ONNX graphs: tracing, graph sets that share one weights file, precision, plugins, checks."""
+"""ONNX graphs: tracing, graph sets that share one weights file, plugins, checks."""

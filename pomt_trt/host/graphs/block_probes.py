@@ -1,7 +1,6 @@
-"""Graphs whose timing tells what a block costs: the model at another count in every block, or going down by blocks.
+"""Graphs whose latency tells what a block costs (core/schedules/block_costs).
 
-Makes graphs from schedules of core/schedules/block_costs, beside a family and on its weights, so that one engine folder
-and one reference serve both. On the workstation. Leaves out which chains are worth timing (core/schedules/block_costs).
+They stand beside a graph set and share its weights, so that one folder of engines and one reference serve both.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,39 +11,43 @@ from torch import Tensor
 from pomt_trt.core.records import Candidate, Family, Schedule
 from pomt_trt.core.schedules.block_costs import PLAIN
 from pomt_trt.host.data.image_batches import Images
-from pomt_trt.host.graphs import export, extension
+from pomt_trt.host.graphs import export
 from pomt_trt.host.models import token_reduction
 from pomt_trt.host.reducers import Tokens
 
 
-class Chain(token_reduction.ReducedViT):
-    """A model whose block 0 is entered by as many tokens as the schedule says: the first ones of the sequence.
+class Probe(token_reduction.ReducedViT):
+    """A model whose block 0 gets only the first tokens of the sequence, as many as the schedule says.
 
-    What it computes is of no use; what it costs is what the same blocks cost in any schedule.
+    Its logits mean nothing. Its blocks cost what the same blocks cost in any schedule.
     """
 
     def embed(self, image: Tensor) -> Tokens:
-        """The sequence entering block 0."""
+        """The sequence that enters block 0."""
         tokens = super().embed(image)
         return tokens._replace(x=tokens.x[:, : self.schedule.tokens_before])  # (B, N of the schedule, C)
 
 
+class ProbePlan(export.Plan):
+    """A plan that exports probes."""
+
+    def reduced(self, schedule: Schedule) -> Probe:
+        """The probe with that schedule."""
+        return Probe(self.module, self.method, schedule, self.layer, self.seed, self.learned)
+
+
 def extend(
     plan: export.Plan,
-    there: Family,
-    more: Sequence[Candidate],
+    graph_set: Family,
+    probes: Sequence[Candidate],
     images: Images,
     work: Path,
     progress: Callable[[str], None] = lambda id: None,
 ) -> Family:
-    """The family with the graphs of these chains beside its own; see host/graphs/extension."""
-    plain = plan._replace(method=PLAIN, layer=None, plugin=False)
-    for each in (plain, plan):
-        asked = [one for one in more if one.method == each.method]
-        if asked:
-            there = extension.extend(each, there, asked, images, work, progress, _chain)
-    return there
-
-
-def _chain(plan: export.Plan, schedule: Schedule) -> Chain:
-    return Chain(plan.module, plan.method, schedule, plan.layer, plan.seed, plan.learned)
+    """The graph set with the graphs of these probes; see export.extend."""
+    of_method = ProbePlan(*plan)
+    for each in (of_method._replace(method=PLAIN, layer=None, plugin=False), of_method):
+        chosen = [probe for probe in probes if probe.method == each.method]
+        if chosen:
+            graph_set = export.extend(each, graph_set, chosen, images, work, progress)
+    return graph_set

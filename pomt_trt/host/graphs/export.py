@@ -1,7 +1,6 @@
-"""A model and a method -> one family of ONNX graphs, one graph a candidate, that share one weights file.
+"""Exports the graph set of a model and a method: one ONNX graph for each candidate, and one weights file for all.
 
-Makes onnx/<form>/ and golden.npz in the work folder; every graph is checked, and a few are compared with PyTorch. On
-the workstation. Leaves out which machine will run them, but for the operators and versions of its target.
+Every graph is checked (graph_checks.py). A few, the first and the last among them, are compared with PyTorch.
 """
 
 import io
@@ -12,33 +11,29 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
-import torch
 from torch import nn
 
-from pomt_trt.core import cpus
-from pomt_trt.core.errors import UsageError, VerificationFailed
-from pomt_trt.core.metrics import parity
+from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Candidate, Family, Schedule
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS
 from pomt_trt.core.targets import Target
 from pomt_trt.host import reducers
 from pomt_trt.host.data.image_batches import Images, normalised
-from pomt_trt.host.graphs import graph_checks, graph_set, plugin_graphs
-from pomt_trt.host.graphs.probes import telling
+from pomt_trt.host.graphs import comparison, graph_checks, plugin_graphs
+from pomt_trt.host.graphs import graph_set as graph_sets
 from pomt_trt.host.graphs.trace import Trace, trace
 from pomt_trt.host.models import loading, token_reduction
-from pomt_trt.host.precision import bf16, mixed_precision
+from pomt_trt.host.precision import mixed_precision
 
 GOLDEN_IMAGES = 64
 COMPARED_CANDIDATES = 8
 COMPARED_IMAGES = 4
-TOLERANCE = {**parity.TOLERANCE, "fp32": 1e-4}  # of logits, relative to an image's largest
 PROBES = 3  # at least: two find a slope, the third confirms it
 
 
 class Plan(NamedTuple):
-    """What is to be exported."""
+    """What to export."""
 
     module: nn.Module
     method: str
@@ -46,44 +41,49 @@ class Plan(NamedTuple):
     batch_size: int
     seed: int
     target: Target
-    precision: str = "fp32"  # that engines shall compute in
+    precision: str = "fp32"  # of the engines
     learned: reducers.Learned | None = None  # by ltmp or cropr for this model
-    plugin: bool = False  # whether plugins' nodes remove tokens
+    plugin: bool = False  # whether plugin nodes remove tokens
 
     @property
     def form(self) -> str:
-        """Name of the graphs."""
+        """Name of the graph format."""
         return self.target.form(self.precision, self.plugin)
 
     @property
     def written(self) -> str:
-        """The precision that is written into the graphs."""
+        """The precision that the graphs themselves are in."""
         return self.target.written(self.precision)
 
-
-Make = Callable[[Plan, Schedule], token_reduction.ReducedViT]
+    def reduced(self, schedule: Schedule) -> token_reduction.ReducedViT:
+        """The model with that schedule."""
+        return token_reduction.with_schedule(
+            self.module, self.method, schedule, layer=self.layer, seed=self.seed, learned=self.learned
+        )
 
 
 class Written(NamedTuple):
-    """What `write` has done."""
+    """What `write` wrote."""
 
     graph_sha256: dict[str, str]  # by candidate
-    fp32_nodes: tuple[str, ...]  # that a weakly typed build pins
+    fp32_nodes: tuple[str, ...]  # nodes that a weakly typed build keeps in fp32
 
 
 def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequence[int]) -> list[Candidate]:
-    """The grid: one candidate for each R, in the order given.
+    """One candidate for each R, in the order given.
 
-    Raises: UsageError if the method cannot remove that many, or no plugin does what it does.
+    Raises: UsageError if the method cannot remove that many, or no plugin computes it.
     """
     if plan.plugin:
         plugin_graphs.check(plan.method, plan.precision)
 
+    shape = reducers.Shape(tokens, depth, prefix)
+
     def schedule(r: int) -> Schedule:
-        return reducers.schedule_for(plan.method, tokens, depth, prefix, r, plan.layer, plan.learned)
+        return reducers.schedule_for(plan.method, shape, r, plan.layer, plan.learned)
 
     for r in sorted(set(removed))[:2]:
-        schedule(r)  # what is wrong with these is method or layer, not how far R goes
+        schedule(r)  # an error of these is about method or layer, not about how far --tokens goes
     try:
         return [Candidate(plan.method, schedule(r), plan.batch_size, plan.precision) for r in removed]
     except UsageError as error:
@@ -95,7 +95,7 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
 def export(
     plan: Plan, grid: Sequence[Candidate], images: Images, work: Path, progress: Callable[[str], None] = lambda id: None
 ) -> Family:
-    """Writes the family of `grid`; the record is written last, so a family that has one is whole.
+    """Writes the graph set of `grid` under work/onnx/<format>. Returns its record.
 
     Raises: VerificationFailed if a graph fails its checks or disagrees with PyTorch.
     """
@@ -118,6 +118,28 @@ def export(
     )
 
 
+def extend(
+    plan: Plan,
+    graph_set: Family,
+    more: Sequence[Candidate],
+    images: Images,
+    work: Path,
+    progress: Callable[[str], None] = lambda id: None,
+) -> Family:
+    """Writes the graphs of more candidates of a graph set, on its weights. Returns the record of all.
+
+    Raises: VerificationFailed, as export.
+    """
+    folder = work / "onnx" / graph_set.form
+    located = graph_sets.located_in(folder / f"{graph_set.candidates[0].id}.onnx")
+    written = write(plan, more, images, folder, progress, located)
+    return graph_set._replace(
+        candidates=graph_set.candidates + tuple(more),
+        graph_sha256={**graph_set.graph_sha256, **written.graph_sha256},
+        fp32_nodes=tuple(dict.fromkeys(graph_set.fp32_nodes + written.fp32_nodes)),
+    )
+
+
 def write(
     plan: Plan,
     grid: Sequence[Candidate],
@@ -125,41 +147,38 @@ def write(
     folder: Path,
     progress: Callable[[str], None] = lambda id: None,
     located: Sequence[onnx.TensorProto] = (),
-    make: Make | None = None,
 ) -> Written:
-    """Writes the graphs of `grid`, each checked, and some compared with PyTorch.
+    """Writes the graphs of `grid`, checks each, and compares some with PyTorch.
 
     Args:
-        located: where weights.bin, which is there, holds the weights; (): it is written too.
-        make: the module of a schedule; None: the model with that schedule.
+        located: the tensors of an existing weights.bin. Empty: it is written too.
     """
-    make = make or reduced
     hashes: dict[str, str] = {}
     pinned: dict[str, None] = {}  # a set that keeps its order
     for group in _groups(plan, grid):
         probes = _probes(plan, group)
-        traces, names = _in_precision(plan, [_traced(plan, schedule, images, make) for schedule in probes])
+        traces, names = _in_precision(plan, [_traced(plan, schedule, images) for schedule in probes])
         pinned.update(dict.fromkeys(names))
-        located = located or graph_set.write_weights(folder / WEIGHTS, traces[0].weights)
+        located = located or graph_sets.write_weights(folder / WEIGHTS, traces[0].weights)
         own = set(_constants(plan, probes[0]))
-        template = graph_set.template(traces, [_counts(plan, schedule) for schedule in probes], located, own)
+        template = graph_sets.template(traces, [_counts(plan, schedule) for schedule in probes], located, own)
         for candidate in group:
             counts, constants = _counts(plan, candidate.schedule), _constants(plan, candidate.schedule)
-            graph = graph_set.instantiate(template, counts, constants)
+            graph = graph_sets.instantiate(template, counts, constants)
             if plan.plugin:
                 graph = plugin_graphs.with_plugin(graph, candidate.schedule.prefix_tokens, plan.target.plugin_body)
-            graph_set.share_integers(graph)
+            graph_sets.share_integers(graph)
             path = folder / f"{candidate.id}.onnx"
             store.write_bytes(str(path), graph.SerializeToString(deterministic=True))
             graph_checks.check(str(path), plan.target, tokens_by_block(plan, candidate.schedule))
             hashes[candidate.id] = store.sha256_of(str(path))
             progress(candidate.id)
-    _compare_some(plan, grid, images, folder, make)
+    _compare_some(plan, grid, images, folder)
     return Written(hashes, tuple(pinned))
 
 
 def tokens_by_block(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
-    """Tokens entering each block, then leaving the last: the schedule's own, but for removal before a block."""
+    """Tokens entering each block, then leaving the last. What is removed before a block does not enter it."""
     entering = list(schedule.tokens)
     for step in reducers.plan(plan.method, schedule, plan.layer):
         if step is not None and step.site is reducers.Site.INPUT:
@@ -168,75 +187,23 @@ def tokens_by_block(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
 
 
 def write_golden(plan: Plan, tokens: Schedule, images: Images, path: Path) -> None:
-    """golden.npz: `pixels` (n, H, W, C) uint8 of up to 64 real images, and `logits` (n, ...) of R = 0 on them."""
+    """Writes golden.npz: `pixels` (n, H, W, C) uint8 of up to 64 images, and `logits` (n, ...) of R = 0 on them."""
     pixels = images.pixels(GOLDEN_IMAGES)
-    logits, _ = logits_and_margins(reduced(plan, tokens), normalised(pixels, images.preprocessing), plan.batch_size)
+    logits, _ = comparison.logits_and_margins(
+        plan.reduced(tokens), normalised(pixels, images.preprocessing), plan.batch_size
+    )
     save_arrays(path, pixels=pixels, logits=logits)
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Writes a .npz whole or not at all."""
+    """Writes a .npz file, whole or not at all."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     store.write_bytes(str(path), buffer.getvalue())
 
 
-def logits_and_margins(
-    module: token_reduction.ReducedViT, batch: torch.Tensor, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (n, ...) and smallest score margins (n,) of normalised images (n, C, H, W), `size` at a time."""
-    with torch.inference_mode():
-        parts = [module.forward_with_margin(part) for part in torch.split(batch, max(size, 16))]
-    return torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
-
-
-def compare(
-    path: Path,
-    batch: torch.Tensor,
-    expected: np.ndarray,
-    margins: np.ndarray,
-    batch_size: int,
-    written: str = "fp32",
-) -> float:
-    """How far a graph's logits on ONNX Runtime are from PyTorch's, relative to an image's largest logit.
-
-    In fp32 the largest difference counts; in fp16 and bf16 the median image's, since rounding further up swaps tokens
-    now and then. Images whose cut is closer than rounding are left out: there, either token is right.
-
-    Args:
-        written: the graph's precision; PyTorch's is fp32.
-    Raises: VerificationFailed if it exceeds TOLERANCE.
-    """
-    found = run_onnx(path, batch.numpy(), batch_size)
-    clear = margins > parity.LEAST_MARGIN[written]
-    errors = parity.relative_errors(found, expected)
-    judge = np.max if written == "fp32" else np.median
-    error = float(judge(errors[clear])) if clear.any() else 0.0 * float(errors.max())  # NaN and infinity stay
-    if not error <= TOLERANCE[written]:
-        raise VerificationFailed(
-            f"{path.name}: logits on ONNX Runtime differ from PyTorch's by {error:.1e} of the largest; "
-            f"{TOLERANCE[written]:.0e} is allowed. Update torch and onnxruntime; if it stays, "
-            + ("report it with the model's name." if written == "fp32" else "use --precision fp32.")
-        )
-    return error
-
-
-def run_onnx(path: Path, images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Logits (n, ...) of a graph on ONNX Runtime for images (n, C, H, W); the last batch is padded."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = cpus.usable().threads
-    with bf16.runnable(path) as spelled, plugin_graphs.runnable(spelled) as file:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch_size, axis=0)])
-    parts = np.split(padded, len(padded) // batch_size)
-    return np.concatenate([session.run(None, {"image": part})[0] for part in parts])[: len(images)]
-
-
 def _groups(plan: Plan, grid: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Candidates whose graphs have one structure: the same blocks do the same."""
+    """Candidates by the structure of their graphs: in each block, they do the same."""
     groups: dict[tuple[object, ...], list[Candidate]] = {}
     for candidate in grid:
         steps = reducers.plan(plan.method, candidate.schedule, plan.layer)
@@ -245,42 +212,33 @@ def _groups(plan: Plan, grid: Sequence[Candidate]) -> list[list[Candidate]]:
 
 
 def _counts(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
-    """Every integer that a candidate's graph may owe to its schedule, in the same order within a group."""
+    """All integers of a schedule that may stand in its graph, in one order within a group."""
     steps = reducers.plan(plan.method, schedule, plan.layer)
     own = tuple(count for step in steps if step is not None for count in step.counts)
-    return graph_set.counts(schedule) + own
+    return graph_sets.counts(schedule) + own
 
 
 def _probes(plan: Plan, group: Sequence[Candidate]) -> list[Schedule]:
-    """Schedules of the group to trace: few, but no two counts move alike between them that do not in all of it.
-
-    So each integer in the graphs shows which count it comes from, or which counts are the same to the whole group.
-    """
+    """The schedules of a group to trace; see graph_set.telling."""
     own = [candidate.schedule for candidate in group]
     if len(own) <= PROBES:
         return own
-    chosen = telling(np.array([_counts(plan, schedule) for schedule in own]))
+    chosen = graph_sets.telling(np.array([_counts(plan, schedule) for schedule in own]))
     return [own[position] for position in chosen]
 
 
-def reduced(plan: Plan, schedule: Schedule) -> token_reduction.ReducedViT:
-    return token_reduction.with_schedule(
-        plan.module, plan.method, schedule, layer=plan.layer, seed=plan.seed, learned=plan.learned
-    )
-
-
 def _constants(plan: Plan, schedule: Schedule) -> dict[str, np.ndarray]:
-    """The tensors that a candidate brings itself, by their name in ReducedViT's state dict."""
+    """The candidate's own constants, by their name in ReducedViT's state dict."""
     acting = reducers.made(plan.method, reducers.plan(plan.method, schedule, plan.layer), plan.seed, plan.learned)
     return {f"reducers.{name}": value.numpy() for name, value in acting.named_buffers()}
 
 
-def _traced(plan: Plan, schedule: Schedule, images: Images, make: Make = reduced) -> Trace:
-    """One trace; the candidate's own constants become initializers of the graph instead of shared weights."""
+def _traced(plan: Plan, schedule: Schedule, images: Images) -> Trace:
+    """One trace. The candidate's own constants become initializers instead of shared weights."""
     look = images.preprocessing
     shape = (plan.batch_size, look.channels, look.height, look.width)
     opset, ir_version = plan.target.opset, plan.target.ir_version
-    traced = trace(make(plan, schedule), shape, opset=opset, ir_version=ir_version, prefix="vit.")
+    traced = trace(plan.reduced(schedule), shape, opset=opset, ir_version=ir_version, prefix="vit.")
     for name in _constants(plan, schedule):
         value = traced.weights.pop(name)
         traced.graph.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
@@ -288,7 +246,7 @@ def _traced(plan: Plan, schedule: Schedule, images: Images, make: Make = reduced
 
 
 def _in_precision(plan: Plan, traces: list[Trace]) -> tuple[list[Trace], tuple[str, ...]]:
-    """The traces as engines of the plan's precision need them, and the names of nodes that their builder must pin."""
+    """The traces in the plan's precision, and the names of the nodes that a weakly typed build keeps in fp32."""
     if plan.precision == "fp32":
         return traces, ()
     if plan.written == plan.precision:
@@ -297,10 +255,10 @@ def _in_precision(plan: Plan, traces: list[Trace]) -> tuple[list[Trace], tuple[s
     return [traced for traced, _ in renamed], renamed[0][1]
 
 
-def _compare_some(plan: Plan, grid: Sequence[Candidate], images: Images, folder: Path, make: Make) -> None:
-    """Compares candidates spread over the grid, its ends among them, with PyTorch on real images."""
+def _compare_some(plan: Plan, grid: Sequence[Candidate], images: Images, folder: Path) -> None:
+    """Compares candidates spread over the grid, its ends included, with PyTorch on real images."""
     batch = normalised(images.pixels(COMPARED_IMAGES), images.preprocessing)
     chosen = sorted({round(i) for i in np.linspace(0, len(grid) - 1, COMPARED_CANDIDATES)})
     for candidate in (grid[i] for i in chosen):
-        logits, margins = logits_and_margins(make(plan, candidate.schedule), batch, plan.batch_size)
-        compare(folder / f"{candidate.id}.onnx", batch, logits, margins, plan.batch_size, plan.written)
+        logits, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, plan.batch_size)
+        comparison.compare(folder / f"{candidate.id}.onnx", batch, logits, margins, plan.batch_size, plan.written)

@@ -1,6 +1,6 @@
-"""What every exported graph must show, read back from the graph itself.
+"""Checks of an exported graph, all read from its file: version, operators, types, static shapes, tokens by block.
 
-Raises VerificationFailed, or returns quietly. On the workstation. Leaves out numbers: logits are compared in export.
+Logits are compared in comparison.py.
 """
 
 import onnx
@@ -15,17 +15,18 @@ _WITHIN_ATTENTION = {("MatMul", "Softmax"), ("Softmax", "MatMul")}
 
 
 def check(path: str, target: Target, tokens: tuple[int, ...]) -> None:
-    """Checks one written graph: ONNX's own checker, version, operators, types, static shapes, and tokens by block.
+    """Checks one graph.
 
     Args:
         path: the .onnx file, with its weights beside it.
-        tokens: what must enter each block, then leave the last.
+        tokens: the counts that must enter each block, then leave the last.
+    Raises: VerificationFailed.
     """
     try:
         onnx.checker.check_model(path)
     except onnx.checker.ValidationError as error:
         reason = str(error).strip().splitlines()[0]
-        raise VerificationFailed(f"{path} is no valid ONNX: {reason}. Update torch and onnx, or report it.") from error
+        raise VerificationFailed(f"{path} is not valid ONNX: {reason}. Update torch and onnx, or report it.") from error
     model = onnx.load(path, load_external_data=False)
     check_version(model, target)
     check_operators(model.graph, target)
@@ -33,13 +34,13 @@ def check(path: str, target: Target, tokens: tuple[int, ...]) -> None:
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     check_types(inferred.graph)
     shapes = static_shapes(inferred.graph)
-    found = tokens_by_block(inferred.graph, shapes, len(tokens) - 1)
-    if found != tokens:
-        raise VerificationFailed(f"{path} holds {found} tokens by block, not {tokens} as scheduled: report it.")
+    counts = tokens_by_block(inferred.graph, shapes, len(tokens) - 1)
+    if counts != tokens:
+        raise VerificationFailed(f"{path} holds {counts} tokens by block, not {tokens} as scheduled: report it.")
 
 
 def check_version(model: onnx.ModelProto, target: Target) -> None:
-    """Opset and IR version are exactly the target's; beside ONNX's own operators there are those of plugins alone."""
+    """Opset and IR version must be the target's. No operator sets are allowed but ONNX's and the plugins'."""
     opsets = {entry.domain: entry.version for entry in model.opset_import if entry.domain != PLUGIN_DOMAIN}
     if opsets != {"": target.opset} or model.ir_version != target.ir_version:
         raise VerificationFailed(
@@ -49,7 +50,7 @@ def check_version(model: onnx.ModelProto, target: Target) -> None:
 
 
 def check_operators(graph: onnx.GraphProto, target: Target) -> None:
-    """Only operators of the target's table; every TopK has a constant K within bounds."""
+    """Operators must be in the target's table, and the K of every TopK constant and not too large."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.domain == PLUGIN_DOMAIN and node.op_type in PLUGIN_OPERATORS.values():
@@ -71,12 +72,12 @@ def check_operators(graph: onnx.GraphProto, target: Target) -> None:
 
 
 def check_functions(model: onnx.ModelProto, target: Target) -> None:
-    """Plugins' nodes have functions just where the target's parser prefers the plugin, and these hold what it takes."""
+    """Plugin nodes must have functions exactly where the target wants them, of operators that it takes."""
     nodes = {node.op_type for node in model.graph.node if node.domain == PLUGIN_DOMAIN}
     written = {function.name for function in model.functions}
     if written != (nodes if target.plugin_body else set()):
         raise VerificationFailed(
-            f"the graph has functions {sorted(written)} for plugins' nodes {sorted(nodes)}, and {target.name} wants "
+            f"the graph has functions {sorted(written)} for the plugin nodes {sorted(nodes)}, and {target.name} wants "
             f"{'them all' if target.plugin_body else 'none'}: report it."
         )
     for function in model.functions:
@@ -86,10 +87,10 @@ def check_functions(model: onnx.ModelProto, target: Target) -> None:
 
 
 def check_types(graph: onnx.GraphProto) -> None:
-    """Image, logits and ranked scores are fp32, and no cast keeps engines from fusing attention.
+    """Image, logits and ranked scores must be fp32. No cast may stand within attention, which would then not be fused.
 
     Args:
-        graph: with the types of all tensors.
+        graph: its value_info must hold the types of all tensors.
     """
     ends = [*graph.input, *graph.output]
     types = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *ends]}
@@ -97,8 +98,8 @@ def check_types(graph: onnx.GraphProto) -> None:
     for name in [*(value.name for value in ends), *ranked]:
         if types.get(name) != TensorProto.FLOAT:
             raise VerificationFailed(f"tensor {name} is not fp32, as image, logits and ranked scores are: report it.")
-    makers = {name: node.op_type for node in graph.node for name in node.output}
-    casts = {node.output[0]: makers.get(node.input[0], "") for node in graph.node if node.op_type == "Cast"}
+    producers = {name: node.op_type for node in graph.node for name in node.output}
+    casts = {node.output[0]: producers.get(node.input[0], "") for node in graph.node if node.op_type == "Cast"}
     for node in graph.node:
         if any((casts.get(name), node.op_type) in _WITHIN_ATTENTION for name in node.input):
             raise VerificationFailed(
@@ -107,7 +108,7 @@ def check_types(graph: onnx.GraphProto) -> None:
 
 
 def static_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors between nodes; each must be known in full."""
+    """Shape of each tensor. Raises VerificationFailed where one is not static or cannot be inferred."""
     shapes = {}
     for value in [*graph.value_info, *graph.input, *graph.output]:
         dims = value.type.tensor_type.shape.dim
@@ -123,19 +124,19 @@ def static_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
 def tokens_by_block(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]], depth: int) -> tuple[int, ...]:
     """Tokens entering each block, then leaving the last, as the graph's shapes have them.
 
-    A block is entered where its norm1 is applied. What leaves the last is what the final norm sees, or, in models
-    that pool first, what the last block's MLP sees.
+    What enters a block is what its norm1 is applied to. What leaves the last is what the final norm is applied to, or
+    norm2 of the last block in models that pool before the final norm.
     """
     entering = [_tokens_at(graph, shapes, f"blocks.{block}.norm1.weight") for block in range(depth)]
     leaving = _tokens_at(graph, shapes, "norm.weight") or _tokens_at(graph, shapes, f"blocks.{depth - 1}.norm2.weight")
-    found = [*entering, leaving]
-    if any(count is None for count in found):
+    counts = [*entering, leaving]
+    if any(count is None for count in counts):
         raise VerificationFailed("a block's norm is not in the graph, so its tokens cannot be counted: report it.")
-    return tuple(count for count in found if count is not None)
+    return tuple(count for count in counts if count is not None)
 
 
 def _tokens_at(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]], weight: str) -> int | None:
-    """Size of the token axis where a norm's weight is applied; None if the graph does not have it."""
+    """Number of tokens where a norm's weight is applied. None: the graph does not have the weight."""
     for node in graph.node:
         if weight in node.input:
             shape = next(shapes[name] for name in node.input if name in shapes)

@@ -1,12 +1,9 @@
-"""All candidates of a method as one family: a template graph, its slots, and one weights file.
+"""The graphs of all candidates of a method, from a few traces: one template, its slots, and one weights file.
 
-Makes a Template from a few traces, and any candidate's graph from the template. On the workstation. Leaves out what the
-candidates are for; it knows counts and graphs, not methods.
-
-Tracing takes seconds, so it is done for a few probe schedules only. Two probes' graphs differ in nothing but integers
-(slice ends, reshape sizes), and each of these is offset + slope x one count of the candidate: tokens entering a block,
-tokens that a block removes, or what its method counts besides. Which, is found from the probes; a difference that no
-count explains is an error.
+A trace takes seconds, so only a few schedules, the probes, are traced. Their graphs differ in integers alone: ends of
+slices, sizes of reshapes. Each such integer is a slot: value = offset + slope x counts[source], where counts are the
+tokens entering each block, the tokens that each block removes, and what else the method counts. Source, slope and
+offset are fitted to the probes. An integer that no count explains is an error.
 """
 
 from collections.abc import Sequence
@@ -21,13 +18,14 @@ from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.records import Schedule
 from pomt_trt.core.storage.store import write_bytes
 from pomt_trt.core.storage.workfolder import WEIGHTS
+from pomt_trt.host.graphs import editing
 from pomt_trt.host.graphs.trace import Trace
 
 ALIGNMENT_BYTES = 64  # a cache line, so that a mapped tensor can be read in place
 
 
 class Slot(NamedTuple):
-    """One integer of the graph that depends on the candidate: offset + slope x its counts[source]."""
+    """An integer of the graph that depends on the candidate: offset + slope x counts[source]."""
 
     initializer: str
     position: int  # in the flattened initializer
@@ -37,14 +35,14 @@ class Slot(NamedTuple):
 
 
 class Template(NamedTuple):
-    """A serialised graph whose weights lie in weights.bin, and the slots that make it a candidate."""
+    """A serialised graph whose weights are in weights.bin, and its slots."""
 
     graph: bytes
     slots: tuple[Slot, ...]
 
 
 def counts(schedule: Schedule) -> tuple[int, ...]:
-    """What slots of any method depend on: tokens entering each block and leaving the last, then what each removes."""
+    """Tokens entering each block and leaving the last, then the tokens that each block removes."""
     tokens = schedule.tokens
     return tokens + tuple(before - after for before, after in zip(tokens, tokens[1:]))
 
@@ -52,32 +50,31 @@ def counts(schedule: Schedule) -> tuple[int, ...]:
 def template(
     traces: list[Trace], probes: list[tuple[int, ...]], located: Sequence[TensorProto], own: set[str]
 ) -> Template:
-    """The template of a family, from the traces of its probes.
+    """The template that the probes share.
 
     Args:
         traces: one for each probe, of the same structure.
-        probes: the counts of each, in one order, see `counts`.
-        located: the weights as external tensors (see `write_weights`).
-        own: initializers whose values each candidate brings itself, such as random's kept indices.
+        probes: the counts of each, see `counts`.
+        located: the weights as external tensors, see `write_weights`.
+        own: names of initializers that differ freely between candidates, such as random's kept indices.
     Raises:
-        VerificationFailed: if the graphs differ in more than counts.
+        VerificationFailed: if the graphs differ in more than slots.
     """
     graphs = [trace.graph for trace in traces]
     if len({_structure(graph) for graph in graphs}) != 1:
-        raise VerificationFailed("the probes' graphs differ in structure, so they cannot be one family: report it.")
-    graph = onnx.ModelProto()
-    graph.CopyFrom(graphs[0])
+        raise VerificationFailed("the probes' graphs differ in structure, so they cannot be one graph set: report it.")
+    graph = editing.copied(graphs[0])
     used = {name for node in graph.graph.node for name in node.input}
     graph.graph.initializer.extend(tensor for tensor in located if tensor.name in used)
     return Template(graph.SerializeToString(), tuple(_slots(graphs, probes, own)))
 
 
 def instantiate(base: Template, values: tuple[int, ...], own: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """The graph of one candidate: the template with its slots filled from the candidate's counts.
+    """The graph of one candidate.
 
     Args:
-        values: its counts, in the order of the probes'.
-        own: values of the initializers that the candidate brings itself, by name.
+        values: the candidate's counts.
+        own: values of its own initializers, by name.
     """
     model = onnx.ModelProto.FromString(base.graph)
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -93,9 +90,9 @@ def instantiate(base: Template, values: tuple[int, ...], own: dict[str, np.ndarr
 
 
 def share_integers(model: onnx.ModelProto) -> None:
-    """Makes one constant of all equal integer ones: axes and shapes, which come once a block.
+    """Merges equal integer constants: axes and shapes, which each block repeats.
 
-    Floating-point constants stay apart: a TensorRT build that picks precisions may want one in two of them.
+    Floating-point constants stay apart: a TensorRT build that picks precisions may need one of them in two types.
     """
     first: dict[tuple[tuple[int, ...], bytes], str] = {}
     renamed, kept = {}, []
@@ -108,13 +105,11 @@ def share_integers(model: onnx.ModelProto) -> None:
         kept.append(onnx.TensorProto.FromString(tensor.SerializeToString()))
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-    for node in model.graph.node:
-        for position, name in enumerate(node.input):
-            node.input[position] = renamed.get(name, name)
+    editing.rename_inputs(model.graph, renamed)
 
 
 def write_weights(path: Path, weights: dict[str, np.ndarray]) -> list[TensorProto]:
-    """Writes all weights into one file; returns them as external tensors that point into it."""
+    """Writes all weights into one file. Returns external tensors that point into it."""
     data, located = bytearray(), []
     for name, value in sorted(weights.items()):
         data.extend(bytes(-len(data) % ALIGNMENT_BYTES))
@@ -126,7 +121,7 @@ def write_weights(path: Path, weights: dict[str, np.ndarray]) -> list[TensorProt
 
 
 def located_in(graph: Path) -> list[TensorProto]:
-    """The weights as external tensors, as a graph that is there points to them."""
+    """The external tensors of an existing graph."""
     model = onnx.load(str(graph), load_external_data=False)
     return [tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
 
@@ -140,9 +135,8 @@ def _external(name: str, value: np.ndarray, offset: int, length: int) -> TensorP
 
 
 def _structure(model: onnx.ModelProto) -> bytes:
-    """Everything but initializer values and declared shapes."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
+    """Bytes that are equal for graphs that differ in the values of initializers alone."""
+    bare = editing.copied(model)
     del bare.graph.initializer[:]
     names = sorted(tensor.name for tensor in model.graph.initializer)
     return bytes(bare.SerializeToString(deterministic=True)) + "\n".join(names).encode()
@@ -167,8 +161,8 @@ def _slots(graphs: list[onnx.ModelProto], probes: list[tuple[int, ...]], own: se
 
 
 def _slot(name: str, position: int, values: np.ndarray, explained: np.ndarray) -> Slot:
-    """The count that explains one integer in all probes, exactly and with an integer slope; the simplest slope wins."""
-    found = []
+    """The slot that gives `values` (probes,) exactly, with an integer slope: of all counts, that of least |slope|."""
+    fitting = []
     for source in range(explained.shape[1]):
         entries = explained[:, source]
         change = np.flatnonzero(entries != entries[0])
@@ -177,7 +171,33 @@ def _slot(name: str, position: int, values: np.ndarray, explained: np.ndarray) -
         slope, rest = divmod(int(values[change[0]] - values[0]), int(entries[change[0]] - entries[0]))
         offset = int(values[0]) - slope * int(entries[0])
         if rest == 0 and slope and np.array_equal(offset + slope * entries, values):
-            found.append(Slot(name, position, source, slope, offset))
-    if not found:
+            fitting.append(Slot(name, position, source, slope, offset))
+    if not fitting:
         raise VerificationFailed(f"constant {name} differs between probes, and no count explains it: report it.")
-    return min(found, key=lambda slot: abs(slot.slope))
+    return min(fitting, key=lambda slot: abs(slot.slope))
+
+
+def telling(counts: np.ndarray) -> list[int]:
+    """Which schedules to trace, three or more, so that slots fitted to them hold for all.
+
+    Two columns move alike if one is offset + slope x the other. Columns that move alike in the chosen rows do so in all
+    rows. The ends and the middle are chosen first, then, one by one, the row that tells most columns apart.
+
+    Args:
+        counts: (schedules, counts).
+    """
+    chosen = [0, len(counts) // 2, len(counts) - 1]
+    while _told_apart(counts[chosen]) < _told_apart(counts):
+        chosen.append(max(range(len(counts)), key=lambda more: _told_apart(counts[[*chosen, more]])))
+    return sorted(chosen)
+
+
+def _told_apart(counts: np.ndarray) -> int:
+    """How many columns of (schedules, counts) are not constant, plus in how many ways these move."""
+    moves = (counts[1:] - counts[0]).T  # (counts, schedules - 1)
+    moving = moves[moves.any(axis=1)]
+    if not len(moving):
+        return 0
+    lowest = moving // np.gcd.reduce(moving, axis=1, keepdims=True)
+    leading = lowest[np.arange(len(lowest)), (lowest != 0).argmax(axis=1)]
+    return len(moving) + len(np.unique(lowest * np.sign(leading)[:, None], axis=0))

@@ -1,7 +1,4 @@
-"""Two operators of torch that its tracing exporter cannot write as targets take them, written here instead.
-
-Makes nodes of the ONNX graph during an export. On the workstation. Leaves out all other operators, which torch writes.
-"""
+"""Two operators of torch that its exporter does not write in a form that targets take: chunk and rms_norm."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,7 +10,7 @@ from torch.onnx.symbolic_helper import parse_args
 
 @contextlib.contextmanager
 def written(opset: int) -> Iterator[None]:
-    """Within the block, exports to this opset (up to 17) write chunk and rms_norm as below."""
+    """While the block runs, exports to this opset (up to 17) use the functions below."""
     onnx: Any = torch.onnx
     operators = {"prim::ConstantChunk": _chunk, "aten::rms_norm": _rms_norm}
     for name, write in operators.items():
@@ -26,7 +23,7 @@ def written(opset: int) -> Iterator[None]:
 
 
 def _chunk(g: Any, x: Any, chunks: int, dim: int) -> Any:
-    """One Split into sizes that are constants; torch's own reads the size of x from the graph's Shape of it."""
+    """A Split into constant sizes. torch's own form computes them from a Shape node."""
     size = x.type().sizes()[dim]
     part = -(-size // chunks)
     sizes = torch.tensor([min(part, size - start) for start in range(0, size, part)])
@@ -35,9 +32,9 @@ def _chunk(g: Any, x: Any, chunks: int, dim: int) -> Any:
 
 @parse_args("v", "is", "v", "f")
 def _rms_norm(g: Any, x: Any, normalized_shape: list[int], weight: Any, eps: float | None) -> Any:
-    """x / sqrt(mean(x^2) + eps) * weight, by the nodes of a LayerNorm at opset 13, which precision keeps in fp32.
+    """x / sqrt(mean(x^2) + eps) * weight, by the nodes of a LayerNorm at opset 13, which mixed precision keeps in fp32.
 
-    ONNX has an operator for it from opset 23 on, and no target takes that.
+    ONNX's own operator needs opset 23, which no target takes.
     """
     smallest = torch.finfo(torch.float32).eps if eps is None else eps  # None: torch's default
     squares = g.op("Pow", x, g.op("Constant", value_t=torch.tensor(2.0)))

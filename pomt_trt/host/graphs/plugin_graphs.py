@@ -1,14 +1,11 @@
-"""A graph in which tokens are removed by standard operators -> the same with one node for all of it in each such block.
+"""Replaces the standard operators that remove tokens in a block by one node, which plugins/ implements for TensorRT.
 
-The node is what plugins/ implements for TensorRT; beside it the graph may carry the node's meaning as an ONNX local
-function, which ONNX Runtime runs and TensorRT falls back to. On the workstation. Leaves out which target wants which.
-
-Parsers look for a plugin by the node's operator, plugin_version and plugin_namespace, and pass it the attributes that
-it asks for; function defaults do not reach it, so everything stands on each node. plugins/README.md has the contract.
+The graph may also carry the node's meaning as an ONNX local function, which ONNX Runtime runs and TensorRT falls back
+to. Parsers find a plugin by the node's operator, plugin_version and plugin_namespace, and pass it the node's attributes
+but no defaults of functions, so each node has all attributes. plugins/README.md has the contract.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,15 +15,15 @@ from onnx import helper
 
 from pomt_trt.core.errors import UsageError, VerificationFailed
 from pomt_trt.core.targets import PLUGIN_DOMAIN, PLUGIN_OPERATORS
-from pomt_trt.host.graphs import graph_checks
+from pomt_trt.host.graphs import editing, graph_checks
 
-METHODS = ("pomt", "topk")  # whose removals there are plugins for
+METHODS = ("pomt", "topk")  # that plugins compute
 PRECISIONS = ("fp32", "fp16")
 DOMAIN_VERSION = 1
 IR_OF_FUNCTIONS, CAST_LIKE_FROM = 8, 15  # IR version, opset
 _ATTRIBUTES = "R, prefix, score, plugin_version, plugin_namespace"
 
-# Both end alike: the rows of x in the order of the ranking, of which the first `kept` stay.
+# Both rank the rows of x and keep the first `kept_count`.
 _RANKED = """
     one = Constant<value_ints = [1]>()
     two = Constant<value_ints = [2]>()
@@ -98,9 +95,9 @@ _FUNCTIONS = {
 
 
 def check(method: str, precision: str) -> None:
-    """Raises UsageError where no plugin does what a method does, or none computes in a precision."""
+    """Raises UsageError where no plugin computes the method, or none the precision."""
     if method not in METHODS:
-        raise UsageError(f"no plugin does what {method} does. Use --plugin off, or --method {' or '.join(METHODS)}.")
+        raise UsageError(f"no plugin computes {method}. Use --plugin off, or --method {' or '.join(METHODS)}.")
     if precision not in PRECISIONS:
         raise UsageError(
             f"plugins take {' and '.join(PRECISIONS)}, not {precision}. Use --plugin off, or one of these."
@@ -108,29 +105,29 @@ def check(method: str, precision: str) -> None:
 
 
 class _Removal(NamedTuple):
-    """One block's removal of tokens in a graph of standard operators."""
+    """The removal of tokens in one block, by standard operators."""
 
     score: str  # pomt or class
-    inputs: list[str]  # of the node that takes its place
-    concat: onnx.NodeProto  # makes the new sequence
+    inputs: list[str]  # of the plugin node
+    concat: onnx.NodeProto  # whose output is the new sequence
 
 
 def with_plugin(model: onnx.ModelProto, prefix_tokens: int, body: bool) -> onnx.ModelProto:
-    """The graph with a plugin's node in place of each removal of tokens by score; others are left as they are.
+    """A copy of the graph in which a plugin node takes the place of each removal by score.
 
     Args:
-        prefix_tokens: that are never removed.
+        prefix_tokens: number of tokens that are never removed.
         body: add the nodes' functions, so that ONNX Runtime can run the graph.
-    Raises: VerificationFailed where a removal is not of the form that our reducers write.
+    Raises: VerificationFailed where a removal has another form than our reducers write.
     """
-    made = onnx.ModelProto.FromString(model.SerializeToString())
+    made = editing.copied(model)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = graph_checks.static_shapes(inferred)
     removals = [_removal(made.graph, node, shapes) for node in made.graph.node if node.op_type == "TopK"]
     declared = {removal.concat.output[0] for removal in removals}
     for removal in removals:
         _replace(made.graph, removal, shapes, prefix_tokens)
-    _drop_unused(made.graph)
+    editing.drop_unused(made.graph)
     made.graph.value_info.extend(value for value in inferred.value_info if value.name in declared)
     if removals:
         made.opset_import.append(helper.make_opsetid(PLUGIN_DOMAIN, DOMAIN_VERSION))
@@ -140,7 +137,7 @@ def with_plugin(model: onnx.ModelProto, prefix_tokens: int, body: bool) -> onnx.
 
 
 def functions(model: onnx.ModelProto, scores: set[str]) -> list[onnx.FunctionProto]:
-    """What the plugins' nodes of these scores mean, in operators of the model's opset."""
+    """The functions of the plugin nodes of these scores, in operators of the model's opset."""
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     texts = [_FUNCTIONS[score].replace("OPSET", str(opset)) for score in sorted(scores)]
     if opset < CAST_LIKE_FROM:  # such graphs are fp32 throughout
@@ -150,7 +147,7 @@ def functions(model: onnx.ModelProto, scores: set[str]) -> list[onnx.FunctionPro
 
 @contextlib.contextmanager
 def runnable(path: Path) -> Iterator[Path]:
-    """A file that ONNX Runtime runs: the graph's own, unless nodes lack functions; that other is gone afterwards."""
+    """A file that ONNX Runtime can run: the graph's own, or a temporary one where plugin nodes lack functions."""
     model = onnx.load(str(path), load_external_data=False)
     operators = {node.op_type for node in model.graph.node if node.domain == PLUGIN_DOMAIN}
     missing = operators - {function.name for function in model.functions}
@@ -159,21 +156,16 @@ def runnable(path: Path) -> Iterator[Path]:
         return
     model.ir_version = max(model.ir_version, IR_OF_FUNCTIONS)
     model.functions.extend(functions(model, {s for s, name in PLUGIN_OPERATORS.items() if name in missing}))
-    file = path.with_name(f".part-{path.name}")  # beside its weights
-    try:
-        file.write_bytes(model.SerializeToString())
+    with editing.temporary_file(model, path) as file:
         yield file
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file)
 
 
 def _removal(graph: onnx.GraphProto, ranking: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> _Removal:
-    """What a TopK belongs to: the signals it ranks by, the rows it moves, and where they are put together."""
-    makers = {name: node for node in graph.node for name in node.output}
-    signals = _signals(makers, ranking, shapes)
+    """The removal that a TopK belongs to."""
+    producers = {name: node for node in graph.node for name in node.output}
+    signals = _signals(producers, ranking, shapes)
     rows, concat = (_next(graph, ranking, kind) for kind in ("GatherElements", "Concat"))
-    attention = [name for name in signals if makers[name].op_type == "Softmax"]
+    attention = [name for name in signals if producers[name].op_type == "Softmax"]
     if rows is None or concat is None or len(attention) != 1 or len(signals) > len(_FUNCTIONS):
         raise VerificationFailed(f"{ranking.name} ranks tokens in a way that no plugin knows. Use --plugin off.")
     values = [name for name in signals if name not in attention]
@@ -181,21 +173,21 @@ def _removal(graph: onnx.GraphProto, ranking: onnx.NodeProto, shapes: dict[str, 
 
 
 def _signals(
-    makers: dict[str, onnx.NodeProto], ranking: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]
+    producers: dict[str, onnx.NodeProto], ranking: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]
 ) -> list[str]:
-    """The tensors per head that a ranking's scores are made of: the first of rank 4 on every way up."""
-    found: dict[str, None] = {}  # a set that keeps its order
-    wanted = [ranking.input[0]]
-    for name in wanted:
+    """The tensors that the scores are computed from: on every path back from the ranking, the first of rank 4."""
+    signals: dict[str, None] = {}  # a set that keeps its order
+    names = [ranking.input[0]]
+    for name in names:
         if len(shapes.get(name, ())) == 4:
-            found[name] = None
-        elif name in makers:
-            wanted.extend(makers[name].input)
-    return list(found)
+            signals[name] = None
+        elif name in producers:
+            names.extend(producers[name].input)
+    return list(signals)
 
 
 def _next(graph: onnx.GraphProto, start: onnx.NodeProto, kind: str) -> onnx.NodeProto | None:
-    """The nearest node of a kind that reads what comes of `start`."""
+    """The first node of a kind that depends on `start`."""
     reached = set(start.output)
     for node in graph.node:  # in topological order
         if reached.intersection(node.input):
@@ -206,7 +198,7 @@ def _next(graph: onnx.GraphProto, start: onnx.NodeProto, kind: str) -> onnx.Node
 
 
 def _replace(graph: onnx.GraphProto, removal: _Removal, shapes: dict[str, tuple[int, ...]], prefix_tokens: int) -> None:
-    """Puts the plugin's node where the new sequence was put together, with everything that parsers ask for."""
+    """Makes the Concat of a removal the plugin node."""
     x, y = removal.inputs[-1], removal.concat.output[0]
     operator = PLUGIN_OPERATORS[removal.score]
     node = helper.make_node(
@@ -222,16 +214,3 @@ def _replace(graph: onnx.GraphProto, removal: _Removal, shapes: dict[str, tuple[
         plugin_namespace="",
     )
     removal.concat.CopyFrom(node)
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Removes nodes and initializers that no output needs any more."""
-    wanted, kept = {value.name for value in graph.output}, []
-    for node in reversed(graph.node):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
-    initializers = [tensor for tensor in graph.initializer if tensor.name in wanted]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(kept[::-1])
-    graph.initializer.extend(initializers)

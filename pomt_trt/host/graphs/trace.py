@@ -1,10 +1,7 @@
-"""One ONNX graph from one module, by torch's tracing exporter, cleaned.
+"""Exports a module to an ONNX graph with folded constants and parameters under their state_dict names.
 
-Makes a Trace: a graph with folded constants, in which every parameter stands under its state_dict name, and the
-parameters' values beside it. On the workstation. Leaves out where weights are stored and which candidate this is.
-
-The tracing exporter is used because the newer one raises opset and IR version without saying so. It is run without
-parameters: with them it merges equal tensors and renames transposed ones, and candidates could not share weights.
+Why torch's tracing exporter: the newer one raises opset and IR version silently. Why without parameters: with them it
+merges equal tensors and renames transposed ones, and candidates could not share one weights file.
 """
 
 import contextlib
@@ -21,24 +18,24 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from pomt_trt.core.errors import VerificationFailed
-from pomt_trt.host.graphs import operators
+from pomt_trt.host.graphs import editing, operators
 
 
 class Trace(NamedTuple):
-    """A graph and the tensors it names; parameters are no initializers yet, small constants are."""
+    """A graph and the parameters it reads. Parameters are not initializers yet; small constants are."""
 
     graph: onnx.ModelProto
-    weights: dict[str, np.ndarray]  # by state_dict name, in the layout the graph wants
+    weights: dict[str, np.ndarray]  # by state_dict name, transposed where the graph reads them so
 
 
 def trace(
     module: nn.Module, image_shape: tuple[int, int, int, int], *, opset: int, ir_version: int, prefix: str = ""
 ) -> Trace:
-    """Traces `module` on an image of (batch, channels, height, width), all of it static.
+    """Exports `module` for images of one static shape (batch, channels, height, width).
 
     Args:
-        prefix: taken off the parameters' names, such as `vit.` for a model inside another.
-    Raises: VerificationFailed if the exporter wrote another opset than was asked for.
+        prefix: removed from the parameters' names, such as `vit.` of a model inside another.
+    Raises: VerificationFailed if the exporter wrote another opset.
     """
     model = _exported(module, image_shape, opset)
     written = {entry.domain: entry.version for entry in model.opset_import}
@@ -61,8 +58,8 @@ def trace(
 def _exported(module: nn.Module, image_shape: tuple[int, int, int, int], opset: int) -> onnx.ModelProto:
     buffer = io.BytesIO()
     with _unfused_attention(module), operators.written(opset), warnings.catch_warnings(), torch.no_grad():
-        # The exporter announces its own deprecation and warns of Python values in traces; here all of these are meant
-        # to be constants, and every graph is compared with the module afterwards.
+        # The exporter warns of its deprecation and of Python values, which are meant to be constants here. Every graph
+        # is compared with the module afterwards.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
@@ -80,7 +77,7 @@ def _exported(module: nn.Module, image_shape: tuple[int, int, int, int], opset: 
 
 @contextlib.contextmanager
 def _unfused_attention(module: nn.Module) -> Iterator[None]:
-    """timm's attention spelled out: q scaled, then matmul, softmax, matmul, which every opset can say."""
+    """Lets timm compute attention by matmul, softmax and matmul, which every opset has."""
     fused = [part for part in module.modules() if getattr(part, "fused_attn", False)]
     for part in fused:
         part.fused_attn = False  # type: ignore[assignment]
@@ -100,15 +97,15 @@ def _rename(graph: onnx.GraphProto, prefix: str, state: dict[str, np.ndarray]) -
 
 
 def _resolve_aliases(graph: onnx.GraphProto, state: dict[str, np.ndarray]) -> None:
-    """Drops the Identity nodes by which the exporter makes equal parameters one: each keeps its own name."""
+    """Removes the Identity nodes by which the exporter merges equal parameters, so that each keeps its name."""
     kept = [node for node in graph.node if not (node.op_type == "Identity" and node.output[0] in state)]
-    _replace_nodes(graph, kept)
+    editing.replace_nodes(graph, kept)
 
 
 def _fold_transposed_weights(graph: onnx.GraphProto, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Linear layers read their weight through a Transpose; the weight is stored transposed instead.
+    """Stores a weight transposed where every reader reads it through the same Transpose, as linear layers do.
 
-    A weight that is read both ways keeps its Transpose.
+    Returns the values of all parameters that the graph reads.
     """
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
@@ -122,25 +119,22 @@ def _fold_transposed_weights(graph: onnx.GraphProto, state: dict[str, np.ndarray
             renamed[node.output[0]] = source
         else:
             kept.append(node)
-    _replace_nodes(graph, kept)
-    for node in graph.node:
-        for position, name in enumerate(node.input):
-            if name in renamed:
-                node.input[position] = renamed[name]
-            if node.input[position] in state:
-                weights.setdefault(node.input[position], state[node.input[position]])
+    editing.replace_nodes(graph, kept)
+    editing.rename_inputs(graph, renamed)
+    for name in (name for node in graph.node for name in node.input if name in state):
+        weights.setdefault(name, state[name])
     return weights
 
 
 def _read_only_through(node: onnx.NodeProto, readers: list[onnx.NodeProto]) -> bool:
-    """True for a Transpose, where every reader is one and turns its input the same way."""
+    """Whether the node is a Transpose, and all readers are the same one."""
     return node.op_type == "Transpose" and all(
         (r.op_type, r.attribute) == (node.op_type, node.attribute) for r in readers
     )
 
 
 def _fold_constants(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
-    """Computes every node that depends on no image and no weight; its value becomes an initializer."""
+    """Computes every node that depends on neither image nor weights. Its value becomes an initializer."""
     graph = model.graph
     shapes = _inferred_shapes(model, weights)
     constants: dict[str, np.ndarray] = {}
@@ -154,23 +148,21 @@ def _fold_constants(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> N
             constants.update(_computed(node, constants, model.opset_import))
         else:
             kept.append(node)
-    _replace_nodes(graph, kept)
+    editing.replace_nodes(graph, kept)
     used = {name for node in kept for name in node.input}
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items() if name in used)
 
 
 def _drop_idle_expands(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
-    """Removes every Expand to the shape that its input has already, as the class token's at batch 1."""
+    """Removes every Expand whose input already has the shape, such as the class token's at batch 1."""
     shapes = {**_inferred_shapes(model, weights), **{name: value.shape for name, value in weights.items()}}
     idle = {
         node.output[0]: node.input[0]
         for node in model.graph.node
         if node.op_type == "Expand" and shapes.get(node.output[0], ()) == shapes.get(node.input[0])
     }
-    for node in model.graph.node:
-        for position, name in enumerate(node.input):
-            node.input[position] = idle.get(name, name)
-    _replace_nodes(model.graph, [node for node in model.graph.node if node.output[0] not in idle])
+    editing.rename_inputs(model.graph, idle)
+    editing.replace_nodes(model.graph, [node for node in model.graph.node if node.output[0] not in idle])
 
 
 def _computed(node: onnx.NodeProto, constants: dict[str, np.ndarray], opset_import: object) -> dict[str, np.ndarray]:
@@ -181,9 +173,8 @@ def _computed(node: onnx.NodeProto, constants: dict[str, np.ndarray], opset_impo
 
 
 def _inferred_shapes(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Static shapes of all tensors; weights count as inputs."""
-    typed = onnx.ModelProto()
-    typed.CopyFrom(model)
+    """Shapes of all tensors with a static one; weights count as inputs."""
+    typed = editing.copied(model)
     declare_inputs(typed.graph, weights)
     inferred = onnx.shape_inference.infer_shapes(typed, data_prop=True)
     shapes = {}
@@ -206,25 +197,17 @@ def declare_inputs(graph: onnx.GraphProto, weights: dict[str, np.ndarray]) -> No
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Removes nodes whose outputs nobody reads, and every input but the image."""
-    wanted, kept = {value.name for value in graph.output}, []
-    for node in reversed(graph.node):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            kept.append(node)
-    _replace_nodes(graph, kept[::-1])
-    initializers = [tensor for tensor in graph.initializer if tensor.name in wanted]
-    del graph.initializer[:]
-    graph.initializer.extend(initializers)
+    """Removes what no output needs, and every input but the image."""
+    editing.drop_unused(graph)
     declare_inputs(graph, {})
     del graph.value_info[:]
 
 
 def _name_by_place(graph: onnx.GraphProto) -> None:
-    """Names nodes, tensors and constants by where they stand, so that two traces of one structure have the same names.
+    """Gives nodes, tensors and constants names that depend on their place alone: scope, operator and number.
 
-    The exporter numbers what it makes, and makes one constant of two that happen to be equal. A node's first output is
-    called as the node is.
+    So two traces of one structure have the same names. The exporter's own numbers differ, and it merges constants that
+    happen to be equal. A node's first output has the node's name.
     """
     values = {tensor.name: tensor for tensor in graph.initializer}
     renamed: dict[str, str] = {}
@@ -246,9 +229,3 @@ def _name_by_place(graph: onnx.GraphProto) -> None:
                 renamed[name] = node.output[position] = f"{node.name}.output_{position}" if position else node.name
     del graph.initializer[:]
     graph.initializer.extend(constants)
-
-
-def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)

@@ -1,1 +1,1 @@
-"""timm models: loading, checkpoints, attention spelled out, and token reduction."""
+"""timm models: loading, checkpoints, attention and token reduction."""

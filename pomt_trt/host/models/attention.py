@@ -1,7 +1,4 @@
-"""timm's attention, spelled out so that a method sees what it needs of it.
-
-Makes a block's attention output and Signals. Leaves out what is done with them: see surgery and reducers.
-"""
+"""The parts of timm's vision transformer, one by one, so that a method can read a block's attention."""
 
 from typing import Any
 
@@ -15,11 +12,11 @@ from pomt_trt.host.reducers import Need, Signals
 
 
 def attend(attn: Any, x: Tensor, needs: Need, prefix_tokens: int, bias: Tensor | None = None) -> tuple[Tensor, Signals]:
-    """timm's Attention.forward on x (B, N, C), and the signals needed.
+    """timm's Attention.forward on x (B, N, C), and the signals that are needed.
 
     Args:
-        attn: an Attention that `check_block` let pass.
-        bias: added to the logits of each key, (B, 1, 1, N); fused attention takes it.
+        attn: an Attention that `check_block` accepts.
+        bias: added to the logits of each key, (B, 1, 1, N).
     """
     q, k, v = queries_keys_values(attn, x)
     a = row = None
@@ -29,14 +26,14 @@ def attend(attn: Any, x: Tensor, needs: Need, prefix_tokens: int, bias: Tensor |
     else:
         dropout = attn.attn_drop.p if attn.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
-    if Need.ATTN_CLS in needs:  # beside the matrix even where that exists, so that an engine can still fuse it
+    if Need.ATTN_CLS in needs:  # apart even where the matrix exists, so that an engine can fuse attention
         row = _weights(attn, q[:, :, :1], k, bias).mean(1)[:, 0, prefix_tokens:]  # (B, N - prefix)
     keys = k.mean(1) if Need.KEYS in needs else None  # (B, N, dh)
     return projected(attn, y, x), Signals(keys=keys, values=v, attn=a, attn_cls=row)
 
 
 def queries_keys_values(attn: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, H, N, dh) each, of x (B, N, C); queries are not scaled."""
+    """Queries (not scaled), keys and values of x (B, N, C): (B, H, N, dh) each."""
     batch, n, _ = x.shape
     qkv = attn.qkv(x).reshape(batch, n, 3, attn.num_heads, attn.head_dim)
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, dh) each
@@ -44,7 +41,7 @@ def queries_keys_values(attn: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def projected(attn: Any, y: Tensor, x: Tensor) -> Tensor:
-    """What attention on x (B, N, C) gives, `y` (B, H, N, dh) being its values weighted by attention."""
+    """The attention's output (B, N, C) on x (B, N, C), from its weighted values `y` (B, H, N, dh)."""
     batch, n, _ = x.shape
     y = attn.norm(y.transpose(1, 2).reshape(batch, n, attn.attn_dim))  # (B, N, H dh)
     if attn.gate is not None:
@@ -54,17 +51,29 @@ def projected(attn: Any, y: Tensor, x: Tensor) -> Tensor:
 
 
 def _weights(attn: Any, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
-    """softmax(q k^T / sqrt(dh) + bias): rows are queries (B, H, queries, N)."""
+    """softmax(q k^T / sqrt(dh) + bias): (B, H, queries, N)."""
     logits = (q * attn.scale) @ k.transpose(-2, -1)
     weights: Tensor = (logits if bias is None else logits + bias).softmax(-1)
     return weights
 
 
 def check_block(block: nn.Module, layer: int) -> None:
-    """Raises InputError unless block and attention are timm's standard ones, which are spelled out here."""
+    """Raises InputError unless block and attention are of timm's standard classes."""
     for module, standard in ((block, Block), (getattr(block, "attn", None), Attention)):
         if not isinstance(module, standard) or type(module).forward is not standard.forward:
             raise InputError(
                 f"block {layer} is built of {type(module).__name__}, and tokens can be removed only in timm's "
                 f"{standard.__name__}. Choose another model or, where this block is the exception, another layer."
             )
+
+
+def embedded(vit: Any, images: Tensor) -> Tensor:
+    """The sequence that enters block 0: (B, N, C), from normalised images (B, channels, H, W)."""
+    x: Tensor = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
+    return x
+
+
+def fed_forward(block: Any, x: Tensor) -> Tensor:
+    """x (B, N, C) plus what the block's MLP adds to it."""
+    added: Tensor = block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+    return x + added

@@ -1,7 +1,6 @@
-"""Files of weights -> a timm VisionTransformer that holds them: whole checkpoints, and DINOv2's separate linear heads.
+"""Loads files of weights into a timm VisionTransformer: whole checkpoints, and DINOv2's separate linear heads.
 
-On the workstation. Nothing in a file is ever executed: .safetensors, or torch files read with weights_only.
-Leaves out which architecture a file belongs to, and timm's own downloads.
+Nothing in a file is executed: files are .safetensors, or torch files read with weights_only.
 """
 
 import collections
@@ -22,10 +21,10 @@ from pomt_trt.core.errors import InputError
 LOGGER = logging.getLogger(__name__)
 State = dict[str, Tensor]
 HEADS = ("head.", "head_dist.")
-# Of a folder in timm's format: the file that holds the weights, the preferred one first; then, whatever its name.
+# Names of the weights in a folder of timm's format, the preferred one first; then endings, for other names.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 ENDINGS = (".safetensors", ".pth", ".pth.tar", ".bin")
-AVERAGED = ("ema", "teacher")  # in a prefix: the weights that a training method evaluates, and its users deploy
+AVERAGED = ("ema", "teacher")  # in a prefix: the averaged weights, which are the ones to deploy
 MOST_SHAPES, MOST_LETTERS = 8, 2000  # in a message
 ADVICE = "Name the architecture that the checkpoint was made for."
 
@@ -33,7 +32,7 @@ ADVICE = "Name the architecture that the checkpoint was made for."
 class ClassAndMean(nn.Module):
     """The input of DINOv2's linear heads: the class token beside the mean of the patch tokens.
 
-    Modifications: stands where timm has attention pooling, so that timm's forward_head runs it unchanged.
+    It takes the place of timm's attention pooling, so timm's forward_head runs it.
     """
 
     def __init__(self, prefix_tokens: int) -> None:
@@ -46,15 +45,15 @@ class ClassAndMean(nn.Module):
 
 
 def load_checkpoint(module: VisionTransformer, path: str, *, separate_head: bool = False) -> None:
-    """Fills the module with a checkpoint's weights, in place; timm's key filter reads official layouts too.
+    """Loads a checkpoint's weights into the module, in place. timm's key filter reads official layouts too.
 
-    The position embedding is resampled to the module's size. A checkpoint whose head has another number of classes
-    replaces the module's head: a fine-tuned model keeps its classes.
+    The position embedding is resampled to the module's size. A fine-tuned checkpoint keeps its number of
+    classes: the module's head is replaced.
 
     Args:
-        path: .safetensors, or what torch.save wrote; wrappers such as {'model': ...}, and a prefix that all names
-            share, are taken off.
-        separate_head: the classifier comes from another file, so that one in the checkpoint does not matter.
+        path: .safetensors, or written by torch.save. Wrappers such as {'model': ...}, and a prefix that all names
+            share, are removed.
+        separate_head: the classifier comes from another file; the checkpoint's is ignored.
     Raises:
         InputError: the file is absent, damaged, holds code, or does not fit; with the offending keys and shapes.
     """
@@ -68,9 +67,9 @@ def load_checkpoint(module: VisionTransformer, path: str, *, separate_head: bool
 
 
 def load_folder(module: VisionTransformer, folder: Path) -> None:
-    """Fills a module that was made from a folder's config.json with the weights beside it, in place.
+    """Loads the weights of a folder into a module that was made from its config.json, in place.
 
-    Raises: InputError as load_checkpoint, and where another number of classes than config.json's is there.
+    Raises: InputError as load_checkpoint, and where the number of classes is not config.json's.
     """
     path = _weights_in(folder)
     _fill(module, _filtered(module, path), path, "config.json beside it describes another model: correct it.")
@@ -82,11 +81,11 @@ def _weights_in(folder: Path) -> str:
         if (folder / name).is_file():
             return str(folder / name)
     for ending in ENDINGS:
-        found = sorted(str(path) for path in folder.glob("*" + ending))
-        if len(found) > 1:
-            raise InputError(f"{folder} holds {_few(found)}. Leave one there, or give one as --checkpoint FILE.")
-        if found:
-            return found[0]
+        paths = sorted(str(path) for path in folder.glob("*" + ending))
+        if len(paths) > 1:
+            raise InputError(f"{folder} holds {_few(paths)}. Leave one there, or give one as --checkpoint FILE.")
+        if paths:
+            return paths[0]
     raise InputError(f"{folder} holds no weights. Put {WEIGHTS[0]} there, as timm.models.save_for_hf writes it.")
 
 
@@ -97,7 +96,7 @@ def attach_linear_head(module: VisionTransformer, path: str) -> None:
         path: a state dict with weight (classes, 2 * channels) and bias (classes,), with or without a `linear.` or
             `head.` before the names.
     Raises:
-        InputError: the file is no such head, its width is another, or the model pools in a way that leaves no room.
+        InputError: the file is not such a head, has another width, or the model pools in another way.
     """
     state = {key.split(".")[-1]: value for key, value in read_state(path).items() if isinstance(value, Tensor)}
     if (
@@ -134,7 +133,7 @@ def _check_head_fits(module: VisionTransformer, width: int, path: str) -> None:
 
 
 def read_state(path: str) -> State:
-    """The tensors in a file of weights, wrappers and `module.` prefixes taken off.
+    """The tensors in a file of weights, without wrappers and `module.` prefixes.
 
     Raises: InputError if the file is absent, damaged, or holds anything that only code could rebuild.
     """
@@ -159,7 +158,7 @@ def read_state(path: str) -> State:
 
 
 def _tensors(state: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """All tensors of a state dict that may hold others, as {'teacher': ...}; their names are joined by dots."""
+    """All tensors of a nested state dict, such as {'teacher': ...}, their names joined by dots."""
     for key, value in state.items():
         if isinstance(value, Tensor):
             yield f"{prefix}{key}", value
@@ -168,7 +167,7 @@ def _tensors(state: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Ten
 
 
 def _filtered(module: VisionTransformer, path: str) -> State:
-    """The checkpoint in timm's names and at the module's image size; where timm's filter fails, it is no match."""
+    """The checkpoint in timm's names and at the module's image size. Raises InputError where timm's filter fails."""
     state = _without_prefix(read_state(path), set(module.state_dict()), path)
     try:
         # adapt_layer_scale: official DeiT III names gamma_1 what timm names ls1.gamma
@@ -179,27 +178,27 @@ def _filtered(module: VisionTransformer, path: str) -> State:
 
 
 def _without_prefix(state: State, own: Set[str], path: str) -> State:
-    """The tensors behind the prefix by which most of the model's names are there, without it; said where there is one.
+    """The tensors under the prefix that most of the model's names have, without it; a warning names the prefix.
 
     Of a student and its averaged teacher, that is the teacher.
     """
-    found = collections.Counter(prefix for key in state for prefix in _prefixes(key, own))
+    counts = collections.Counter(prefix for key in state for prefix in _prefixes(key, own))
 
     def rank(prefix: str) -> tuple[int, bool, bool, int]:
-        return found[prefix], not prefix, any(word in prefix for word in AVERAGED), -len(prefix)
+        return counts[prefix], not prefix, any(word in prefix for word in AVERAGED), -len(prefix)
 
-    best = max(found, key=rank, default="")
-    if not best or 2 * found[best] < len(own):
+    best = max(counts, key=rank, default="")
+    if not best or 2 * counts[best] < len(own):
         return state
     kept = {key.removeprefix(best): value for key, value in state.items() if key.startswith(best)}
-    others = sorted(prefix for prefix in found if prefix != best and found[prefix] == found[best])
+    others = sorted(prefix for prefix in counts if prefix != best and counts[prefix] == counts[best])
     beside = f"; the same names with {_few(others)} are not read" if others else ""
     LOGGER.warning("%s: read %d of %d tensors, prefix '%s' removed%s", path, len(kept), len(state), best, beside)
     return kept
 
 
 def _prefixes(key: str, own: Set[str]) -> Iterator[str]:
-    """What stands before a name of the model in a key: '' or something that ends in a dot."""
+    """The parts of a key before a name of the model: '', or parts that end in a dot."""
     starts = [0] + [position + 1 for position, letter in enumerate(key) if letter == "."]
     return (key[:start] for start in starts if key[start:] in own)
 
@@ -214,14 +213,14 @@ def _match_head(module: VisionTransformer, state: State) -> None:
 
 
 def _fill(module: VisionTransformer, state: State, path: str, advice: str) -> None:
-    """Loads tensors that are the module's own, one for one."""
+    """Loads tensors whose names and shapes must be the module's."""
     _check_fit(module, state, path, advice)
     _check_finite(state, path)
     module.load_state_dict(state)
 
 
 def _check_fit(module: VisionTransformer, state: State, path: str, advice: str) -> None:
-    """Raises InputError with all that does not fit; `advice`: what to do where names fit and sizes do not."""
+    """Raises InputError with all misfits. `advice`: what to do where most names fit."""
     own = module.state_dict()
     missing, unexpected = [key for key in own if key not in state], [key for key in state if key not in own]
     misfits = [f"missing {_few(missing)}"] if missing else []
@@ -243,13 +242,14 @@ def _check_fit(module: VisionTransformer, state: State, path: str, advice: str) 
 
 
 def _reshaped(own: State, state: State) -> list[str]:
-    """The tensors whose shapes are not the model's, both shapes each."""
-    found = [
+    """The tensors whose shapes are not the model's, with both shapes."""
+    misfits = [
         f"{key} is {tuple(state[key].shape)}, the model has {tuple(own[key].shape)}"
         for key in own
         if key in state and state[key].shape != own[key].shape
     ]
-    return found[:MOST_SHAPES] + ([f"{len(found) - MOST_SHAPES} more shapes differ"] if found[MOST_SHAPES:] else [])
+    more = [f"{len(misfits) - MOST_SHAPES} more shapes differ"] if misfits[MOST_SHAPES:] else []
+    return misfits[:MOST_SHAPES] + more
 
 
 def _check_finite(state: State, path: str) -> None:
@@ -263,5 +263,5 @@ def _few(names: list[str]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What an error of timm, torch or a hub client says, in one line, without the full stop."""
+    """The text of an error of timm, torch or a hub client, in one line, without the full stop."""
     return textwrap.shorten(str(error), MOST_LETTERS, placeholder=" ...").rstrip(".") or type(error).__name__

@@ -1,7 +1,4 @@
-"""What a model's outputs are: whether classes of which one is the answer, for an image or each patch; and their names.
-
-On the workstation. Leaves out which blocks and tokens a model has (models.py).
-"""
+"""Outputs of a model: whether they are classes of which one is the answer, and the names of the classes."""
 
 import json
 from pathlib import Path
@@ -12,17 +9,17 @@ from timm.data import ImageNetInfo
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics.segmentation import MOST_CLASSES
 
-ONE_ANSWER = "single_label_classification"  # what Hugging Face's configurations call it, in PROBLEM
+ONE_ANSWER = "single_label_classification"  # Hugging Face's word, under the key PROBLEM
 PROBLEM = "problem_type"
 REDUCE = "In Python, pomt_trt.reduce_tokens takes the model as it is."
 
 
 def check_classes(name: str, classes: int, dense: bool) -> None:
-    """Raises InputError unless the likeliest of several classes is an answer.
+    """Raises InputError unless the answer is one of several classes.
 
     Args:
-        classes: outputs of the classifier; 0: there is none, and the model gives features.
-        dense: each patch has its own answer.
+        classes: outputs of the classifier; 0: there is none.
+        dense: each patch has an answer.
     """
     if classes == 0:
         raise InputError(
@@ -42,7 +39,7 @@ def check_classes(name: str, classes: int, dense: bool) -> None:
 
 
 def check_problem(name: str, configuration: dict[str, Any]) -> None:
-    """Raises InputError where the model's configuration says that an image may have several classes, or a value."""
+    """Raises InputError where the configuration names another problem than one class for each image."""
     nested = configuration.get("pretrained_cfg")
     problem = configuration.get(PROBLEM) or (nested.get(PROBLEM) if isinstance(nested, dict) else None)
     if problem not in (None, ONE_ANSWER):
@@ -53,12 +50,12 @@ def check_problem(name: str, configuration: dict[str, Any]) -> None:
 
 
 def configuration_in(folder: Path) -> dict[str, Any]:
-    """timm's config.json of a local folder; {} where it cannot be read, which timm explains."""
+    """timm's config.json of a local folder; {} where it cannot be read: timm's own error follows."""
     try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        configuration = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return configuration if isinstance(configuration, dict) else {}
 
 
 def known_labels(configuration: dict[str, Any], classes: int) -> tuple[str, ...]:

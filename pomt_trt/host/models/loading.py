@@ -1,7 +1,7 @@
-"""A name, a local folder or a module -> the timm VisionTransformer, with its ModelSpec; on the workstation.
+"""Loads a timm VisionTransformer by name, folder or module, with its ModelSpec.
 
-Weights are random, downloaded by timm, or a file's (checkpoints.py). What is not a plain vision transformer is refused
-with the reason. Leaves out tokens, graphs and images.
+Weights are random, downloaded by timm, or a file's (checkpoints.py). Other models than plain vision transformers are
+refused with the reason.
 """
 
 import copy
@@ -34,8 +34,8 @@ except ImportError as error:
 
 LOGGER = logging.getLogger(__name__)
 SOURCES = ("local-dir", "hf-hub")  # timm's formats that carry weights: local-dir:PATH, hf-hub:NAME
-POOLS = ("token", "avg", "avgmax", "max", "")  # "": none, so that the head reads every token: segmentation
-NOT_PLAIN = {  # class of a model that is often asked for -> why constant token counts do not fit it
+POOLS = ("token", "avg", "avgmax", "max", "")  # "": no pooling; the head reads every token, for segmentation
+NOT_PLAIN = {  # class of a popular model -> why constant token counts do not fit it
     "SwinTransformer": "attention in windows needs the whole grid of patches",
     "SwinTransformerV2": "attention in windows needs the whole grid of patches",
     "SwinTransformerV2Cr": "attention in windows needs the whole grid of patches",
@@ -53,11 +53,7 @@ class Loaded(NamedTuple):
 
 
 def asked_for(request: Request, module: nn.Module | None = None) -> Loaded:
-    """The model of an experiment; see load.
-
-    Args:
-        module: the model itself, where the request has only its name.
-    """
+    """The model of an experiment. `module`: the model itself, where the request has only its name."""
     return load(
         request.model if module is None else module,
         checkpoint=request.checkpoint,
@@ -79,24 +75,24 @@ def load(
     labels: str | None = None,
     seed: int = 0,
 ) -> Loaded:
-    """The model of that name, with its weights.
+    """Loads a model with its weights.
 
     Args:
         name: a timm architecture, with or without .tag; local-dir:PATH or hf-hub:NAME (timm's own format, with
             weights); digits or scenes; or a timm VisionTransformer, which is copied.
-        checkpoint: file of weights, .safetensors or what torch.save wrote.
+        checkpoint: file of weights: .safetensors, or written by torch.save.
         pretrained: let timm download the weights.
         head: file of a DINOv2 linear head, in place of the model's own.
-        image_size: side of the square input, pixels; the position embedding is resampled once, here.
+        image_size: side of the square input in pixels. The position embedding is resampled.
         labels: file of class names, one a line.
-        seed: of the random weights that a name has without any of these.
+        seed: of random weights, where none of these gives others.
     Raises:
-        UsageError: arguments that exclude each other, or a size that the patches do not divide.
-        InputError: unknown or unsupported model, outputs that are no classes, or a file that does not fit the model.
+        UsageError: arguments that exclude each other, or a size that is not whole patches.
+        InputError: unknown or unsupported model, outputs that are not classes, or a file that does not fit the model.
     """
     if checkpoint and pretrained:
         raise UsageError("--checkpoint and --pretrained are both given: leave one out.")
-    with torch.random.fork_rng(devices=[]):  # new layers are drawn too: the caller's randomness is not ours
+    with torch.random.fork_rng(devices=[]):  # new layers are drawn too; the caller's random state stays
         torch.manual_seed(seed)
         if not head:
             heads.check_problem(_title(name), _configuration(name))
@@ -117,7 +113,7 @@ def load(
 
 
 def is_dense(module: VisionTransformer) -> bool:
-    """Whether the head gives logits for every patch instead of one row for the image."""
+    """Whether the head gives logits for every patch instead of the image."""
     return module.global_pool == "" and module.attn_pool is None
 
 
@@ -131,7 +127,7 @@ def fingerprint(module: nn.Module) -> str:
 
 
 def check_plain(module: nn.Module, name: str) -> None:
-    """Raises InputError, with the reason, for whatever is not timm's plain VisionTransformer with constant tokens."""
+    """Raises InputError, with the reason, unless it is timm's plain VisionTransformer with a constant token count."""
     reason = _not_plain(module)
     if reason:
         raise InputError(
@@ -141,7 +137,7 @@ def check_plain(module: nn.Module, name: str) -> None:
 
 
 def _not_plain(module: Any) -> str | None:
-    """The first reason against a model; decided by what is known to work, not by what is known to fail."""
+    """The first reason against a model. Only what is known to work is accepted."""
     kind = type(module).__name__
     if type(module) not in (VisionTransformer, VisionTransformerDistilled):
         return f"it is a {kind}, not timm's VisionTransformer" + (f"; {NOT_PLAIN[kind]}" if kind in NOT_PLAIN else "")
@@ -174,7 +170,7 @@ def _config(module: nn.Module) -> dict[str, Any]:
 
 
 def _configuration(name: str | nn.Module) -> dict[str, Any]:
-    """What is written about a model, as far as it lies here: a local folder's config.json, or a module's own."""
+    """timm's configuration of a model: a local folder's config.json, or the module's own; {} for other names."""
     if isinstance(name, nn.Module):
         return _config(name)
     source, _, folder = _source(name).partition(":")
@@ -182,7 +178,7 @@ def _configuration(name: str | nn.Module) -> dict[str, Any]:
 
 
 def _source(name: str) -> str:
-    """The name as timm knows it; that of a bundled model is its folder."""
+    """The name for timm. A bundled model's is its folder."""
     return f"local-dir:{Path(learned.ZOO, name)}" if name in learned.BUNDLED else name
 
 
@@ -190,8 +186,8 @@ def _module(name: str | nn.Module, pretrained: bool, seed: int, *, loads: bool, 
     """The module and where its weights come from.
 
     Args:
-        loads: with the weights that belong to the name, if any; otherwise a checkpoint brings them.
-        headless: whatever classifier there is, is replaced.
+        loads: load the weights that belong to the name; otherwise a checkpoint brings them.
+        headless: the classifier will be replaced.
     """
     if isinstance(name, nn.Module):
         return copy.deepcopy(name), "module"
@@ -206,7 +202,7 @@ def _module(name: str | nn.Module, pretrained: bool, seed: int, *, loads: bool, 
         return module, origin
     if not pretrained:
         return module, f"random (seed {seed})"
-    check_plain(module, name)  # before a download that would be in vain
+    check_plain(module, name)  # before a useless download
     if not headless:
         heads.check_classes(name, module.num_classes, is_dense(module))
     return _create(source, pretrained=True), "pretrained"
@@ -266,7 +262,7 @@ def _spec(module: VisionTransformer, name: str, weights: str, head: str | None, 
 
 
 def _preprocessing(module: VisionTransformer, name: str) -> Preprocessing:
-    """timm's own answer, for the size and channels that the module has now."""
+    """timm's preprocessing, at the size and channels that the module has now."""
     config = resolve_model_data_config(module)
     height, width = module.patch_embed.img_size
     channels = module.patch_embed.proj.in_channels

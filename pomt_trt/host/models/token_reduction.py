@@ -1,7 +1,7 @@
-"""A timm vision transformer and a reduction method -> the same model with constant token counts in each block.
+"""A timm vision transformer with constant token counts in each block.
 
-Runs on the workstation. Owns the block loop and computes of a block's attention only what a method needs; every
-block in which nothing is removed is timm's own. Leaves out how tokens are scored: see reducers.
+A block that removes tokens runs step by step here, since the method reads its attention. Every other block is timm's.
+How tokens are scored: host/reducers.
 """
 
 import copy
@@ -16,10 +16,10 @@ from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.host import reducers
 from pomt_trt.host.models import loading
-from pomt_trt.host.models.attention import attend, check_block
+from pomt_trt.host.models.attention import attend, check_block, embedded, fed_forward
 from pomt_trt.host.models.checkpoints import ClassAndMean
-from pomt_trt.host.reducers import Asked, Learned, Need, Scorers, Signals, Site, Tokens
-from pomt_trt.host.reducers.learned import checked_scorers
+from pomt_trt.host.reducers import Learned, Need, Scorers, Shape, Signals, Site, Tokens, UserCounts
+from pomt_trt.host.reducers.common.learned import checked_scorers
 
 
 def reduce_tokens(
@@ -35,28 +35,28 @@ def reduce_tokens(
     proportional_attention: bool = True,
     weighted_pooling: bool = True,
 ) -> "ReducedViT":
-    """The model with fewer tokens: same call, same classes; the model itself stays as it is, its parameters are shared.
+    """The model with fewer tokens: same call, same classes. The model itself does not change; parameters are shared.
 
     Args:
         model: a timm VisionTransformer.
         method: none, random, topk, pomt, pomt-shift, tome, ltmp or cropr.
         layer: 0-based block in which pomt or pomt-shift (default 3) or random (default: before block 0) acts.
         removed: tokens removed, net. topk, tome, cropr: in each block, an int for all or a list with one entry a block.
-            tome also takes a tuple (r, inflect), and no more than half of the patches of a block, which is logged.
-        merged, pruned: ltmp takes these, one entry a block each.
+            tome also takes a tuple (r, inflect), and merges half of a block's patches at most, which is logged.
+        merged, pruned: for ltmp, one entry a block each.
         scorers: cropr's vectors (modules, C), one for each block but the last two (the last without llf).
-        llf: what cropr removed comes back before the last block.
-        proportional_attention: merged tokens weigh in attention as what they are made of. Off for models that were
-            trained by masking (MAE) and never saw it.
-        weighted_pooling: and likewise where the head averages tokens.
-    Raises: UsageError for counts or layers that cannot be; InputError for a model that cannot be reduced.
+        llf: last layer fusion: what cropr removed comes back before the last block.
+        proportional_attention: weigh merged tokens in attention by their size. Off for models that were trained by
+            masking (MAE).
+        weighted_pooling: weigh merged tokens by their size where the head averages tokens.
+    Raises: UsageError for impossible counts or layers; InputError for a model that cannot be reduced.
     """
     reducer, vit = reducers.find(method), _checked(model)
     depth, learned = len(vit.blocks), None
     if scorers is not None:
         learned = checked_scorers(Scorers(scorers.float(), llf), depth, vit.embed_dim, "scorers=...")
-    asked = Asked(removed, merged, pruned)
-    schedule = reducer.as_asked(asked, _tokens(vit), depth, vit.num_prefix_tokens, layer, learned)
+    counts = UserCounts(removed, merged, pruned)
+    schedule = reducer.schedule_from(counts, Shape(_tokens(vit), depth, vit.num_prefix_tokens), layer, learned)
     reduced = with_schedule(vit, method, schedule, layer=layer, learned=learned)
     reduced.proportional_attention, reduced.weighted_pooling = proportional_attention, weighted_pooling
     return reduced
@@ -76,18 +76,18 @@ def with_schedule(
     Args:
         model: a timm VisionTransformer; untouched, its parameters are shared.
         schedule: its first count must be the model's own.
-        layer: where the schedule acts, if in one block; random without it acts before block 0.
-        seed: of random's lot.
+        layer: the block where it acts, if in one. Without it random acts before block 0.
+        seed: of random's draw.
         learned: cropr's scorers.
     Raises: UsageError if method, schedule and model do not go together; InputError for a model that cannot be reduced.
     """
     vit = _checked(model)
-    ours = (_tokens(vit), len(vit.blocks), vit.num_prefix_tokens)
-    asked = (schedule.tokens_before, schedule.depth, schedule.prefix_tokens)
-    if ours != asked:
+    of_model = (_tokens(vit), len(vit.blocks), vit.num_prefix_tokens)
+    of_schedule = (schedule.tokens_before, schedule.depth, schedule.prefix_tokens)
+    if of_model != of_schedule:
         raise UsageError(
             "the schedule has {} tokens, {} blocks and {} prefix tokens, the model {}, {} and {}. "
-            "Make a schedule for this model.".format(*asked, *ours)
+            "Make a schedule for this model.".format(*of_schedule, *of_model)
         )
     if reducers.find(method).needs & Need.ATTN_CLS and not vit.has_class_token:
         raise UsageError(f"{method} ranks by the class token's attention, and the model has none. Use pomt or random.")
@@ -99,13 +99,13 @@ def with_schedule(
 class ReducedViT(nn.Module):
     """A vision transformer with static token counts: image (B, channels, H, W) -> logits (B, classes).
 
-    Without pooling, logits are those of the patches, in their grid: (B, classes, rows, columns).
+    Without pooling, the logits are those of the patches: (B, classes, rows, columns).
 
     Attributes:
-        vit: the timm model, a copy of its structure around the same parameters; in eval mode.
-        steps: one a block, None where the block is timm's own.
-        reducers: the acting ones by block; their buffers (`reducers.3.kept_indices`) are the candidate's constants.
-        proportional_attention, weighted_pooling: whether sizes of merged tokens count there, see reduce_tokens.
+        vit: a copy of the timm model's modules around the same parameters, in eval mode.
+        steps: one for each block; None: the block is timm's own.
+        reducers: by block; their buffers (`reducers.3.kept_indices`) are the candidate's constants.
+        proportional_attention, weighted_pooling: see reduce_tokens.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class ReducedViT(nn.Module):
         self.eval()
 
     def constants(self) -> dict[str, Tensor]:
-        """The tensors in which candidates of one method differ, by their name in the state dict (and in the graph)."""
+        """The tensors in which candidates of one method differ, by their name in the state dict and in the graph."""
         return {f"reducers.{name}": value for name, value in self.reducers.named_buffers()}
 
     @property
@@ -141,16 +141,14 @@ class ReducedViT(nn.Module):
         return self.finish(self.run(self.embed(image), 0, len(self.steps)))
 
     def forward_with_margin(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and the smallest relative score margin at any cut (B,); +inf where nothing was ranked."""
+        """Logits, and the smallest relative score margin of all cuts (B,); +inf where nothing was ranked."""
         tokens = self.run(self.embed(image), 0, len(self.steps))
         none_ranked = torch.full(image.shape[:1], torch.inf, device=image.device)
         return self.finish(tokens), none_ranked if tokens.margin is None else tokens.margin
 
     def embed(self, image: Tensor) -> Tokens:
         """The sequence entering block 0, with all its tokens."""
-        x = self.vit._pos_embed(self.vit.patch_embed(image))  # (B, N, C)
-        merges = () if loading.is_dense(self.vit) else None
-        return Tokens(self.vit.norm_pre(self.vit.patch_drop(x)), merges=merges)
+        return Tokens(embedded(self.vit, image), merges=() if loading.is_dense(self.vit) else None)
 
     def run(self, tokens: Tokens, start: int, stop: int) -> Tokens:
         """Blocks start, ..., stop - 1."""
@@ -173,14 +171,14 @@ class ReducedViT(nn.Module):
     def _of_patches(self, tokens: Tokens, x: Tensor) -> Tensor:
         """Logits (B, classes, rows, columns) of all patches, from normed tokens x (B, N, C).
 
-        The head comes first: it works token by token, and merged tokens are fewer.
+        The head runs before tokens are restored: it works token by token, and there are fewer.
         """
         logits = reducers.restored(tokens, self.vit.forward_head(x), self.schedule.tokens_before)  # (B, N, classes)
         patches = logits[:, self.vit.num_prefix_tokens :]  # row by row
         return patches.transpose(1, 2).reshape(x.shape[0], *self.logits_shape)
 
     def _run_block(self, layer: int, tokens: Tokens) -> Tokens:
-        """timm's Block.forward (see check_block), with the reduction where its method acts."""
+        """timm's Block.forward, with the reduction at the method's place."""
         block: Any = self.vit.blocks[layer]
         step, reducer = self.steps[layer], self._reducer(layer)
         if step is not None and step.site is Site.INPUT:
@@ -192,14 +190,13 @@ class ReducedViT(nn.Module):
         attended, signals = attend(block.attn, block.norm1(tokens.x), reducer.needs, step.prefix_tokens, bias)
         change = block.drop_path1(block.ls1(attended))  # (B, N, C)
         tokens = reducer.reduce(tokens._replace(x=tokens.x + change), signals._replace(change=change))
-        x = tokens.x
-        return tokens._replace(x=x + block.drop_path2(block.ls2(block.mlp(block.norm2(x)))))  # (B, N_out, C)
+        return tokens._replace(x=fed_forward(block, tokens.x))  # (B, N_out, C)
 
     def _reducer(self, layer: int) -> Any:
         return self.reducers[str(layer)] if self.steps[layer] is not None else None
 
     def _check_blocks(self) -> None:
-        """Blocks that are spelled out, or take the sizes of merged tokens, must be timm's own."""
+        """Blocks that run step by step, or get the sizes of merged tokens, must be of timm's standard classes."""
         merged = False
         for layer, step in enumerate(self.steps):
             if merged or (step is not None and step.site is Site.MID):
@@ -208,12 +205,12 @@ class ReducedViT(nn.Module):
 
 
 def _averages(vit: VisionTransformer) -> bool:
-    """Whether the head takes the mean of tokens; where it takes half of a mean and half of a maximum, sizes are out."""
+    """Whether the head averages tokens. False for avgmax, where sizes cannot weigh the maximum."""
     return isinstance(vit.attn_pool, ClassAndMean) or (vit.attn_pool is None and vit.global_pool == "avg")
 
 
 def _sharing_copy(vit: VisionTransformer) -> VisionTransformer:
-    """A copy of the modules around the same parameters and buffers, so that modes and flags set here do not leak."""
+    """A copy of the modules around the same parameters and buffers. Modes set on it do not reach the model."""
     shared = {id(tensor): tensor for tensor in (*vit.parameters(), *vit.buffers())}
     return copy.deepcopy(vit, shared)
 
@@ -224,9 +221,9 @@ def _tokens(vit: VisionTransformer) -> int:
 
 
 def _checked(model: nn.Module) -> VisionTransformer:
-    """The model, if its forward pass is the one that ReducedViT spells out. Raises InputError otherwise."""
-    known = ("forward", "forward_features")
-    if isinstance(model, VisionTransformer) and all(_same(model, VisionTransformer, name) for name in known):
+    """The model, if its forward pass is VisionTransformer's. Raises InputError otherwise."""
+    methods = ("forward", "forward_features")
+    if isinstance(model, VisionTransformer) and all(_same(model, VisionTransformer, name) for name in methods):
         return model
     raise InputError(
         f"{type(model).__name__} is not a plain timm VisionTransformer, whose blocks are run one by one here. "

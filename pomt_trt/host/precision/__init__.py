@@ -1,1 +1,1 @@
-"""fp16 and bf16, written into a graph."""
+"""fp16 and bf16 in a graph."""

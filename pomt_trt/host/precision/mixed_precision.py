@@ -1,15 +1,19 @@
-"""Mixed precision, written into a graph: fp16 or bf16 throughout, but for islands where it would overflow or blur.
+"""Mixed precision in a graph: fp16 or bf16 everywhere but in the fp32 regions.
 
-Makes, from an fp32 Trace, the Trace that strongly typed engines build as it stands, or the same fp32 graph with names
-for what weakly typed ones must pin. On the workstation. Leaves out int8, and which target wants what.
+A strongly typed target gets the graph with casts. A weakly typed one gets the fp32 graph, and the names of the nodes
+that its build must keep in fp32.
 
-Islands are LayerNorm and RMSNorm, whose squares pass fp16's 65504 where a residual passes 256, and large ViTs' reach
-1500; means and sums over tokens, which pass it where a hundred such residuals meet; and what only a ranking reads,
-since ties are common in fp16 and more so in bf16. The residual stream itself is narrow. Casts stand at the shores of
-islands, so none is between the matmuls and the softmax of attention, where it would keep engines from fusing them.
+The fp32 regions are:
+- LayerNorm and RMSNorm. They square residuals: above 256 the square exceeds 65504, the largest fp16, and residuals of
+  large ViTs reach 1500.
+- Means and sums over tokens, which exceed 65504 for a hundred such residuals.
+- Scores that only a ranking reads: equal scores are common in fp16, and more so in bf16.
 
-In bf16, which goes as far as fp32 and keeps 8 bits of a mantissa, islands are the same, and the patch embedding stays
-fp16: ONNX has a Conv in bf16 from opset 22 on.
+The residual stream is narrow (fp16 or bf16). Casts stand at the borders of regions, so none stands between the matmuls
+and the softmax of attention, where it would prevent fusion.
+
+bf16 has the range of fp32 but 8 bits of mantissa. Its regions are the same. The patch embedding is fp16 there, since
+ONNX has a Conv in bf16 only from opset 22 on.
 
 Source: residuals of 1418 in a ViT-B, and 19 % instead of 85 % of ImageNet right where LayerNorm overflows, onnxsim's
 scripts/nvidia/README.md (2026); the conditions for fused attention, NVIDIA/TensorRT#2981 and #4167.
@@ -20,50 +24,51 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pomt_trt.core.errors import InputError
+from pomt_trt.host.graphs import editing
 from pomt_trt.host.graphs.graph_checks import RANKINGS
 from pomt_trt.host.graphs.trace import Trace, declare_inputs
 
 LARGEST = 65504.0  # finite fp16
 NARROW = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
-PINNED = "/fp32"  # starts the names of nodes that stay fp32 in a graph for weakly typed engines
+PINNED = "/fp32"  # prefix of the names of nodes that a weakly typed build keeps in fp32
 
 _SUMS = frozenset({"ReduceMean", "ReduceSum"})
-# A ranking may take these from fp16: they choose, move or widen values, and round none.
+# A ranking may read the results of these in fp16: they choose, move or widen values, and round none.
 _EXACT = frozenset({"Cast", "Gather", "ReduceMax", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 _NORM = ("ReduceMean", "Add", "Sqrt", "Div")  # from the squares to what is normalised
 _SUFFIX = {TensorProto.FLOAT: "fp32", **{kind: name for name, kind in NARROW.items()}}
 
 
 def fp32_nodes(traced: Trace) -> tuple[str, ...]:
-    """Names of the nodes that must compute in fp32, in the graph's order."""
+    """Names of the nodes in fp32 regions, in the graph's order."""
     graph = traced.graph.graph
-    islands = _norms(graph, set(traced.weights)) | _scores(graph)
-    return tuple(node.name for node in graph.node if node.name in islands or node.op_type in _SUMS)
+    region = _norms(graph, set(traced.weights)) | _scores(graph)
+    return tuple(node.name for node in graph.node if node.name in region or node.op_type in _SUMS)
 
 
 def pinned(traced: Trace) -> tuple[Trace, tuple[str, ...]]:
-    """The same fp32 graph whose islands' nodes have names of their own, and these names.
+    """The fp32 graph with PINNED before the names of the nodes in fp32 regions, and these names.
 
-    So a name of the list means an island in every graph of a family, whatever the exporter called it.
+    So a name of the list means the same in every graph of a graph set.
     """
-    model, islands = _copy(traced.graph), set(fp32_nodes(traced))
+    model, region = editing.copied(traced.graph), set(fp32_nodes(traced))
     names = []
     for node in model.graph.node:
-        if node.name in islands:
+        if node.name in region:
             node.name = PINNED + node.name
             names.append(node.name)
     return Trace(model, traced.weights), tuple(names)
 
 
 def mixed(traced: Trace, narrow: str = "fp16") -> Trace:
-    """The graph with everything but islands in fp16 or bf16; image and logits stay fp32, as do the islands' weights.
+    """The graph with all but the fp32 regions in fp16 or bf16. Image, logits and the regions' weights stay fp32.
 
     Raises: InputError for a weight that fp16 cannot hold.
     """
-    model = _copy(traced.graph)
-    islands = set(fp32_nodes(traced))
-    kinds = {node.name: TensorProto.FLOAT if node.name in islands else _kind(node, narrow) for node in model.graph.node}
-    outside = {name: node for node in model.graph.node if node.name not in islands for name in node.input}
+    model = editing.copied(traced.graph)
+    region = set(fp32_nodes(traced))
+    kinds = {node.name: TensorProto.FLOAT if node.name in region else _kind(node, narrow) for node in model.graph.node}
+    outside = {name: node for node in model.graph.node if node.name not in region for name in node.input}
     weights = {
         name: _narrowed(name, value, kinds[outside[name].name]) if name in outside else value
         for name, value in traced.weights.items()
@@ -73,12 +78,12 @@ def mixed(traced: Trace, narrow: str = "fp16") -> Trace:
 
 
 def _kind(node: onnx.NodeProto, narrow: str) -> int:
-    """The type in which a node outside all islands computes."""
+    """The type of a node outside the fp32 regions."""
     return int(NARROW["fp16" if node.op_type == "Conv" else narrow])
 
 
 class _Placing:
-    """One pass over a graph in its order that gives each float tensor a type, with casts where types meet."""
+    """Gives each float tensor of a graph a type, node by node, and puts casts where types meet."""
 
     def __init__(
         self,
@@ -97,7 +102,7 @@ class _Placing:
     def place(self) -> None:
         """Rewrites the graph."""
         for node in self._graph.node:
-            if node.op_type == "Cast":  # it takes any type, and says what it gives
+            if node.op_type == "Cast":  # it takes any type, and names its own
                 kind = next(attribute.i for attribute in node.attribute if attribute.name == "to")
             else:
                 kind = self._kinds[node.name]
@@ -106,9 +111,7 @@ class _Placing:
             self._nodes.append(node)
         for output in self._graph.output:
             self._widen(output.name)
-        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in self._nodes]
-        del self._graph.node[:]
-        self._graph.node.extend(nodes)
+        editing.replace_nodes(self._graph, self._nodes)
 
     def _convert_inputs(self, node: onnx.NodeProto, kind: int) -> None:
         for position, name in enumerate(node.input):
@@ -121,7 +124,7 @@ class _Placing:
                 node.input[position] = self._cast(name, kind)
 
     def _cast(self, name: str, kind: int) -> str:
-        """The tensor in the other type; the cast is made once."""
+        """Name of the tensor in the other type. The cast is made once."""
         made = f"{name}.{_SUFFIX[kind]}"
         if made not in self._types:
             self._types[made] = kind
@@ -129,7 +132,7 @@ class _Placing:
         return made
 
     def _widen(self, output: str) -> None:
-        """A graph's output in fp32."""
+        """Casts a graph's output to fp32 under its own name."""
         if self._types[output] == TensorProto.FLOAT:
             return
         narrow = f"{output}.{_SUFFIX[self._types[output]]}"
@@ -142,7 +145,7 @@ class _Placing:
 
 
 def _narrowed(name: str, value: np.ndarray, kind: int) -> np.ndarray:
-    """A weight in a narrow type, if it is one of floats."""
+    """The weight in a narrow type, if it is fp32."""
     if value.dtype != np.float32:
         return value
     if kind == TensorProto.FLOAT16 and np.abs(value).max(initial=0.0) > LARGEST:
@@ -154,8 +157,8 @@ def _narrowed(name: str, value: np.ndarray, kind: int) -> np.ndarray:
 
 
 def _norms(graph: onnx.GraphProto, weights: set[str]) -> set[str]:
-    """Nodes of every LayerNorm, be it one operator or many, and of every RMSNorm, which centres nothing."""
-    found = {node.name for node in graph.node if node.op_type == "LayerNormalization"}
+    """Nodes of every LayerNorm, in one operator or many, and of every RMSNorm, which is one without centring."""
+    members = {node.name for node in graph.node if node.op_type == "LayerNormalization"}
     producers = {name: node for node in graph.node for name in node.output}
     for square in (node for node in graph.node if node.op_type == "Pow"):
         chain = [square]
@@ -165,11 +168,11 @@ def _norms(graph: onnx.GraphProto, weights: set[str]) -> set[str]:
             continue
         for kind in ("Mul", "Add"):  # the norm's own weight and bias, if it has them
             chain += [reader for reader in _readers(graph, chain[-1], kind) if weights.intersection(reader.input)][:1]
-        found.update(node.name for node in chain)
+        members.update(node.name for node in chain)
         centred = producers.get(square.input[0])
         if centred is not None and centred.op_type == "Sub":
-            found.add(centred.name)
-    return found
+            members.add(centred.name)
+    return members
 
 
 def _readers(graph: onnx.GraphProto, node: onnx.NodeProto, kind: str) -> list[onnx.NodeProto]:
@@ -177,35 +180,28 @@ def _readers(graph: onnx.GraphProto, node: onnx.NodeProto, kind: str) -> list[on
 
 
 def _scores(graph: onnx.GraphProto) -> set[str]:
-    """Nodes that reach the logits through a ranking alone, from the first that computes on; and the rankings."""
-    wanted = {value.name for value in graph.output}
+    """The rankings, and the nodes that reach the logits through a ranking alone, from the first that rounds."""
+    read = {value.name for value in graph.output}
     ranked: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
-        through = node.op_type in RANKINGS
-        if through or not wanted.intersection(node.output):
+        if node.op_type in RANKINGS or not read.intersection(node.output):
             ranked.append(node)
         else:
-            wanted.update(node.input)
-    found: set[str] = set()
+            read.update(node.input)
+    members: set[str] = set()
     computed: set[str] = set()
     for node in reversed(ranked):
         if node.op_type not in _EXACT or computed.intersection(node.input):
-            found.add(node.name)
+            members.add(node.name)
             computed.update(node.output)
-    return found
+    return members
 
 
 def _float_tensors(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> set[str]:
-    """Names of all tensors that are fp32 before anything is placed."""
-    typed = _copy(model)
+    """Names of all fp32 tensors of the graph as traced."""
+    typed = editing.copied(model)
     declare_inputs(typed.graph, weights)
     inferred = onnx.shape_inference.infer_shapes(typed).graph
     values = [*inferred.value_info, *inferred.input, *inferred.output]
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     return floats | {tensor.name for tensor in inferred.initializer if tensor.data_type == TensorProto.FLOAT}
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    return copied

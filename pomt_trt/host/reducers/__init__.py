@@ -1,7 +1,4 @@
-"""Token reduction methods, one file each, under one contract (contract.py), and the table of their names.
-
-Makes schedules and steps from a method's name and plain integers. Leaves out the model: see surgery.
-"""
+"""Token reduction methods, one file each, and the table of their names. common/contract.py is their contract."""
 
 from collections.abc import Sequence
 
@@ -9,26 +6,28 @@ from torch import Tensor, nn
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host.reducers.contract import Asked, Need, Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common import learned
+from pomt_trt.host.reducers.common.contract import Need, Reducer, Shape, Signals, Site, Step, Tokens, UserCounts
+from pomt_trt.host.reducers.common.learned import Learned, Scorers, Thresholds
+from pomt_trt.host.reducers.common.matching import unmerged
+from pomt_trt.host.reducers.common.ranking import join
 from pomt_trt.host.reducers.cropr import Cropr, in_place
-from pomt_trt.host.reducers.learned import Learned, Scorers, Thresholds
 from pomt_trt.host.reducers.ltmp import Ltmp
-from pomt_trt.host.reducers.matching import unmerged
 from pomt_trt.host.reducers.none import NoReduction
 from pomt_trt.host.reducers.pomt import Pomt
 from pomt_trt.host.reducers.pomt_shift import PomtShift
 from pomt_trt.host.reducers.random import Random
-from pomt_trt.host.reducers.ranking import join
 from pomt_trt.host.reducers.tome import ToMe
 from pomt_trt.host.reducers.topk import TopK
 
 __all__ = [
     "METHODS",
-    "Asked",
+    "UserCounts",
     "Learned",
     "Need",
     "Reducer",
     "Scorers",
+    "Shape",
     "Signals",
     "Site",
     "Step",
@@ -37,6 +36,7 @@ __all__ = [
     "check_dense",
     "find",
     "join",
+    "learned",
     "made",
     "plan",
     "reads_attention",
@@ -50,16 +50,16 @@ METHODS: dict[str, type[Reducer]] = {
 
 
 def find(method: str) -> type[Reducer]:
-    """The reducer of that name; raises UsageError, with the names there are."""
+    """The reducer of that name. Raises UsageError, with all names, where there is none."""
     if method not in METHODS:
         raise UsageError(f"there is no method '{method}'. Choose one of {', '.join(METHODS)}.")
     return METHODS[method]
 
 
-def check_dense(method: str, learned: Learned | None = None) -> None:
-    """Raises UsageError, with the reason, where a method gives no token back to a head that labels every patch."""
+def check_dense(method: str, parameters: Learned | None = None) -> None:
+    """Raises UsageError, with the reason, where a method cannot serve a head that labels every patch."""
     lost = find(method).lost_for_patches
-    if isinstance(learned, Scorers) and not learned.llf:
+    if isinstance(parameters, Scorers) and not parameters.llf:
         lost = "without last layer fusion it drops patches"
     if lost is not None:
         dense = [name for name, reducer in METHODS.items() if reducer.lost_for_patches is None]
@@ -70,50 +70,43 @@ def check_dense(method: str, learned: Learned | None = None) -> None:
 
 
 def reads_attention(method: str) -> bool:
-    """Whether the method drops tokens by a block's attention weights; merging, and other scores, leave them alone."""
+    """Whether the method reads a block's attention weights."""
     return bool(find(method).needs & Need.ATTN_FULL)
 
 
 def restored(tokens: Tokens, x: Tensor, count: int) -> Tensor:
-    """A row for each of the image's `count` tokens, in their order, from rows x (B, N, C) of the last sequence.
+    """Rows (B, count, C) of the image's own tokens, in their order, from rows x (B, N, C) of the last sequence.
 
-    What Cropr set aside is back, and goes to its place; what ToMe merged has its row in common.
+    Tokens that Cropr set aside go back to their places. Tokens that ToMe merged share one row.
     """
     return unmerged(in_place(tokens._replace(x=x), count), tokens.merges or ())
 
 
 def schedule_for(
-    method: str,
-    tokens: int,
-    depth: int,
-    prefix_tokens: int,
-    removed: int,
-    layer: int | None = None,
-    learned: Learned | None = None,
+    method: str, shape: Shape, removed: int, layer: int | None = None, parameters: Learned | None = None
 ) -> Schedule:
-    """How the method turns one number R into counts per block.
+    """The method's schedule for one number R.
 
     Args:
-        tokens: entering block 0, prefix included.
         removed: R, net, over the whole model.
-        learned: what ltmp or cropr learned for the model.
+        parameters: what ltmp or cropr learned for the model.
     Raises: UsageError if the layer does not exist or the method cannot remove that many.
     """
     reducer = find(method)
-    schedule = reducer.spread(tokens, depth, prefix_tokens, removed, layer, learned)
+    schedule = reducer.spread(shape, removed, layer, parameters)
     reducer.steps(schedule, layer)
     return schedule
 
 
 def plan(method: str, schedule: Schedule, layer: int | None = None) -> list[Step | None]:
-    """One step a block, None where the block stays as it is.
+    """One step for each block; None: the block stays as it is.
 
     Raises: UsageError if the method cannot follow the schedule.
     """
     return find(method).steps(schedule, layer)
 
 
-def made(method: str, steps: Sequence[Step | None], seed: int, learned: Learned | None = None) -> nn.ModuleDict:
-    """The reducers at work, by the number of their block; their buffers are a candidate's own constants."""
+def made(method: str, steps: Sequence[Step | None], seed: int, parameters: Learned | None = None) -> nn.ModuleDict:
+    """The acting reducers by the number of their block. Their buffers are the candidate's own constants."""
     reducer = find(method)
-    return nn.ModuleDict({str(step.layer): reducer.at(step, seed, learned) for step in steps if step is not None})
+    return nn.ModuleDict({str(step.layer): reducer.at(step, seed, parameters) for step in steps if step is not None})

@@ -1,8 +1,9 @@
 """Cropr: after each of the first blocks, the patches that a learned vector scores lowest are set aside.
 
-Source: Bergner et al., "Token Cropr: Faster ViTs for Quite a Few Tasks", CVPR 2025. The queries of a module, and the
-projection of its keys where there is one, fold into one vector, since a token's score sums over queries and heads. With
-last layer fusion, what was set aside comes back for the last block, as it was.
+A token's score sums over queries and heads, so a module's queries and key projection fold into one vector. With last
+layer fusion, the tokens that were set aside come back unchanged for the last block.
+
+Source: Bergner et al., "Token Cropr: Faster ViTs for Quite a Few Tasks", CVPR 2025.
 """
 
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ from torch import Tensor
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.core.schedules import schedule as schedules
-from pomt_trt.host.reducers.contract import Asked, Reducer, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.learned import Learned, Scorers, modules
-from pomt_trt.host.reducers.ranking import gather_rows, join, margin, rank
+from pomt_trt.host.reducers.common.contract import Reducer, Shape, Signals, Site, Step, Tokens, UserCounts
+from pomt_trt.host.reducers.common.learned import Learned, Scorers, modules
+from pomt_trt.host.reducers.common.ranking import gather_rows, join, margin, rank
 
 
 class Cropr(Reducer):
@@ -36,37 +37,23 @@ class Cropr(Reducer):
         return LastLayerFusion(step) if step.site is Site.INPUT else cls(step, seed, learned)
 
     @classmethod
-    def spread(
-        cls,
-        tokens: int,
-        depth: int,
-        prefix_tokens: int,
-        removed: int,
-        layer: int | None,
-        learned: Learned | None = None,
-    ) -> Schedule:
-        """Evenly over all modules; with last layer fusion R is what the blocks before the last do without."""
+    def spread(cls, shape: Shape, removed: int, layer: int | None, learned: Learned | None = None) -> Schedule:
+        """Even over all modules. With last layer fusion, R counts the tokens that are missing before the last block."""
         llf = _needed(learned).llf
-        first = schedules.even(tokens, modules(depth, llf), prefix_tokens, removed).tokens
-        return _fused(first + first[-1:] * (depth + 1 - len(first)), prefix_tokens, llf)
+        first = schedules.even(shape.tokens, modules(shape.depth, llf), shape.prefix_tokens, removed).tokens
+        return _fused(first + first[-1:] * (shape.depth + 1 - len(first)), shape.prefix_tokens, llf)
 
     @classmethod
-    def as_asked(
-        cls,
-        asked: Asked,
-        tokens: int,
-        depth: int,
-        prefix_tokens: int,
-        layer: int | None,
-        learned: Learned | None = None,
+    def schedule_from(
+        cls, counts: UserCounts, shape: Shape, layer: int | None, learned: Learned | None = None
     ) -> Schedule:
-        """From removed: an int for every module, or a list with one entry a block, 0 where there is no module."""
+        """From `removed`: an int for every module, or a list with one entry for each block, 0 without a module."""
         scorers = _needed(learned)
-        last = depth - modules(depth, scorers.llf)
-        if isinstance(asked.removed, int):
-            asked = asked._replace(removed=[asked.removed] * (depth - last) + [0] * last)
-        schedule = super().as_asked(asked, tokens, depth, prefix_tokens, layer, learned)
-        return _fused(schedule.tokens, prefix_tokens, scorers.llf)
+        last = shape.depth - modules(shape.depth, scorers.llf)
+        if isinstance(counts.removed, int):
+            counts = counts._replace(removed=[counts.removed] * (shape.depth - last) + [0] * last)
+        schedule = super().schedule_from(counts, shape, layer, learned)
+        return _fused(schedule.tokens, shape.prefix_tokens, scorers.llf)
 
     @classmethod
     def steps(cls, schedule: Schedule, layer: int | None) -> list[Step | None]:
@@ -92,7 +79,7 @@ class Cropr(Reducer):
 
 
 class LastLayerFusion(Reducer):
-    """Puts back what was set aside."""
+    """Brings back the tokens that were set aside."""
 
     method = "cropr"
 
@@ -101,7 +88,7 @@ class LastLayerFusion(Reducer):
 
 
 def cut(tokens: Tokens, score: Tensor, step: Step) -> Tokens:
-    """The prefix, then the patches that step keeps by descending score (B, n); the others are set aside, or gone."""
+    """The prefix, then the patches that the step keeps by descending score (B, n). Others are set aside or dropped."""
     prefix, kept, x = step.prefix_tokens, step.kept_patches, tokens.x
     order = rank(score, step.tokens_in - prefix if step.fused else kept)  # (B, n) or (B, kept)
     ranked = gather_rows(x[:, prefix:], order)
@@ -114,14 +101,14 @@ def cut(tokens: Tokens, score: Tensor, step: Step) -> Tokens:
 
 
 def fused(tokens: Tokens) -> Tokens:
-    """The sequence, then what was set aside, in the order in which it left."""
+    """The sequence, then the tokens that were set aside, in the order of their removal."""
     assert tokens.origin is not None
     x = join(tokens.x, *(rows for rows, _ in tokens.stash))  # (B, tokens_out, C)
     return tokens._replace(x=x, origin=join(tokens.origin, *(places for _, places in tokens.stash)), stash=())
 
 
 def in_place(tokens: Tokens, count: int) -> Tensor:
-    """The `count` rows (B, N, C) of fused tokens where they were in the image, for one output a patch."""
+    """The `count` rows of fused tokens (B, N, C), in the order of the image."""
     return tokens.x if tokens.origin is None else gather_rows(tokens.x, rank(-tokens.origin.float(), count))
 
 

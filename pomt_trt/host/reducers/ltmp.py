@@ -1,9 +1,10 @@
-"""Learned thresholds merging and pruning, with the counts that its thresholds have on average as a static schedule.
+"""Learned thresholds merging and pruning, with a static schedule: the mean counts of the learned thresholds.
 
-Source: Bonnaerens and Dambre, "Learned Thresholds Token Merging and Pruning for Vision Transformers", TMLR 2023. In
-every block the most similar patches are merged as in ToMe, then those that receive the least attention are dropped.
-Given an image's own counts, this is the dynamic function of the paper on that image. Protects all prefix tokens, where
-the paper protects the class token.
+In every block the most similar patches are merged as in ToMe, then those that receive the least attention are dropped.
+With an image's own counts, this equals the paper's dynamic function on that image. All prefix tokens are protected; the
+paper protects the class token.
+
+Source: Bonnaerens and Dambre, "Learned Thresholds Token Merging and Pruning for Vision Transformers", TMLR 2023.
 """
 
 from typing import Any
@@ -12,17 +13,17 @@ from torch import Tensor
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host.reducers.contract import Asked, Need, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.learned import Learned, Thresholds
-from pomt_trt.host.reducers.matching import Match, Merging, merge, sized, split
-from pomt_trt.host.reducers.ranking import ascending, gather_rows, join, margin, rank
+from pomt_trt.host.reducers.common.contract import Need, Shape, Signals, Site, Step, Tokens, UserCounts
+from pomt_trt.host.reducers.common.learned import Learned, Thresholds
+from pomt_trt.host.reducers.common.matching import Match, Merging, merge, sized, split
+from pomt_trt.host.reducers.common.ranking import ascending, gather_rows, join, margin, rank
 
-FASTER = 1.05  # a multiplier that leaves tokens over grows by this, until earlier blocks have taken them
-LARGEST = 1e4  # times the calibrated counts: with more, no block would be left with a choice
+FASTER = 1.05  # factor by which the multiplier grows while too few tokens are removed
+LARGEST = 1e4  # multiplier at which the search ends
 
 
 class Ltmp(Merging):
-    """Merges, then prunes: prefix, patches at even positions, patches at odd positions, each in their order."""
+    """Merges, then prunes. Order: prefix, patches at even positions, patches at odd positions."""
 
     method = "ltmp"
     needs = Need.KEYS | Need.ATTN_FULL
@@ -34,18 +35,10 @@ class Ltmp(Merging):
         self.needs = merges | (Need.ATTN_FULL if step.pruned else Need.NONE)
 
     @classmethod
-    def spread(
-        cls,
-        tokens: int,
-        depth: int,
-        prefix_tokens: int,
-        removed: int,
-        layer: int | None,
-        learned: Learned | None = None,
-    ) -> Schedule:
-        """The mean counts of the learned thresholds, times one multiplier that makes them R in all.
+    def spread(cls, shape: Shape, removed: int, layer: int | None, learned: Learned | None = None) -> Schedule:
+        """The mean counts of the learned thresholds, times one multiplier that makes their sum R.
 
-        Sums are rounded, not counts; what a block cannot take goes to the next.
+        Cumulative sums are rounded, not counts. What a block cannot remove goes to the next.
         Raises: UsageError where there are no thresholds, they remove nothing, or R is too large.
         """
         if not isinstance(learned, Thresholds):
@@ -54,33 +47,31 @@ class Ltmp(Merging):
         total = sum(m + p for m, p in means)
         multiplier = removed / total if total > 0 else LARGEST
         while multiplier < LARGEST:
-            counts = _taken(means, multiplier, tokens - prefix_tokens, removed)
+            counts = _taken(means, multiplier, shape.tokens - shape.prefix_tokens, removed)
             if sum(m + p for m, p in counts) == removed:
-                return _schedule(counts, tokens, prefix_tokens)
+                return _schedule(counts, shape)
             multiplier *= FASTER
-        raise UsageError(f"the learned thresholds of ltmp cannot remove {removed} of {tokens} tokens. Choose less.")
+        raise UsageError(
+            f"the learned thresholds of ltmp cannot remove {removed} of {shape.tokens} tokens. Choose less."
+        )
 
     @classmethod
-    def as_asked(
-        cls,
-        asked: Asked,
-        tokens: int,
-        depth: int,
-        prefix_tokens: int,
-        layer: int | None,
-        learned: Learned | None = None,
+    def schedule_from(
+        cls, counts: UserCounts, shape: Shape, layer: int | None, learned: Learned | None = None
     ) -> Schedule:
-        """From merged and pruned, one entry a block each."""
-        if asked.removed is not None or asked.merged is None or asked.pruned is None:
+        """From `merged` and `pruned`, one entry for each block."""
+        if counts.removed is not None or counts.merged is None or counts.pruned is None:
             raise UsageError("ltmp takes merged=[...] and pruned=[...], one entry a block each, and not removed.")
-        for name, counts in (("merged", asked.merged), ("pruned", asked.pruned)):
-            if len(counts) != depth:
-                raise UsageError(f"{name} has {len(counts)} entries, the model {depth} blocks. Give one entry a block.")
-        return _schedule(list(zip(asked.merged, asked.pruned)), tokens, prefix_tokens)
+        for name, each in (("merged", counts.merged), ("pruned", counts.pruned)):
+            if len(each) != shape.depth:
+                raise UsageError(
+                    f"{name} has {len(each)} entries, the model {shape.depth} blocks. Give one entry a block."
+                )
+        return _schedule(list(zip(counts.merged, counts.pruned)), shape)
 
     @classmethod
     def steps(cls, schedule: Schedule, layer: int | None) -> list[Step | None]:
-        """As Reducer.steps; up to the last block that removes, all others bring patches into the order of the paper."""
+        """As Reducer.steps. All blocks up to the last that removes have a step: they order patches as the paper."""
         if layer is not None:
             raise UsageError(f"ltmp acts in every block, but layer {layer} is asked for. Give none.")
         merged, tokens = schedule.merged or (0,) * schedule.depth, schedule.tokens
@@ -101,7 +92,7 @@ class Ltmp(Merging):
         return merged if importance is None else self._pruned(merged, importance)
 
     def _merged(self, tokens: Tokens, signals: Signals, importance: Tensor | None) -> tuple[Tokens, Tensor | None]:
-        """Tokens and importance (B, N - m, 1), if there is one, in the order even, odd."""
+        """Tokens after the merge, and their importance (B, N - m, 1), if there is one."""
         prefix = self.step.prefix_tokens
         if not self.step.merged:
             x, size, importance = (
@@ -125,7 +116,7 @@ class Ltmp(Merging):
 
 
 def _largest(importance: Tensor, match: Match, prefix_tokens: int) -> Tensor:
-    """Importance (B, N - r, 1) after a merge, in its order: of the most important token that is part of each."""
+    """Importance (B, N - r, 1) after a merge: the maximum over the parts of each token."""
     first, even, odd = split(importance, prefix_tokens)
     joining = (match.into * gather_rows(even, match.merged)).transpose(1, 2)  # (B, odd, r)
     odd = join(odd.transpose(1, 2), joining.transpose(1, 2)).amax(1).unsqueeze(2)  # (B, odd, 1)
@@ -138,7 +129,7 @@ def _kept(rows: Tensor, stay: Tensor, prefix_tokens: int) -> Tensor:
 
 
 def _step(block: int, tokens_in: int, tokens_out: int, prefix_tokens: int, merged: int) -> Step:
-    """Raises UsageError, with the possible range, for counts that cannot be."""
+    """The step of a block. Raises UsageError, with the possible range, for impossible counts."""
     most, pruned = (tokens_in - prefix_tokens) // 2, tokens_in - tokens_out - merged
     patches = tokens_out - prefix_tokens
     if not 0 <= merged <= most or pruned < 0 or patches < 1:
@@ -149,16 +140,16 @@ def _step(block: int, tokens_in: int, tokens_out: int, prefix_tokens: int, merge
     return Step(Site.MID, block, tokens_in, tokens_out, prefix_tokens, patches, merged)
 
 
-def _schedule(counts: list[tuple[int, int]], tokens: int, prefix_tokens: int) -> Schedule:
+def _schedule(counts: list[tuple[int, int]], shape: Shape) -> Schedule:
     """From (merged, pruned) in each block."""
-    left = [tokens]
+    left = [shape.tokens]
     for block, (merged, pruned) in enumerate(counts):
-        left.append(_step(block, left[-1], left[-1] - merged - pruned, prefix_tokens, merged).tokens_out)
-    return Schedule(tuple(left), prefix_tokens, tuple(merged for merged, _ in counts))
+        left.append(_step(block, left[-1], left[-1] - merged - pruned, shape.prefix_tokens, merged).tokens_out)
+    return Schedule(tuple(left), shape.prefix_tokens, tuple(merged for merged, _ in counts))
 
 
 def _taken(means: list[tuple[float, float]], multiplier: float, patches: int, most: int) -> list[tuple[int, int]]:
-    """(merged, pruned) in each block: sums are rounded, blocks take what they can, and no more than `most` in all."""
+    """(merged, pruned) of each block: cumulative sums are rounded, and at most `most` are removed in all."""
     wanted, taken = 0.0, 0
     counts = []
     for mean_merged, mean_pruned in means:

@@ -1,10 +1,10 @@
-"""None: the model as it is, under the same contract, so that R = 0 needs no special case elsewhere."""
+"""None: the model as it is. With it, R = 0 needs no special case elsewhere."""
 
-from pomt_trt.host.reducers.contract import Reducer
+from pomt_trt.host.reducers.common.contract import Reducer
 
 
 class NoReduction(Reducer):
-    """Plans no step for R = 0, and refuses any other R."""
+    """Takes R = 0 alone."""
 
     method = "none"
     lost_for_patches = None

@@ -1,23 +1,24 @@
 """Prune One More Token: in one block, patches that few others attend to are replaced by their mean.
 
-Source: Eliopoulos et al., "Pruning One More Token is Enough", WACV 2025. Training-free. Two details differ from
-the paper's code: the attention score is normalised per image, not per batch, so that an image's tokens do not depend
-on its neighbours; and counts hold for any number of prefix tokens.
+Two details differ from the paper's code. The attention score is normalised by image, not by batch, so an image's tokens
+do not depend on other images. Any number of prefix tokens is possible.
+
+Source: Eliopoulos et al., "Pruning One More Token is Enough", WACV 2025. Training-free.
 """
 
 from torch import Tensor
 
-from pomt_trt.host.reducers.contract import Need, Reducer, Signals, Tokens
-from pomt_trt.host.reducers.ranking import gather_rows, join, margin, rank
+from pomt_trt.host.reducers.common.contract import Need, Reducer, Signals, Tokens
+from pomt_trt.host.reducers.common.ranking import gather_rows, join, margin, rank
 
 
 def scores(attn: Tensor, values: Tensor, prefix_tokens: int) -> Tensor:
-    """Importance of each patch, in (0, 2]: attention received plus softmax of the value's strength.
+    """Importance of each patch, in (0, 2]: received attention / its maximum + softmax of the values' strength.
 
     Args:
         attn: (B, H, N, N), rows are queries and sum to 1.
         values: (B, H, N, dh).
-        prefix_tokens: they are not scored, though the softmax over values runs over all N tokens.
+        prefix_tokens: they are not scored, but the softmax is over all N tokens.
     Returns: (B, N - prefix_tokens), fp32.
     """
     # The maximum before the slice: one pass over the large tensor, and a copy of one head's size only.
@@ -27,7 +28,7 @@ def scores(attn: Tensor, values: Tensor, prefix_tokens: int) -> Tensor:
 
 
 class Pomt(Reducer):
-    """Keeps the best patches by descending score and appends the plain mean of all others: prefix, kept, mean."""
+    """Keeps the best patches and appends the mean of the others. Order: prefix, kept by descending score, mean."""
 
     method = "pomt"
     lost_for_patches = "it makes one token of the patches that it removes"

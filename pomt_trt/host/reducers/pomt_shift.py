@@ -1,18 +1,18 @@
-"""Prune One More Token by a score that leaves attention fused: how much attention changes a token.
+"""Prune One More Token with another score: how much attention changes a token. Engines can fuse the attention.
 
-Source: Choi et al., "Representation Shift: Unifying Token Compression with FlashAttention", ICCV 2025. The shift is
-taken over the attention branch of the block, before its MLP: so the MLP already runs on fewer tokens, and counts,
-layer and cost elsewhere are those of pomt; an engine may fuse the attention, which pomt's score must read.
+The change is that of the block's attention branch, before the MLP, so the MLP already runs on fewer tokens, as in pomt.
+
+Source: Choi et al., "Representation Shift: Unifying Token Compression with FlashAttention", ICCV 2025.
 """
 
 from torch import Tensor
 
-from pomt_trt.host.reducers.contract import Need, Signals
+from pomt_trt.host.reducers.common.contract import Need, Signals
 from pomt_trt.host.reducers.pomt import Pomt
 
 
 class PomtShift(Pomt):
-    """As Pomt, but scored by the length of what the block's attention adds to a token; a large change is kept."""
+    """As Pomt, with another score: the length of what the block's attention adds to a token."""
 
     method = "pomt-shift"
     needs = Need.NONE

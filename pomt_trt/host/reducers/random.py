@@ -1,27 +1,27 @@
-"""Random: patches dropped by lot, the same for every image. What any method has to beat.
+"""Random: patches dropped at random, the same for every image. Every method has to beat it.
 
-The lot is drawn when the model is built, so the graph holds a constant and images do not depend on one another.
+They are drawn when the model is built, so the graph holds a constant.
 """
 
 import torch
 from torch import Tensor
 
-from pomt_trt.host.reducers.contract import Reducer, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.learned import Learned
+from pomt_trt.host.reducers.common.contract import Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.learned import Learned
 
 
 def kept_indices(step: Step, seed: int) -> Tensor:
-    """Positions (tokens_out,) int64, ascending, prefix included, of the tokens that stay.
+    """Positions (tokens_out,) int64 of the tokens that stay, ascending, prefix included.
 
-    For one seed the sets are nested: removing one token more drops one of those kept before.
+    For one seed the sets are nested: fewer tokens are a subset of more.
     """
     patches = step.tokens_in - step.prefix_tokens
-    lot = torch.randperm(patches, generator=torch.Generator().manual_seed(seed))[: step.kept_patches]
-    return torch.cat([torch.arange(step.prefix_tokens), step.prefix_tokens + lot.sort().values])
+    drawn = torch.randperm(patches, generator=torch.Generator().manual_seed(seed))[: step.kept_patches]
+    return torch.cat([torch.arange(step.prefix_tokens), step.prefix_tokens + drawn.sort().values])
 
 
 class Random(Reducer):
-    """Keeps a random subset in its order: on the embedded sequence, or in one block where `layer` is given."""
+    """Keeps a random subset in its order: before block 0, or within block `layer` where one is given."""
 
     method = "random"
     kept_indices: Tensor

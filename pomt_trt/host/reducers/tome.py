@@ -1,7 +1,9 @@
-"""Token merging: in every block, the patches whose keys are most alike become one, their mean weighted by size.
+"""Token merging: in every block, the patches with the most similar keys become one, their mean weighted by size.
 
-Source: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023. Training-free. Protects all prefix tokens, where
-the paper protects the class and the distillation token, and keeps positions in their order also without a class token.
+All prefix tokens are protected; the paper protects the class and the distillation token. Order is kept also without a
+class token.
+
+Source: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023. Training-free.
 """
 
 import logging
@@ -9,14 +11,14 @@ from collections.abc import Sequence
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host.reducers.contract import Need, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.matching import Merging, merge, sized
+from pomt_trt.host.reducers.common.contract import Need, Shape, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.matching import Merging, merge, sized
 
 LOGGER = logging.getLogger(__name__)
 
 
 class ToMe(Merging):
-    """Merges the most similar pairs: prefix, patches at even positions that stay, patches at odd positions."""
+    """Merges the most similar pairs. Order: prefix, staying patches at even positions, patches at odd positions."""
 
     method = "tome"
     lost_for_patches = None
@@ -28,15 +30,13 @@ class ToMe(Merging):
         return patch_tokens // 2
 
     @classmethod
-    def in_each_block(
-        cls, removed: int | Sequence[float], tokens: int, depth: int, prefix_tokens: int
-    ) -> Sequence[int]:
-        """As Reducer.in_each_block; also (r, inflect), and a block removes no more than it can, which is logged."""
+    def in_each_block(cls, removed: int | Sequence[float], shape: Shape) -> Sequence[int]:
+        """As Reducer.in_each_block, and also (r, inflect). A block removes no more than it can, which is logged."""
         if isinstance(removed, tuple) and len(removed) == 2:
-            removed = inflected(*removed, depth)
-        clipped = []
-        for block, count in enumerate(super().in_each_block(removed, tokens, depth, prefix_tokens)):
-            most = (tokens - prefix_tokens) // 2
+            removed = inflected(*removed, shape.depth)
+        clipped, tokens = [], shape.tokens
+        for block, count in enumerate(super().in_each_block(removed, shape)):
+            most = (tokens - shape.prefix_tokens) // 2
             if count > most:
                 LOGGER.warning("tome merges %d of %d tokens in block %d, not %d", most, tokens, block, count)
             clipped.append(min(count, most))
@@ -61,9 +61,9 @@ class ToMe(Merging):
 
 
 def inflected(removed: float, inflect: float, depth: int) -> list[int]:
-    """Counts that go in a line from r (1 - inflect) in the first block to r (1 + inflect) in the last, truncated.
+    """Counts on a line from r (1 - inflect) in the first block to r (1 + inflect) in the last, truncated.
 
-    So (16, -1) begins with 32 and ends with 0. Source: the paper's decreasing schedule, appendix C.
+    (16, -1) begins with 32 and ends with 0. Source: the paper's decreasing schedule, appendix C.
     Raises: UsageError unless removed >= 0 and -1 <= inflect <= 1.
     """
     if removed < 0 or not -1 <= inflect <= 1:

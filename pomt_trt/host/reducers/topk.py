@@ -1,16 +1,18 @@
 """Top-K: in every block, the patches that the class token attends to least are dropped.
 
-Source: the Top-K baseline of Eliopoulos et al., "Pruning One More Token is Enough", WACV 2025; the score is
-that of EViT (Liang et al., ICLR 2022) without its fused token. Needs one attention row only.
+It needs one row of attention only.
+
+Source: the Top-K baseline of Eliopoulos et al., "Pruning One More Token is Enough", WACV 2025. The score is that of
+EViT (Liang et al., ICLR 2022), without its fused token.
 """
 
 from pomt_trt.core.errors import UsageError
-from pomt_trt.host.reducers.contract import Need, Reducer, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.ranking import gather_rows, join, margin, rank
+from pomt_trt.host.reducers.common.contract import Need, Reducer, Signals, Site, Step, Tokens
+from pomt_trt.host.reducers.common.ranking import gather_rows, join, margin, rank
 
 
 class TopK(Reducer):
-    """Keeps the patches with the highest class-token attention, mean over heads: prefix, kept by descending score."""
+    """Keeps the patches with the highest class-token attention, mean over heads. Order: prefix, kept by score."""
 
     method = "topk"
     needs = Need.ATTN_CLS

@@ -1,1 +1,1 @@
-"""Training on the workstation: what learned methods need, and how the models of this repository came about."""
+"""Training of the learned methods: one loop, LTMP, Cropr, and what they share."""

@@ -1,7 +1,7 @@
-"""How many tokens trained thresholds remove in each block, on average: what a static schedule is made of.
+"""How many tokens trained thresholds remove in each block, on average. A static schedule is made of these means.
 
-Blocks are calibrated one after the other, on sequences that the blocks before have already reduced by whole numbers, as
-they will be when the model runs. On the workstation. Leaves out schedules for other counts: see reducers.
+Blocks are calibrated one after the other. Each sees sequences that earlier blocks have reduced by whole counts, as when
+the model runs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,13 +14,13 @@ from pomt_trt.host.training.dynamic import Counts, Live, Thresholds, reduced_blo
 
 
 class Calibration(NamedTuple):
-    """Per block, over the images."""
+    """Means and standard deviations over the images, one entry for each block."""
 
     merged_mean: tuple[float, ...]
     pruned_mean: tuple[float, ...]
     merged_std: tuple[float, ...]
     pruned_std: tuple[float, ...]
-    static: tuple[Counts, ...]  # whole numbers that add up to the means
+    static: tuple[Counts, ...]  # whole counts whose cumulative sums are nearest to those of the means
 
 
 @torch.inference_mode()
@@ -30,7 +30,7 @@ def calibrate(
     batches: Iterable[Tensor],
     progress: Callable[[str], None] = lambda note: None,
 ) -> Calibration:
-    """Counts that the thresholds give on images (B, C, H, W), all of whose sequences are kept in memory.
+    """The counts that the thresholds give on batches of images (B, C, H, W). All sequences are kept in memory.
 
     Args: progress: called with a note after every block.
     """
@@ -50,14 +50,14 @@ def calibrate(
 
 
 def _counted(block: Any, lives: Sequence[Live], cut: Thresholds, prefix_tokens: int) -> Tensor:
-    found = [reduced_block(block, live, cut, prefix_tokens)[1] for live in lives]
-    return torch.cat([torch.stack([one.merged, one.pruned], 1) for one in found]).double()
+    removed = [reduced_block(block, live, cut, prefix_tokens)[1] for live in lives]
+    return torch.cat([torch.stack([one.merged, one.pruned], 1) for one in removed]).double()
 
 
 def whole_counts(means: Sequence[tuple[float, float]], patches: int) -> list[Counts]:
-    """Whole numbers for each block's mean (merged, pruned): sums are rounded, so that errors do not add up.
+    """Whole counts for each block's mean (merged, pruned). Cumulative sums are rounded, so errors do not add up.
 
-    Args: patches: patch tokens entering block 0. One stays at least, and no more than half are merged at once.
+    Args: patches: patch tokens entering block 0. At least one stays, and a block merges half of them at most.
     """
     counts: list[Counts] = []
     for block in range(1, len(means) + 1):

@@ -1,7 +1,7 @@
-"""One file that a killed training goes on from: parameters, optimiser and state, whole or not there.
+"""The checkpoint of a training: parameters, optimiser and state in one file, written whole or not at all.
 
-A .safetensors file: `model.NAME` and `optimizer.NUMBER.NAME` tensors, and the state as JSON in its metadata; nothing in
-it is ever executed. On the workstation. Leaves out what the state means.
+It is a .safetensors file with tensors `model.NAME` and `optimizer.NUMBER.NAME`, and the state as JSON in its metadata.
+Nothing in it is executed.
 """
 
 import json
@@ -20,9 +20,9 @@ FILE = "checkpoint.safetensors"
 
 
 def save(path: str, module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Replaces the file: what of the module is trained, what the optimiser remembers, and the state.
+    """Replaces the file by the trained parameters, the optimiser's tensors and the state.
 
-    Args: state: what JSON can say.
+    Args: state: must be JSON.
     """
     tensors = {f"model.{name}": value.detach() for name, value in _trained(module).items()}
     for number, memory in optimizer.state_dict()["state"].items():
@@ -33,13 +33,13 @@ def save(path: str, module: nn.Module, optimizer: torch.optim.Optimizer, state: 
 
 
 def load(path: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """State and tensors; None where there is no file. Raises: CorruptArtifact for what `save` did not write."""
+    """State and tensors; None: there is no file. Raises: CorruptArtifact for a damaged file."""
     if not os.path.exists(path):
         return None
     try:
         with safe_open(path, "pt") as file:
             state = json.loads(file.metadata()["state"])
-            return state, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            return state, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CorruptArtifact(
             f"{path} is damaged: {error}. Delete it and run the same command again to begin anew."
@@ -47,7 +47,7 @@ def load(path: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
 
 
 def restore(tensors: dict[str, Tensor], module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Gives module and optimiser what `save` took from such ones."""
+    """Loads the tensors into module and optimiser."""
     with torch.no_grad():
         for name, parameter in _trained(module).items():
             parameter.copy_(tensors[f"model.{name}"])

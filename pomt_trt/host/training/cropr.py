@@ -1,7 +1,7 @@
-"""Cropr in training: a learned scorer after each block but the last ones, taught by an auxiliary head of its own.
+"""Cropr in training: after each block but the last ones, a scorer that learns by an auxiliary head of its own.
 
-Modules read detached tokens, so that an auxiliary loss teaches its own module alone; the main loss reaches the backbone
-through the tokens that are kept. What runs afterwards is one vector a module. Leaves out data and the loop.
+Scorers read detached tokens, so an auxiliary loss trains its own scorer alone. The main loss reaches the backbone
+through the kept tokens. After training, a scorer folds into one vector.
 
 Source: Bergner, Lippert and Mahendran, "Token Cropr: Faster ViTs for Quite a Few Tasks", CVPR 2025.
 """
@@ -14,18 +14,18 @@ from torch.nn import functional
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.host.models import loading
+from pomt_trt.host.models.attention import embedded
 from pomt_trt.host.reducers import Site, Step, Tokens, restored
 from pomt_trt.host.reducers.cropr import cut, fused
-from pomt_trt.host.training.blocks import embedded
 from pomt_trt.host.training.objective import objective_of
 
 INITIAL_STD = 0.02  # of all linear layers
 
 
 class Scorer(nn.Module):
-    """Queries that score tokens, and the head that teaches them: what each attends to must tell a class.
+    """Queries that score tokens, and an auxiliary head that predicts classes from what they attend to.
 
-    Args: queries: M, which are summed in the score.
+    Args: queries: M; a token's score sums over them.
     """
 
     def __init__(self, channels: int, classes: int, queries: int) -> None:
@@ -44,25 +44,25 @@ class Scorer(nn.Module):
         """Scores (B, N) of tokens x (B, N, C), and the auxiliary logits (B, M, classes)."""
         products = x @ self.queries.T  # (B, N, M)
         weights = (products * x.shape[2] ** -0.5).softmax(1)
-        seen = weights.transpose(1, 2) @ x  # (B, M, C)
-        seen = seen + self.mlp(self.norm(seen))
-        return products.detach().sum(2), self.head(seen)
+        attended = weights.transpose(1, 2) @ x  # (B, M, C)
+        attended = attended + self.mlp(self.norm(attended))
+        return products.detach().sum(2), self.head(attended)
 
     @torch.no_grad()
     def folded(self) -> Tensor:
-        """The vector (C,) of length 1 that ranks tokens as the queries do."""
+        """A vector (C,) of length 1 that ranks tokens as the queries."""
         return functional.normalize(self.queries.sum(0), dim=0)
 
 
 class Cropr(nn.Module):
-    """A ViT that drops its worst tokens after each block: forward gives the loss and its terms.
+    """A ViT that drops the tokens of lowest score after each block. Forward gives the loss and its terms.
 
     Args:
-        vit: a plain ViT; without pooling, it learns to label pixels, and needs llf.
-        removed: R, patch tokens cut off after each scored block; the first cuts one more, as the paper's does.
-        llf: last layer fusion: what was cut off joins the last block again.
-        freeze_backbone: train the scorers alone, on the model as it is.
-    Raises: UsageError where too few tokens would be left.
+        vit: a plain ViT. Without pooling it learns to label pixels, and needs llf.
+        removed: R, patch tokens to cut after each scored block; one more after the first, as in the paper.
+        llf: last layer fusion: cut tokens come back for the last block.
+        freeze_backbone: train the scorers alone.
+    Raises: UsageError where too few tokens would stay.
     """
 
     method = "cropr"
@@ -78,34 +78,34 @@ class Cropr(nn.Module):
         self.scorers = nn.ModuleList(Scorer(vit.embed_dim, vit.num_classes, queries) for _ in self.steps)
 
     def train(self, mode: bool = True) -> "Cropr":
-        """A frozen model stays as it runs."""
+        """Sets the mode; a frozen model stays in eval mode."""
         super().train(mode)
         if self.freeze_backbone:
             self.vit.eval()
         return self
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """loss, and what it is made of: task (0 of a frozen backbone) and auxiliary (mean over the modules)."""
+        """loss = task + sum of the auxiliary losses, without task for a frozen backbone; auxiliary is their mean."""
         logits, auxiliary = self.run(images)
-        total = torch.stack([self.objective.auxiliary_loss(found, labels) for found in auxiliary]).sum()
+        total = torch.stack([self.objective.auxiliary_loss(each, labels) for each in auxiliary]).sum()
         task = self.objective.loss(logits, labels)
         loss = total if self.freeze_backbone else task + total
         return {"loss": loss, "task": task.detach(), "auxiliary": total.detach() / len(auxiliary)}
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """Logits (B, ...), tokens removed as in training."""
+        """Logits (B, ...) with tokens cut."""
         return self.run(images)[0]
 
     def after_step(self) -> None:
         """Nothing is bounded."""
 
     def folded(self) -> Tensor:
-        """(modules, C): what is left of the scorers when the model runs."""
+        """The vectors (modules, C) that the scorers fold into."""
         return torch.stack([cast(Scorer, scorer).folded() for scorer in self.scorers])
 
     def run(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits (B, ...) as the objective has them, and those of each auxiliary head (B, queries, classes)."""
+        """Logits (B, ...) of the objective, and those of each auxiliary head (B, queries, classes)."""
         tokens, auxiliary = Tokens(embedded(self.vit, images)), []
         count, last = tokens.x.shape[1], len(self.vit.blocks) - 1
         for layer, block in enumerate(self.vit.blocks):
@@ -113,9 +113,9 @@ class Cropr(nn.Module):
                 tokens = fused(tokens)
             tokens = tokens._replace(x=block(tokens.x))
             if layer < len(self.steps):
-                scores, found = self.scorers[layer](tokens.x.detach())
+                scores, logits = self.scorers[layer](tokens.x.detach())
                 tokens = cut(tokens, scores[:, self.vit.num_prefix_tokens :], self.steps[layer])
-                auxiliary.append(found)
+                auxiliary.append(logits)
         outputs = self.vit.forward_head(self.vit.norm(tokens.x))
         if loading.is_dense(self.vit):
             outputs = restored(tokens, outputs, count)
@@ -123,7 +123,7 @@ class Cropr(nn.Module):
 
 
 def planned(depth: int, patches: int, prefix_tokens: int, removed: int, llf: bool) -> tuple[Step, ...]:
-    """What is cut off after each scored block. Raises: UsageError where too few tokens would be left."""
+    """The cut after each scored block. Raises: UsageError where too few tokens would stay."""
     scored = depth - 2 if llf else depth - 1
     most = max((patches - 2) // max(scored, 1), 0)
     if scored < 1 or not 0 <= removed <= most:

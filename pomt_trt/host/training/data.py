@@ -1,7 +1,6 @@
-"""A labelled folder, or a bundled model's own -> pictures to train on, to validate with and to calibrate on.
+"""Pictures to train on, to validate with and to calibrate on, from a labelled folder or a bundled model's own.
 
-Makes torch datasets whose order and augmentation depend on seed, epoch and picture alone: not on workers, processes or
-where a training was interrupted. On the workstation. The split is drawn once from the seed. Leaves out batches.
+Order and augmentation depend on seed, epoch and picture alone: not on workers, processes or interruptions.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ from torch.utils.data import Dataset
 from pomt_trt.core.data import dataset
 from pomt_trt.core.data.images import in_colours, open_image, open_label_map
 from pomt_trt.core.errors import InputError, UsageError
-from pomt_trt.core.records import SEGMENTATION, ClassOrder, ModelSpec
+from pomt_trt.core.records import SEGMENTATION, ClassOrder, ModelSpec, Preprocessing
 from pomt_trt.host.data.bundled import BUNDLED
 from pomt_trt.host.data.digits import CANVAS_PX
 from pomt_trt.host.data.image_batches import fitting, fitting_labels, normalised
@@ -29,11 +28,11 @@ Sample = tuple[Tensor, int | Tensor]  # float32 (C, H, W), normalised; class, or
 
 
 class Pictures(Dataset[Sample]):
-    """Samples in an order of their own for each epoch.
+    """A dataset whose samples and order depend on the epoch.
 
     Args:
-        at: (epoch, position) -> sample; of one epoch, the same every time.
-        shuffled: whether an epoch has another order than that of positions.
+        at: (epoch, position) -> sample; a pure function.
+        shuffled: each epoch has a random order; otherwise that of positions.
     """
 
     def __init__(self, count: int, at: Callable[[int, int], Sample], seed: int, shuffled: bool = False) -> None:
@@ -41,7 +40,7 @@ class Pictures(Dataset[Sample]):
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
-        """The epoch from which samples come now; before its batches are asked for."""
+        """Begins an epoch. Call it before reading its batches."""
         self._epoch, self._order = epoch, list(range(self._count))
         if self._shuffled:
             random.Random(f"{self._seed} {epoch}").shuffle(self._order)
@@ -53,15 +52,43 @@ class Pictures(Dataset[Sample]):
         return self._at(self._epoch, self._order[number])
 
 
+class Drawn:
+    """Pictures that are drawn anew for each epoch.
+
+    Args:
+        draw: seed -> images (n, H, W) uint8, and their labels (n, ...).
+    """
+
+    def __init__(self, draw: Callable[[int], tuple[np.ndarray, np.ndarray]], preprocessing: Preprocessing) -> None:
+        self.draw, self._preprocessing = draw, preprocessing
+        self._last: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # by seed, the last one only
+
+    def reader(self, positions: Sequence[int], seed_of: Callable[[int], int]) -> Callable[[int, int], Sample]:
+        """(epoch, position) -> sample, of the pictures at these positions.
+
+        Args:
+            seed_of: epoch -> seed of the draw.
+        """
+
+        def at(epoch: int, position: int) -> Sample:
+            seed = seed_of(epoch)
+            if seed not in self._last:
+                self._last = {seed: self.draw(seed)}
+            image, label = (part[positions[position]] for part in self._last[seed])
+            return normalised(image[None, :, :, None], self._preprocessing)[0], torch.as_tensor(label)
+
+        return at
+
+
 class Sets(NamedTuple):
-    """All pictures of a training. None validates and trains; calibration sees training's, without augmentation."""
+    """All pictures of a training. Calibration uses the training pictures, without augmentation."""
 
     training: Pictures
     validation: Pictures
     calibration: Pictures
     source: str  # a path, or the name of the bundled model
     sha256: str  # of names, labels and sizes of the files, or of bundled pictures themselves
-    class_order: ClassOrder | None = None  # how names of classes in the data became labels
+    class_order: ClassOrder | None = None  # from class names in the data to labels
 
 
 def load(
@@ -73,15 +100,14 @@ def load(
     seed: int,
     class_order: str | None = None,
 ) -> Sets:
-    """The pictures for a model.
+    """Loads the pictures for a model.
 
     Args:
-        data: labelled folder or CSV file (core/data/dataset); None: those of a bundled model, but for the held-out
-        ones,
+        data: labelled folder or CSV file (core/data/dataset). None: the training side of a bundled model's pictures,
             with digits at new places in every epoch.
-        validation: share of the pictures that validate, 0..1 without the ends.
-        augment: crop, mirror and tint files at random, as ImageNet's models are trained (timm).
-        class_order: natural, string or a file of class names; None: as the names in the data say.
+        validation: share of the pictures that validate, between 0 and 1.
+        augment: timm's training transform for files: random crop, mirroring and colour jitter.
+        class_order: natural, string or a file of class names; None: chosen by the names in the data.
     Raises: UsageError for another share; InputError without labels that fit the head.
     """
     if not 0 < validation < 1:
@@ -91,84 +117,72 @@ def load(
     return _files(data, dataset.find_for(data, spec, class_order), spec, validation, augment, seed)
 
 
-def _files(data: str, found: dataset.Dataset, spec: ModelSpec, validation: float, augment: bool, seed: int) -> Sets:
-    if found.kind != "labelled":
+def _files(data: str, files: dataset.Dataset, spec: ModelSpec, validation: float, augment: bool, seed: int) -> Sets:
+    if files.kind != "labelled":
         wanted = "label maps beside images" if spec.task == SEGMENTATION else "the images in a folder for each class"
         raise InputError(f"{data} has no labels, and training needs them. Put {wanted}.")
-    held, rest = _split(len(found.items), validation, seed)
+    held, rest = _split(len(files.items), validation, seed)
     plain = _reading(spec, varied=False)
     varied = _reading(spec, varied=True) if augment else plain
 
     def reader(positions: Sequence[int], read: Callable[[dataset.Item, str], Sample]) -> Callable[[int, int], Sample]:
-        return lambda epoch, position: read(found.items[positions[position]], f"{seed} {epoch} {positions[position]}")
+        return lambda epoch, position: read(files.items[positions[position]], f"{seed} {epoch} {positions[position]}")
 
-    listed = [_listed(one, data) for one in found.items]
+    listed = [_listed(one, data) for one in files.items]
     return Sets(
         Pictures(len(rest), reader(rest, varied), seed, shuffled=True),
         Pictures(len(held), reader(held, plain), seed),
         Pictures(len(rest), reader(rest, plain), seed),
         os.path.abspath(data),
         hashlib.sha256("\n".join(listed).encode()).hexdigest(),
-        found.class_order,
+        files.class_order,
     )
 
 
 def _listed(item: dataset.Item, data: str) -> str:
-    """What a file is, for the fingerprint of all."""
+    """One file's line in the fingerprint of all."""
     label = item.label if item.label_map is None else os.path.getsize(item.label_map)
     return f"{os.path.relpath(item.path, data)} {label} {os.path.getsize(item.path)}"
 
 
 def _reading(spec: ModelSpec, *, varied: bool) -> Callable[[dataset.Item, str], Sample]:
-    """(file, lot) -> sample; the same lot varies it in the same way, and its label map with it."""
+    """(file, seed) -> sample. Equal seeds vary the image and its label map equally."""
     look = spec.preprocessing
     fit = fitting(look._replace(interpolation="random") if varied else look, varied=varied)
     fit_labels = fitting_labels(look, varied=varied)
 
-    def read(item: dataset.Item, lot: str) -> Sample:
+    def read(item: dataset.Item, drawn_by: str) -> Sample:
         image = in_colours(open_image(item.path), look.channels)
-        with _lot(lot):
+        with _seeded(drawn_by):
             pixels = normalised(fit(image)[None], look)[0]
         if item.label_map is None:
             assert item.label is not None
             return pixels, item.label
         labels = open_label_map(item.label_map, image.size, spec.classes)
-        with _lot(lot):
+        with _seeded(drawn_by):
             return pixels, torch.from_numpy(fit_labels(labels))
 
     return read
 
 
 def _bundled(spec: ModelSpec, validation: float, seed: int) -> Sets:
-    drawn, asked_px = BUNDLED[spec.name], spec.preprocessing.height
-    if asked_px != CANVAS_PX:
-        raise InputError(f"{spec.name} has pictures of {CANVAS_PX} pixels, not {asked_px}. Give --data DIR.")
-    images, labels = drawn.training()
+    side_px = spec.preprocessing.height
+    if side_px != CANVAS_PX:
+        raise InputError(f"{spec.name} has pictures of {CANVAS_PX} pixels, not {side_px}. Give --data DIR.")
+    drawn = Drawn(BUNDLED[spec.name].training, spec.preprocessing)
+    images, labels = drawn.draw(0)
     held, rest = _split(len(labels), validation, seed)
-    kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # the pictures of the epoch last asked for
-
-    def reader(positions: Sequence[int], places: Callable[[int], int]) -> Callable[[int, int], Sample]:
-        def at(epoch: int, position: int) -> Sample:
-            place = places(epoch)
-            if place not in kept:
-                kept.clear()
-                kept[place] = drawn.training(place)
-            image, label = (part[positions[position]] for part in kept[place])
-            return normalised(image[None, :, :, None], spec.preprocessing)[0], torch.as_tensor(label)
-
-        return at
-
     return Sets(
-        Pictures(len(rest), reader(rest, lambda epoch: seed * 1000 + epoch), seed, shuffled=True),
-        Pictures(len(held), reader(held, lambda epoch: VALIDATION_PLACES), seed),
-        Pictures(len(rest), reader(rest, lambda epoch: CALIBRATION_PLACES), seed),
+        Pictures(len(rest), drawn.reader(rest, lambda epoch: seed * 1000 + epoch), seed, shuffled=True),
+        Pictures(len(held), drawn.reader(held, lambda epoch: VALIDATION_PLACES), seed),
+        Pictures(len(rest), drawn.reader(rest, lambda epoch: CALIBRATION_PLACES), seed),
         spec.name,
         hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest(),
     )
 
 
 def _split(count: int, validation: float, seed: int) -> tuple[list[int], list[int]]:
-    """Positions that validate, and the others; each at least one."""
+    """Positions that validate, and the others; at least one each."""
     if count < 2:
         raise InputError(f"there is {count} picture; training and validation need one each, and better hundreds.")
     order = list(range(count))
@@ -178,8 +192,8 @@ def _split(count: int, validation: float, seed: int) -> tuple[list[int], list[in
 
 
 @contextlib.contextmanager
-def _lot(seed: str) -> Iterator[None]:
-    """Random draws of `random` and torch that depend on the seed alone; what was going on goes on."""
+def _seeded(seed: str) -> Iterator[None]:
+    """Seeds `random` and torch while the block runs. Their states are restored afterwards."""
     before = random.getstate()
     with torch.random.fork_rng(devices=[]):
         number = random.Random(seed).getrandbits(63)

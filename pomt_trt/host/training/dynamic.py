@@ -1,8 +1,7 @@
-"""LTMP as it runs: each image merges and prunes what passes its thresholds, or as many tokens as it is told to.
+"""LTMP as it runs: each image merges and prunes by thresholds, or by given counts.
 
-Makes logits and counts from a plain ViT and one cut a block. Images of a batch end up with different numbers of tokens:
-shorter ones are padded at the end, and nothing sees the padding, so an image's logits are those it has alone.
-Leaves out where thresholds come from. It shows what a static schedule loses; engines never run it.
+The images of a batch keep different numbers of tokens. Shorter sequences are padded at the end, and no token attends to
+padding, so an image's logits do not depend on the batch. Engines never run this: it shows what a static schedule loses.
 
 Source: Bonnaerens and Dambre, "Learned Thresholds Token Merging and Pruning for Vision Transformers", TMLR 2023.
 """
@@ -13,10 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pomt_trt.host.models.attention import attend
+from pomt_trt.host.models.attention import attend, embedded, fed_forward
 from pomt_trt.host.reducers import Need
-from pomt_trt.host.reducers.ranking import rank
-from pomt_trt.host.training.blocks import embedded, even_odd, fed_forward, unit
+from pomt_trt.host.reducers.common.matching import even_odd, unit
+from pomt_trt.host.reducers.common.ranking import rank
 
 
 class Thresholds(NamedTuple):
@@ -27,7 +26,7 @@ class Thresholds(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """A block merges the so many most alike, then prunes the so many least important, whatever their scores."""
+    """A block merges this many of the most similar tokens, then prunes this many of the least important."""
 
     merged: int
     pruned: int
@@ -37,15 +36,15 @@ Cut = Thresholds | Counts
 
 
 class Live(NamedTuple):
-    """Sequences of several lengths, in the order of positions, each padded at its end."""
+    """Sequences of several lengths, each padded at its end."""
 
     x: Tensor  # (B, N, C)
-    size: Tensor  # (B, N) how many of the first tokens each is made of
-    there: Tensor  # (B, N) bool; False: padding
+    size: Tensor  # (B, N) original tokens in each
+    there: Tensor  # (B, N) bool; False: removed, or padding
 
 
 class Removed(NamedTuple):
-    """What each image lost."""
+    """Tokens that were removed of each image."""
 
     merged: Tensor  # (B,) or (B, L) int64
     pruned: Tensor
@@ -53,7 +52,7 @@ class Removed(NamedTuple):
 
 @torch.inference_mode()
 def run(vit: Any, cuts: Sequence[Cut], images: Tensor) -> tuple[Tensor, Removed]:
-    """Logits (B, classes), and counts (B, L) of what each block merged and pruned."""
+    """Logits (B, classes), and how many tokens each block merged and pruned (B, L)."""
     live, removed = start(vit, images), []
     for block, cut in zip(vit.blocks, cuts, strict=True):
         live, counts = reduced_block(block, live, cut, vit.num_prefix_tokens)
@@ -64,18 +63,20 @@ def run(vit: Any, cuts: Sequence[Cut], images: Tensor) -> tuple[Tensor, Removed]
 
 
 def start(vit: Any, images: Tensor) -> Live:
-    """What enters block 0."""
+    """The sequences that enter block 0."""
     x = embedded(vit, images)
     return Live(x, x.new_ones(x.shape[:2]), x.new_ones(x.shape[:2], dtype=torch.bool))
 
 
 def reduced_block(block: Any, live: Live, cut: Cut, prefix_tokens: int) -> tuple[Live, Removed]:
-    """One block: attention with sizes, merging, pruning, MLP; and what it removed of each image (B,)."""
+    """One block: attention with sizes, merging, pruning, MLP. Also how many tokens it removed of each image (B,)."""
     bias = live.size.log().masked_fill(~live.there, -torch.inf)[:, None, None]  # (B, 1, 1, N)
     attended, signals = attend(block.attn, block.norm1(live.x), Need.KEYS | Need.ATTN_FULL, prefix_tokens, bias)
     assert signals.keys is not None and signals.attn is not None
     live = live._replace(x=live.x + block.ls1(attended))
-    live, keys, importance = _paired_order(live, unit(signals.keys), _received(signals.attn, live.there), prefix_tokens)
+    live, keys, importance = _paired_order(
+        live, unit(signals.keys.float()), _received(signals.attn, live.there), prefix_tokens
+    )
     live, importance, merged = _merge(live, keys, importance, cut, prefix_tokens)
     live, pruned = _prune(live, importance, cut, prefix_tokens)
     live = _compact(live)
@@ -83,7 +84,7 @@ def reduced_block(block: Any, live: Live, cut: Cut, prefix_tokens: int) -> tuple
 
 
 def _received(weights: Tensor, there: Tensor) -> Tensor:
-    """Importance (B, N): attention received, mean over heads and over the queries that are there."""
+    """Importance (B, N): received attention, mean over heads and valid queries."""
     rows = (weights.mean(1) * there[:, :, None]).sum(1)
     return rows / there.sum(1, keepdim=True)
 
@@ -91,7 +92,7 @@ def _received(weights: Tensor, there: Tensor) -> Tensor:
 def _paired_order(
     live: Live, keys: Tensor, importance: Tensor, prefix_tokens: int
 ) -> tuple[Live, tuple[Tensor, Tensor], Tensor]:
-    """All in the order prefix, even positions, odd positions; the keys of even and odd ones apart."""
+    """Tokens, keys and importance in the order prefix, even positions, odd positions; keys of even and odd apart."""
     order, even = even_odd(live.x.shape[1], prefix_tokens)
     order = order.to(live.x.device)
     keys = keys[:, order]
@@ -102,13 +103,13 @@ def _paired_order(
 def _merge(
     live: Live, keys: tuple[Tensor, Tensor], importance: Tensor, cut: Cut, prefix_tokens: int
 ) -> tuple[Live, Tensor, Tensor]:
-    """Even tokens joined to their most similar odd ones; they are no longer there. Importances and counts (B,) too."""
+    """Merges even tokens into their most similar odd ones. Also importances, and how many were merged (B,)."""
     even = slice(prefix_tokens, prefix_tokens + keys[0].shape[1])
     odd = slice(even.stop, None)
     if not keys[0].shape[1] or not keys[1].shape[1]:  # nothing to pair
         return live, importance, live.there.new_zeros(len(live.x), dtype=torch.long)
     similarity = keys[0] @ keys[1].transpose(1, 2)  # (B, even, odd)
-    similarity = similarity.masked_fill(~live.there[:, None, odd], -2.0)  # below every cosine and threshold
+    similarity = similarity.masked_fill(~live.there[:, None, odd], -2.0)  # below every cosine
     best, partner = similarity.max(2)
     merges = _highest(best.masked_fill(~live.there[:, even], -2.0), cut)
     into = (partner[:, :, None] == torch.arange(keys[1].shape[1], device=best.device)) & merges[:, :, None]
@@ -123,14 +124,14 @@ def _merge(
 
 
 def _highest(best: Tensor, cut: Cut) -> Tensor:
-    """Which even tokens merge, (B, even) bool."""
+    """The even tokens to merge, (B, even) bool."""
     if isinstance(cut, Thresholds):
         return best > cut.merge
     return torch.zeros_like(best, dtype=torch.bool).scatter(1, rank(best, cut.merged), True)
 
 
 def _prune(live: Live, importance: Tensor, cut: Cut, prefix_tokens: int) -> tuple[Live, Tensor]:
-    """The tokens left, and how many were pruned (B,)."""
+    """The tokens after pruning, and how many were pruned (B,)."""
     importance = importance.masked_fill(~live.there, torch.inf)
     importance[:, :prefix_tokens] = torch.inf
     if isinstance(cut, Thresholds):
@@ -142,7 +143,7 @@ def _prune(live: Live, importance: Tensor, cut: Cut, prefix_tokens: int) -> tupl
 
 
 def _compact(live: Live) -> Live:
-    """Tokens that are there moved to the front, in their order; no longer than the longest sequence."""
+    """Moves valid tokens to the front, in their order, and cuts to the longest sequence."""
     longest = int(live.there.sum(1).max())
     order = rank(live.there.float(), longest)  # (B, longest), stable
     x = live.x.gather(1, order[:, :, None].expand(-1, -1, live.x.shape[2]))

@@ -1,7 +1,6 @@
-"""The training loop of all learned methods: epochs, validation, checkpoints, on any number of devices.
+"""The training loop: epochs, validation and checkpoints, on one or many devices.
 
-Distribution and mixed precision are Hugging Face accelerate's: `accelerate launch -m pomt_trt train ...` runs it on
-many GPUs. On the workstation. Leaves out what is learned (ltmp.py, cropr.py) and what is written at the end (train.py).
+Hugging Face accelerate distributes it and does mixed precision: `accelerate launch -m pomt_trt train` uses many GPUs.
 """
 
 import math
@@ -33,7 +32,7 @@ AUTOCAST = ("no", "fp16", "bf16")
 
 
 class Trainee(Protocol):
-    """What a method's module gives the loop besides being a Module."""
+    """What the loop needs of a method's Module, besides forward(images, labels) -> loss and its terms."""
 
     vit: Any  # the model with all its tokens
     objective: Objective
@@ -42,29 +41,29 @@ class Trainee(Protocol):
         """Logits (B, ...) as the trained model will run."""
 
     def after_step(self) -> None:
-        """Whatever bounds parameters."""
+        """Bounds parameters where the method does."""
 
 
 class Settings(NamedTuple):
-    """How it is trained, whatever the method."""
+    """Settings of a training that do not depend on the method."""
 
     epochs: int
-    batch_size: int  # pictures a step and process
-    warmup: float  # share of all steps in which rates rise
-    cosine: bool  # rates fall to zero; otherwise they stay
+    batch_size: int  # pictures in a step and process
+    warmup: float  # share of all steps in which learning rates rise
+    cosine: bool  # learning rates fall to zero; otherwise they stay
     seed: int
-    rate_batch: int | None = None  # pictures a step in all that learning rates are meant for; None: any number
+    rate_batch: int | None = None  # pictures in a step for which learning rates are meant; None: any number
     mixed_precision: str = "no"
-    workers: int = 0  # processes that read pictures, for each process that trains
+    workers: int = 0  # reading processes for each training process
     checkpoint_every_s: float = 60.0
 
 
 class State(NamedTuple):
-    """How far it is; all of it stands in the checkpoint."""
+    """The state of a training. The checkpoint holds all of it."""
 
-    identity: dict[str, Any]  # what it is about: another one does not go on from here
+    identity: dict[str, Any]  # what is trained how; only the same training goes on from a checkpoint
     unreduced: float  # validation accuracy of the model with all its tokens
-    before: float  # of the trainee at its start
+    before: float  # the same of the trainee at its start
     epoch: int = 0
     step: int = 0  # in this epoch
     sums: dict[str, float] = {}  # of the loss and its terms over the steps of this epoch
@@ -85,7 +84,9 @@ class State(NamedTuple):
 
 
 class Loop:
-    """One training in one folder; `fit` does all of it."""
+    """One training in one folder."""
+
+    clock = staticmethod(time.monotonic)  # seconds
 
     def __init__(
         self, trainee: Any, optimizer: torch.optim.Optimizer, sets: Sets, settings: Settings, path: str
@@ -97,32 +98,41 @@ class Loop:
         self._rates = [group["lr"] * scale for group in optimizer.param_groups]
         loaders = (self._loader(sets.training), self._loader(sets.validation))
         self._loaders = self.accelerator.prepare(*loaders)
-        self._steps = len(self._loaders[0])
+        self._steps = len(self._loaders[0])  # an epoch
+        self.steps = settings.epochs * self._steps
 
     def fit(self, identity: dict[str, Any]) -> State:
         """Trains to the end, from the checkpoint where there is one.
 
-        Args: identity: what the training is about; a checkpoint of another one is refused.
-        Raises: UsageError for such a checkpoint; TrainingDiverged where the loss is no number.
+        Args: identity: what is trained how. A checkpoint of another identity is refused.
+        Raises: UsageError for such a checkpoint; TrainingDiverged where the loss is not finite.
         """
-        self._begun = time.monotonic()
+        self._begun = self.clock()
         state = self._resumed(identity)
         with self._progress() as progress:
             self._shown = progress
-            while state.epoch < self._settings.epochs:
+            while state.step or self.place(state) < self.steps:  # an epoch that has begun is finished
                 state = self._epoch(state)
         return state
 
+    def place(self, state: State) -> float:
+        """Steps that are done, 0..self.steps. Learning rates depend on it, and training ends at self.steps."""
+        return state.epoch * self._steps + state.step
+
+    def elapsed_s(self) -> float:
+        """Seconds of training, including those before an interruption."""
+        return self.clock() - self._begun
+
     def _resumed(self, identity: dict[str, Any]) -> State:
-        """The state to go on from, trainee and optimiser being put into it."""
-        found = checkpoint.load(self._path)
-        if found is not None:
-            state: State = store.from_json(State, found[0])
+        """The state to go on from. Restores trainee and optimiser."""
+        stored = checkpoint.load(self._path)
+        if stored is not None:
+            state: State = store.from_json(State, stored[0])
             _check_same(state.identity, store.to_json(identity), self._path)
-            checkpoint.restore(found[1], self.trainee, self._optimizer)
+            checkpoint.restore(stored[1], self.trainee, self._optimizer)
         prepared = self.accelerator.prepare(self.trainee, self._optimizer)
         self._model, self._optimizer = prepared
-        if found is None:
+        if stored is None:
             unreduced = self._accuracy(lambda images: self.trainee.objective.logits(self.trainee.vit(images)))
             state = State(store.to_json(identity), unreduced, self._accuracy(self.trainee.predict))
             self._save(state)
@@ -134,7 +144,7 @@ class Loop:
         self._model.train()
         saved = time.monotonic()
         for images, labels in self._batches(state.step):
-            state = state.stepped(self._step(state, images, labels))
+            state = state.stepped(self.step(state, images, labels))
             self._shown.at(state.epoch * self._steps + state.step, f"loss {state.sums['loss'] / state.step:.3f}")
             if time.monotonic() - saved >= self._settings.checkpoint_every_s:
                 self._save(self._timed(state))
@@ -144,35 +154,32 @@ class Loop:
         return state
 
     def _timed(self, state: State) -> State:
-        return state._replace(seconds=time.monotonic() - self._begun)
+        return state._replace(seconds=self.elapsed_s())
 
     def _batches(self, done: int) -> Iterator[Any]:
         loader = self._loaders[0]
         return iter(self.accelerator.skip_first_batches(loader, done) if done else loader)
 
-    def _step(self, state: State, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """One step of the optimiser; the loss and its terms, means over all processes."""
-        self._set_rates(state.epoch * self._steps + state.step)
+    def step(self, state: State, images: Tensor, labels: Tensor) -> dict[str, float]:
+        """One step of the optimiser. Returns the loss and its terms, means over all processes."""
+        share = rate_share(self.place(state), self.steps, self._settings)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
         terms = self._model(images, labels)
         names = sorted(terms)
         values = self.accelerator.reduce(torch.stack([terms[name].detach().float() for name in names]), "mean")
-        found = dict(zip(names, values.tolist(), strict=True))
-        if not math.isfinite(found["loss"]):
-            raise self._diverged(state, f"the loss is {found['loss']}")
+        losses = dict(zip(names, values.tolist(), strict=True))
+        if not math.isfinite(losses["loss"]):
+            raise self._diverged(state, f"the loss is {losses['loss']}")
         self._optimizer.zero_grad()
         self.accelerator.backward(terms["loss"])
         self._optimizer.step()
         self.trainee.after_step()
-        return found
-
-    def _set_rates(self, step: int) -> None:
-        share = rate_share(step, self._settings.epochs * self._steps, self._settings)
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * share
+        return losses
 
     @torch.no_grad()
     def _accuracy(self, predict: Any) -> float:
-        """Of the validation pictures."""
+        """Accuracy on the validation pictures."""
         self.trainee.eval()
         objective: Objective = self.trainee.objective
         tallies = []
@@ -200,21 +207,21 @@ class Loop:
     def _progress(self) -> Progress:
         if not self.accelerator.is_main_process:
             return Silent()
-        return Progress("train", self._settings.epochs * self._steps)
+        return Progress("train", self.steps)
 
 
-def rate_share(step: int, steps: int, settings: Settings) -> float:
-    """Of the highest learning rate: a rise during warm-up, then 1, or half a cosine down to 0."""
+def rate_share(step: float, steps: int, settings: Settings) -> float:
+    """Learning rate / highest: linear during warm-up, then 1, or half a cosine down to 0."""
     warm = settings.warmup * steps
     if step < warm:
         return (step + 1) / warm
     return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(steps - warm, 1)) if settings.cosine else 1.0
 
 
-def _check_same(there: dict[str, Any], asked: dict[str, Any], path: str) -> None:
-    other = [name for name in sorted({*there, *asked}) if there.get(name) != asked.get(name)]
+def _check_same(stored: dict[str, Any], given: dict[str, Any], path: str) -> None:
+    other = [name for name in sorted({*stored, *given}) if stored.get(name) != given.get(name)]
     if other:
-        what = ", ".join(f"{name} {there.get(name)} (now {asked.get(name)})" for name in other[:3])
+        what = ", ".join(f"{name} {stored.get(name)} (now {given.get(name)})" for name in other[:3])
         raise UsageError(
             f"{path} is of another training: {what}. Give the same flags to go on with it, or another --work folder."
         )

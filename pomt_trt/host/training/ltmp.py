@@ -1,8 +1,7 @@
-"""LTMP in training: two thresholds a block, learned on a frozen model through masks that stand for removal.
+"""LTMP in training: two thresholds for each block, learned on a frozen model by masks instead of removal.
 
-All tokens stay in the sequence; what is merged or pruned is masked as a key from then on. Thresholds are passed
-straight through: exactly 0 or 1 forward, the slope of a sigmoid backward. Leaves out data and the loop; how a trained
-model runs is dynamic.py's.
+All tokens stay in the sequence. Keys of merged or pruned tokens are masked. A mask is exactly 0 or 1 forward, and has
+the slope of a sigmoid backward. dynamic.py runs the trained model.
 
 Source: Bonnaerens and Dambre, "Learned Thresholds Token Merging and Pruning for Vision Transformers", TMLR 2023,
 sections 3.2 to 3.4.
@@ -16,9 +15,9 @@ from torch.nn import functional
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.host.models import loading
-from pomt_trt.host.models.attention import projected, queries_keys_values
+from pomt_trt.host.models.attention import embedded, fed_forward, projected, queries_keys_values
 from pomt_trt.host.reducers import check_dense
-from pomt_trt.host.training.blocks import embedded, even_odd, fed_forward, unit
+from pomt_trt.host.reducers.common.matching import even_odd, unit
 from pomt_trt.host.training.dynamic import Thresholds, run
 from pomt_trt.host.training.objective import Classification
 
@@ -28,7 +27,7 @@ SOFTMAX_EPS = 1e-5  # keeps gradients finite where all keys are masked
 
 
 class Masked(NamedTuple):
-    """All tokens, in the order of the last pairing, and which of them are still there."""
+    """All tokens in the order of the last pairing, and a mask of those that are not removed."""
 
     x: Tensor  # (B, N, C)
     size: Tensor  # (B, N)
@@ -36,16 +35,16 @@ class Masked(NamedTuple):
 
 
 class Ltmp(nn.Module):
-    """A frozen ViT whose thresholds learn a share of its computation: forward gives the loss and its terms.
+    """A frozen ViT that learns thresholds for a share of its computation. Forward gives the loss and its terms.
 
     Args:
         vit: a plain ViT that reads the class token.
-        target: share of the blocks' multiply-adds that is to be left, 0..1.
-        tau: width of the sigmoid through which thresholds learn.
-        first: the merge and prune thresholds of every block at the start. A merge threshold of 1 would stay there,
-            since only what merges moves it.
-    Raises: InputError where the model averages its tokens, as masks and merged sizes would bias the mean; UsageError
-        where it labels patches, of which pruning leaves too few.
+        target: share of the blocks' multiply-adds to keep, 0..1.
+        tau: width of the sigmoid that gives the gradients.
+        first: the first merge and prune threshold of every block. A merge threshold of 1 would stay 1, since only
+            merges give it gradients.
+    Raises: InputError where the model averages its tokens: masks and merged sizes would bias the mean. UsageError
+        where it labels patches: pruned ones would have no label.
     """
 
     method = "ltmp"
@@ -65,13 +64,13 @@ class Ltmp(nn.Module):
         self.prune = nn.Parameter(torch.full((len(vit.blocks),), first[1]))
 
     def train(self, mode: bool = True) -> "Ltmp":
-        """The frozen model stays as it runs."""
+        """Sets the mode; the frozen model stays in eval mode."""
         super().train(mode)
         self.vit.eval()
         return self
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """loss, and what it is made of: task (cross-entropy) and cost (share of computation left)."""
+        """loss = task + BUDGET_WEIGHT (cost - target)^2; task is the cross-entropy, cost the share of computation."""
         logits, masks = self.masked(images)
         task = self.objective.loss(logits, labels)
         cost = remaining_cost(masks, self.vit.embed_dim)
@@ -88,17 +87,17 @@ class Ltmp(nn.Module):
         return self.vit.forward_head(self.vit.norm(state.x)), masks
 
     def predict(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) as the trained model runs, tokens really removed."""
+        """Logits (B, classes) of the model as it runs: tokens are removed."""
         return run(self.vit, self.thresholds(), images)[0]
 
     def thresholds(self) -> list[Thresholds]:
-        """One pair a block."""
+        """One pair for each block."""
         pairs = zip(self.merge.tolist(), self.prune.tolist(), strict=True)
         return [Thresholds(merge, prune) for merge, prune in pairs]
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Thresholds of cosines and attention shares lie in 0..1."""
+        """Keeps thresholds in 0..1, as cosines and shares of attention are."""
         self.merge.clamp_(0, 1)
         self.prune.clamp_(0, 1)
 
@@ -107,7 +106,7 @@ class Ltmp(nn.Module):
         logits = (q * block.attn.scale) @ k.transpose(2, 3) + state.size.log()[:, None, None]  # (B, H, N, N)
         mixed, importance = masked_attention(logits, v, state.mask)
         x = state.x + block.ls1(projected(block.attn, mixed, state.x))
-        keys = unit(k.mean(1)) * state.mask.detach()[:, :, None]  # ghosts are similar to nothing
+        keys = unit(k.mean(1).float()) * state.mask.detach()[:, :, None]  # removed tokens are similar to nothing
         order, even = even_odd(x.shape[1], self.vit.num_prefix_tokens)
         order = order.to(x.device)
         ordered = Masked(x[:, order], state.size[:, order], state.mask[:, order])
@@ -118,7 +117,7 @@ class Ltmp(nn.Module):
     def _merged(
         self, state: Masked, keys: Tensor, importance: Tensor, even_patches: int, threshold: Tensor
     ) -> tuple[Masked, Tensor]:
-        """Even tokens added to their partners and masked; what they were stays in place, a ghost."""
+        """Adds even tokens to their partners, and masks them. Their rows stay in the sequence."""
         prefix = self.vit.num_prefix_tokens
         rows = [prefix, even_patches, keys.shape[1] - prefix - even_patches]
         _, even, odd = torch.split(keys, rows, 1)
@@ -132,11 +131,11 @@ class Ltmp(nn.Module):
         left = torch.where(mask[1] > 0, 1 - merging, mask[1])
         highest = torch.maximum(received[2], (into * received[1][:, :, None]).amax(1))
         importance = torch.cat([received[0], received[1], highest], 1)
-        found = [(x[0], x[1], joined), (size[0], size[1], grown), (mask[0], left, mask[2])]
-        return Masked(*(torch.cat(part, 1) for part in found)), importance
+        parts = [(x[0], x[1], joined), (size[0], size[1], grown), (mask[0], left, mask[2])]
+        return Masked(*(torch.cat(part, 1) for part in parts)), importance
 
     def _pruned_mask(self, mask: Tensor, importance: Tensor, threshold: Tensor) -> Tensor:
-        """The mask after pruning; prefix tokens stay. It replaces that of merging, but for what is masked already."""
+        """The mask after pruning. Prefix tokens stay. Tokens that are masked already keep their mask."""
         prefix = self.vit.num_prefix_tokens
         kept = passed(importance[:, prefix:], threshold, self.tau)
         patches = torch.where(mask[:, prefix:] > 0, kept, mask[:, prefix:])
@@ -144,18 +143,18 @@ class Ltmp(nn.Module):
 
 
 def passed(value: Tensor, threshold: Tensor, tau: float) -> Tensor:
-    """1 where value > threshold, else 0; backward, the slope of sigmoid((value - threshold) / tau)."""
+    """Forward: 1 where value > threshold, else 0. Backward: the slope of sigmoid((value - threshold) / tau)."""
     soft = torch.sigmoid((value - threshold) / tau)
     hard = (soft > 0.5).to(soft.dtype)
     return soft + (hard - soft).detach()
 
 
 def masked_attention(logits: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """What attention gives (B, H, N, dh), and the importance (B, N) of keys, where the mask (B, N) weighs the keys.
+    """Attention's output (B, H, N, dh) and the importance (B, N) of keys, where the mask M (B, N) weighs the keys.
 
-    The weights are (E M + eps / N) / (sum of E M + eps), E = exp(logits - their maximum); logits (B, H, N, N) have
-    a row for each query, ghosts included. They are never made: with P = softmax(logits), E = P / max P, so that the
-    mask can be put on the values, and one matmul gives sums and their divisors: fewer passes over N x N numbers.
+    The weights are (E M + eps / N) / (sum of E M + eps), with E = exp(logits - their maximum). Logits (B, H, N, N) have
+    a row for each query, also of removed tokens. With P = softmax(logits), E = P / max P, so the mask can be applied to
+    the values, and one matmul gives numerators and denominators: fewer passes over N x N numbers.
     """
     weights = logits.softmax(3)
     scale = SOFTMAX_EPS * weights.amax(3, keepdim=True)  # (B, H, N, 1): eps where E is replaced by P
@@ -171,7 +170,7 @@ def masked_attention(logits: Tensor, values: Tensor, mask: Tensor) -> tuple[Tens
 def remaining_cost(masks: list[Tensor], channels: int) -> Tensor:
     """Share 0..1 of the blocks' multiply-adds that is left, from the masks (B, N) after each block.
 
-    Per block: attention's projections and products on the tokens that enter it, the MLP on those that leave it.
+    A block of n entering and m leaving tokens of C channels takes 2 n C^2 + n^2 C for attention, 4 m C^2 for the MLP.
     """
     tokens = masks[0].shape[1]
     left = [masks[0].new_ones(())] + [mask.mean() for mask in masks]

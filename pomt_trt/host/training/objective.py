@@ -1,8 +1,4 @@
-"""What labels teach, and how good a model is at it: a class for each image, or one for each pixel.
-
-Makes losses and accuracies from a model's outputs, whatever the method that is trained. On the workstation. Leaves out
-where labels come from (data.py) and what their intervals are (core/metrics/accuracy).
-"""
+"""Losses and accuracies of the two tasks: a class for each image, or a class for each pixel."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -18,7 +14,7 @@ LABEL_SMOOTHING = 0.1  # of the classes of images
 
 
 class Objective(Protocol):
-    """What a method's module needs to learn from labels, and the loop to validate it."""
+    """Loss and accuracy of one task."""
 
     @property
     def kind(self) -> str:
@@ -26,19 +22,19 @@ class Objective(Protocol):
 
     @property
     def queries(self) -> int:
-        """How many logits an auxiliary head gives."""
+        """How many rows of logits an auxiliary head gives."""
 
     def logits(self, outputs: Tensor) -> Tensor:
-        """Logits (B, ...) from what the model's head gives, its rows in the image's order."""
+        """Logits (B, ...) from the outputs of the model's head, in the image's order."""
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy."""
 
-    def auxiliary_loss(self, found: Tensor, labels: Tensor) -> Tensor:
-        """That of an auxiliary head's logits (B, queries, classes)."""
+    def auxiliary_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of an auxiliary head's logits (B, queries, classes)."""
 
     def tally(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Of each image (B, ...), what accuracy is made of."""
+        """Counts for each image (B, ...) from which accuracy is computed."""
 
     def accuracy(self, tallies: Tensor) -> float:
         """0..1, from the tallies (n, ...) of all images."""
@@ -55,8 +51,8 @@ class Classification:
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
 
-    def auxiliary_loss(self, found: Tensor, labels: Tensor) -> Tensor:
-        return self.loss(found[:, 0], labels)
+    def auxiliary_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.loss(logits[:, 0], labels)
 
     def tally(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Whether it is right."""
@@ -67,9 +63,9 @@ class Classification:
 
 
 class Segmentation(NamedTuple):
-    """A class for each pixel: labels (B, H, W), 255 where none counts; logits (B, classes, rows, columns) of patches.
+    """A class for each pixel: labels (B, H, W), 255: ignored; logits (B, classes, rows, columns) of patches.
 
-    Source: Token Cropr's recipe for semantic segmentation (see cropr.py): a query and a label for each patch.
+    Source: Token Cropr's recipe for semantic segmentation (see cropr.py): one query and label for each patch.
     """
 
     classes: int
@@ -91,10 +87,10 @@ class Segmentation(NamedTuple):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return _of_labelled(_of_pixels(logits, labels), labels)
 
-    def auxiliary_loss(self, found: Tensor, labels: Tensor) -> Tensor:
-        """A patch has the label of the pixel that is nearest to its centre."""
+    def auxiliary_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """A patch's label is that of the pixel nearest to its centre."""
         nearest = functional.interpolate(labels[:, None].float(), size=self.grid, mode="nearest-exact")
-        return _of_labelled(found.transpose(1, 2), nearest.flatten(1))
+        return _of_labelled(logits.transpose(1, 2), nearest.flatten(1))
 
     def tally(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Pixels of each class, see core/metrics/segmentation.counts."""
@@ -107,18 +103,18 @@ class Segmentation(NamedTuple):
 
 
 def objective_of(vit: Any) -> Objective:
-    """What a model's head is for."""
+    """The objective of a model, by its head."""
     if loading.is_dense(vit):
         return Segmentation(vit.num_classes, tuple(vit.patch_embed.grid_size), vit.num_prefix_tokens)
     return Classification()
 
 
 def _of_pixels(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits of patches (B, classes, rows, columns) -> of pixels (B, classes, H, W), as metrics/segmentation does."""
+    """Logits of pixels (B, classes, H, W) from those of patches (B, classes, rows, columns)."""
     return functional.interpolate(logits.float(), size=labels.shape[1:], mode="bilinear", align_corners=False)
 
 
 def _of_labelled(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the places whose label counts; 0 where none does. Logits (B, classes, ...), labels (B, ...)."""
+    """Mean over the labels that are not ignored; 0 without any. Logits (B, classes, ...), labels (B, ...)."""
     total = functional.cross_entropy(logits, labels.long(), ignore_index=segmentation.IGNORED, reduction="sum")
     return total / (labels != segmentation.IGNORED).sum().clamp(min=1)

@@ -1,7 +1,7 @@
-"""Trains a learned method on a model, from the flags of `pomt-trt train` to a folder that `pomt-trt compile` reads.
+"""`pomt-trt train`: trains a learned method, and writes a folder that `pomt-trt compile` reads.
 
-Makes a folder in timm's local-dir format (config.json, model.safetensors: the model as trained), with what was learned
-beside it (METHOD.safetensors) and how it came about (METHOD.json). On the workstation. Leaves out the loop (loop.py).
+The folder is in timm's local-dir format: config.json and model.safetensors hold the model as trained.
+METHOD.safetensors holds the learned parameters, METHOD.json the record of the training.
 """
 
 import contextlib
@@ -30,17 +30,17 @@ from pomt_trt.host.threads import limit_torch
 from pomt_trt.host.training import checkpoint, data
 from pomt_trt.host.training.calibration import calibrate
 from pomt_trt.host.training.cropr import Cropr
-from pomt_trt.host.training.loop import AUTOCAST, Loop, Settings
+from pomt_trt.host.training.loop import AUTOCAST, Loop, Settings, State
 from pomt_trt.host.training.ltmp import Ltmp
 
 CALIBRATED_AT_ONCE = 16
-RATE_BATCH = 256  # pictures a step that Cropr's learning rate is meant for; Source: the paper's recipe
+RATE_BATCH = 256  # pictures in a step for which Cropr's learning rate is meant; Source: the paper's recipe
 VERSIONS = ("torch", "timm", "accelerate", "safetensors")
-Learned = tuple[dict[str, Tensor], dict[str, str]]  # tensors of a method's file, and what its metadata says of them
+Learned = tuple[dict[str, Tensor], dict[str, str]]  # tensors of METHOD.safetensors, and its metadata
 
 
 class Task(NamedTuple):
-    """What any training is given, as the command's flags have it."""
+    """The flags that both methods have."""
 
     model: str
     work: str
@@ -51,8 +51,8 @@ class Task(NamedTuple):
     labels: str | None
     validation: float
     augment: bool
-    class_order: str | None  # of the data: natural, string, a file of names; None: as the names say
-    threads: int | None  # of the CPU; None: torch's choice
+    class_order: str | None  # of the data: natural, string, a file of names; None: chosen by the names
+    threads: int | None  # of the CPU; None: torch chooses
     settings: Settings
 
 
@@ -79,10 +79,9 @@ class CroprSettings(NamedTuple):
 
 
 def ltmp(task: Task, own: LtmpSettings) -> Training | None:
-    """Learns LTMP's thresholds on a frozen model; writes the folder. The record; None in all processes but the first.
+    """Trains LTMP's thresholds on a frozen model. Returns the record in the first process, None in others.
 
-    Raises: UsageError for values that cannot be; InputError for a model or data that cannot be trained with;
-        TrainingDiverged.
+    Raises: UsageError for impossible values; InputError for a model or data that do not fit; TrainingDiverged.
     """
     _check(0 < own.target <= 1, f"--reduction-target is {own.target}; it must be above 0, and 1 at most.")
     _check(own.tau > 0, f"--tau is {own.tau}; it must be more than 0.")
@@ -103,7 +102,7 @@ def ltmp(task: Task, own: LtmpSettings) -> Training | None:
 
 
 def cropr(task: Task, own: CroprSettings) -> Training | None:
-    """Learns Cropr's scorers, and the model with them unless it is frozen; writes the folder.
+    """Trains Cropr's scorers, and the model too unless it is frozen.
 
     Returns, Raises: as `ltmp`.
     """
@@ -121,7 +120,7 @@ def cropr(task: Task, own: CroprSettings) -> Training | None:
 
 
 def _loaded(task: Task) -> loading.Loaded:
-    """The model, and something to learn from."""
+    """Checks the settings and loads the model."""
     settings = task.settings
     _check(settings.epochs >= 1, f"--epochs is {settings.epochs}; it must be 1 or more.")
     _check(settings.batch_size >= 1, f"--batch is {settings.batch_size}; it must be 1 or more.")
@@ -147,7 +146,7 @@ def _train(
     own: dict[str, Any],
     learned: Callable[[data.Sets], Learned],
 ) -> Training | None:
-    """Trains, then writes all files; of several processes the first does the latter, and has the record."""
+    """Trains. Then the first process writes all files and returns the record."""
     sets = data.load(
         task.data,
         loaded.spec,
@@ -165,26 +164,7 @@ def _train(
         state = loop.fit(identity)
         if not first:
             return None
-        record = Training(
-            method=trainee.method,
-            model=loaded.spec.name,
-            model_sha256=identity["model_sha256"],
-            data=sets.source,
-            data_sha256=sets.sha256,
-            images=len(sets.training),
-            validation_images=len(sets.validation),
-            seed=task.settings.seed,
-            settings={**task.settings._asdict(), **own},
-            processes=loop.accelerator.num_processes,
-            epochs=state.epochs,
-            unreduced_accuracy=state.unreduced,
-            accuracy_before=state.before,
-            accuracy_after=state.epochs[-1].accuracy,
-            accuracy_kind=trainee.objective.kind,
-            seconds=state.seconds,
-            class_order=sets.class_order,
-            versions={name: metadata.version(name) for name in VERSIONS},
-        )
+        record = _record(loaded.spec.name, loop, sets, state, {**task.settings._asdict(), **own})
         name = os.path.join(task.work, trainee.method)
         _write_learned(name + ".safetensors", trainee.method, learned(sets))
         _write_model(loaded.module, task.work)
@@ -192,8 +172,32 @@ def _train(
         return record
 
 
+def _record(model: str, loop: Loop, sets: data.Sets, state: State, settings: dict[str, Any]) -> Training:
+    """The record of a finished training."""
+    return Training(
+        method=loop.trainee.method,
+        model=model,
+        model_sha256=state.identity["model_sha256"],
+        data=sets.source,
+        data_sha256=sets.sha256,
+        images=len(sets.training),
+        validation_images=len(sets.validation),
+        seed=settings["seed"],
+        settings=settings,
+        processes=loop.accelerator.num_processes,
+        epochs=state.epochs,
+        unreduced_accuracy=state.unreduced,
+        accuracy_before=state.before,
+        accuracy_after=state.epochs[-1].accuracy,
+        accuracy_kind=loop.trainee.objective.kind,
+        seconds=state.seconds,
+        class_order=sets.class_order,
+        versions={name: metadata.version(name) for name in VERSIONS},
+    )
+
+
 def _identity(task: Task, loaded: loading.Loaded, method: str, sets: data.Sets, own: dict[str, Any]) -> dict[str, Any]:
-    """What makes a training another one; workers and precision do not."""
+    """What is trained how. Workers and precision do not count: they may change when a training goes on."""
     shared = {name: getattr(task.settings, name) for name in ("epochs", "batch_size", "warmup", "cosine", "seed")}
     about = {"model_sha256": loading.fingerprint(loaded.module), "data_sha256": sets.sha256}
     return {"method": method, **about, "validation": task.validation, "augment": task.augment, **shared, **own}
@@ -204,8 +208,8 @@ def _thresholds(trainee: Ltmp, pictures: data.Pictures, count: int) -> dict[str,
     batches = DataLoader(Subset(pictures, range(min(count, len(pictures)))), CALIBRATED_AT_ONCE)
     device = trainee.merge.device
     with Progress("calibrate", len(trainee.vit.blocks)) as progress:
-        found = calibrate(trainee.vit, trainee.thresholds(), (x.to(device) for x, _ in batches), progress.step)
-    counts = {name: torch.tensor(value) for name, value in found._asdict().items() if name != "static"}
+        calibrated = calibrate(trainee.vit, trainee.thresholds(), (x.to(device) for x, _ in batches), progress.step)
+    counts = {name: torch.tensor(value) for name, value in calibrated._asdict().items() if name != "static"}
     return {"merge": trainee.merge.detach(), "prune": trainee.prune.detach(), **counts}
 
 
@@ -217,7 +221,7 @@ def _write_learned(path: str, method: str, learned: Learned) -> None:
 
 
 def _write_model(module: Any, folder: str) -> None:
-    """What `timm.create_model("local-dir:FOLDER", pretrained=True)` reads; read back before it is put there."""
+    """Writes a model that `timm.create_model("local-dir:FOLDER", pretrained=True)` reads. It is read back first."""
     module = module.cpu().eval()
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as temporary:
         save_for_hf(module, temporary, safe_serialization=True)

@@ -7,17 +7,18 @@ import math
 import time
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import GRID, Candidate, Row
 from pomt_trt.core.search import search
-from pomt_trt.core.search.search_state import Goal, Point, State
+from pomt_trt.core.search.search_state import Point, SearchState, SearchTask
 from pomt_trt.device.engines.traits import traits
 from pomt_trt.device.timing import profiling
 from pomt_trt.device.timing.engine_records import Action
 from pomt_trt.device.timing.worker_process import Worker
 from pomt_trt.pipeline.accuracy import estimate
 from pomt_trt.pipeline.export import Workstation
-from pomt_trt.pipeline.options import Budget, Choice
+from pomt_trt.pipeline.options import Budget
 from pomt_trt.pipeline.session import Session
 
 LONGER = 2  # times the limit of the last timing, when a candidate is timed again
@@ -25,7 +26,7 @@ LONGEST = 4  # times the settings' limit, from which on a candidate is not timed
 
 
 def measure(
-    session: Session, choice: Choice, budget: Budget, workstation: Optional[Workstation] = None
+    session: Session, choice: Goal, budget: Budget, workstation: Optional[Workstation] = None
 ) -> Tuple[str, ...]:
     """Measures candidates of the grid until the choice is known or the budget is spent, and all searched ones.
 
@@ -44,7 +45,7 @@ def measure(
 class _Loop:
     """One search over the candidates of one session's grid."""
 
-    def __init__(self, session: Session, choice: Choice, budget: Budget, workstation: Optional[Workstation]) -> None:
+    def __init__(self, session: Session, choice: Goal, budget: Budget, workstation: Optional[Workstation]) -> None:
         self._session, self._choice, self._budget, self._workstation = session, choice, budget, workstation
         self._grid = [candidate for candidate in session.candidates if candidate.kind == GRID]
         self._by_tokens: Dict[int, Candidate] = {one.schedule.tokens_after: one for one in self._grid}
@@ -73,33 +74,32 @@ class _Loop:
                 progress.at(state.builds, search.progress(state, step), total=expected)
                 self._answer(step, self._by_tokens[step.tokens], worker)
 
-    def _answer(self, request: search.Request, candidate: Candidate, worker: Worker) -> None:
+    def _answer(self, task: SearchTask, candidate: Candidate, worker: Worker) -> None:
         engines = self._session.engines
-        if request.kind == "accuracy":
+        if task.kind == "accuracy":
             assert self._workstation is not None
             estimate(self._session, [self._grid[0], candidate], self._workstation, Silent())
             return
-        action = {"time": Action.RETIME, "rebuild": Action.REBUILD}.get(request.kind, Action.TIME)
+        action = {"time": Action.RETIME, "rebuild": Action.REBUILD}.get(task.kind, Action.TIME)
         if action is Action.RETIME:
             profile = engines.latency(candidate.id)
             assert profile is not None
             engines = engines.within(LONGER * profile.max_s)
         profiling.profile(engines, [candidate], Silent(), action, worker)
 
-    def _state(self) -> State:
+    def _state(self) -> SearchState:
         """What is known, in the search's terms."""
-        choice, budget = self._choice, self._budget
         rows = self._rows()
-        return State(
+        return SearchState(
             grid=tuple(sorted(self._by_tokens, reverse=True)),
-            goal=Goal(choice.rule, choice.alpha, choice.max_accuracy_drop, choice.max_latency_ms, choice.min_gain),
+            goal=self._choice,
             points={row.tokens_after: self._point(row) for row in rows if row.status in ("measured", "failed")},
             accuracy={row.tokens_after: row.accuracy for row in rows if row.accuracy is not None},
             accuracy_on_demand=self._workstation is not None,
             accuracy_slack=self._accuracy_slack(rows) if self._workstation is not None else 0.0,
             batch_size=self._grid[0].batch_size,
             builds_vary=self._varies,
-            max_builds=budget.max_builds,
+            max_builds=self._budget.max_builds,
             out_of_time=time.monotonic() > self._deadline_s,
         )
 

@@ -14,6 +14,7 @@ from pomt_trt.core.errors import BuildFailed
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import CHAIN, BlockLatencies, BlockLatency, Candidate, Family, Schedule
 from pomt_trt.core.schedules import block_costs
+from pomt_trt.core.schedules.schedule import constant
 from pomt_trt.core.storage import experiment as experiments
 from pomt_trt.core.storage import store
 from pomt_trt.device.timing import profiling
@@ -56,7 +57,7 @@ class _Probes:
     def time_uniform(self, counts: Sequence[int], progress: Progress) -> None:
         """Times probes that have one count in every block."""
         depth, prefix_tokens = self._spec.depth, self._spec.prefix_tokens
-        probes = [self._probe(block_costs.plain_chain(count, depth, prefix_tokens)) for count in counts]
+        probes = [self._probe(constant(count, depth, prefix_tokens)) for count in counts]
         self._uniform.update(zip(counts, probes))
         self._time(probes, progress)
 
@@ -69,8 +70,8 @@ class _Probes:
                 "--tokens a wider range, or leave --schedule search out.".format(len(counts))
             )
         depth, prefix_tokens = self._spec.depth, self._spec.prefix_tokens
-        self._staircases = [self._probe(one) for one in block_costs.walks(counts, depth, prefix_tokens)]
-        self._single_cut = self._probe(block_costs.plunge(counts, depth, prefix_tokens))
+        self._staircases = [self._probe(one) for one in block_costs.staircases(counts, depth, prefix_tokens)]
+        self._single_cut = self._probe(block_costs.single_cut(counts, depth, prefix_tokens))
         self._time(list(dict.fromkeys([*self._staircases, self._single_cut])), progress)
 
     def uniform_latencies(self) -> Sequence[BlockLatency]:
@@ -120,7 +121,7 @@ class _Probes:
                 os.unlink(os.path.join(self._engines.engines_folder, name + ".engine"))
 
     def _probe(self, schedule: Schedule) -> Candidate:
-        return block_costs.chain(schedule, self._session.unreduced)
+        return block_costs.probe(schedule, self._session.unreduced)
 
     def _time(self, probes: Sequence[Candidate], progress: Progress) -> None:
         self._export([probe for probe in probes if probe.id not in self._engines.graph_set.graph_sha256])
@@ -143,9 +144,9 @@ class _Probes:
         record = graph_set._replace(candidates=tuple(exported), graph_sha256=hashes)
         store.write_record(work.chains(record.form), record, experiments.family_inputs(work))
 
-    def _timing(self, probe: Candidate) -> Optional[block_costs.Timed]:
+    def _timing(self, probe: Candidate) -> Optional[block_costs.TimedProbe]:
         profile = self._engines.latency(probe.id)
-        return None if profile is None else block_costs.Timed(probe.schedule, profile.latency_ms)
+        return None if profile is None else block_costs.TimedProbe(probe.schedule, profile.latency_ms)
 
     def _reason(self, probe: Candidate) -> str:
         failure = self._engines.failure(probe.id)

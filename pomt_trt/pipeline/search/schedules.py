@@ -9,19 +9,19 @@ import statistics
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.command import on_workstation
 from pomt_trt.core.errors import ConstraintUnmet
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import SEARCHED, BlockLatencies, Candidate, Request, Schedule, Sensitivity
 from pomt_trt.core.schedules import block_costs, schedule_pareto
-from pomt_trt.core.schedules.schedule_pareto import Found
+from pomt_trt.core.schedules.schedule_pareto import ParetoSchedule
 from pomt_trt.core.storage import experiment as experiments
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WorkFolder
 from pomt_trt.device.timing import profiling
 from pomt_trt.pipeline.accuracy import estimate
 from pomt_trt.pipeline.export import Workstation
-from pomt_trt.pipeline.options import Choice
 from pomt_trt.pipeline.search import block_latency
 from pomt_trt.pipeline.select import choose_winner
 from pomt_trt.pipeline.session import Session
@@ -38,7 +38,7 @@ def check(work: WorkFolder, request: Request) -> None:
         sensitivity.check(request.method, request.layer)
 
 
-def search(session: Session, choice: Choice, workstation: Workstation) -> Tuple[str, ...]:
+def search(session: Session, choice: Goal, workstation: Workstation) -> Tuple[str, ...]:
     """Adds the best predicted schedules to a session whose grid is measured, and measures them.
 
     Schedules keep at least as many tokens as the grid does.
@@ -55,7 +55,9 @@ def search(session: Session, choice: Choice, workstation: Workstation) -> Tuple[
     return rounds.notes()
 
 
-def predicted_front(unreduced: Candidate, table: BlockLatencies, sensitivity: Sensitivity) -> Tuple[Found, ...]:
+def predicted_front(
+    unreduced: Candidate, table: BlockLatencies, sensitivity: Sensitivity
+) -> Tuple[ParetoSchedule, ...]:
     """The Pareto front of all schedules on the counts at which blocks are cheap, by ascending predicted latency."""
     counts = block_costs.worthwhile(table)
     costs = schedule_pareto.Costs(
@@ -78,9 +80,10 @@ def sensitivity_of(session: Session, workstation: Workstation, lowest: int) -> S
 
     plan, _, images = workstation.load()
     kind = session.experiment.accuracy_kind
+    begun = begun or sensitivity.unmeasured(plan, session.unreduced.schedule, images, lowest)
     with Progress("cuts", depth) as progress:
-        progress.at(len(begun.kl) if begun else 0)
-        for measured in sensitivity.measure(plan, session.unreduced, images, kind, lowest, begun, progress.show):
+        progress.at(len(begun.kl))
+        for measured in sensitivity.measure(plan, session.unreduced, images, kind, begun, progress.show):
             store.write_record(work.sensitivity(), measured, inputs)
             progress.step()
     return measured  # by now of all blocks
@@ -93,11 +96,11 @@ def add(session: Session, schedules: Sequence[Schedule], workstation: Workstatio
     missing = [candidate for candidate in added if candidate.id not in graph_set.graph_sha256]
     if missing:
         with on_workstation():
-            from pomt_trt.host.graphs import extension
+            from pomt_trt.host.graphs import export
 
         plan, _, images = workstation.load()
         with Progress("export", len(missing)) as progress:
-            graph_set = extension.extend(plan, graph_set, missing, images, Path(work.root), progress.step)
+            graph_set = export.extend(plan, graph_set, missing, images, Path(work.root), progress.step)
         store.write_record(work.family(graph_set.form), graph_set, experiments.family_inputs(work))
     session.add(added, graph_set)
     return added
@@ -107,12 +110,12 @@ class _Rounds:
     """Measures some schedules of the predicted front at a time, closer to the winner with every round."""
 
     def __init__(
-        self, session: Session, workstation: Workstation, table: BlockLatencies, front: Sequence[Found]
+        self, session: Session, workstation: Workstation, table: BlockLatencies, front: Sequence[ParetoSchedule]
     ) -> None:
         self._session, self._workstation, self._table, self._front = session, workstation, table, front
         self._measured: List[Candidate] = []
 
-    def run(self, choice: Choice) -> None:
+    def run(self, choice: Goal) -> None:
         """All rounds."""
         highest_ms = (1 - choice.min_gain) * self._predicted_ms(self._session.unreduced)
         if choice.max_latency_ms is not None:
@@ -143,7 +146,7 @@ class _Rounds:
         with Progress("profile", len(added)) as progress:
             profiling.profile(self._session.engines, added, progress)
 
-    def _around_winner(self, choice: Choice, whole_ms: Tuple[float, float]) -> Tuple[float, float]:
+    def _around_winner(self, choice: Goal, whole_ms: Tuple[float, float]) -> Tuple[float, float]:
         """The predicted latencies next to that of the winner so far; the whole span where nothing is fast enough."""
         try:
             winner = self._session.candidate(choose_winner(self._session, choice).chosen.id)

@@ -17,7 +17,7 @@ from pomt_trt.core.statistics.stats import StoppingRule
 from pomt_trt.core.storage import experiment as experiments
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS, WorkFolder, locked
-from pomt_trt.device.timing import interleaved_timing
+from pomt_trt.device.timing import child_turns
 from pomt_trt.pipeline import run_stages
 from pomt_trt.pipeline.options import Options
 
@@ -105,13 +105,11 @@ def _eager(options: Options, selection: Selection) -> EagerLatencies:
     recorded = store.read_matching(work.eager(selection.device_id), EagerLatencies, inputs)
     if recorded is not None:
         return recorded
-    program = [sys.executable, "-m", "pomt_trt.baselines.timm_eager", "--work", work.root, "--candidate"]
+    program = ("pomt_trt.baselines.timm_eager", "--work", work.root, "--candidate")
     with contextlib.ExitStack() as stack, Progress("eager", 1) as progress:
-        members = [
-            interleaved_timing.started(stack, name, [*program, name], settings.threads, settings.waiting)
-            for name in ids
-        ]
-        timings, _ = interleaved_timing.time_in_turn(members, StoppingRule(max_s=EAGER_S), progress=progress.show)
+        how = (settings.threads, settings.waiting)
+        members = [child_turns.started(stack, name, (*program, name), *how) for name in ids]
+        timings, _ = child_turns.time_in_turn(members, StoppingRule(max_s=EAGER_S), progress.show)
         progress.step()
     latencies = EagerLatencies(
         torch=str(members[0].about.get("torch")),

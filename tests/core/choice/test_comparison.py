@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pomt_trt.core.choice.comparison import compared, pareto, table
-from pomt_trt.core.choice.selection import select
+from pomt_trt.core.choice.rules import Goal
+from pomt_trt.core.choice.selection import AccuracySource, select
 from pomt_trt.core.records import Contender, EagerLatencies, Row
 
 
@@ -14,17 +15,8 @@ def row(removed, latency_ms, accuracy, status="measured"):
 
 
 def selection(*rows, kind="top1"):
-    return select(
-        rows,
-        rule="fastest-within",
-        alpha=0.5,
-        max_accuracy_drop=0.01,
-        max_latency_ms=None,
-        steps=(),
-        device_id="d",
-        accuracy_kind=kind,
-        accuracy_source="host-fp32",
-    )
+    goal = Goal("fastest-within", max_accuracy_drop=0.01)
+    return select(rows, goal, (), device_id="d", accuracy=AccuracySource(kind, "host-fp32"))
 
 
 def eager(doubt="", **latency_ms):
@@ -36,10 +28,10 @@ TOPK = selection(row(0, 10.0, 0.80), row(50, 7.0, 0.76), row(90, 5.0, 0.72))
 
 
 def test_the_pareto_set_is_that_of_all_methods():
-    found = compared({"pomt": POMT, "topk": TOPK}, {}, {}, 1)
-    assert found.pareto == ("topk r090", "topk r050", "pomt r050", "none r000")
-    assert found.chosen == {"pomt": "r050", "topk": "r000"} and found.eager_pareto == ()
-    assert len(found.contenders) == 4 and found.notes == ()
+    comparison = compared({"pomt": POMT, "topk": TOPK}, {}, {}, 1)
+    assert comparison.pareto == ("topk r090", "topk r050", "pomt r050", "none r000")
+    assert comparison.chosen == {"pomt": "r050", "topk": "r000"} and comparison.eager_pareto == ()
+    assert len(comparison.contenders) == 4 and comparison.notes == ()
 
 
 def test_what_was_not_measured_is_no_contender():
@@ -49,12 +41,12 @@ def test_what_was_not_measured_is_no_contender():
 
 def test_eager_latencies_are_taken_relative_to_r_0_of_their_own_run():
     runs = {"pomt": eager(r000=40.0, r050=36.0), "topk": eager(r000=80.0, r050=64.0)}  # the second, at half the speed
-    found = compared({"pomt": POMT, "topk": TOPK}, runs, {}, 1)
-    by_name = {one.name: one for one in found.contenders}
+    comparison = compared({"pomt": POMT, "topk": TOPK}, runs, {}, 1)
+    by_name = {one.name: one for one in comparison.contenders}
     assert by_name["pomt r050"].eager_ms == 36.0 and by_name["topk r050"].eager_ms == 32.0
     assert by_name["topk r050"].eager_ci_ms == (32.0, 32.0) and by_name["topk r090"].eager_ms is None
-    assert found.unreduced.eager_ms == 40.0
-    assert found.eager_pareto == ("topk r050", "pomt r050", "none r000") and found.eager_torch == "2.9"
+    assert comparison.unreduced.eager_ms == 40.0
+    assert comparison.eager_pareto == ("topk r050", "pomt r050", "none r000") and comparison.eager_torch == "2.9"
 
 
 def test_an_r_0_that_was_timed_apart_is_told():
@@ -70,9 +62,9 @@ def test_weights_of_its_own_are_told():
 
 
 def test_a_doubtful_eager_run_is_told():
-    found = compared({"pomt": POMT}, {"pomt": eager("interval of r000 is 9 %", r000=40.0)}, {}, 1)
-    assert found.eager_doubt == {"pomt": "interval of r000 is 9 %"}
-    assert "eager latencies of pomt: not to be quoted: interval of r000 is 9 %" in table(found).splitlines()
+    comparison = compared({"pomt": POMT}, {"pomt": eager("interval of r000 is 9 %", r000=40.0)}, {}, 1)
+    assert comparison.eager_doubt == {"pomt": "interval of r000 is 9 %"}
+    assert "eager latencies of pomt: not to be quoted: interval of r000 is 9 %" in table(comparison).splitlines()
 
 
 def test_the_table_shows_choices_fronts_and_what_is_missing():
@@ -115,5 +107,5 @@ def test_without_accuracy_there_is_no_front():
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_single_method_is_a_comparison_too(count):
     rows = [row(0, 10.0, 0.8)] + [row(50, 8.0, 0.795)] * count
-    found = compared({"pomt": selection(*rows)}, {}, {}, 4)
-    assert len(found.contenders) == count and found.batch_size == 4 and table(found)
+    comparison = compared({"pomt": selection(*rows)}, {}, {}, 4)
+    assert len(comparison.contenders) == count and comparison.batch_size == 4 and table(comparison)

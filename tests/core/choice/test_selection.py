@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomt_trt.core.choice.rules import RULES
-from pomt_trt.core.choice.selection import select, utility
+from pomt_trt.core.choice.rules import RULES, Goal
+from pomt_trt.core.choice.selection import AccuracySource, select, utility
 from pomt_trt.core.errors import ConstraintUnmet, InputError, UsageError
 from pomt_trt.core.records import Row, Step
 
 
 def row(removed, latency_ms, accuracy, **others):
     """A measured candidate of a 197-token model."""
-    known = Row("r{:03d}".format(removed), 197, 197 - removed, removed, latency_ms, accuracy=accuracy)
-    return known._replace(**dict({"status": "measured"}, **others))
+    measured = Row("r{:03d}".format(removed), 197, 197 - removed, removed, latency_ms, accuracy=accuracy)
+    return measured._replace(**dict({"status": "measured"}, **others))
 
 
 def step(removed):
@@ -28,17 +28,9 @@ def chosen(rows=None, rule="step", steps=(), **others):
 
 
 def choose(rows=None, rule="step", steps=(), **others):
-    flags = dict(alpha=0.5, max_accuracy_drop=0.01, max_latency_ms=None)
-    flags.update(others)
-    return select(
-        ROWS if rows is None else rows,
-        rule=rule,
-        steps=steps,
-        device_id="d",
-        accuracy_kind="top1",
-        accuracy_source="host-fp32",
-        **flags,
-    )
+    goal = Goal(rule, **{"max_accuracy_drop": 0.01, **others})
+    accuracy = AccuracySource("top1", "host-fp32")
+    return select(ROWS if rows is None else rows, goal, steps, device_id="d", accuracy=accuracy)
 
 
 def test_step_rule_takes_the_smallest_loss_per_gain():

@@ -104,15 +104,15 @@ def test_an_exact_label_name_is_preferred_to_a_similar_one():
     ],
 )
 def test_names_of_mixed_spelling_are_refused_with_their_counts(names, ways):
-    told = refused(names, len(names.split()))
-    assert "DATA spells its classes in several ways: {}. Spell all in one way".format(ways) in told
-    assert "--class-order natural, string or FILE" in told
+    message = refused(names, len(names.split()))
+    assert "DATA spells its classes in several ways: {}. Spell all in one way".format(ways) in message
+    assert "--class-order natural, string or FILE" in message
     assert read(names, len(names.split()), (), "natural")[1].reading == "natural"
 
 
 def test_names_of_which_some_are_label_names_are_refused():
-    told = refused("cat dog wolf", 3, ("fox", "dog", "cat"))
-    assert "2 known class names (cat, dog), 1 other name (wolf)" in told
+    message = refused("cat dog wolf", 3, ("fox", "dog", "cat"))
+    assert "2 known class names (cat, dog), 1 other name (wolf)" in message
 
 
 def test_names_that_would_be_one_class_are_refused():
@@ -121,12 +121,12 @@ def test_names_that_would_be_one_class_are_refused():
 
 
 def test_folders_of_another_count_are_refused_with_both():
-    told = refused("a b c", 5)
-    assert "no labels that match the head: 3 folders (a, b, c), 5 classes in the head" in told
+    message = refused("a b c", 5)
+    assert "no labels that match the head: 3 folders (a, b, c), 5 classes in the head" in message
 
 
 @pytest.mark.parametrize(
-    "names, head, told",
+    "names, head, message",
     [
         ("1 2 10", (10,), "has the class number 10, the model has 10 classes: 0 to 9. Number classes from 0"),
         ("cow dog", (2, ("cat", "dog")), "1 known class name (dog), 1 other name (cow)"),
@@ -134,8 +134,8 @@ def test_folders_of_another_count_are_refused_with_both():
         ("cow ox", (3,), "no labels that match the head: 2 CSV labels (cow, ox), 3 classes"),
     ],
 )
-def test_csv_labels_that_contradict_the_model_are_refused(names, head, told):
-    assert told in refused(names, *head, kind=CSV_LABELS)
+def test_csv_labels_that_contradict_the_model_are_refused(names, head, message):
+    assert message in refused(names, *head, kind=CSV_LABELS)
 
 
 def test_csv_labels_without_known_names_are_read_in_natural_order():
@@ -155,15 +155,15 @@ def test_a_file_gives_the_models_order_and_may_name_more_than_the_data_have(tmp_
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("ant\nbee\n", "names 2 classes, the model has 3 classes"),
         ("ant\nbee\nant\n", "names ant twice, the model has 3 classes"),
         ("ant\nbee\nowl\n", "DATA has 1 folder that .*order.txt does not name: cow"),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused(tmp_path, text, told):
-    assert re.search(told, refused("ant cow", 3, (), order_file(tmp_path, text)))
+def test_a_file_that_does_not_fit_is_refused(tmp_path, text, message):
+    assert re.search(message, refused("ant cow", 3, (), order_file(tmp_path, text)))
 
 
 def test_an_absent_file_is_refused_with_what_may_be_given():
@@ -171,8 +171,8 @@ def test_an_absent_file_is_refused_with_what_may_be_given():
 
 
 def test_an_asked_order_needs_all_classes():
-    told = refused("a b", 3, (), "string")
-    assert "has 2 folders, the model has 3 classes: --class-order string needs all of them" in told
+    message = refused("a b", 3, (), "string")
+    assert "has 2 folders, the model has 3 classes: --class-order string needs all of them" in message
 
 
 def test_a_bundle_is_evaluated_in_the_order_that_it_was_compiled_with():
@@ -186,7 +186,7 @@ def test_a_bundle_is_evaluated_in_the_order_that_it_was_compiled_with():
 
 
 @pytest.mark.parametrize(
-    "order, labels, told",
+    "order, labels, line",
     [
         (
             ClassOrder("natural", FOLDERS, 10, tuple("c{}".format(number) for number in range(1, 11))),
@@ -206,8 +206,8 @@ def test_a_bundle_is_evaluated_in_the_order_that_it_was_compiled_with():
         ),
     ],
 )
-def test_a_reading_is_told_in_one_line(order, labels, told):
-    assert class_order.describe(order, labels) == told
+def test_a_reading_is_told_in_one_line(order, labels, line):
+    assert class_order.describe(order, labels) == line
 
 
 def test_nothing_is_said_where_there_are_no_classes(capsys):

@@ -24,15 +24,15 @@ def find(root, *head):
     return dataset.find(root, Head(*head))
 
 
-def labels_of(found):
-    return [(os.path.basename(path), label) for path, label, _ in found.items]
+def labels_of(images):
+    return [(os.path.basename(path), label) for path, label, _ in images.items]
 
 
 def test_one_folder_a_class_is_labelled_in_sorted_order(tmpdir):
     root = make(tmpdir, "dog/b.png", "cat/c.JPEG", "cat/a.jpg", "fox/d.webp")
-    found = find(root, 3)
-    assert found.kind == "labelled"
-    assert labels_of(found) == [("a.jpg", 0), ("c.JPEG", 0), ("b.png", 1), ("d.webp", 2)]
+    images = find(root, 3)
+    assert images.kind == "labelled"
+    assert labels_of(images) == [("a.jpg", 0), ("c.JPEG", 0), ("b.png", 1), ("d.webp", 2)]
 
 
 def test_an_empty_class_folder_keeps_its_place(tmpdir):
@@ -83,9 +83,9 @@ def test_the_folder_above_train_and_val_is_told_apart(tmpdir):
 
 def test_images_directly_inside_are_unlabelled_with_those_below(tmpdir):
     root = make(tmpdir, "b.png", "more/a.png")
-    found = find(root, 10)
-    assert found.kind == "unlabelled"
-    assert labels_of(found) == [("b.png", None), ("a.png", None)]
+    images = find(root, 10)
+    assert images.kind == "unlabelled"
+    assert labels_of(images) == [("b.png", None), ("a.png", None)]
 
 
 def test_hidden_files_and_other_files_are_passed_over(tmpdir):
@@ -115,8 +115,8 @@ def write_csv(tmpdir, text, name="list.csv"):
 @pytest.mark.parametrize("header", ["", "image,label\n", "\ufeffFile,Class\n"])
 def test_a_csv_file_gives_class_numbers_with_or_without_a_header(tmpdir, header):
     path = write_csv(tmpdir, header + "b.png, 3\n\na.png,0\n")
-    found = find(path, 10)
-    assert found.kind == "labelled" and labels_of(found) == [("b.png", 3), ("a.png", 0)]
+    images = find(path, 10)
+    assert images.kind == "labelled" and labels_of(images) == [("b.png", 3), ("a.png", 0)]
 
 
 def test_a_csv_file_may_name_classes(tmpdir):
@@ -175,9 +175,9 @@ def scenes(tmpdir, labels=("a.png", "deep/b.png")):
 
 
 def test_images_have_label_maps_of_their_name(tmpdir):
-    found = scenes(tmpdir)
-    assert found.kind == "labelled" and {item.label for item in found.items} == {None}
-    pairs = [tuple(os.path.relpath(path, str(tmpdir)) for path in (i.path, i.label_map)) for i in found.items]
+    images = scenes(tmpdir)
+    assert images.kind == "labelled" and {item.label for item in images.items} == {None}
+    pairs = [tuple(os.path.relpath(path, str(tmpdir)) for path in (i.path, i.label_map)) for i in images.items]
     assert pairs == [("images/a.jpg", "labels/a.png"), ("images/deep/b.png", "labels/deep/b.png")]
 
 
@@ -187,8 +187,8 @@ def test_an_image_without_its_label_map_is_named(tmpdir):
 
 
 def test_without_label_maps_all_images_are_unlabelled(tmpdir):
-    found = scenes(tmpdir, [])
-    assert found.kind == "unlabelled" and len(found.items) == 2
+    images = scenes(tmpdir, [])
+    assert images.kind == "unlabelled" and len(images.items) == 2
 
 
 def test_label_maps_without_a_folder_are_refused(tmpdir):

@@ -60,8 +60,8 @@ def test_colours_stay_and_transparency_is_dropped(folder, name):
 @pytest.mark.parametrize("name, bands", [("rgb16.png", 3), ("rgba16.png", 4), ("grey-alpha16.png", 2)])
 def test_deep_colours_keep_their_upper_bits(folder, name, bands):
     expected = image_files.levels(16, bands).astype(int) >> 8
-    found = pixels(folder, name)
-    assert (found == (expected[..., :1] if bands == 2 else expected[..., :3])).all()
+    decoded = pixels(folder, name)
+    assert (decoded == (expected[..., :1] if bands == 2 else expected[..., :3])).all()
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
@@ -81,8 +81,8 @@ def test_32_bit_values_without_a_range_are_clipped_as_pillow_clips_them(folder):
 def test_cmyk_is_the_complement_of_its_inks():
     inks = np.array([[[0, 0, 0, 0], [255, 0, 0, 0], [0, 255, 255, 0], [0, 0, 0, 255]]], np.uint8)
     image = Image.frombytes("CMYK", (4, 1), inks.tobytes())
-    found = np.asarray(images.in_colours(image, 3))[0].tolist()
-    assert found == [[255, 255, 255], [0, 255, 255], [255, 0, 0], [0, 0, 0]]
+    colours = np.asarray(images.in_colours(image, 3))[0].tolist()
+    assert colours == [[255, 255, 255], [0, 255, 255], [255, 0, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("name", image_files.DEEP)

@@ -4,7 +4,7 @@ import pytest
 
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.field_kit import judgement, records
-from pomt_trt.core.field_kit.records import HELD, NOT, UNKNOWN, Step
+from pomt_trt.core.field_kit.records import HELD, NOT, UNKNOWN, KitStep
 from pomt_trt.core.records import Failure, Finding
 from pomt_trt.core.storage import store
 from tests import field as made
@@ -232,7 +232,7 @@ def test_what_a_failed_step_should_have_shown_did_not_hold_with_its_reason():
 
 
 def test_an_interrupted_run_without_anything_is_still_told():
-    steps = tuple(Step(step.kind, step.about, records.SKIPPED, 0.0, "interrupted") for step in made.steps())
+    steps = tuple(KitStep(step.kind, step.about, records.SKIPPED, 0.0, "interrupted") for step in made.steps())
     bare = made.collected()._replace(moments={}, watched=None, device=None, clocks_held=False, findings=())
     run = bare._replace(steps=steps, interrupted=True, built=(), timed=(), ratios=())
     report = judgement.judge(run)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pomt_trt.core.field_kit.personal import Known, Remover
+from pomt_trt.core.field_kit.personal import Identifiers, Remover
 from pomt_trt.core.field_kit.records import Moment
 
-KNOWN = Known(
+KNOWN = Identifiers(
     names=("ada", "Ada Lovelace", "difference-engine", "nvidia", "x"),
     serials=("1421819012345", "48b02d0a1b2c", "short"),
     paths=(("/data/acme/pomt-trt", "CHECKOUT"), ("/data/acme/pomt-trt/kit", "KIT")),

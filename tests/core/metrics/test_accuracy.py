@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pomt_trt.core.metrics import accuracy
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import ACCURACY_TITLES, SEGMENTATION
 from tests import fakes
 
@@ -26,12 +27,12 @@ def test_accuracy_needs_labels_and_trained_weights(labelled, weights, images, pi
 def test_each_task_has_its_estimate():
     logits = np.eye(4, dtype=np.float32)
     look = fakes.quadrant_model().preprocessing
-    found = accuracy.paired("top1", look, logits, logits, np.arange(4), "r000", "engine")
-    assert (found.kind, found.accuracy) == ("top1", 1.0)
+    estimate = accuracy.paired("top1", look, Pair(logits, logits, np.arange(4)), "r000", "engine")
+    assert (estimate.kind, estimate.accuracy) == ("top1", 1.0)
     dense = logits.reshape(1, 4, 2, 2)  # each quadrant of an 8 x 8 picture is of its own class
     labels = np.arange(4, dtype=np.uint8).reshape(1, 2, 2).repeat(4, axis=1).repeat(4, axis=2)
-    found = accuracy.paired("miou", look, dense, dense, labels, "r000", "engine")
-    assert (found.kind, found.samples, found.drop) == ("miou", 1, 0) and found.accuracy == 1.0
+    estimate = accuracy.paired("miou", look, Pair(dense, dense, labels), "r000", "engine")
+    assert (estimate.kind, estimate.samples, estimate.drop) == ("miou", 1, 0) and estimate.accuracy == 1.0
 
 
 def of_top1(right, count=100, classes=10):
@@ -39,14 +40,14 @@ def of_top1(right, count=100, classes=10):
     labels = np.arange(count) % classes
     logits = np.eye(classes)[np.where(np.arange(count) < right, labels, (labels + 1) % classes)]
     look = fakes.quadrant_model().preprocessing
-    return accuracy.paired("top1", look, logits, logits, labels, "r000", "engine")
+    return accuracy.paired("top1", look, Pair(logits, logits, labels), "r000", "engine")
 
 
 @pytest.mark.parametrize("right, doubted", [(0, True), (10, True), (15, True), (30, False), (100, False)])
 def test_an_accuracy_no_better_than_one_answer_to_all_is_doubted(right, doubted):
-    found = of_top1(right)
-    assert found.constant_accuracy == 0.1
-    note = accuracy.doubt(found)
+    estimate = of_top1(right)
+    assert estimate.constant_accuracy == 0.1
+    note = accuracy.doubt(estimate)
     assert (note is not None) == doubted
     if note is not None:
         assert "top-1 {:.1%}".format(right / 100) in note and "the commonest label (10.0%)" in note
@@ -55,8 +56,8 @@ def test_an_accuracy_no_better_than_one_answer_to_all_is_doubted(right, doubted)
 
 def test_agreement_and_images_of_one_class_are_not_doubted():
     look, logits = fakes.quadrant_model().preprocessing, np.eye(4, dtype=np.float32)
-    alone = accuracy.paired("top1", look, logits, logits, np.zeros(4, int), "r000", "engine")
-    agreed = accuracy.paired("agreement", look, logits, logits, None, "r000", "engine")
+    alone = accuracy.paired("top1", look, Pair(logits, logits, np.zeros(4, int)), "r000", "engine")
+    agreed = accuracy.paired("agreement", look, Pair(logits, logits), "r000", "engine")
     assert [(one.constant_accuracy, accuracy.doubt(one)) for one in (alone, agreed)] == [(None, None)] * 2
 
 
@@ -66,6 +67,6 @@ def test_one_answer_to_all_pixels_has_the_mean_over_the_labelled_classes():
     labels[:, :2], labels[:, 2:4] = 255, 1  # a third of what is labelled
     dense = np.zeros((1, 4, 2, 2), np.float32)
     dense[:, 0] = 1
-    found = accuracy.paired("miou", look, dense, dense, labels, "r000", "engine")
-    assert found.constant_accuracy == pytest.approx(found.accuracy) == pytest.approx(2 / 3 / 2)
-    assert "mIoU 33.3%" in accuracy.doubt(found)
+    estimate = accuracy.paired("miou", look, Pair(dense, dense, labels), "r000", "engine")
+    assert estimate.constant_accuracy == pytest.approx(estimate.accuracy) == pytest.approx(2 / 3 / 2)
+    assert "mIoU 33.3%" in accuracy.doubt(estimate)

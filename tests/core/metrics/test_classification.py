@@ -7,6 +7,7 @@ import pytest
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics import classification
+from pomt_trt.core.metrics.pair import Pair
 
 
 def logits_for(predictions, classes=3):
@@ -18,7 +19,7 @@ def test_counts_what_only_one_of_the_two_gets_right():
     labels = np.array([0, 1, 2, 0, 1, 2, 0, 1])
     reference = logits_for([0, 1, 2, 0, 1, 2, 1, 2])  # six right
     candidate = logits_for([0, 1, 2, 1, 2, 2, 0, 2])  # five right: two lost, one gained
-    estimate = classification.paired("top1", reference, candidate, labels, "r004", "host-fp32")
+    estimate = classification.paired("top1", Pair(reference, candidate, labels), "r004", "host-fp32")
     assert estimate.accuracy == 5 / 8 and estimate.drop == 1 / 8 and estimate.samples == 8
     assert estimate.drop_ci == classification.drop_interval(2, 1, 8)
     assert estimate.accuracy_ci == classification.wilson(5, 8)
@@ -27,7 +28,7 @@ def test_counts_what_only_one_of_the_two_gets_right():
 
 def test_agreement_counts_matches_with_the_unreduced_model():
     reference, candidate = logits_for([0, 1, 2, 0]), logits_for([0, 1, 2, 1])
-    estimate = classification.paired("agreement", reference, candidate, None, "r004", "engine")
+    estimate = classification.paired("agreement", Pair(reference, candidate), "r004", "engine")
     low, high = classification.wilson(3, 4)
     assert estimate.accuracy == 0.75 and estimate.drop == 0.25
     assert estimate.drop_ci == (1 - high, 1 - low)
@@ -35,14 +36,14 @@ def test_agreement_counts_matches_with_the_unreduced_model():
 
 def test_agreement_ignores_labels_that_are_at_hand():
     estimate = classification.paired(
-        "agreement", logits_for([0, 1]), logits_for([0, 1]), np.array([2, 2]), "r000", "engine"
+        "agreement", Pair(logits_for([0, 1]), logits_for([0, 1]), np.array([2, 2])), "r000", "engine"
     )
     assert estimate.accuracy == 1.0
 
 
 def test_the_unreduced_model_against_itself_has_no_drop_and_an_interval_around_it():
     logits = logits_for([0, 1, 2, 0])
-    estimate = classification.paired("top1", logits, logits, np.array([0, 1, 2, 1]), "r000", "engine")
+    estimate = classification.paired("top1", Pair(logits, logits, np.array([0, 1, 2, 1])), "r000", "engine")
     assert estimate.drop == 0 and estimate.kl_divergence == 0
     assert estimate.drop_ci[0] < 0 < estimate.drop_ci[1]
 
@@ -119,8 +120,8 @@ def test_kl_divergence_is_that_of_the_definition_and_stands_large_logits():
 def test_a_row_that_is_not_finite_is_wrong_and_never_an_agreement():
     broken = logits_for([0, 1])
     broken[0, 0] = np.nan
-    top1 = classification.paired("top1", logits_for([0, 1]), broken, np.array([0, 1]), "r004", "engine")
-    agreed = classification.paired("agreement", broken, broken, None, "r004", "engine")
+    top1 = classification.paired("top1", Pair(logits_for([0, 1]), broken, np.array([0, 1])), "r004", "engine")
+    agreed = classification.paired("agreement", Pair(broken, broken), "r004", "engine")
     assert top1.accuracy == agreed.accuracy == 0.5 and math.isnan(top1.kl_divergence)
 
 
@@ -130,10 +131,10 @@ def test_ties_go_to_the_lower_class():
 
 def test_says_which_shapes_do_not_match_and_what_to_do():
     with pytest.raises(InputError, match=r"\(2, 3\) .* \(3, 3\).*Compute both anew"):
-        classification.paired("agreement", logits_for([0, 1, 2]), logits_for([0, 1]), None, "r004", "engine")
+        classification.paired("agreement", Pair(logits_for([0, 1, 2]), logits_for([0, 1])), "r004", "engine")
     with pytest.raises(InputError, match="1 labels .* 2 images.*Give one label an image"):
-        classification.paired("top1", logits_for([0, 1]), logits_for([0, 1]), np.array([0]), "r004", "engine")
+        classification.paired("top1", Pair(logits_for([0, 1]), logits_for([0, 1]), np.array([0])), "r004", "engine")
     with pytest.raises(InputError, match="no labels"):
-        classification.paired("top1", logits_for([0, 1]), logits_for([0, 1]), None, "r004", "engine")
+        classification.paired("top1", Pair(logits_for([0, 1]), logits_for([0, 1])), "r004", "engine")
     with pytest.raises(InputError, match="no images.*at least one"):
-        classification.paired("agreement", np.zeros((0, 3)), np.zeros((0, 3)), None, "r004", "engine")
+        classification.paired("agreement", Pair(np.zeros((0, 3)), np.zeros((0, 3))), "r004", "engine")

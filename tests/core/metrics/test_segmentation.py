@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics import segmentation
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.metrics.segmentation import IGNORED, centres
 from pomt_trt.core.records import MIOU, PIXEL_AGREEMENT
 
@@ -23,24 +24,24 @@ def random_maps(seed, images=5, classes=3):
 
 
 def paired(labels, reference, candidate, kind=MIOU):
-    return segmentation.paired(kind, logits_for(reference), logits_for(candidate), labels, SIZE, "r004", "engine")
+    return segmentation.paired(kind, Pair(logits_for(reference), logits_for(candidate), labels), SIZE, "r004", "engine")
 
 
-def by_definition(labels, found, classes=3):
+def by_definition(labels, predicted, classes=3):
     """Mean over labelled classes of intersection over union, by sets of pixels."""
     ratios = []
     for one in range(classes):
-        here, there = (labels == one), (found == one) & (labels != IGNORED)
-        if here.any():
-            ratios.append((here & there).sum() / (here | there).sum())
+        labelled, predicted_so = (labels == one), (predicted == one) & (labels != IGNORED)
+        if labelled.any():
+            ratios.append((labelled & predicted_so).sum() / (labelled | predicted_so).sum())
     return np.mean(ratios)
 
 
 def test_two_patches_share_the_pixels_between_them_by_distance():
     logits = np.array([[[3.0, 0.0]], [[0.0, 1.0]]], np.float32)  # (classes, 1 row, 2 columns)
-    found = segmentation.label_map(logits, centres(1, 1), centres(2, 8))
+    classes = segmentation.label_map(logits, centres(1, 1), centres(2, 8))
     # logit 0 falls as 3 - 3 t, logit 1 rises as t, equal at t = 0.75; pixels' centres lie at t = -0.375 + k / 4
-    assert found.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1]] and found.dtype == np.uint8
+    assert classes.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1]] and classes.dtype == np.uint8
 
 
 def test_the_lower_class_wins_a_tie():
@@ -71,18 +72,18 @@ def test_pixels_lie_evenly_about_the_middle_of_the_cells(cells, pixels):
 def test_mean_iou_is_that_of_the_definition(seed):
     labels, reference, candidate = (random_maps(3 * seed + turn) for turn in range(3))
     labels[0, 0] = IGNORED
-    found = paired(labels, reference, candidate)
-    assert found.accuracy == pytest.approx(by_definition(labels, candidate))
-    assert found.drop == pytest.approx(by_definition(labels, reference) - by_definition(labels, candidate))
-    assert found.drop_ci[0] <= found.drop_ci[1] and found.samples == 5
+    estimate = paired(labels, reference, candidate)
+    assert estimate.accuracy == pytest.approx(by_definition(labels, candidate))
+    assert estimate.drop == pytest.approx(by_definition(labels, reference) - by_definition(labels, candidate))
+    assert estimate.drop_ci[0] <= estimate.drop_ci[1] and estimate.samples == 5
 
 
 def test_a_class_without_labels_counts_for_no_model():
     labels = np.zeros((2,) + SIZE, np.uint8)
     wrong = labels.copy()
     wrong[0, 0, 0] = 2
-    found = paired(labels, labels, wrong)
-    assert found.accuracy == pytest.approx(47 / 48) and found.drop == pytest.approx(1 / 48)
+    estimate = paired(labels, labels, wrong)
+    assert estimate.accuracy == pytest.approx(47 / 48) and estimate.drop == pytest.approx(1 / 48)
 
 
 def test_ignored_pixels_count_for_no_class():
@@ -95,9 +96,9 @@ def test_ignored_pixels_count_for_no_class():
 
 def test_the_unreduced_model_against_itself_has_no_drop():
     labels, maps = random_maps(0), random_maps(1)
-    found = paired(labels, maps, maps)
-    assert found.drop == 0 and found.drop_ci == (0, 0) and found.kl_divergence == 0
-    assert found.accuracy_ci[0] < found.accuracy < found.accuracy_ci[1]
+    estimate = paired(labels, maps, maps)
+    assert estimate.drop == 0 and estimate.drop_ci == (0, 0) and estimate.kl_divergence == 0
+    assert estimate.accuracy_ci[0] < estimate.accuracy < estimate.accuracy_ci[1]
 
 
 def test_an_interval_holds_the_drop_of_most_new_images():
@@ -115,10 +116,10 @@ def test_pixel_agreement_is_with_the_unreduced_model_and_ignores_labels():
     reference = random_maps(0)
     candidate = reference.copy()
     candidate[0, 0] = (candidate[0, 0] + 1) % 3  # 6 of 120 pixels
-    found = paired(random_maps(9), reference, candidate, PIXEL_AGREEMENT)
-    assert found.kind == "pixel-agreement" and found.accuracy == pytest.approx(114 / 120)
-    assert found.drop == pytest.approx(6 / 120) and found.kl_divergence > 0
-    assert found.drop_ci == pytest.approx((1 - found.accuracy_ci[1], 1 - found.accuracy_ci[0]))
+    estimate = paired(random_maps(9), reference, candidate, PIXEL_AGREEMENT)
+    assert estimate.kind == "pixel-agreement" and estimate.accuracy == pytest.approx(114 / 120)
+    assert estimate.drop == pytest.approx(6 / 120) and estimate.kl_divergence > 0
+    assert estimate.drop_ci == pytest.approx((1 - estimate.accuracy_ci[1], 1 - estimate.accuracy_ci[0]))
 
 
 def test_an_image_that_is_not_finite_is_wrong_and_never_an_agreement():
@@ -126,8 +127,8 @@ def test_an_image_that_is_not_finite_is_wrong_and_never_an_agreement():
     broken = logits_for(maps)
     broken[0, 0, 0, 0] = np.nan
     for kind, labels in ((MIOU, maps), (PIXEL_AGREEMENT, None)):
-        found = segmentation.paired(kind, logits_for(maps), broken, labels, SIZE, "r004", "engine")
-        assert found.accuracy == pytest.approx(0.8, abs=0.05) and np.isnan(found.kl_divergence)
+        estimate = segmentation.paired(kind, Pair(logits_for(maps), broken, labels), SIZE, "r004", "engine")
+        assert estimate.accuracy == pytest.approx(0.8, abs=0.05) and np.isnan(estimate.kl_divergence)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_says_which_labels_do_not_match(labels, message):
 
 def test_says_which_logits_do_not_match():
     with pytest.raises(InputError, match="cannot be paired.*same data"):
-        segmentation.paired(MIOU, np.zeros((5, 3)), np.zeros((5, 3)), random_maps(0), SIZE, "r004", "engine")
+        segmentation.paired(MIOU, Pair(np.zeros((5, 3)), np.zeros((5, 3)), random_maps(0)), SIZE, "r004", "engine")
     none = np.zeros((0, 3) + SIZE)
     with pytest.raises(InputError, match="no images"):
-        segmentation.paired(MIOU, none, none, random_maps(0)[:0], SIZE, "r004", "engine")
+        segmentation.paired(MIOU, Pair(none, none, random_maps(0)[:0]), SIZE, "r004", "engine")

@@ -36,16 +36,16 @@ def model_ms(tokens, block_ms, embedding_ms=0.3):
 
 
 def table_of(counts, block_ms, depth=DEPTH, noise=0.0):
-    """What timing chains of that machine gives."""
+    """What timing probes on that machine gives."""
 
-    def timed(chain):
-        ms = model_ms(chain.tokens, block_ms)
+    def timed(probe):
+        ms = model_ms(probe.tokens, block_ms)
         return ms, ((1 - 1e-3) * ms, (1 + 1e-3) * ms)
 
-    plain = tuple(block_costs.plain_latency(n, depth, *timed(block_costs.plain_chain(n, depth, 1))) for n in counts)
-    walked = [block_costs.Timed(walk, timed(walk)[0]) for walk in block_costs.walks(counts, depth, 1)]
-    deep = block_costs.plunge(counts, depth, 1)
-    found = block_costs.reductions(walked, block_costs.Timed(deep, timed(deep)[0]), plain)
+    plain = tuple(block_costs.plain_latency(n, depth, *timed(schedule.constant(n, depth, 1))) for n in counts)
+    stairs = [block_costs.TimedProbe(walk, timed(walk)[0]) for walk in block_costs.staircases(counts, depth, 1)]
+    deep = block_costs.single_cut(counts, depth, 1)
+    found = block_costs.reductions(stairs, block_costs.TimedProbe(deep, timed(deep)[0]), plain)
     return BlockLatencies("d", "onnxruntime", "1", "op17-fp32", "pomt", 1, depth, plain, *found)
 
 
@@ -64,15 +64,15 @@ def test_first_counts_of_common_models():
 
 
 @given(st.integers(2, 24), st.integers(2, 30))
-def test_walks_go_down_the_counts_and_reach_both_ends(depth, size):
+def test_staircases_go_down_the_counts_and_reach_both_ends(depth, size):
     counts = tuple(range(200, 200 - 4 * size, -4))
-    walks = block_costs.walks(counts, depth, 1)
-    assert 1 <= len(walks) <= block_costs.WALKS
-    for walk in walks:
-        assert walk.depth == depth and set(walk.tokens) <= set(counts)
-        cuts = [counts.index(b) - counts.index(a) for a, b in zip(walk.tokens, walk.tokens[1:])]
+    stairs = block_costs.staircases(counts, depth, 1)
+    assert 1 <= len(stairs) <= block_costs.STAIRCASES
+    for one in stairs:
+        assert one.depth == depth and set(one.tokens) <= set(counts)
+        cuts = [counts.index(b) - counts.index(a) for a, b in zip(one.tokens, one.tokens[1:])]
         assert set(cuts) <= {0, 1} and sum(cuts) == min(depth, max(1, size // 2))
-    assert walks[0].tokens[0] == counts[0] and walks[-1].tokens[-1] == counts[-1]
+    assert stairs[0].tokens[0] == counts[0] and stairs[-1].tokens[-1] == counts[-1]
 
 
 @given(st.lists(st.integers(0, 24), min_size=DEPTH, max_size=DEPTH))
@@ -91,23 +91,26 @@ def test_the_share_of_attention_is_found():
     )
 
 
-@pytest.mark.parametrize("plunge_ms, share", [(None, 0.5), (0.0, 0.0), (100.0, 1.0)])
-def test_without_a_plunge_half_of_a_block_is_its_attention_and_noise_makes_it_no_more_than_all(plunge_ms, share):
+@pytest.mark.parametrize("single_ms, share", [(None, 0.5), (0.0, 0.0), (100.0, 1.0)])
+def test_without_a_single_cut_half_of_a_block_is_its_attention_and_noise_makes_it_no_more_than_all(single_ms, share):
     counts = block_costs.first_counts(TOKENS, 49)
     plain = table_of(counts, smooth_ms).plain
-    walked = [block_costs.Timed(walk, model_ms(walk.tokens, smooth_ms)) for walk in block_costs.walks(counts, DEPTH, 1)]
-    plunged = None if plunge_ms is None else block_costs.Timed(block_costs.plunge(counts, DEPTH, 1), plunge_ms)
-    assert block_costs.reductions(walked, plunged, plain)[0] == share
+    stairs = [
+        block_costs.TimedProbe(walk, model_ms(walk.tokens, smooth_ms))
+        for walk in block_costs.staircases(counts, DEPTH, 1)
+    ]
+    single = None if single_ms is None else block_costs.TimedProbe(block_costs.single_cut(counts, DEPTH, 1), single_ms)
+    assert block_costs.reductions(stairs, single, plain)[0] == share
 
 
-def test_where_the_walks_are_plunges_themselves_the_share_cannot_be_told():
+def test_where_staircases_cut_as_deep_the_share_is_not_determined():
     assert table_of((TOKENS, 128, 64), smooth_ms).attention_share == 0.5
 
 
 @given(st.integers(1, 24), st.integers(2, 30))
-def test_a_plunge_cuts_once_and_leaves_half_of_the_patches(depth, size):
+def test_a_single_cut_cuts_once_and_leaves_half_of_the_patches(depth, size):
     counts = tuple(range(200, 200 - 6 * size, -6))
-    tokens = block_costs.plunge(counts, depth, 1).tokens
+    tokens = block_costs.single_cut(counts, depth, 1).tokens
     assert len(tokens) == depth + 1 and set(tokens) <= set(counts) and len(set(tokens)) == 2
     assert tokens[0] == 200 and tokens[-1] - 1 >= (200 - 1) // 2 - 1
 
@@ -160,7 +163,7 @@ def test_a_cut_gains_no_time_by_itself():
     assert block_costs.predicted_ms(asked, cheaper) == pytest.approx(free)
 
 
-def test_a_table_of_one_walk_predicts_too():
+def test_a_table_of_one_staircase_predicts_too():
     table = table_of((17, 9), smooth_ms, depth=4)
     assert len(table.reducing) == 1
     assert block_costs.predicted_ms(Schedule((17, 17, 9, 9, 9), 1), table) > 0

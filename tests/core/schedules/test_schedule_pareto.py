@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pomt_trt.core.records import Sensitivity
-from pomt_trt.core.schedules.schedule_pareto import Costs, Found, front, losses, within
+from pomt_trt.core.schedules.schedule_pareto import Costs, ParetoSchedule, front, losses, within
 
 COUNTS = (17, 13, 9, 5)
 ANY = tuple(range(18))  # a block can remove all that enters it
@@ -17,7 +17,7 @@ ANY = tuple(range(18))  # a block can remove all that enters it
 
 def brute_force(costs):
     """(latency, loss) of every schedule that never grows."""
-    states, found = range(len(costs.counts)), []
+    states, results = range(len(costs.counts)), []
     for path in itertools.product(states, repeat=len(costs.loss)):
         walk = (0,) + path
         steps = list(zip(walk, path))
@@ -25,8 +25,8 @@ def brute_force(costs):
             ms = sum(costs.ms[step] for step in steps)
             loss = sum(costs.loss[(block,) + step] for block, step in enumerate(steps))
             if math.isfinite(ms + loss):
-                found.append((ms, loss))
-    return found
+                results.append((ms, loss))
+    return results
 
 
 def cost_of(costs, tokens):
@@ -55,8 +55,8 @@ def test_the_front_is_the_pareto_set_of_all_schedules(costs):
     pareto = {
         one for one in everything if not any(a <= one[0] and b <= one[1] and (a, b) != one for a, b in everything)
     }
-    found = front(costs)
-    assert {(one.latency_ms, one.loss) for one in found} == pareto and len(found) == len(pareto)
+    schedules = front(costs)
+    assert {(one.latency_ms, one.loss) for one in schedules} == pareto and len(schedules) == len(pareto)
 
 
 @given(all_costs(), st.sampled_from([0.0, 0.3, 5.0]))
@@ -92,32 +92,32 @@ def test_a_cut_in_a_single_block_is_found_where_it_is_the_best():
     ms[np.triu_indices(4, 1)] += 3.0  # a cut costs so much that two never pay
     kl = ((9.0, 9.0, 9.0), (0.1, 0.2, 0.4), (0.2, 0.3, 0.5), (0.3, 0.4, 0.6))
     early = Sensitivity("pomt", 8, (13, 9, 5), ANY, kl)
-    found = front(Costs(COUNTS, ms, losses(early, COUNTS)))
-    assert all(len(set(one.tokens)) <= 2 for one in found)
-    assert within(found, 12.0) == [Found((17, 17, 5, 5, 5), 4 + 5.5 + 1 + 1, pytest.approx(0.4))]
+    schedules = front(Costs(COUNTS, ms, losses(early, COUNTS)))
+    assert all(len(set(one.tokens)) <= 2 for one in schedules)
+    assert within(schedules, 12.0) == [ParetoSchedule((17, 17, 5, 5, 5), 4 + 5.5 + 1 + 1, pytest.approx(0.4))]
 
 
 def test_cuts_are_spread_where_each_is_cheap_and_deep_ones_lose_much():
     ms = np.array([[4.0, 3.5, 3.0, 2.5], [0, 3.0, 2.5, 2.0], [0, 0, 2.0, 1.5], [0, 0, 0, 1.0]])
     steep = Sensitivity("pomt", 8, (13, 9, 5), ANY, ((0.1, 5.0, 9.0), (0.1, 0.4, 9.0), (0.1, 0.4, 0.5)))
-    found = within(front(Costs(COUNTS, ms, losses(steep, COUNTS))), 7.6)
-    assert found[0].tokens == (17, 13, 9, 5) and found[0].loss == pytest.approx(0.1 + 0.3 + 0.1)
+    schedules = within(front(Costs(COUNTS, ms, losses(steep, COUNTS))), 7.6)
+    assert schedules[0].tokens == (17, 13, 9, 5) and schedules[0].loss == pytest.approx(0.1 + 0.3 + 0.1)
 
 
 def test_a_loss_telescopes_within_a_block_and_never_falls():
-    seen = Sensitivity("pomt", 8, (13, 5), ANY, ((0.2, 0.1), (0.4, 0.8)))
-    found = losses(seen, COUNTS)
-    assert found[0, 0].tolist() == pytest.approx([0.0, 0.2, 0.2, 0.2])  # what falls is noise
-    assert found[1, 0].tolist() == pytest.approx([0.0, 0.4, 0.6, 0.8])
-    assert found[1, 0, 1] + found[1, 1, 3] == pytest.approx(found[1, 0, 3])
+    sensitivity = Sensitivity("pomt", 8, (13, 5), ANY, ((0.2, 0.1), (0.4, 0.8)))
+    loss = losses(sensitivity, COUNTS)
+    assert loss[0, 0].tolist() == pytest.approx([0.0, 0.2, 0.2, 0.2])  # what falls is noise
+    assert loss[1, 0].tolist() == pytest.approx([0.0, 0.4, 0.6, 0.8])
+    assert loss[1, 0, 1] + loss[1, 1, 3] == pytest.approx(loss[1, 0, 3])
 
 
 def test_there_is_no_way_where_the_method_cannot_go():
     half = tuple(count // 2 for count in range(18))
-    found = losses(Sensitivity("tome", 8, (13, 5), half, ((0.2, math.nan), (0.4, 0.8))), COUNTS)
-    assert np.isinf(found[0, :, 2]).tolist() == [True, True, False, True]  # 9 lies beyond what was reached; stay may
-    assert np.isinf(found[1, :2, 3]).all() and found[1, 2, 3] == pytest.approx(0.8 - 0.6)  # half of 13 is 6
-    assert np.diagonal(found, axis1=1, axis2=2).max() == 0.0
+    loss = losses(Sensitivity("tome", 8, (13, 5), half, ((0.2, math.nan), (0.4, 0.8))), COUNTS)
+    assert np.isinf(loss[0, :, 2]).tolist() == [True, True, False, True]  # 9 lies beyond what was reached; stay may
+    assert np.isinf(loss[1, :2, 3]).all() and loss[1, 2, 3] == pytest.approx(0.8 - 0.6)  # half of 13 is 6
+    assert np.diagonal(loss, axis1=1, axis2=2).max() == 0.0
 
 
 def test_many_blocks_and_counts_take_seconds():
@@ -127,5 +127,5 @@ def test_many_blocks_and_counts_take_seconds():
     np.fill_diagonal(ms, each)
     kl = tuple(tuple(0.002 * (layer + 1) ** -0.5 * (197 - c) ** 1.5 for c in counts[1:]) for layer in range(12))
     costs = Costs(counts, ms, losses(Sensitivity("pomt", 8, counts[1:], tuple(range(198)), kl), counts))
-    found = front(costs, 12 * each[0] / 2000)
-    assert found[-1].tokens == (197,) * 13 and len(found) > 50
+    schedules = front(costs, 12 * each[0] / 2000)
+    assert schedules[-1].tokens == (197,) * 13 and len(schedules) > 50

@@ -7,10 +7,10 @@ import os
 import numpy as np
 import pytest
 
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.errors import ConstraintUnmet
 from pomt_trt.core.search.curve import curve_from_json, read_curve
 from pomt_trt.core.search.replay import Recorded, replay, result_json, result_lines
-from pomt_trt.core.search.search_state import Goal
 from tests import paths
 
 FIELDS = {"id", "tokens_before", "tokens_after", "removed", "latency_ms", "latency_ci_ms", "accuracy", "accuracy_ci"}

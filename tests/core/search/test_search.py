@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.search.replay import choose, drive
-from pomt_trt.core.search.search import Done, Request, expected_builds, next_candidate, next_in_order, progress, ranges
-from pomt_trt.core.search.search_state import Goal, Point, State, View, build_effect, valley_period
+from pomt_trt.core.search.search import Done, expected_builds, next_candidate, next_in_order, progress, ranges
+from pomt_trt.core.search.search_state import Bounds, Point, SearchState, SearchTask, build_effect, valley_period
 
 GRID = tuple(range(197, 60, -1))
 
@@ -42,8 +43,8 @@ def exact(curve, failing=()):
 def searched(curve, goal, grid=GRID, failing=(), strategy=next_candidate, **others):
     """State and end of a search; accuracy known beforehand unless it is on demand."""
     accuracy = {tokens: accuracy_at(tokens) for tokens in grid}
-    known = {} if others.get("accuracy_on_demand") else accuracy
-    return drive(State(grid, goal, {}, known, **others), exact(curve, failing), accuracy, strategy)
+    at_first = {} if others.get("accuracy_on_demand") else accuracy
+    return drive(SearchState(grid, goal, {}, at_first, **others), exact(curve, failing), accuracy, strategy)
 
 
 @pytest.mark.parametrize("rule", ["utility", "step", "fastest-within"])
@@ -94,17 +95,17 @@ def test_on_any_falling_curve_the_utility_is_within_the_tolerance_of_the_best(ed
 @settings(max_examples=60, deadline=None)
 def test_ends_on_any_curve_and_never_asks_twice_for_the_same_build(latencies, rule):
     grid = tuple(range(20 + len(latencies), 20, -1))
-    asked = []
+    steps = []
 
     def strategy(state):
         step = next_candidate(state)
-        asked.append(step)
-        assert len(asked) <= 4 * len(grid)
+        steps.append(step)
+        assert len(steps) <= 4 * len(grid)
         return step
 
     curve = dict(zip(grid, latencies))
     searched(curve.__getitem__, Goal(rule), grid, strategy=strategy)
-    built = [step.tokens for step in asked if isinstance(step, Request) and step.kind == "build"]
+    built = [step.tokens for step in steps if isinstance(step, SearchTask) and step.kind == "build"]
     assert len(built) == len(set(built))
 
 
@@ -177,24 +178,24 @@ def test_a_rebuild_that_fails_counts_and_ends():
 
     def serve(kind, tokens):
         ms = stairs(tokens)
-        seen[tokens] = seen.get(tokens, ()) + ((ms,) if kind == "build" else (math.inf,))
-        return Point(tokens, ms, (ms * 0.999, ms * 1.001), seen[tokens])
+        builds[tokens] = builds.get(tokens, ()) + ((ms,) if kind == "build" else (math.inf,))
+        return Point(tokens, ms, (ms * 0.999, ms * 1.001), builds[tokens])
 
-    seen = {}
-    state, done = drive(State(GRID, Goal("step"), {}, accuracy, builds_vary=True), serve, {}, next_candidate)
+    builds = {}
+    state, done = drive(SearchState(GRID, Goal("step"), {}, accuracy, builds_vary=True), serve, {}, next_candidate)
     assert isinstance(done, Done) and choose(state).chosen.latency_ms < 10
 
 
 def test_on_a_board_the_search_never_asks_for_accuracy():
-    asked = []
+    steps = []
 
     def strategy(state):
         step = next_candidate(state)
-        asked.append(step)
+        steps.append(step)
         return step
 
     searched(stairs, Goal("step"), strategy=strategy)
-    assert all(step.kind == "build" for step in asked[:-1])
+    assert all(step.kind == "build" for step in steps[:-1])
 
 
 def noisy_builds(seed, bad=()):
@@ -215,7 +216,7 @@ def noisy_builds(seed, bad=()):
 def test_builds_that_vary_are_calibrated_and_bad_ones_rebuilt():
     accuracy = {tokens: accuracy_at(tokens) for tokens in GRID}
     goal = Goal("utility", max_accuracy_drop=0.01)
-    start = State(GRID, goal, {}, accuracy, builds_vary=True)
+    start = SearchState(GRID, goal, {}, accuracy, builds_vary=True)
     lowest = min(t for t in GRID if accuracy[197] - accuracy[t] <= 0.01)
     state, _ = drive(start, noisy_builds(0, bad=(128, 144, lowest)), {}, next_candidate)
     assert len(state.points[197].builds_ms) >= 3
@@ -232,14 +233,14 @@ def test_noise_that_decides_is_met_with_more_samples():
 
     served = {}
     accuracy = {tokens: accuracy_at(tokens) for tokens in GRID}
-    state, _ = drive(State(GRID, Goal("utility"), {}, accuracy), serve, {}, next_candidate)
+    state, _ = drive(SearchState(GRID, Goal("utility"), {}, accuracy), serve, {}, next_candidate)
     assert served[choose(state).chosen.tokens_after] == 4
 
 
 def test_bounds_hold_on_falling_curves():
     state, _ = searched(stairs, Goal("utility"), max_builds=8)
-    view = View(state)
-    assert all(view.least_latency(t) <= stairs(t) for t in GRID if t not in state.points)
+    bounds = Bounds(state)
+    assert all(bounds.least_latency(t) <= stairs(t) for t in GRID if t not in state.points)
 
 
 def test_exhaustive_search_has_the_same_interface():
@@ -278,7 +279,7 @@ def test_equal_latencies_choose_r0():
 def test_accuracies_that_wander_around_the_constraint_are_looked_for_below_the_first_that_fails(slack, chosen):
     accuracy = {t: 0.7885 if 144 < t < 192 else accuracy_at(t) - 0.02 * (t < 144) for t in GRID}
     accuracy[197] = 0.8
-    start = State(GRID, Goal("fastest-within", max_accuracy_drop=0.01), {}, {}, accuracy_on_demand=True)
+    start = SearchState(GRID, Goal("fastest-within", max_accuracy_drop=0.01), {}, {}, accuracy_on_demand=True)
     state, _ = drive(start._replace(accuracy_slack=slack), exact(stairs), accuracy, next_candidate)
     assert choose(state).chosen.tokens_after == chosen
 
@@ -286,5 +287,5 @@ def test_accuracies_that_wander_around_the_constraint_are_looked_for_below_the_f
 def test_the_chosen_edge_is_known_to_the_count_even_where_counts_above_it_lose_more():
     accuracy = {t: accuracy_at(t) - 0.002 * (t == 177) for t in GRID}
     curve = exact(lambda tokens: stairs(tokens, edges=(177,)))
-    state, _ = drive(State(GRID, Goal("step"), {}, accuracy), curve, {}, next_candidate)
+    state, _ = drive(SearchState(GRID, Goal("step"), {}, accuracy), curve, {}, next_candidate)
     assert choose(state).chosen.tokens_after == 177

@@ -75,7 +75,7 @@ def test_valleys_are_named_and_are_not_steps():
     assert all(step.valley for step in steps)
 
 
-def test_dear_builds_are_not_followed_by_steps():
+def test_slow_outliers_make_no_steps():
     counts = np.arange(196, 40, -1)
     latency = curve(counts, [128])
     latency[[20, 50, 90]] *= [1.4, 2.4, 1.2]

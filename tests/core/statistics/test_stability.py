@@ -19,7 +19,7 @@ from pomt_trt.core.statistics.stability import verdict
     ],
 )
 def test_verdict_names_the_cause(word, seen):
-    assert verdict(0.01, 0.01, **seen) == word
+    assert verdict(0.01, 0.01, seen) == word
 
 
 def test_verdict_of_drift_and_of_a_wide_interval():

@@ -244,8 +244,8 @@ def test_the_old_file_stays_where_the_writer_fails(tmp_path):
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-@pytest.mark.parametrize("number, told", [(errno.ENOSPC, "the disk is full. Free some"), (errno.EDQUOT, "quota")])
-def test_a_full_disk_is_said_and_leaves_the_old_file(tmp_path, monkeypatch, call, number, told):
+@pytest.mark.parametrize("number, message", [(errno.ENOSPC, "the disk is full. Free some"), (errno.EDQUOT, "quota")])
+def test_a_full_disk_is_said_and_leaves_the_old_file(tmp_path, monkeypatch, call, number, message):
     path = str(tmp_path / "file")
     store.write_bytes(path, b"old")
 
@@ -253,15 +253,17 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(tmp_path, monkeypatch, call
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(WorkFolderUnusable, match="cannot write {}: .*{}".format(path, told)):
+    with pytest.raises(WorkFolderUnusable, match="cannot write {}: .*{}".format(path, message)):
         store.write_bytes(path, b"new")
     assert open_bytes(path) == b"old" and left_in(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("number, told", [(errno.EROFS, "read-only"), (errno.EACCES, "no permission"), (errno.EIO, "")])
-def test_a_refusal_to_write_is_said_with_what_to_do(tmp_path, number, told):
-    told = "cannot write .*{}.*Choose another --work folder".format(told)
-    with pytest.raises(WorkFolderUnusable, match=told), store.explained(str(tmp_path)):
+@pytest.mark.parametrize(
+    "number, message", [(errno.EROFS, "read-only"), (errno.EACCES, "no permission"), (errno.EIO, "")]
+)
+def test_a_refusal_to_write_is_said_with_what_to_do(tmp_path, number, message):
+    message = "cannot write .*{}.*Choose another --work folder".format(message)
+    with pytest.raises(WorkFolderUnusable, match=message), store.explained(str(tmp_path)):
         raise OSError(number, os.strerror(number))
 
 
@@ -342,7 +344,7 @@ def test_a_copy_that_does_not_fit_is_said_and_leaves_the_old_file(tmp_path):
     source, target = str(tmp_path / "source"), str(tmp_path / "target")
     damaged(source, bytes(1 << 20))
     damaged(target, b"old")
-    told = "cannot write {}: File too large".format(target)
-    with fakes.files_at_most(1 << 16), pytest.raises(WorkFolderUnusable, match=told):
+    message = "cannot write {}: File too large".format(target)
+    with fakes.files_at_most(1 << 16), pytest.raises(WorkFolderUnusable, match=message):
         store.copy(source, target)
     assert open_bytes(target) == b"old" and left_in(tmp_path) == ["source", "target"]

@@ -44,8 +44,8 @@ def sorted_names(folder):
 
 def test_a_folder_held_by_another_process_is_refused_with_its_number(tmp_path):
     with holder(tmp_path) as child:
-        told = "in use by process {}. Wait for it, or".format(child.pid)
-        with pytest.raises(WorkFolderUnusable, match=told), locked(str(tmp_path)):
+        message = "in use by process {}. Wait for it, or".format(child.pid)
+        with pytest.raises(WorkFolderUnusable, match=message), locked(str(tmp_path)):
             pass
     with locked(str(tmp_path)):  # the lock went with the process
         pass
@@ -113,8 +113,8 @@ def test_a_file_system_without_locks_is_not_called_in_use(tmp_path, monkeypatch)
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    told = "cannot be locked: No locks available. Choose a --work folder on"
-    with pytest.raises(WorkFolderUnusable, match=told), locked(str(tmp_path)):
+    message = "cannot be locked: No locks available. Choose a --work folder on"
+    with pytest.raises(WorkFolderUnusable, match=message), locked(str(tmp_path)):
         pass
 
 
@@ -122,5 +122,5 @@ def test_what_a_folder_takes_on_the_disk_is_what_du_says(tmp_path):
     (tmp_path / "engines").mkdir()
     (tmp_path / "engines" / "weights.bin").write_bytes(bytes(range(256)) * 4096)
     (tmp_path / "small").write_bytes(b"x")
-    told = subprocess.check_output(["du", "--summarize", "--block-size=512", str(tmp_path)])
-    assert disk_bytes(str(tmp_path)) == int(told.split()[0]) * 512 > 1 << 20
+    blocks = subprocess.check_output(["du", "--summarize", "--block-size=512", str(tmp_path)])
+    assert disk_bytes(str(tmp_path)) == int(blocks.split()[0]) * 512 > 1 << 20

@@ -93,9 +93,7 @@ def test_an_engine_that_nobody_knows_is_refused_with_those_there_are():
         board.device_spec("openvino")
 
 
-def test_an_engine_that_is_not_installed_says_what_to_install(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+def test_an_engine_that_is_not_installed_says_what_to_install(absent):
+    absent("onnxruntime")
     with pytest.raises(MissingDependency, match="onnxruntime is not installed here.*pip install onnxruntime"):
         board.device_spec("onnxruntime")

@@ -1,5 +1,6 @@
 """What the doctor says about machines made of a few files."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -80,7 +81,7 @@ def test_tensorrt_is_tried_where_it_is_installed(faults, state, told):
     assert (found["remedy"] == "") == (state == "ok")
 
 
-@pytest.mark.skipif(doctor._version("tensorrt") is not None, reason="TensorRT is installed here")
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here")
 def test_a_jetson_without_tensorrt_is_told_how_to_get_it(machine):
     found = jetson(machine, 32, "7.1")
     assert found["tensorrt"].state == "warning" and "nvidia-jetpack" in found["tensorrt"].remedy

@@ -9,10 +9,9 @@ import pytest
 from pomt_trt.core.records import LatencyProfile
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import sensors
-from pomt_trt.device.timing import latency
-from pomt_trt.device.timing.latency import Modes
+from pomt_trt.device.timing.engine_group import Modes
 from tests.device.board.test_jetson import tree
-from tests.device.turned import RuleOfRounds, profile
+from tests.device.turned import RuleOfRounds, profile, sample
 
 BOARDS = sorted(name for name in os.listdir(tree("")) if os.path.isdir(tree(name)))
 ORIN = "agx-orin-jetpack-6.2"
@@ -230,8 +229,8 @@ def test_which_alarms_slow_the_board_down_is_read():
 def test_a_profile_during_which_an_alarm_went_off_is_throttled_and_counts_it(made, clocks, alarming):
     root, went_off = alarming(XAVIER)
     went_off(5)  # before: that is another profile's affair
-    reference = made("r000", 5)._replace(sampler=sensors.Sampler(root))
-    latency.time_group([reference], [], RuleOfRounds({5: 12}), clocks)
+    reference = made("r000", 5, sampler=sensors.Sampler(root))
+    sample([reference], {}, RuleOfRounds({5: 12}), clocks)
     assert profile(reference).verdict == "stable" and profile(reference).contention["over_current"] == {}
     went_off(7)
     found = profile(reference)
@@ -249,8 +248,8 @@ def test_a_sensor_that_fails_meanwhile_does_not_end_the_timing(copy):
 
 def timed(made, clocks, root, **modes):
     """The profile of an engine of 5 ms, timed on a board."""
-    reference = made("r000", 5)._replace(sampler=sensors.Sampler(root))
-    latency.time_group([reference], [], RuleOfRounds({5: 12}), clocks, modes.get("pace_fps"))
+    reference = made("r000", 5, sampler=sensors.Sampler(root), pace_fps=modes.get("pace_fps"))
+    sample([reference], {}, RuleOfRounds({5: 12}), clocks)
     return profile(reference, modes=Modes(2, "default", 3.0, **modes))
 
 
@@ -281,8 +280,8 @@ def test_a_profile_under_locked_clocks_that_move_says_so(made, clocks, copy, mhz
             write(GPU_CLOCK, "{}000000\n".format(mhz))
         return 5
 
-    reference = made("r000", sinking)._replace(sampler=sensors.Sampler(write()))
-    latency.time_group([reference], [], RuleOfRounds({5: 12}), clocks)
+    reference = made("r000", sinking, sampler=sensors.Sampler(write()))
+    sample([reference], {}, RuleOfRounds({5: 12}), clocks)
     found = profile(reference)
     assert found.verdict == verdict and found.contention["clocks"] == "locked, but moving"
     assert found.contention["moved"] == ["gpu"]
@@ -296,8 +295,8 @@ def test_sampling_is_not_in_the_samples(made, clocks):
         def summary(self):
             return {}
 
-    reference = made("r000", 5)._replace(sampler=Slow())
+    reference = made("r000", 5, sampler=Slow())
     rule = RuleOfRounds({5: 3})
-    latency.time_group([reference], [], rule, clocks)
+    sample([reference], {}, rule, clocks)
     assert {round(ms, 6) for row in reference.rounds_ms for ms in row} == {5.0}
     assert rule.seen[-1][3] == pytest.approx(3 * 3 * 0.005)

@@ -1,10 +1,11 @@
-"""The accuracy gate on engines whose numbers the test decides."""
+"""The golden check on engines with made-up logits."""
 
 import numpy as np
 import pytest
 
 from pomt_trt.core.errors import CorruptArtifact
 from pomt_trt.device.checks import golden_check
+from pomt_trt.device.deploy.preprocess import normalise
 from pomt_trt.device.engines.contract import Runner
 from tests import fakes
 
@@ -32,7 +33,7 @@ def logits_of(images):
 @pytest.fixture
 def golden():
     pixels = np.random.RandomState(0).randint(0, 256, (COUNT, 8, 8, 1)).astype(np.uint8)
-    images = golden_check.preprocess.normalise(pixels, LOOK)
+    images = normalise(pixels, LOOK)
     return golden_check.Golden(pixels, logits_of(images))
 
 
@@ -56,7 +57,7 @@ def off_by(relative):
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_an_engine_that_computes_what_is_expected_passes(golden, expected, batch):
     verdict = golden_check.judge(Linear(batch), golden, LOOK, "fp16", expected())
-    assert verdict.passed and verdict.told()["images"] == COUNT and verdict.told()["source"] == "r004.npz"
+    assert verdict.passed and verdict.details()["images"] == COUNT and verdict.details()["source"] == "r004.npz"
 
 
 @pytest.mark.parametrize("precision, allowed", [("fp32", 1e-3), ("fp16", 2e-2), ("bf16", 8e-2)])
@@ -90,14 +91,15 @@ def test_images_whose_cut_is_closer_than_rounding_are_not_compared(golden, expec
     assert verdict.passed and verdict.parity.compared == 4
 
 
-def test_the_unreduced_model_is_held_against_the_golden_logits_themselves(golden):
-    assert golden_check.judge(Linear(), golden, LOOK, "fp32", None, is_unreduced=True).told()["source"] == "golden.npz"
+def test_the_unreduced_model_is_compared_with_the_golden_logits_themselves(golden):
+    verdict = golden_check.judge(Linear(), golden, LOOK, "fp32", None, is_unreduced=True)
+    assert verdict.passed and verdict.details()["source"] == "golden.npz"
     assert not golden_check.judge(Linear(spoil=off_by(0.1)), golden, LOOK, "fp32", None, is_unreduced=True).passed
 
 
 def test_a_candidate_whose_logits_nobody_knows_has_only_to_be_finite(golden, tmp_path):
     verdict = golden_check.judge(Linear(spoil=off_by(5.0)), golden, LOOK, "fp16", str(tmp_path / "r004.npz"))
-    assert verdict.passed and verdict.told() == {"finite": True}
+    assert verdict.passed and verdict.details() == {"finite": True}
 
 
 def test_golden_inputs_are_read_as_export_writes_them(tmp_path, golden):

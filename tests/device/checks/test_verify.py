@@ -1,4 +1,4 @@
-"""Engines beside ONNX Runtime and the host: right ones, wrong ones, and what cannot be compared."""
+"""Engines compared with ONNX Runtime and the host: right ones, wrong ones, and missing references."""
 
 import json
 import os
@@ -9,12 +9,14 @@ import pytest
 pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
 
 from pomt_trt import cli
-from pomt_trt.core.errors import InputError, MissingDependency, VerificationFailed, WrongDevice
+from pomt_trt.core.errors import InputError, VerificationFailed, WrongDevice
 from pomt_trt.core.storage import bundle as bundles
 from pomt_trt.core.storage import store
-from pomt_trt.device.checks import verify
+from pomt_trt.device.checks import polygraphy_judge, verify
 from pomt_trt.device.engines import onnxruntime
 from tests.device import golden
+
+IMAGES = np.random.RandomState(0).rand(golden.IMAGES, 1, 8, 8).astype(np.float32)
 
 
 @pytest.fixture
@@ -23,13 +25,13 @@ def bundle(tmp_path):
 
 
 def test_right_engines_are_the_same_as_onnx_runtime_and_the_host(bundle):
-    found = verify.verify(bundle)
-    made = [(check.candidate_id, check.against) for check in found.checks]
+    result = verify.verify(bundle)
+    made = [(check.candidate_id, check.against) for check in result.checks]
     runtime = "onnxruntime " + onnxruntime.installed()
     assert made == [("r004", "host"), ("r004", runtime), ("r000", "host"), ("r000", runtime)]
-    assert all(check.passed and check.parity.images == golden.IMAGES for check in found.checks)
-    assert found.not_compared == {} and found.hints == ()
-    verify.require(found)
+    assert all(check.passed and check.parity.images == golden.IMAGES for check in result.checks)
+    assert result.not_compared == {} and result.hints == ()
+    verify.require(result)
 
 
 def test_an_engine_that_computes_something_else_ends_the_command_with_7(bundle, capsys):
@@ -39,12 +41,18 @@ def test_an_engine_that_computes_something_else_ends_the_command_with_7(bundle, 
     assert out.count("DIFFERS") == 2 and "2 of 4 comparisons are beyond their tolerance: r004 with host" in err
 
 
-def test_prints_a_table_or_json(bundle, capsys):
+@pytest.mark.parametrize("installed", [True, False])
+def test_prints_a_table_or_json_that_says_who_compared(bundle, capsys, monkeypatch, installed):
+    if installed:
+        pytest.importorskip("polygraphy", reason="Polygraphy needs Python 3.8")
+    monkeypatch.setattr(polygraphy_judge, "is_installed", lambda: installed)
     assert cli.main(["verify", bundle]) == 0
-    assert "r004     host " in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "r004     host " in table and "compared by " + ("polygraphy" if installed else "pomt-trt") in table
     assert cli.main(["verify", bundle, "--json"]) == 0
     checks = json.loads(capsys.readouterr().out)["checks"]
     assert {check["passed"] for check in checks} == {True} and checks[0]["parity"]["allowed"] == 1e-3
+    assert {check["compared_by"] for check in checks} == {polygraphy_judge.name() if installed else "pomt-trt"}
 
 
 def test_only_some_candidates_beside_the_unreduced_one(bundle):
@@ -62,18 +70,26 @@ def test_images_whose_cut_is_not_clear_are_not_compared(bundle, tmp_path):
     assert (host.against, host.parity.compared, host.passed) == ("host", golden.IMAGES - 5, True)
 
 
-def test_without_the_hosts_logits_or_onnx_runtime_it_says_what_was_not_compared(bundle, monkeypatch):
+def test_without_the_hosts_logits_it_says_what_was_not_compared(bundle):
     golden.repacked(bundle, bundles.open_bundle(bundle), **{"r004.npz": None})
-    found = verify.verify(bundle)
-    assert list(found.not_compared) == ["r004 with host"] and len(found.checks) == 3
-    assert "r004 with host: not compared: its logits are not here" in verify.table(found)
+    result = verify.verify(bundle)
+    assert list(result.not_compared) == ["r004 with host"] and len(result.checks) == 3
+    assert "r004 with host: not compared: its logits are not here" in verify.table(result)
 
-    def absent(subject):
-        raise MissingDependency("onnxruntime is not installed here")
 
-    monkeypatch.setattr(verify, "_sessions", absent)
-    found = verify.verify(bundle)
-    assert [check.against for check in found.checks] == ["host"] and "onnxruntime" in found.not_compared
+def test_a_graph_that_onnx_runtime_does_not_run_is_compared_with_the_host_alone(bundle):
+    manifest, not_compared = bundles.open_bundle(bundle), {}
+    engine = manifest.engine._replace(precision="bf16")
+    subject = verify.subject_in(manifest, bundle, engine, bundle, unreduced=None)
+    checks = verify.checked(subject, IMAGES, not_compared)
+    assert [check.against for check in checks] == ["host"] and "bf16" in not_compared["onnxruntime"]
+
+
+def test_logits_that_are_not_finite_never_pass(bundle):
+    manifest = bundles.open_bundle(bundle)
+    subject = verify.subject_in(manifest, bundle, manifest.engine, bundle, unreduced=None)
+    checks = verify.checked(subject, np.full_like(IMAGES, np.nan), {})
+    assert [check.passed for check in checks] == [False, False]
 
 
 def test_a_bundle_of_another_device_is_refused(bundle):
@@ -94,11 +110,11 @@ def subject(engine_version, precision="fp16", library="tensorrt", **details):
 
 
 def hints(*arguments, **details):
-    return verify._polygraphy(subject(*arguments, **details), np.array([-2.0, 2.5]))
+    return verify.layer_search(subject(*arguments, **details), np.array([-2.0, 2.5]))
 
 
 def test_polygraphy_lines_are_ready_to_paste_and_fit_the_typing(monkeypatch):
-    monkeypatch.setattr(verify.comparator, "is_installed", lambda: True)
+    monkeypatch.setattr(polygraphy_judge, "is_installed", lambda: True)
     weak, strong = hints("8.5.2"), hints("10.3.0", strongly_typed=True)
     assert weak[0].startswith("polygraphy run '/a b/r056.onnx' --onnxrt ") and "image:[-2.00,2.50]" in weak[0]
     assert "--rtol 0.02 --atol 0.06" in weak[1] and "'/a b/r056.engine' --model-type engine" in weak[1]
@@ -110,13 +126,13 @@ def test_polygraphy_lines_are_ready_to_paste_and_fit_the_typing(monkeypatch):
 
 
 def test_where_there_is_no_polygraphy_it_says_so(monkeypatch):
-    monkeypatch.setattr(verify.comparator, "is_installed", lambda: False)
+    monkeypatch.setattr(polygraphy_judge, "is_installed", lambda: False)
     assert "pip install polygraphy" in hints("8.6.1")[0]
     assert "needs TensorRT 8.5 or later; this is 8.2.1" in hints("8.2.1")[0]
 
 
 def test_a_failed_verification_names_its_comparisons(bundle):
-    found = verify.verify(golden.with_wrong_engine(bundle))
+    result = verify.verify(golden.with_wrong_engine(bundle))
     with pytest.raises(VerificationFailed, match="r004 with onnxruntime"):
-        verify.require(found)
-    assert json.loads(json.dumps(store.to_json(found)))["checks"][0]["passed"] is False
+        verify.require(result)
+    assert json.loads(json.dumps(store.to_json(result)))["checks"][0]["passed"] is False

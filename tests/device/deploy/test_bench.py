@@ -2,25 +2,23 @@
 
 import json
 import os
-import sys
 
 import numpy as np
 import pytest
 
-from pomt_trt.core import timing_protocol
 from pomt_trt.core.errors import InputError, MissingDependency, PomtError, UsageError
-from pomt_trt.core.statistics.stats import StoppingRule
 from pomt_trt.core.storage import store
 from pomt_trt.device.deploy import bench
-from pomt_trt.device.timing import engine_process, interleaved_timing
+from pomt_trt.device.timing import child_turns, engine_child
 from tests import fakes
 
 pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
 EAGER = """
-import sys, time
-from pomt_trt.core.timing_protocol import Prepared, serve
+import time
+from pomt_trt.core.timing_protocol import Prepared
 {}
-sys.exit(serve(lambda: Prepared(lambda: time.sleep(0.005), {{"torch": "none", "arguments": sys.argv[1:]}})))
+def prepare(arguments):
+    return Prepared(lambda: time.sleep(0.005), {{"torch": "none", "arguments": arguments}})
 """
 
 
@@ -51,11 +49,7 @@ def baseline(tmp_path, monkeypatch):
 
 def run(bundle, photo, **options):
     options = dict({"threads": (1,), "waitings": ("passive",), "max_s": 0.3, "image": photo}, **options)
-    return bench.bench(bundle, **options)
-
-
-def timing(name, low, value, high, doubt=""):
-    return interleaved_timing.Timing(name, value, (low, high), value, value, 0.0, ((value,),), "settled", doubt, {})
+    return bench.bench(bundle, bench.Options(**options))
 
 
 def test_times_both_engines_end_to_end_and_the_baseline(bundle, photo, baseline):
@@ -128,7 +122,7 @@ def test_a_member_that_dies_while_it_is_timed_ends_the_bench(bundle, photo, base
 def test_where_nothing_was_removed_there_is_one_engine(bundle, photo):
     manifest = bench.open_bundle(bundle)
     plain = manifest._replace(engine=manifest.unreduced_engine)
-    assert set(bench._engines(bundle, plain, photo)) == {"chosen", "end-to-end"}
+    assert set(bench._Bench(bundle, plain, bench.Options(), {}).programs(photo)) == {"chosen", "end-to-end"}
 
 
 def test_explains_what_cannot_be_asked(bundle, photo, tmp_path):
@@ -158,82 +152,13 @@ def test_one_engine_file_is_timed_by_its_record(bundle, tmp_path):
     manifest = bench.open_bundle(bundle)
     path = os.path.join(bundle, "r000.engine")
     with pytest.raises(InputError, match="r000.json does not exist"):
-        engine_process._opened(engine_process._parser().parse_args([path]))
+        engine_child.prepare([path])
     for name in ("r000.engine", "weights.bin"):
         store.copy(os.path.join(bundle, name), str(tmp_path / name))
     store.write_record(str(tmp_path / "r000.json"), manifest.unreduced_engine)
-    command = [sys.executable, "-m", "pomt_trt.device.timing.engine_process", str(tmp_path / "r000.engine")]
+    program = ("pomt_trt.device.timing.engine_child", str(tmp_path / "r000.engine"))
     with bench.contextlib.ExitStack() as stack:
-        member = interleaved_timing.started(stack, "engine", command, 1, "passive")
-        assert len(member.ask(2)) == 2 and member.about["candidate"] == "r000"
+        member = child_turns.started(stack, "engine", program, 1, "passive")
+        assert len(member.burst(2)) == 2 and member.about["candidate"] == "r000"
     with pytest.raises(UsageError, match="has no preprocessing. Give --image with a bundle"):
-        engine_process._prepared(
-            engine_process._parser().parse_args([str(tmp_path / "r000.engine"), "--image", "x.jpg"])
-        )
-
-
-def test_a_ratio_carries_both_intervals_and_any_doubt():
-    found = interleaved_timing.ratio(timing("slow", 19.8, 20.0, 20.4), timing("fast", 9.9, 10.0, 10.1))
-    assert found.value == 2.0 and found.doubt == ""
-    assert found.ci == pytest.approx((2.0 * 0.9858, 2.0 * 1.0224), abs=1e-3)
-    assert interleaved_timing.ratio(timing("a", 1, 1, 1), timing("b", 1, 1, 1, "too wide")).doubt == "too wide"
-    assert interleaved_timing.ratio(timing("a", 0, 1, 2), timing("b", 0, 1, 2)).ci[0] >= 0
-
-
-def test_what_is_noisy_or_beside_a_busy_neighbour_is_not_quotable():
-    calm, found = {"others": 0.02, "steal": 0.0}, interleaved_timing.stats.Location(10.0, 9.8, 10.2)
-    assert interleaved_timing._doubt("eager", found, calm) == ""
-    assert interleaved_timing._doubt("eager", found._replace(low=9.1, high=10.1), calm) == "interval of eager is 10 %"
-    assert "other processes used 38 % of the CPU" in interleaved_timing._doubt("eager", found, dict(calm, others=0.38))
-    assert "the hypervisor took 9 % of the CPU" in interleaved_timing._doubt("eager", found, dict(calm, steal=0.09))
-
-
-def test_members_begin_rounds_in_turn_and_drift_is_what_they_share():
-    order, speed = [], [1.0]
-
-    def member(name, level_ms):
-        def ask(runs):
-            order.append(name)
-            speed[0] *= 1.0005
-            return [level_ms * speed[0]] * runs
-
-        return interleaved_timing.Member(name, ask)
-
-    rule = StoppingRule(max_s=30.0)
-    timings, contention = interleaved_timing.time_in_turn([member("a", 30.0), member("b", 60.0)], rule)
-    assert order[2:8] == ["a", "b", "b", "a", "a", "b"] and set(contention) == {"steal", "others"}
-    assert timings["b"].latency_ms / timings["a"].latency_ms == pytest.approx(2.0, rel=0.002)
-    assert timings["a"].stopped == "settled" and timings["a"].rest_ms < 50
-
-
-SPINNING = """
-import os, sys, threading
-from pomt_trt.core.timing_protocol import Prepared, serve
-
-def spin():
-    while not os.path.exists(sys.argv[1]):
-        pass
-
-def run():  # one thread at a time: of two that want Python's lock there are moments in which neither is awake
-    if threading.active_count() == 1:
-        threading.Thread(target=spin).start()
-
-serve(lambda: Prepared(run, {}))
-"""
-
-
-def test_waits_until_the_one_before_sleeps(tmp_path):
-    enough, looks = tmp_path / "enough", []
-
-    def clock():
-        looks.append(enough.exists())
-        if len(looks) == 20:
-            enough.touch()
-        return len(looks) * 1e-6
-
-    command = [sys.executable, "-c", SPINNING, str(enough)]
-    with timing_protocol.Child("spinning", command, timing_protocol.environment("default")) as child:
-        child.ask(1)
-        waited_s = interleaved_timing._rest(child.pid, clock)
-        assert looks[-1] and waited_s >= 19e-6
-        assert interleaved_timing._rest(child.pid, clock) == pytest.approx(2e-6)  # two looks later: it sleeps already
+        engine_child.prepare([str(tmp_path / "r000.engine"), "--image", "x.jpg"])

@@ -26,14 +26,10 @@ PIXELS = np.random.RandomState(0).randint(0, 256, (5, 8, 8, 1)).astype(np.uint8)
 
 
 @pytest.fixture
-def release(monkeypatch):
-    """release(L4T) makes this machine an Orin of that release; None: a container, where none of the files is seen."""
-
-    def set_to(l4t):
-        found = None if l4t is None else jetson.identity(tree(ORIN))._replace(l4t=l4t)
-        monkeypatch.setattr(board, "identity", lambda: found)
-
-    return set_to
+def release(jetson_here):
+    """release(L4T) makes this machine an Orin of that release; None: a container without the board's files."""
+    orin = jetson.identity(tree(ORIN))
+    return lambda l4t: jetson_here(l4t and orin._replace(l4t=l4t))
 
 
 @pytest.fixture
@@ -44,7 +40,7 @@ def bundle(tmp_path, machine, release):
 
 
 def answers(bundle):
-    with deployed.load(bundle) as classifier:
+    with deployed.open_predictor(bundle) as classifier:
         return classifier(PIXELS)
 
 
@@ -66,7 +62,8 @@ def test_after_an_upgrade_an_engine_that_passes_the_gate_is_used_and_it_is_said(
     release(UPGRADED)
     assert (answers(bundle) == before).all()
     (record,) = caplog.records
-    assert "L4T was 36.4.3 when the engine was built and is 36.4.4. On 12 golden images" in record.getMessage()
+    assert "L4T was 36.4.3 when the engine was built and is 36.4.4. " in record.getMessage()
+    assert "The engine still computes the expected logits of 12 golden images" in record.getMessage()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +76,7 @@ def test_after_an_upgrade_an_engine_that_no_longer_works_is_refused_with_both_re
     release(UPGRADED)
     machine("10.3.0", faults)
     with pytest.raises(WrongDevice, match="L4T was 36.4.3 .* is 36.4.4, and .*{}.*--rebuild".format(reason)):
-        deployed.load(bundle)
+        deployed.open_predictor(bundle)
 
 
 def test_after_an_upgrade_an_engine_that_cannot_be_checked_is_refused(bundle, release):
@@ -87,7 +84,7 @@ def test_after_an_upgrade_an_engine_that_cannot_be_checked_is_refused(bundle, re
     assert answers(bundle).shape == (5, 4)
     release(UPGRADED)
     with pytest.raises(WrongDevice, match="holds no golden.npz to check it with.*--rebuild"):
-        deployed.load(bundle)
+        deployed.open_predictor(bundle)
 
 
 def test_damage_after_an_upgrade_is_damage(bundle, release):
@@ -99,7 +96,7 @@ def test_damage_after_an_upgrade_is_damage(bundle, release):
     with open(path, "wb") as file:
         file.write(content[:-1] + b"x")
     with pytest.raises(CorruptArtifact):
-        deployed.load(bundle)
+        deployed.open_predictor(bundle)
 
 
 def test_another_tensorrt_is_refused_whatever_the_release(bundle, machine, release):
@@ -107,11 +104,11 @@ def test_another_tensorrt_is_refused_whatever_the_release(bundle, machine, relea
         release(l4t)
         machine("10.13.3")
         with pytest.raises(WrongDevice, match="was built for tensorrt 10.3.0 on .* this is tensorrt 10.13.3"):
-            deployed.load(bundle)
+            deployed.open_predictor(bundle)
 
 
 @pytest.fixture
-def gated(monkeypatch):
+def gated():
     """gated(count) makes this machine an Orin in a power mode that leaves so many multiprocessors on."""
     stack = []
 
@@ -131,11 +128,11 @@ def test_a_power_mode_that_switches_multiprocessors_off_changes_nothing(bundle, 
     assert answers(bundle).shape == (5, 4)
 
 
-def test_another_module_whose_gpu_has_the_same_name_is_refused(bundle, monkeypatch):
+def test_another_module_whose_gpu_has_the_same_name_is_refused(bundle, jetson_here):
     """CUDA calls all Orins alike."""
-    monkeypatch.setattr(board, "identity", lambda: jetson.identity(tree("orin-nano-jetpack-6.2")))
+    jetson_here(jetson.identity(tree("orin-nano-jetpack-6.2")))
     with pytest.raises(WrongDevice, match="Orin .NVIDIA Jetson AGX Orin.* this is .*Orin .NVIDIA Jetson Orin Nano"):
-        deployed.load(bundle)
+        deployed.open_predictor(bundle)
 
 
 def test_records_of_earlier_versions_name_the_multiprocessors_and_still_match(bundle, gated):

@@ -198,7 +198,7 @@ def test_new_weights_beside_the_graphs_replace_those_beside_the_engines(source, 
 
 def test_a_pool_is_shared_only_where_the_release_can(monkeypatch):
     asked = []
-    monkeypatch.setattr(onnxruntime, "_pools", [])
+    monkeypatch.setattr(onnxruntime, "shared_pools", [])
     monkeypatch.setattr(runtime, "set_global_thread_pool_sizes", lambda *sizes: asked.append(sizes), raising=False)
     assert registry.share_threads("onnxruntime", 3) and asked == [(3, 1)]
     assert registry.share_threads("onnxruntime", 3) and asked == [(3, 1)]  # once, for good

@@ -12,7 +12,7 @@ from pomt_trt.core.field_kit import archive_file, judgement, records
 from pomt_trt.core.field_kit.records import DONE, FAILED, SKIPPED, BuildResult, Kit
 from pomt_trt.core.progress import Silent
 from pomt_trt.core.storage import store
-from pomt_trt.device.field_kit import main, process, tasks, watch
+from pomt_trt.device.field_kit import main, tasks, watch
 from pomt_trt.device.field_kit.collector import Collector, Plan
 from pomt_trt.device.field_kit.interrupts import OneInterrupt
 from pomt_trt.device.field_kit.tasks import Task
@@ -21,11 +21,6 @@ from tests.device.board.test_jetson import tree
 
 ORIN = "agx-orin-jetpack-6.2"
 KIT = Kit("jetpack-6.2", ("digits",))
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(process, "TICK_S", 0.02)
 
 
 def step(kind, about, program, needs=""):
@@ -130,7 +125,7 @@ def test_ctrl_c_ends_the_steps_and_keeps_what_there_is(children):
     told = {one.name: one for one in found.steps}
     assert found.interrupted and found.findings and "after" in found.moments and not children()
     assert (told["build digits fp16"].status, told["build digits fp16"].error) == (FAILED, "interrupted")
-    assert told["trtexec digits"] == records.Step(records.TRTEXEC, "digits", SKIPPED, 0.0, "interrupted")
+    assert told["trtexec digits"] == records.KitStep(records.TRTEXEC, "digits", SKIPPED, 0.0, "interrupted")
     assert archive.collected == found
 
 
@@ -178,9 +173,8 @@ def test_nothing_personal_reaches_the_archive_from_any_source(tmp_path, monkeypa
         os.makedirs(os.path.dirname(os.path.join(root, name)), exist_ok=True)
         with open(os.path.join(root, name), "w") as file:
             file.write(text)
-    monkeypatch.setenv("USER", "alovelace")
-    monkeypatch.setenv("HOME", "/home/alovelace")
-    monkeypatch.setenv("SSH_CLIENT", "192.168.55.7 50000 22")
+    for name, value in (("USER", "alovelace"), ("HOME", "/home/alovelace"), ("SSH_CLIENT", "192.168.55.7 50000 22")):
+        monkeypatch.setenv(name, value)
     folder = str(tmp_path / "secret-client" / "kit")
     os.makedirs(folder)
     layers = os.path.join(folder, "layers.json")

@@ -27,7 +27,7 @@ def scripts(tmp_path):
 def test_clocks_are_held_until_they_are_let_go(scripts, tmp_path, children):
     back = tmp_path / "back"
     with HeldClocks(scripts(HOLDS.format(back))) as held:
-        assert held.reason == "" and held.said == "pomt-trt: power mode: MAXN\n"
+        assert held.reason == "" and held.output == "pomt-trt: power mode: MAXN\n"
         assert not back.exists() and children()
     assert back.read_text() == "given back\n" and not children()
     held.release()
@@ -50,7 +50,7 @@ def test_clocks_are_let_go_when_what_is_done_fails(scripts, tmp_path):
             "pomt-trt: clocks are as they were",
             "jetson_clocks failed",
         ),
-        ("", "with_clocks ended without a word"),
+        ("", "with_clocks ended without a message"),
     ],
 )
 def test_refused_clocks_are_told_with_the_reason(scripts, children, said, reason):
@@ -65,7 +65,7 @@ def test_a_script_that_is_not_there_is_a_reason_too(tmp_path):
 
 
 def test_a_password_is_not_waited_for_without_end(scripts, clock, children, monkeypatch):
-    monkeypatch.setattr(held_clocks, "TELL_S", 0.01)
+    monkeypatch.setattr(held_clocks, "POLL_S", 0.01)
     monkeypatch.setattr(held_clocks, "RELEASE_S", 0.01)
 
     def later():
@@ -73,4 +73,4 @@ def test_a_password_is_not_waited_for_without_end(scripts, clock, children, monk
         return clock()
 
     with HeldClocks(scripts("#!/bin/sh\nexec sleep 60\n"), later) as held:
-        assert "without a word" in held.reason and not children()
+        assert "without a message" in held.reason and not children()

@@ -53,7 +53,7 @@ def test_ratios_are_read_whether_they_hold_or_not():
         (4, "trtexec is not here\n", "trtexec is not here"),
         (7, "noise\npomt-trt: no time. Its end:\n[E] no memory\n", "no time. Its end: [E] no memory"),
         (-9, "half a line", "it ended with exit code -9: half a line"),
-        (0, "", "it ended with exit code 0: without a word"),
+        (0, "", "it ended with exit code 0: without a message"),
     ],
 )
 def test_a_step_without_a_result_is_told_by_its_last_message(code, err, told):

@@ -3,15 +3,15 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
+from pomt_trt.core.child_process import command
 from pomt_trt.core.records import Engine, Failure, LatencyProfile
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import board
 from pomt_trt.device.engines import engine
-from pomt_trt.device.timing import latency, worker
+from pomt_trt.device.timing import engine_group, worker_protocol
 from tests import paths
 from tests.device.conftest import FORM, candidate
 
@@ -25,10 +25,10 @@ def request_for(made, removed, timed=True):
 
     def job(count):
         name, family = candidate(count).id, made.family
-        return worker.Job(name, made.work.graph(FORM, name), family.graph_sha256[name], family.weights_sha256)
+        return worker_protocol.Job(name, made.work.graph(FORM, name), family.graph_sha256[name], family.weights_sha256)
 
     device = board.device_spec("onnxruntime")
-    return worker.Request(
+    return worker_protocol.Request(
         device=device,
         engines=made.work.engines(device.id),
         latency=made.work.latencies(device.id) if timed else None,
@@ -40,20 +40,26 @@ def request_for(made, removed, timed=True):
     )
 
 
-def run(request, status=0):
-    """Events that a real worker reports, timing apart; its stderr must be empty."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "pomt_trt.device.timing.worker"],
+def started():
+    """A real worker, with pipes for all that it reads and writes."""
+    return subprocess.Popen(
+        command("pomt_trt.device.timing.worker"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=dict(os.environ, PYTHONPATH=ROOT),
     )
+
+
+def run(request, status=0):
+    """Events that a real worker reports, timing apart; its stderr must be empty."""
+    child = started()
     out, err = child.communicate(json.dumps(store.to_json(request)).encode())
     assert (child.returncode, err.decode()) == (status, "")
     events = [json.loads(line) for line in out.decode().splitlines()]
-    assert status or events.pop() == {"event": "done"}
-    return [event for event in events if event["event"] != "timing"]
+    assert events.pop(0) == {"ready": {}}
+    assert status or events.pop() == {"answer": None}
+    return [event for event in events if event.get("event") != "timing"]
 
 
 def told(events):
@@ -142,18 +148,18 @@ def test_a_graph_or_weights_cut_short_end_the_run_and_fail_no_candidate(graphs, 
         file.write(whole[:100])
     request = request_for(made, (4,))
     (event,) = run(request, status=9)
-    assert event["event"] == "error" and event["exit_code"] == 9
-    assert "{} is not the file that was exported".format(name) in event["text"] and "Copy it again" in event["text"]
+    assert event["kind"] == "CorruptArtifact"
+    assert "{} is not the file that was exported".format(name) in event["error"] and "Copy it again" in event["error"]
     assert not os.path.exists(os.path.join(request.engines, "r004.failed.json"))
 
 
-def test_an_error_that_is_the_users_to_mend_is_reported_with_its_exit_code(graphs):
+def test_an_error_that_is_the_users_to_mend_is_reported_with_its_class(graphs):
     made = graphs({0: "r000"})
     request = request_for(made, (0,))
     os.makedirs(os.path.dirname(request.engines))
     open(request.engines, "w").close()  # a file where the folder belongs
     event = run(request, status=12)[-1]
-    assert event["event"] == "error" and "a part of this path is a file" in event["text"]
+    assert event["kind"] == "WorkFolderUnusable" and "a part of this path is a file" in event["error"]
 
 
 def test_the_waiting_that_was_used_is_recorded_where_a_pool_cannot_be_shared(graphs):
@@ -175,7 +181,7 @@ def test_a_paced_profile_is_another_than_one_taken_back_to_back(graphs):
     after = latency_in(request, "r000")
     assert after.record.pace_fps == 200.0 and 0 <= after.record.contention["missed"] <= 1
     assert (before.inputs["pace"], after.inputs["pace"]) == ("none", "200.0")
-    assert all(len(row) == latency.PACED_RUNS_PER_VISIT for row in after.record.rounds_ms)
+    assert all(len(row) == engine_group.PACED_RUNS for row in after.record.rounds_ms)
 
 
 def test_a_paced_candidate_is_not_tied_to_a_reference_that_was_timed_back_to_back(graphs):
@@ -197,16 +203,11 @@ def test_the_processors_time_is_recorded(graphs):
 
 def test_a_parent_that_has_gone_ends_the_child_quietly(graphs):
     request = request_for(graphs({0: "slow"}), (0,))
-    child = subprocess.Popen(
-        [sys.executable, "-m", "pomt_trt.device.timing.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=dict(os.environ, PYTHONPATH=ROOT),
-    )
+    child = started()
     with child:
         child.stdin.write(json.dumps(store.to_json(request)).encode())
         child.stdin.close()
+        assert b"ready" in child.stdout.readline()
         assert b"building" in child.stdout.readline()
         child.stdout.close()
         assert child.stderr.read() == b""

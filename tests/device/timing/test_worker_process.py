@@ -33,25 +33,23 @@ def request_for(graphs):
 def test_one_process_serves_one_request_after_the_other(request_for):
     with Worker() as worker:
         assert worker.do(request_for("r000"), Silent()).exit_code == 0
-        first = worker._process.pid
+        first = worker._child.pid
         assert worker.do(request_for("r004"), Silent()).done == ("r004",)
-        assert worker._process.pid == first
+        assert worker._child.pid == first
     assert os.path.isfile(request_for.work.latency(request_for.device.id, "r004"))
 
 
 def test_a_process_that_died_is_told_and_replaced(request_for):
     with Worker() as worker:
         worker.do(request_for("r000"), Silent())
-        os.kill(worker._process.pid, signal.SIGKILL)
-        worker._process.wait()
+        os.kill(worker._child.pid, signal.SIGKILL)
         assert worker.do(request_for("r004"), Silent()).exit_code == -signal.SIGKILL
         assert worker.do(request_for("r004"), Silent()).exit_code == 0
 
 
 def test_a_worker_that_was_asked_nothing_starts_no_process():
     with Worker() as worker:
-        assert worker._process is None
-    assert worker.close() == 0
+        assert worker._child is None
 
 
 def test_after_an_explained_error_the_process_is_gone(request_for):
@@ -59,4 +57,4 @@ def test_after_an_explained_error_the_process_is_gone(request_for):
     with Worker() as worker:
         with pytest.raises(PomtError, match="is not the file that was exported"):
             worker.do(request._replace(reference=request.reference._replace(onnx_sha256="0" * 64)), Silent())
-        assert worker._process is None
+        assert worker._child is None

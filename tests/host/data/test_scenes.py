@@ -70,11 +70,12 @@ def mean_iou(model, held_out, count=100):
     import torch
 
     from pomt_trt.core.metrics import segmentation
+    from pomt_trt.core.metrics.pair import Pair
 
     images, label_maps = (part[:count] for part in held_out)
     with torch.inference_mode():
         logits = model((torch.from_numpy(images)[:, None].float() / 255 - 0.5) / 0.5).numpy()  # (n, 11, 14, 14)
-    return segmentation.paired("miou", logits, logits, label_maps, (28, 28), "r000", "host-fp32").accuracy
+    return segmentation.paired("miou", Pair(logits, logits, label_maps), (28, 28), "r000", "host-fp32").accuracy
 
 
 def test_shipped_model_labels_held_out_scenes(shipped, held_out):
@@ -87,7 +88,7 @@ def test_shipped_scorers_are_better_than_random_ones(shipped, held_out):
     import torch
 
     from pomt_trt.host.models.token_reduction import reduce_tokens
-    from pomt_trt.host.reducers.learned import read
+    from pomt_trt.host.reducers.common.learned import read
 
     learned = read("cropr", str(SHIPPED / "cropr.safetensors"), shipped.spec.depth, shipped.spec.width)
     drawn = torch.randn(learned.vectors.shape, generator=torch.Generator().manual_seed(0))

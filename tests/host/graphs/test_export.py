@@ -1,4 +1,4 @@
-"""A family of graphs: each equals the one traced directly, holds the scheduled tokens, and agrees with PyTorch."""
+"""A graph set: each graph equals the one traced directly, holds the scheduled tokens, and agrees with PyTorch."""
 
 import dataclasses
 import shutil
@@ -16,7 +16,7 @@ from pomt_trt.core.targets import named
 from pomt_trt.device.engines.tensorrt import layer_info
 from pomt_trt.host import reducers
 from pomt_trt.host.data.image_batches import normalised
-from pomt_trt.host.graphs import export, graph_checks, graph_set
+from pomt_trt.host.graphs import comparison, export, graph_checks, graph_set
 from tests.host import remembered, tiny
 
 METHODS = {
@@ -32,7 +32,7 @@ METHODS = {
 
 @pytest.fixture(scope="module", params=[(m, o, b) for m in METHODS for o, b in ((13, 2), (17, 1))], ids=str)
 def exported(request, tmp_path_factory):
-    """(plan, images, candidates, folder of graphs, family) of one method, opset and batch."""
+    """(plan, images, candidates, folder of graphs, graph set) of one method, opset and batch."""
     method, opset, batch = request.param
     work = tmp_path_factory.mktemp("export")
     kwargs = dict(METHODS[method])
@@ -96,9 +96,9 @@ def test_every_graph_agrees_with_pytorch(exported):
     plan, images, grid, folder, _ = exported
     batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
     for candidate in grid:
-        module = export.reduced(plan, candidate.schedule)
-        logits, margins = export.logits_and_margins(module, batch, plan.batch_size)
-        assert export.compare(folder / f"{candidate.id}.onnx", batch, logits, margins, plan.batch_size) < 1e-4
+        module = plan.reduced(candidate.schedule)
+        logits, margins = comparison.logits_and_margins(module, batch, plan.batch_size)
+        assert comparison.compare(folder / f"{candidate.id}.onnx", batch, logits, margins, plan.batch_size) < 1e-4
 
 
 def test_the_record_says_what_was_written(exported):
@@ -134,7 +134,7 @@ def test_logits_of_patches_export_in_their_grid(changes, precision, tmp_path):
     rows, columns = model.patch_embed.grid_size
     with torch.inference_mode():
         tokens = model(batch)[:, model.num_prefix_tokens :].numpy()  # (3, rows * columns, 5)
-    found = export.run_onnx(path, batch.numpy(), 2)
+    found = comparison.run_onnx(path, batch.numpy(), 2)
     assert found.shape == (3, 5, rows, columns)
     expected = tokens.reshape(3, rows, columns, 5).transpose(0, 3, 1, 2)
     assert np.abs(found - expected).max() < (1e-4 if precision == "fp32" else 2e-2) * np.abs(expected).max()
@@ -151,7 +151,7 @@ def test_patches_come_back_in_their_place(method, changes, tmp_path):
     export.export(made, candidates, images, tmp_path)  # compares all four
     batch = torch.cat(list(images.batches(8)))
     with torch.inference_mode():
-        unreduced, *others = (export.reduced(made, one.schedule)(batch) for one in candidates)
+        unreduced, *others = (made.reduced(one.schedule)(batch) for one in candidates)
         plain = made.module(batch)[:, spec.prefix_tokens :].transpose(1, 2).reshape(8, 5, 4, 4)
     assert torch.allclose(unreduced, plain, atol=1e-5)
     errors = [(other - plain).norm() / plain.norm() for other in others]
@@ -162,7 +162,7 @@ def test_patches_come_back_in_their_place(method, changes, tmp_path):
 def test_cropr_without_fusion_is_refused_where_patches_are_labelled():
     made, spec, _ = tiny.plan(tiny.vit(global_pool=""), "cropr", llf=False)
     with pytest.raises(UsageError, match="without last layer fusion it drops patches"):
-        export.reduced(made, tiny.grid(made, spec, [3])[0].schedule)
+        made.reduced(tiny.grid(made, spec, [3])[0].schedule)
 
 
 @pytest.mark.parametrize("kind", [*tiny.KINDS, "DINOv2 with a head"])
@@ -173,14 +173,14 @@ def test_every_kind_of_model_exports_and_agrees_with_pytorch(kind, tmp_path):
     made = export.export(plan, grid, images, tmp_path)
     batch = normalised(images.pixels(3), images.preprocessing)
     path = tmp_path / "onnx" / made.form / "r006.onnx"
-    found = export.run_onnx(path, batch.numpy(), 1)
+    found = comparison.run_onnx(path, batch.numpy(), 1)
     with torch.no_grad():
-        expected = export.reduced(plan, grid[1].schedule)(batch).numpy()
+        expected = plan.reduced(grid[1].schedule)(batch).numpy()
     assert found.shape == (3, spec.classes)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
     with torch.no_grad():
         plain = plan.module(batch).numpy()
-    unreduced = export.run_onnx(path.with_name("r000.onnx"), batch.numpy(), 1)
+    unreduced = comparison.run_onnx(path.with_name("r000.onnx"), batch.numpy(), 1)
     np.testing.assert_allclose(unreduced, plain, rtol=1e-3, atol=1e-4 * np.abs(plain).max())
 
 
@@ -239,13 +239,13 @@ def test_engines_may_fuse_attention_in_all_blocks_whose_weights_the_graph_does_n
 def compare(pair, **changes):
     plan, images, candidates, folder = pair
     batch = normalised(images.pixels(4), images.preprocessing)
-    logits, margins = export.logits_and_margins(export.reduced(plan, candidates[1].schedule), batch, 1)
+    logits, margins = comparison.logits_and_margins(plan.reduced(candidates[1].schedule), batch, 1)
     given = {"expected": logits, "margins": margins, **{name: change(logits) for name, change in changes.items()}}
-    return export.compare(folder / "r006.onnx", batch, given["expected"], given["margins"], 1)
+    return comparison.compare(folder / "r006.onnx", batch, given["expected"], given["margins"], 1)
 
 
 def test_tampered_weights_or_logits_make_compare_fail(pair):
-    assert compare(pair) < export.TOLERANCE["fp32"]
+    assert compare(pair) < comparison.TOLERANCE["fp32"]
     path = pair[3] / "weights.bin"
     data = bytearray(path.read_bytes())
     weights = onnx.load(str(pair[3] / "r006.onnx"), load_external_data=False).graph.initializer
@@ -271,23 +271,23 @@ def test_images_whose_cut_is_a_toss_up_are_left_out(pair):
 
     with pytest.raises(VerificationFailed):
         compare(pair, expected=one_wrong)
-    assert compare(pair, expected=one_wrong, margins=first_unclear) < export.TOLERANCE["fp32"]
+    assert compare(pair, expected=one_wrong, margins=first_unclear) < comparison.TOLERANCE["fp32"]
 
 
 def test_a_graph_that_disagrees_fails_the_export(tmp_path, monkeypatch):
     plan, spec, images = tiny.plan(tiny.vit(), layer=1)
-    honest = export.logits_and_margins
+    honest = comparison.logits_and_margins
 
     def off(*arguments):
         logits, margins = honest(*arguments)
         return logits + 1, margins
 
-    monkeypatch.setattr(export, "logits_and_margins", off)
+    monkeypatch.setattr(comparison, "logits_and_margins", off)
     with pytest.raises(VerificationFailed, match="r000.onnx"):
         export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path)
 
 
-def test_a_weights_file_of_another_family_is_noticed(pair, tmp_path):
+def test_a_weights_file_of_another_graph_set_is_noticed(pair, tmp_path):
     plan, spec, images = tiny.plan(tiny.vit(embed_dim=12), layer=1)
     export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path / "other")
     shutil.copy(tmp_path / "other" / "onnx" / "op17-fp32" / "weights.bin", pair[3])
@@ -300,7 +300,7 @@ def test_the_last_batch_is_padded(batch_size, tmp_path):
     plan, spec, images = tiny.plan(tiny.vit(), layer=1, batch_size=batch_size)
     export.export(plan, tiny.grid(plan, spec, [0]), images, tmp_path)
     batch = normalised(images.pixels(5), images.preprocessing)
-    found = export.run_onnx(tmp_path / "onnx" / "op17-fp32" / "r000.onnx", batch.numpy(), batch_size)
+    found = comparison.run_onnx(tmp_path / "onnx" / "op17-fp32" / "r000.onnx", batch.numpy(), batch_size)
     with torch.no_grad():
         np.testing.assert_allclose(found, plan.module(batch).numpy(), rtol=1e-4, atol=1e-4)
 
@@ -337,7 +337,7 @@ def test_nothing_unfinished_is_left_where_the_disk_is_full(tmp_path, monkeypatch
         ("pomt", 2, [0, 1, 15], r"--tokens goes down to 2 of 17: pomt cannot .* Let it end higher"),
         ("pomt", 4, [0, 1], r"layer 4 is out of range: the model has 4 blocks. Choose --layer 0 to 3"),
         ("nosuch", None, [0], "there is no method 'nosuch'"),
-        ("topk", 1, [0, 4], "the layer asked for topk is 1. Give none to"),
+        ("topk", 1, [0, 4], "the layer given to topk is 1. Give none to"),
         ("none", None, [0, 1], "none cannot remove 1 of 17 tokens"),
     ],
 )

@@ -161,5 +161,5 @@ def test_a_block_without_a_norm_is_refused(written, graph):
 
 def test_what_onnx_itself_refuses_is_explained(written, graph):
     del node_of(graph, "Softmax").input[:]
-    with pytest.raises(VerificationFailed, match="tampered.onnx is no valid ONNX: .* Update torch and onnx"):
+    with pytest.raises(VerificationFailed, match="tampered.onnx is not valid ONNX: .* Update torch and onnx"):
         check(written, graph)

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.records import Schedule
+from pomt_trt.core.schedules import schedule
 from pomt_trt.host.graphs import graph_set
 from pomt_trt.host.graphs.trace import Trace
 
@@ -96,7 +97,7 @@ def test_a_difference_that_no_count_explains_is_an_error(values, reason):
         graph_set.template(traces, COUNTS, [], set())
 
 
-def test_graphs_of_another_structure_are_no_family():
+def test_graphs_of_another_structure_are_no_graph_set():
     traces = [traced(ends(probe)) for probe in PROBES]
     traces[1].graph.graph.node[0].op_type = "Max"
     with pytest.raises(VerificationFailed, match="differ in structure"):
@@ -144,3 +145,25 @@ def test_equal_integers_become_one_constant_and_the_rest_stays():
     graph_set.share_integers(graph)
     assert list(graph.graph.node[0].input) == ["image", "a", "a", "c", "d", "e", "f"]
     assert constants_of(graph) == {name: value for name, value in held.items() if name != "b"}
+
+
+def table(schedules):
+    return np.array([graph_set.counts(one) for one in schedules])
+
+
+def test_the_ends_and_the_middle_tell_all_where_one_block_acts_or_none_does():
+    one_block = [schedule.single_layer(17, 4, 1, 2, removed) for removed in range(1, 9)]
+    none = [schedule.constant(tokens, 4, 1) for tokens in range(17, 8, -1)]
+    assert graph_set.telling(table(one_block)) == [0, 4, 7] and graph_set.telling(table(none)) == [0, 4, 8]
+
+
+@given(st.lists(st.lists(st.integers(1, 4), min_size=3, max_size=3), min_size=4, max_size=12))
+def test_no_two_counts_move_alike_between_the_chosen_that_do_not_between_all(removed):
+    rows_of_all = table([schedule.per_block(17, 1, each) for each in removed])
+    chosen = graph_set.telling(rows_of_all)
+    assert chosen == sorted(chosen) and len(chosen) >= 3
+    moves, seen = (rows[1:] - rows[0] for rows in (rows_of_all, rows_of_all[chosen]))
+    for one in range(rows_of_all.shape[1]):
+        for other in range(one):
+            alike = np.linalg.matrix_rank(seen[:, [one, other]]) < 2
+            assert alike == (np.linalg.matrix_rank(moves[:, [one, other]]) < 2)

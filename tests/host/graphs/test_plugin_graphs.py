@@ -10,7 +10,7 @@ from onnx import inliner
 
 from pomt_trt.core.errors import UsageError, VerificationFailed
 from pomt_trt.core.targets import PLUGIN_DOMAIN, TARGETS, named
-from pomt_trt.host.graphs import export, graph_checks, plugin_graphs
+from pomt_trt.host.graphs import comparison, export, graph_checks, plugin_graphs
 from tests.host import tiny
 from tests.simulator import tables
 
@@ -37,7 +37,7 @@ def exported(tmp_path_factory):
 
 def logits(folder, candidate):
     images = np.random.RandomState(0).randn(2, 3, 16, 16).astype(np.float32)
-    return export.run_onnx(folder / f"{candidate.id}.onnx", images, 2)
+    return comparison.run_onnx(folder / f"{candidate.id}.onnx", images, 2)
 
 
 def loaded(folder, candidate, weights=False):

@@ -6,27 +6,13 @@ torch = pytest.importorskip("torch", reason="models are read on the workstation"
 timm = pytest.importorskip("timm", reason="models are read on the workstation")
 
 from timm.layers import resample_abs_pos_embed
-from timm.models.vision_transformer import VisionTransformer
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.host.models.loading import load
 from tests.host.code import Code
+from tests.host.tiny import logits, small
 
 DINOV2 = "vit_small_patch14_dinov2"
-
-
-def small(seed=0, **changes):
-    """A vision transformer of 4 patches and 2 blocks, with random weights."""
-    torch.manual_seed(seed)
-    sizes = {"img_size": 32, "patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 4, "num_classes": 5}
-    return VisionTransformer(**{**sizes, **changes}).eval()
-
-
-def logits(module, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    height, width = module.patch_embed.img_size
-    with torch.no_grad():
-        return module(torch.randn(2, 3, height, width, generator=generator))
 
 
 def saved(path, state):

@@ -19,22 +19,9 @@ from pomt_trt.core.errors import InputError, MissingDependency, UsageError
 from pomt_trt.host.models import loading
 from pomt_trt.host.models.loading import load
 from tests.host.code import Code
+from tests.host.tiny import logits, small
 
 TINY = "vit_tiny_patch16_224"
-
-
-def small(seed=0, **changes):
-    """A vision transformer of 4 patches and 2 blocks, with random weights."""
-    torch.manual_seed(seed)
-    sizes = {"img_size": 32, "patch_size": 16, "embed_dim": 32, "depth": 2, "num_heads": 4, "num_classes": 5}
-    return VisionTransformer(**{**sizes, **changes}).eval()
-
-
-def logits(module, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    height, width = module.patch_embed.img_size
-    with torch.no_grad():
-        return module(torch.randn(2, 3, height, width, generator=generator))
 
 
 def test_a_name_gives_the_model_and_what_is_known_about_it():

@@ -16,7 +16,8 @@ from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.schedules import schedule as schedules
 from pomt_trt.host.models.checkpoints import ClassAndMean
 from pomt_trt.host.models.token_reduction import reduce_tokens, with_schedule
-from pomt_trt.host.reducers import Signals, matching, ranking
+from pomt_trt.host.reducers import Signals
+from pomt_trt.host.reducers.common import matching, ranking
 from pomt_trt.host.reducers.cropr import in_place
 from tests.host import tiny
 
@@ -120,7 +121,7 @@ def test_removing_nothing_is_the_model_bit_for_bit(model):
 
 @torch.no_grad()
 def test_an_acting_block_computes_what_timm_does(model):
-    """Keeping every token in its order leaves only the surgery to differ."""
+    """Keeping every token in its order leaves only the reduction to differ."""
     block, x = unfused(model).blocks[1], torch.randn(2, PATCHES + model.num_prefix_tokens, 24)
     elsewhere = {"removed": [0, 5, 0, 0]}
     for method, arguments in {"pomt": {"layer": 1, "removed": 5}, "topk": elsewhere, "tome": elsewhere}.items():

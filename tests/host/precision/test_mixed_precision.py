@@ -15,7 +15,7 @@ from pomt_trt.core.metrics import parity
 from pomt_trt.core.targets import TARGETS, named
 from pomt_trt.host.data import image_batches
 from pomt_trt.host.data.image_batches import normalised
-from pomt_trt.host.graphs import export, graph_checks
+from pomt_trt.host.graphs import comparison, export, graph_checks
 from pomt_trt.host.graphs.trace import Trace
 from pomt_trt.host.models import loading
 from pomt_trt.host.precision import mixed_precision
@@ -53,7 +53,7 @@ def node_types(trace):
 
 
 def naive(trace):
-    """Everything in fp16, islands too."""
+    """Everything in fp16, fp32 regions too."""
     without = Trace(onnx.ModelProto.FromString(trace.graph.SerializeToString()), trace.weights)
     names = mixed_precision.fp32_nodes
     mixed_precision.fp32_nodes = lambda _: ()
@@ -123,28 +123,28 @@ def test_an_rms_norm_is_five_nodes_and_its_weight_that_stay_fp32(opset, norm):
 @pytest.mark.parametrize("method, merging", MERGING.items())
 def test_who_is_merged_with_whom_is_found_in_fp32_and_merging_itself_is_fp16(method, merging, opset):
     trace, *_ = traced(tiny.vit(), method, None, opset=opset)
-    islands = set(mixed_precision.fp32_nodes(trace))
+    region = set(mixed_precision.fp32_nodes(trace))
     makers = {name: node for node in trace.graph.graph.node for name in node.output}
     partners = [node for node in trace.graph.graph.node if node.op_type == "ArgMax"]
     assert len(partners) == merging
     for node in partners:
         similarity = makers[node.input[0]]
-        assert {node.name, similarity.name} <= islands and similarity.op_type == "MatMul"
+        assert {node.name, similarity.name} <= region and similarity.op_type == "MatMul"
     into = [node for node in trace.graph.graph.node if node.op_type == "Equal"]
-    assert len(into) == merging and not islands & {node.name for node in into}
-    assert {node.name for node in trace.graph.graph.node if node.op_type == "TopK"} <= islands
+    assert len(into) == merging and not region & {node.name for node in into}
+    assert {node.name for node in trace.graph.graph.node if node.op_type == "TopK"} <= region
 
 
 @pytest.mark.parametrize("opset", [13, 17])
 def test_the_attention_that_ltmp_prunes_by_is_widened_before_it_is_averaged(opset):
     trace, *_ = traced(tiny.vit(), "ltmp", None, opset=opset)
-    islands = set(mixed_precision.fp32_nodes(trace))
+    region = set(mixed_precision.fp32_nodes(trace))
     makers = {name: node for node in trace.graph.graph.node for name in node.output}
     seen = 0
     for node in trace.graph.graph.node:
         cast = makers.get(node.input[0]) if node.op_type == "ReduceMean" else None
         if cast is not None and makers[cast.input[0]].op_type == "Softmax":
-            assert cast.op_type == "Cast" and node.name in islands
+            assert cast.op_type == "Cast" and node.name in region
             seen += 1
     assert seen == 3  # blocks that prune
 
@@ -154,13 +154,13 @@ def test_the_attention_that_ltmp_prunes_by_is_widened_before_it_is_averaged(opse
 def test_all_other_nodes_compute_in_the_narrow_type_and_no_node_in_two(kind, opset, narrow, tmp_path):
     model = tiny.dinov2(tmp_path) if kind.startswith("DINOv2") else tiny.vit(**tiny.KINDS[kind])
     trace, *_ = traced(model, opset=opset)
-    islands = set(mixed_precision.fp32_nodes(trace))
+    region = set(mixed_precision.fp32_nodes(trace))
     mixed = mixed_precision.mixed(trace, narrow)
     onnx.checker.check_model(whole(mixed), full_check=True)
     for node, types in node_types(mixed).items():
         if not node.endswith(".cast") and "Cast" not in node and types:
             outside = TensorProto.FLOAT16 if "Conv" in node else mixed_precision.NARROW[narrow]
-            assert types == {TensorProto.FLOAT if node in islands else outside}, node
+            assert types == {TensorProto.FLOAT if node in region else outside}, node
     ends = [*mixed.graph.graph.input, *mixed.graph.graph.output]
     assert {value.type.tensor_type.elem_type for value in ends} == {TensorProto.FLOAT}
 
@@ -242,10 +242,10 @@ def test_mixed_graphs_of_strongly_typed_targets_agree_with_pytorch(method, narro
     assert {candidate.precision for candidate in made.candidates} == {narrow}
     batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
     for candidate in made.candidates:
-        logits, margins = export.logits_and_margins(export.reduced(plan, candidate.schedule), batch, 1)
+        logits, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, 1)
         path = tmp_path / "onnx" / made.form / f"{candidate.id}.onnx"
         check_for_all_targets(onnx.load(str(path)), made.form)
-        found = export.run_onnx(path, batch.numpy(), 1)
+        found = comparison.run_onnx(path, batch.numpy(), 1)
         likeness = parity.compare(found, logits, margins, narrow)
         assert found.dtype == np.float32 and likeness.compared and likeness.passed
     assert not list(tmp_path.glob("onnx/*/.part-*"))
@@ -291,7 +291,7 @@ def test_weakly_typed_targets_read_fp32_graphs_and_the_names_of_what_to_pin(meth
 def test_residuals_as_large_vits_have_them_stay_right_in_our_fp16_and_overflow_in_a_naive_one(opset, removed, norm):
     trace, plan, candidate, images = traced(with_large_residuals(norm), removed=removed, opset=opset)
     batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
-    expected, margins = export.logits_and_margins(export.reduced(plan, candidate.schedule), batch, 1)
+    expected, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, 1)
     assert np.ptp(expected, axis=0).max() > 0.1 * np.abs(expected).max()  # pictures make a difference
     ours = parity.compare(in_fp16(mixed_precision.mixed(trace), batch), expected, margins, "fp16")
     assert ours.compared and ours.passed
@@ -308,6 +308,6 @@ def test_the_bundled_model_in_fp16_classifies_its_held_out_pictures_as_in_fp32(t
     for asked in ("fp32", "fp16"):
         plan = export.Plan(module, "pomt", None, 50, 0, named("onnxruntime"), asked)
         made = export.export(plan, tiny.grid(plan, spec, [80]), images, tmp_path)
-        logits[asked] = export.run_onnx(tmp_path / "onnx" / made.form / "r080.onnx", batch, 50)
+        logits[asked] = comparison.run_onnx(tmp_path / "onnx" / made.form / "r080.onnx", batch, 50)
     assert (logits["fp16"].argmax(1) == logits["fp32"].argmax(1)).mean() >= 0.995
     assert parity.median_relative_error(logits["fp16"], logits["fp32"]) < 2e-2

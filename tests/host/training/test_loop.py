@@ -61,6 +61,23 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path, steps, poo
         assert torch.equal(parameter, other)
 
 
+def test_a_training_that_was_interrupted_in_its_last_validation_goes_on_with_it(tmp_path):
+    state = made(tmp_path / "whole")[0].fit({})
+    first, trainee = made(tmp_path / "cut")
+    accuracy, validations = trainee.objective.accuracy, []
+
+    def counted(tallies):
+        validations.append(1)
+        if len(validations) == 4:  # two before the training, one for each epoch
+            raise Interrupted
+        return accuracy(tallies)
+
+    trainee.objective.accuracy = counted
+    with pytest.raises(Interrupted):
+        first.fit({})
+    assert made(tmp_path / "cut")[0].fit({})._replace(seconds=0) == state._replace(seconds=0)
+
+
 def test_a_finished_training_is_not_trained_again(tmp_path):
     first, _ = made(tmp_path)
     state = first.fit({"method": "cropr"})

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics import segmentation
+from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.host.training.objective import Classification, Segmentation, objective_of
 from tests.host import tiny
 
@@ -75,5 +76,5 @@ def test_mean_iou_is_the_one_that_accuracy_has_batch_by_batch():
     parts = zip(logits.split(2), labels.split(2), strict=True)
     found = PIXELS.accuracy(torch.cat([PIXELS.tally(*part) for part in parts]))
     both = [logits.numpy()] * 2
-    expected = segmentation.paired("miou", *both, labels.numpy(), (8, 16), "r000", "host-fp32")
+    expected = segmentation.paired("miou", Pair(*both, labels.numpy()), (8, 16), "r000", "host-fp32")
     assert found == pytest.approx(expected.accuracy)

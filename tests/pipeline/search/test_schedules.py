@@ -60,7 +60,7 @@ def test_blocks_are_timed_at_every_count_asked_for_and_their_engines_are_gone(se
     _, work, _ = searched
     table = the(work, "blocks", BlockLatencies)
     assert {one.tokens for one in table.plain} == set(range(8, 18)) and all(one.ms > 0 for one in table.plain)
-    assert 1 <= len(table.reducing) <= block_costs.WALKS and table.depth == 4
+    assert 1 <= len(table.reducing) <= block_costs.STAIRCASES and table.depth == 4
     chains = store.read_record(work.chains(table.form), Family).record.candidates
     assert {one.kind for one in chains} == {CHAIN} and len(chains) == len(table.plain) + len(table.reducing) + 1
     assert 0 <= table.attention_share <= 1

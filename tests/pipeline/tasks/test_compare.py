@@ -61,7 +61,7 @@ def test_eager_is_timed_reduced_as_the_engines_are_and_once(compared, tmp_path, 
     found = latest(work)
     assert found.eager_torch and found.unreduced.eager_ms > 0
     assert {one.name for one in found.contenders if one.eager_ms is not None} == {"topk r001"}
-    monkeypatch.setattr(compare, "interleaved_timing", None)  # no process is started
+    monkeypatch.setattr(compare, "child_turns", None)  # no process is started
     assert call(capsys, *command(work, "topk"))[0] == 0 and latest(work) == found
 
 

@@ -1,1 +1,1 @@
-"""TensorRT: the only package that asks which TensorRT this is. backend has the functions of the contract."""
+"""TensorRT and TensorRT-RTX. Only this package depends on their releases; backend has the functions of a library."""

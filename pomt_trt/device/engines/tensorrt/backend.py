@@ -1,8 +1,6 @@
-"""TensorRT 8.2 to 11 and TensorRT-RTX as engine libraries, the same functions as device/engines/onnxruntime.
+"""TensorRT 8.2 to 11 and TensorRT-RTX as engine libraries, with the functions of device/engines/onnxruntime.
 
-Makes engine files with their layers beside them, and Runners over them. On the machine that runs engines; TensorRT-RTX
-also builds where there is no GPU (ahead.py). It and its parts (trt_library, trt_build, trt_runner, trt_cache) alone ask
-what this TensorRT can: by its attributes, never by its name or version. Leaves out tokens, accuracy and latency.
+What a release can do is asked by its attributes (hasattr), never by its name or version number.
 """
 
 import os
@@ -17,30 +15,27 @@ from pomt_trt.device.engines.tensorrt import building, gpu_targets, kernel_cache
 from pomt_trt.device.engines.tensorrt.bindings import package
 from pomt_trt.device.engines.tensorrt.runner import TrtRunner
 
-_CLOCKS = {
-    True: "floating",
-    False: "locked",
-    None: "unknown",
-}  # tactics are picked by timing: under floating ones by luck
+# A build times its tactics. Under floating clocks it may pick slow ones, so the record says which clocks it had.
+_CLOCKS = {True: "floating", False: "locked", None: "unknown"}
 
 
 def installed(engine: str) -> str:
-    """The full version of the library, such as 10.3.0, whether there is a GPU or not.
+    """The full version of the library, such as 10.3.0. No GPU is needed.
 
-    Raises: MissingDependency where it is not installed or too old.
+    Raises: MissingDependency if it is not installed or too old.
     """
     return str(package(engine).__version__)
 
 
 def share_threads(threads: int) -> bool:
-    """True: engines of one process do not disturb each other, since each waits only while it runs."""
+    """True: engines on a GPU share no thread pool, and each waits only while it runs."""
     return True
 
 
 def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: str, options: BuildOptions) -> Engine:
-    """Builds a graph for this GPU, or ahead of time for others, and saves it; see device.engine.build.
+    """Builds a graph for this GPU, or ahead of time for others, see engine.build.
 
-    Raises: UsageError for what cannot be built without a GPU.
+    Raises: UsageError for an engine that cannot be built ahead of time.
     """
     if options.gpu is not None:
         gpu_targets.check(options.gpu, options.precision, options.plugin is not None)
@@ -48,7 +43,7 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
     with store.explained(os.path.dirname(engine_path)):
         os.makedirs(os.path.dirname(engine_path), exist_ok=True)
     if options.plugin is not None:
-        plugin_files.load(trt, options.plugin)
+        plugin_files.register(trt, options.plugin)
     plan = building.build(trt, onnx_path, device, options)
     details: Dict[str, Any] = dict(plan.details, cuda_graph=options.cuda_graph)
     if options.plugin is not None:
@@ -74,9 +69,9 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
 
 
 def open_file(path: str, engine: Engine, threads: int, waiting: str, shared_pool: bool) -> Runner:
-    """A Runner over an engine file that build() made; see device.engine.open_engine. Threads mean nothing here."""
+    """Opens an engine file that build() wrote, see engine.open_engine. Threads have no effect."""
     trt, plugins = package(engine.device.engine), plugin_files.beside(engine, os.path.dirname(path))
     if plugins is not None:
-        plugin_files.load(trt, plugins)
+        plugin_files.register(trt, plugins)
     kernels, details = kernel_cache.files_of(engine, os.path.dirname(path)), engine.details or {}
     return TrtRunner(trt, path, waiting, details.get("cuda_graph", True), kernels, details.get("staging"))

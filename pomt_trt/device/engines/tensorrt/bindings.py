@@ -1,7 +1,6 @@
-"""The packages of TensorRT and TensorRT-RTX as they are installed here, and the log that alone says why they failed.
+"""The Python packages of TensorRT and TensorRT-RTX, with their log and progress monitor.
 
-On the machine that runs engines. Leaves out building and running (trt_build, trt_runner). What a release can is asked
-of its attributes, never of its version's number.
+TensorRT reports failures by None or False; only its log gives the reason.
 """
 
 import contextlib
@@ -14,9 +13,7 @@ from typing import Any, Callable, Dict, List, Optional
 from pomt_trt.core.errors import MissingDependency
 
 logger = logging.getLogger(__name__)
-MOST_SAID = 3  # errors quoted in a message; TensorRT repeats itself
-
-
+MOST_ERRORS = 3  # quoted in one message, since TensorRT repeats itself
 _PACKAGES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _INSTALL = {
     "tensorrt": "TensorRT's Python bindings are not installed here, or do not load ({}). On a Jetson: sudo apt-get "
@@ -30,12 +27,11 @@ _INSTALL = {
 def package(engine: str) -> Any:
     """The Python package of an engine library, tensorrt or tensorrt-rtx.
 
-    Raises: MissingDependency where it is not installed, is older than 8.2, or loads native libraries of another
-        version.
+    Raises: MissingDependency if it is not installed, is older than 8.2, or loads a native library of another version.
     """
     try:
         trt = importlib.import_module(_PACKAGES[engine])
-    except (ImportError, OSError) as error:  # OSError: of a library that it opens itself
+    except (ImportError, OSError) as error:  # OSError: it cannot open its native library
         raise MissingDependency(_INSTALL[engine].format(error)) from error
     if not hasattr(trt, "EngineInspector"):
         raise MissingDependency(
@@ -47,13 +43,13 @@ def package(engine: str) -> Any:
 
 
 def named(trt: Any) -> str:
-    """TensorRT 10.3.0, or TensorRT-RTX 1.7.1.116, in words."""
+    """Name and version for messages, such as TensorRT 10.3.0 or TensorRT-RTX 1.7.1.116."""
     return "{} {}".format({"tensorrt_rtx": "TensorRT-RTX"}.get(trt.__name__, "TensorRT"), trt.__version__)
 
 
 def _check_native(trt: Any) -> None:
-    """Raises MissingDependency where the native library in this process is of another version than the bindings."""
-    native = _native_version(trt.__name__)
+    """Raises MissingDependency if the loaded native library has another version than the bindings."""
+    native = native_version(trt.__name__)
     bindings = ".".join(str(trt.__version__).split(".")[:3])
     if native is not None and native != bindings:
         raise MissingDependency(
@@ -62,23 +58,23 @@ def _check_native(trt: Any) -> None:
         )
 
 
-def _native_version(name: str) -> Optional[str]:
-    """Such as 1.7.1; None where no such library is loaded, or it does not say (before TensorRT 10)."""
+def native_version(name: str) -> Optional[str]:
+    """Version of the loaded native library, such as 1.7.1; None if none is loaded, or it has no version (before 10)."""
     stem = {"tensorrt": "libnvinfer", "tensorrt_rtx": "libtensorrt_rtx"}[name]
     with contextlib.suppress(OSError, AttributeError), open("/proc/self/maps") as maps:
-        found = re.search(r"(/\S*/{}\.so\S*)".format(stem), maps.read())
-        if found:
-            library = ctypes.CDLL(found.group(1))
+        path = re.search(r"/\S*/{}\.so\S*".format(stem), maps.read())
+        if path:
+            library = ctypes.CDLL(path.group())
             parts = [getattr(library, "getInferLib{}Version".format(part)) for part in ("Major", "Minor", "Patch")]
             return ".".join(str(part()) for part in parts)
     return None
 
 
-_logs: Dict[Any, Any] = {}  # by ILogger: one for the package, since TensorRT keeps the first that it is given
+_logs: Dict[Any, Any] = {}  # ILogger class -> log; one for each package, since TensorRT keeps the first that it gets
 
 
 def log_of(trt: Any) -> Any:
-    """This process's log: a tensorrt.ILogger whose `errors` are what was reported since clear()."""
+    """The log of this process: a tensorrt.ILogger. Its `errors` are those since the last clear()."""
     if trt.ILogger not in _logs:
         _logs[trt.ILogger] = _log_class(trt)()
     return _logs[trt.ILogger]
@@ -88,55 +84,55 @@ def _log_class(trt: Any) -> Any:
     levels = {trt.ILogger.WARNING: logging.INFO, trt.ILogger.INFO: logging.DEBUG}
 
     class Log(trt.ILogger):  # type: ignore[misc, name-defined]
-        """Keeps errors; passes everything on to our own log, warnings as information: most concern nobody."""
+        """Keeps errors, and passes all messages to our logger. Warnings become INFO: most need no action."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: List[str] = []
 
         def log(self, severity: Any, msg: str) -> None:
-            """Called by TensorRT, from its own threads too."""
+            """TensorRT calls it, also from its own threads."""
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.errors.append(" ".join(str(msg).split()))
             logger.log(levels.get(severity, logging.DEBUG), "TensorRT: %s", msg)
 
         def clear(self) -> None:
-            """Forgets errors, before something that may fail."""
+            """Deletes old errors. Call it before a step that may fail."""
             self.errors = []
 
-        def said(self) -> str:
-            """The errors as one line."""
+        def reason(self) -> str:
+            """The errors in one line."""
             if not self.errors:
                 return "TensorRT does not say why"
-            return "; ".join(self.errors[:MOST_SAID])
+            return "; ".join(self.errors[:MOST_ERRORS])
 
     return Log
 
 
-def monitor_of(trt: Any, told: Callable[[str], None]) -> Any:
-    """A tensorrt.IProgressMonitor that tells how far a build is; None where the release has none (before 10)."""
+def monitor_of(trt: Any, report: Callable[[str], None]) -> Any:
+    """A tensorrt.IProgressMonitor that reports the progress of a build; None before TensorRT 10."""
     if not hasattr(trt, "IProgressMonitor"):
         return None
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
-        """Tells the steps of phases that are part of no other; those inside come and go too fast."""
+        """Reports the steps of top-level phases. Those inside others are too short to read."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self._steps: Dict[str, int] = {}
 
         def phase_start(self, phase_name: str, parent_phase: Optional[str], num_steps: int) -> None:
-            """Called by TensorRT, from its own threads too."""
+            """TensorRT calls it, also from its own threads."""
             if parent_phase is None:
                 self._steps[phase_name] = num_steps
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            """True: go on."""
+            """Returns True: the build goes on."""
             if phase_name in self._steps:
-                told("{}, step {} of {}".format(phase_name, step + 1, self._steps[phase_name]))
+                report("{}, step {} of {}".format(phase_name, step + 1, self._steps[phase_name]))
             return True
 
         def phase_finish(self, phase_name: str) -> None:
-            """Nothing: the next phase tells of itself."""
+            """Does nothing: the next phase reports itself."""
 
     return Monitor()

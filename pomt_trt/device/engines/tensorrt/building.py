@@ -1,9 +1,7 @@
-"""One ONNX graph -> a serialised TensorRT engine, with an account of what the build really did.
+"""Builds a serialised TensorRT engine from an ONNX graph, and records the settings of the build.
 
-On the machine that will run it, where tactics are picked by timing them; a library that compiles in two phases
-(TensorRT-RTX) builds anywhere. Leaves out files, but for the timing cache that builds share
-(device/engines/tensorrt/backend), and running (trt_runner). TensorRT fails by returning None or False; why is in the
-log.
+TensorRT picks tactics by timing them, so it builds on the machine that runs the engine. TensorRT-RTX picks them when it
+loads an engine, so it builds anywhere. TensorRT fails by returning None or False; the reason is in the log.
 """
 
 import logging
@@ -19,12 +17,12 @@ from pomt_trt.device.engines.tensorrt import gpu_targets, layer_info
 from pomt_trt.device.engines.tensorrt.bindings import log_of, monitor_of, named
 
 logger = logging.getLogger(__name__)
-WORKSPACE_SHARE = 4  # a quarter of the memory: on a Jetson the processor's too
-TIMING_ITERATIONS = 8  # averaged for each tactic; fewer choose by noise
+WORKSPACE_SHARE = 4  # a quarter of the memory, which on a Jetson the processor uses too
+TIMING_ITERATIONS = 8  # averaged for each tactic; with fewer, noise decides
 BF16_FROM = (8, 0)  # compute capability: NvInfer.h, BuilderFlag::kBF16, "Ampere and later"
-OPTIMISATION_LEVEL = 3  # TensorRT's own default, written down in the record
+OPTIMISATION_LEVEL = 3  # TensorRT's default; the record states it
 
-# What TensorRT says -> the way out. The first that is found counts.
+# (pattern in TensorRT's reason, advice). The first match counts.
 _ADVICE = (
     (r"3840", "TensorRT ranks at most 3840 tokens: take a smaller --img-size or another --method"),
     (r"INT64", "Graphs must have no INT64 inputs: export with pomt-trt export, which makes float32 inputs"),
@@ -52,17 +50,17 @@ class Plan(NamedTuple):
     data: bytes
     input_shape: Any  # (batch, channels, height, width)
     details: Dict[str, Any]
-    layers: Optional[str]  # the inspector's JSON; None ahead of time, since loading an engine takes a GPU
+    layers: Optional[str]  # the inspector's JSON; None ahead of time, since the inspector needs a GPU
 
 
 def build(trt: Any, onnx_path: str, device: DeviceSpec, options: BuildOptions) -> Plan:
-    """Parses and builds a graph, whose weights lie beside it.
+    """Parses and builds a graph, with its weights in the same folder.
 
-    Raises: BuildFailed with TensorRT's reason and the way out.
+    Raises: BuildFailed with TensorRT's reason and advice.
     """
     log = log_of(trt)
     log.clear()
-    builder = _made(trt.Builder, log, onnx_path)
+    builder = _new_builder(trt, onnx_path)
     _check_gpu(onnx_path, device, options)
     strong = _strongly_typed(trt, onnx_path, options)
     network = builder.create_network(_network_flags(trt, strong))
@@ -74,58 +72,60 @@ def build(trt: Any, onnx_path: str, device: DeviceSpec, options: BuildOptions) -
     timing_cache = None if "built_for" in details else options.timing_cache
     if timing_cache:
         details["timing_cache"] = _load_cache(config, timing_cache)
-        log.clear()  # what it said of a cache explains no failure to come
+        log.clear()  # messages about the cache do not explain a later failure
     monitor = monitor_of(trt, options.progress) if options.progress else None
     if monitor is not None:
         config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise _failed(trt, onnx_path, log.said())
+        raise build_failed(trt, onnx_path, log.reason())
     data = bytes(plan)
     if timing_cache:
         _save_cache(config, timing_cache)
     if options.gpu is not None:
         return Plan(data, tuple(network.get_input(0).shape), dict(details, ahead_of_time=True), None)
     layers = _inspected(trt, data, onnx_path)
-    if "built_for" not in details:  # else the GPU has yet to pick kernels, and layers do not tell what is fused
-        details["fused_attention"] = layer_info.fused_attention(layer_info.layers_of(layers))
+    if "built_for" not in details:  # else kernels are picked on loading, and the layers do not show what is fused
+        details["fused_attention"] = layer_info.fused_attention(layer_info.parse_layers(layers))
     return Plan(data, tuple(network.get_input(0).shape), details, layers)
 
 
-def _made(factory: Any, log: Any, onnx_path: str) -> Any:
+def _new_builder(trt: Any, onnx_path: str) -> Any:
+    log = log_of(trt)
     try:
-        return factory(log)
-    except TypeError as error:  # the C++ factory returned nothing
+        return trt.Builder(log)
+    except TypeError as error:  # the C++ factory returned a null pointer
         raise BuildFailed(
-            "TensorRT cannot start to build {}: {} ({}). Is a GPU there, and its driver? Ask: pomt-trt doctor.".format(
-                onnx_path, log.said(), error
+            "TensorRT cannot start to build {}: {} ({}). Check the GPU and its driver: pomt-trt doctor.".format(
+                onnx_path, log.reason(), error
             )
         ) from error
 
 
-def _failed(trt: Any, onnx_path: str, reason: str) -> BuildFailed:
-    advice = next((way for sign, way in _ADVICE if re.search(sign, reason, re.IGNORECASE)), _OTHERWISE)
+def build_failed(trt: Any, onnx_path: str, reason: str) -> BuildFailed:
+    """The error for a reason that TensorRT gave, with advice."""
+    advice = next((text for pattern, text in _ADVICE if re.search(pattern, reason, re.IGNORECASE)), _OTHERWISE)
     return BuildFailed("{} cannot build {}: {}. {}.".format(named(trt), onnx_path, reason.rstrip(". "), advice))
 
 
 def _check_gpu(onnx_path: str, device: DeviceSpec, options: BuildOptions) -> None:
-    """Raises BuildFailed for bf16 on a GPU without it; TensorRT itself would say so of some layer, or emulate it."""
-    if options.gpu is not None:  # not for the GPU here: see trt_gpus.check
+    """Raises BuildFailed for bf16 on a GPU without it. TensorRT would name some layer, or emulate bf16."""
+    if options.gpu is not None:  # another GPU than the one here: gpu_targets.check has checked it
         return
     capability = tuple(int(part) for part in (device.compute_capability or "0").split("."))
     if options.precision == "bf16" and capability < BF16_FROM:
         raise BuildFailed(
-            "{} is of bf16, and this GPU's compute capability is {}: bf16 is there from {}.{} on (Orin is 8.7). Export "
+            "{} is in bf16, and this GPU's compute capability is {}: bf16 needs {}.{} or later (Orin has 8.7). Export "
             "with --precision fp16.".format(onnx_path, device.compute_capability or "not known", *BF16_FROM)
         )
 
 
 def _strongly_typed(trt: Any, onnx_path: str, options: BuildOptions) -> bool:
-    """Whether the graph's own types are binding.
+    """Whether to build strongly typed: with the types that the graph states.
 
-    A graph that is mixed itself needs that; one whose fp32 nodes are only named needs a builder that picks types.
+    A mixed graph needs a strongly typed build. A graph with fp32_nodes needs a weakly typed one, which picks types.
 
-    Raises: BuildFailed where this release has not what the graph was exported for.
+    Raises: BuildFailed if this release lacks the kind of build that the graph was exported for.
     """
     can_pick = hasattr(trt.BuilderFlag, "FP16" if options.precision == "fp32" else options.precision.upper())
     can_bind = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
@@ -155,27 +155,27 @@ def _network_flags(trt: Any, strong: bool) -> int:
 def _parse(trt: Any, network: Any, onnx_path: str) -> None:
     """Reads the graph into the network.
 
-    Raises: BuildFailed naming the node, or what is wrong with the inputs.
+    Raises: BuildFailed with the node or input at fault.
     """
     log = log_of(trt)
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(onnx_path):
         errors = [parser.get_error(number) for number in range(parser.num_errors)]
-        said = "; ".join(_told(error, log.errors) for error in errors[:1]) or log.said()
-        raise _failed(trt, onnx_path, said)
+        reason = _parser_error(errors[0], log.errors) if errors else log.reason()
+        raise build_failed(trt, onnx_path, reason)
     for number in range(network.num_inputs):
-        found = network.get_input(number)
-        if found.dtype != trt.DataType.FLOAT or -1 in tuple(found.shape):
+        tensor = network.get_input(number)
+        if tensor.dtype != trt.DataType.FLOAT or -1 in tuple(tensor.shape):
             reason = "its input {} is {} of shape {}, and must be float32 of a fixed shape".format(
-                found.name, found.dtype, tuple(found.shape)
+                tensor.name, tensor.dtype, tuple(tensor.shape)
             )
-            raise _failed(trt, onnx_path, reason)
+            raise build_failed(trt, onnx_path, reason)
 
 
-def _told(error: Any, logged: List[str]) -> str:
-    """A parser's error with its node, which names itself from TensorRT 10 on; before, the log prints it.
+def _parser_error(error: Any, logged: List[str]) -> str:
+    """A parser's error with its node. The error names the node from TensorRT 10 on.
 
-    There it stands as [TopK -> "output"], and perhaps as text with a line name: "...".
+    Before, only the log does: as [TopK -> "output"], and perhaps in a line name: "...".
     """
     if error.node() < 0:
         return " ".join(str(error.desc()).split())
@@ -183,24 +183,24 @@ def _told(error: Any, logged: List[str]) -> str:
         name, operator = error.node_name(), error.node_operator()
     else:
         text = " ".join(logged)
-        shown = re.search(r'\[(\w+) -> "?([^"\]]*)"?\]', text)
-        operator, output = shown.groups() if shown else ("operator not told", "")
-        named = re.search(r'(?:^|\s)name: "([^"]*)"', text)
-        name = named.group(1) if named else output
-    called = "{} '{}'".format(operator, name) if name else operator
-    return "node {} ({}): {}".format(error.node(), called, " ".join(str(error.desc()).split()))
+        arrow = re.search(r'\[(\w+) -> "?([^"\]]*)"?\]', text)
+        operator, output = arrow.groups() if arrow else ("operator not known", "")
+        line = re.search(r'(?:^|\s)name: "([^"]*)"', text)
+        name = line.group(1) if line else output
+    node = "{} '{}'".format(operator, name) if name else operator
+    return "node {} ({}): {}".format(error.node(), node, " ".join(str(error.desc()).split()))
 
 
 def _configure(trt: Any, config: Any, device: DeviceSpec, options: BuildOptions, strong: bool) -> Dict[str, Any]:
-    """Sets what a build depends on; returns what was set."""
-    workspace = options.workspace_bytes or device.memory_bytes // WORKSPACE_SHARE  # 0: not known, the library's default
+    """Sets the options of a build, and returns them for the record."""
+    workspace = options.workspace_bytes or device.memory_bytes // WORKSPACE_SHARE  # 0: unknown, so the library decides
     if not hasattr(config, "set_memory_pool_limit"):
         config.max_workspace_size = workspace
     elif workspace:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.avg_timing_iterations = TIMING_ITERATIONS
-    config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and it would make fp32 on Orin something else
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default; an fp32 engine on an Orin would not compute in fp32
     details: Dict[str, Any] = {"workspace_bytes": workspace or None, "tf32": False}
     details["timing_iterations"] = TIMING_ITERATIONS
     if hasattr(config, "builder_optimization_level"):
@@ -209,33 +209,33 @@ def _configure(trt: Any, config: Any, device: DeviceSpec, options: BuildOptions,
         config.set_flag(getattr(trt.BuilderFlag, options.precision.upper()))
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     details["strongly_typed"] = strong
-    details.update(_aimed(trt, config, gpu_targets.target(options.gpu, device)))
+    details.update(_set_target(trt, config, gpu_targets.target(options.gpu, device)))
     return details
 
 
-def _aimed(trt: Any, config: Any, gpu: str) -> Dict[str, str]:
-    """Has an engine built for such GPUs, where the library compiles in two phases; portable is its default.
+def _set_target(trt: Any, config: Any, gpu: str) -> Dict[str, str]:
+    """Sets the target GPU where the library has such a setting (TensorRT-RTX); its default is portable.
 
-    The second phase, on the GPU, picks kernels: no timing cache is of use.
+    Such a library picks kernels when it loads the engine, so it needs no timing cache.
     """
     if not hasattr(config, "num_compute_capabilities"):
         return {}
     if gpu != gpu_targets.PORTABLE:
         config.num_compute_capabilities = 1
         if not config.set_compute_capability(getattr(trt.ComputeCapability, gpu_targets.GPUS[gpu]), 0):
-            raise BuildFailed("the library takes no compute capability {}. {}.".format(gpu, log_of(trt).said()))
+            raise BuildFailed("the library takes no compute capability {}. {}.".format(gpu, log_of(trt).reason()))
     return {"built_for": gpu}
 
 
 def _pin(trt: Any, network: Any, onnx_path: str, names: Any) -> int:
-    """Keeps the layers of named nodes, and what they hand on, in fp32; returns how many there are.
+    """Keeps the layers of the named nodes and their outputs in fp32; returns the number of layers.
 
-    The parser makes one or more layers of a node: NAME, NAME_1, NAME_2 ...
+    The parser makes one or more layers from a node: NAME, NAME_1, NAME_2 ...
     """
     pinned = 0
-    for layer in _named(network, set(names)):
+    for layer in _layers_named(network, set(names)):
         numbers = [n for n in range(layer.num_outputs) if layer.get_output(n).dtype == trt.DataType.FLOAT]
-        for number in numbers:  # others are indices and shapes, which take no precision
+        for number in numbers:  # the others are indices and shapes, which have no precision
             layer.set_output_type(number, trt.DataType.FLOAT)
         if numbers:
             layer.precision = trt.DataType.FLOAT
@@ -248,7 +248,7 @@ def _pin(trt: Any, network: Any, onnx_path: str, names: Any) -> int:
     return pinned
 
 
-def _named(network: Any, names: Set[str]) -> Iterator[Any]:
+def _layers_named(network: Any, names: Set[str]) -> Iterator[Any]:
     for number in range(network.num_layers):
         layer = network.get_layer(number)
         if layer.name in names or re.sub(r"_\d+$", "", layer.name) in names:
@@ -256,30 +256,30 @@ def _named(network: Any, names: Set[str]) -> Iterator[Any]:
 
 
 def _load_cache(config: Any, path: str) -> str:
-    """Gives the build what earlier ones timed; returns whether there was anything, and if it was of use."""
-    said = "new"
+    """Loads the timing cache of earlier builds; returns for the record whether it was new, reused or discarded."""
+    state = "new"
     data = b""
     if os.path.isfile(path):
         with open(path, "rb") as file:
             data = file.read()
-        said = "reused"
+        state = "reused"
     cache = config.create_timing_cache(data)
     if cache is None or not config.set_timing_cache(cache, False):
-        said = "discarded: it was of another device, driver or TensorRT, or damaged"
-        logger.warning("%s is %s. It is made anew.", path, said)
-        _take_empty(config)
-    return said
+        state = "discarded: it was of another device, driver or TensorRT, or damaged"
+        logger.warning("%s is %s. It is made anew.", path, state)
+        _set_empty_cache(config)
+    return state
 
 
-def _take_empty(config: Any) -> None:
+def _set_empty_cache(config: Any) -> None:
     cache = config.create_timing_cache(b"")
     if cache is None or not config.set_timing_cache(cache, False):
         raise BuildFailed("TensorRT takes not even an empty timing cache. Restart the board and run this again.")
 
 
 def _save_cache(config: Any, path: str) -> None:
-    """For the builds to come, whole or not at all."""
-    cache: Optional[Any] = config.get_timing_cache()
+    """Stores the timing cache for later builds."""
+    cache = config.get_timing_cache()
     data = cache.serialize() if cache is not None else None
     if data is not None:
         store.write_bytes(path, bytes(data))
@@ -291,5 +291,5 @@ def _inspected(trt: Any, data: bytes, onnx_path: str) -> str:
     runtime = trt.Runtime(log)
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
-        raise _failed(trt, onnx_path, "the engine that was built cannot be loaded: " + log.said())
+        raise build_failed(trt, onnx_path, "the engine that was built cannot be loaded: " + log.reason())
     return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))

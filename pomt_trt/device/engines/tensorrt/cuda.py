@@ -1,11 +1,10 @@
-"""What an engine needs of CUDA: the primary context, one stream, buffers on both sides, events, graphs.
+"""CUDA for one engine: context, stream, buffers and events by pycuda, and CUDA graphs by libcudart.
 
-Makes a Session on device 0 by pycuda, and Graphs by a few calls on libcudart, since pycuda has none. On the machine
-that runs engines. Leaves out what is enqueued. No managed or mapped memory: on a Tegra the processor's touching it
-while a kernel runs is a crash, and what they would save has not been measured on a board.
+TensorRT and libcudart use the primary context of device 0, so a Session retains it instead of creating one. It pushes
+the context for each use, since a context is current in one thread only.
 
-TensorRT and libcudart use the device's primary context, so it is retained here and never made anew; it is pushed for
-each use, since a context is current in one thread only.
+There is no managed or mapped memory. On a Tegra the process crashes if the processor touches such memory while a kernel
+runs, and no gain has been measured on a board.
 """
 
 import contextlib
@@ -18,12 +17,11 @@ import numpy as np
 
 from pomt_trt.core.errors import MissingDependency, PomtError
 
-LEAST_RUNTIME = 10010  # CUDA 10.1: cudaStreamBeginCapture takes a mode since
-CLEAN_INSTANTIATE = 12000  # cudaGraphInstantiate takes flags instead of an error's node, log and its size
-THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal: what other threads do meanwhile is their own affair
-_LIBRARIES = ("libcudart.so", "/usr/local/cuda/lib64/libcudart.so", "libcudart.so.13", "libcudart.so.12") + (
-    "libcudart.so.11.0",
-    "libcudart.so.10.2",
+LEAST_RUNTIME = 10010  # CUDA 10.1: from here on cudaStreamBeginCapture takes a mode
+CLEAN_INSTANTIATE = 12000  # CUDA 12.0: from here on cudaGraphInstantiate takes flags instead of error outputs
+THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal: calls of other threads do not break a capture
+_LIBRARIES = ("libcudart.so", "/usr/local/cuda/lib64/libcudart.so") + tuple(
+    "libcudart.so." + version for version in ("13", "12", "11.0", "10.2")
 )
 
 
@@ -37,9 +35,9 @@ class Gpu(NamedTuple):
 
 
 def gpu() -> Gpu:
-    """CUDA device 0; no context is made.
+    """CUDA device 0. It creates no context.
 
-    Raises: MissingDependency where pycuda is not installed, or there is no CUDA device.
+    Raises: MissingDependency if pycuda is not installed, or there is no CUDA device.
     """
     driver = _driver()
     device = driver.Device(0)
@@ -78,17 +76,17 @@ _NO_DEVICE = (
 
 
 class Buffer(NamedTuple):
-    """One input or output: memory on both sides."""
+    """Memory of one input or output, on the host and on the device."""
 
     host: np.ndarray
-    page_locked: Any  # pycuda's PagelockedHostAllocation, which `host` shows; None: `host` is pageable
-    device: Any  # pycuda's DeviceAllocation; int() of it is the address
+    page_locked: Any  # pycuda's PagelockedHostAllocation that `host` views; None: `host` is pageable
+    device: Any  # pycuda's DeviceAllocation; int(device) is the address
 
 
 class Session:
-    """The primary context of device 0 with one stream, for one engine; close gives all of it back.
+    """The primary context of device 0 with one stream, for one engine.
 
-    `with session.current():` around everything that touches CUDA, which lets one thread in at a time.
+    All CUDA calls go inside `with session.current():`, which lets in one thread at a time.
     """
 
     def __init__(self) -> None:
@@ -106,7 +104,7 @@ class Session:
     def current(self) -> Iterator[None]:
         """Makes the context current in this thread, and keeps other threads out.
 
-        Raises: PomtError for what CUDA reports meanwhile.
+        Raises: PomtError for an error of CUDA inside the block.
         """
         with self._lock:
             self._context.push()
@@ -120,17 +118,17 @@ class Session:
     def buffer(self, shape: Sequence[int]) -> Buffer:
         """Float32 memory for an array of `shape`."""
         host = self._driver.pagelocked_empty(tuple(shape), np.float32)
-        made = Buffer(host, host.base, self._driver.mem_alloc(host.nbytes))
-        self._buffers.append(made)
-        return made
+        buffer = Buffer(host, host.base, self._driver.mem_alloc(host.nbytes))
+        self._buffers.append(buffer)
+        return buffer
 
     def pageable(self, buffer: Buffer) -> Buffer:
-        """The same device memory behind pageable memory of the host. It goes with `buffer`."""
+        """The same device memory with pageable host memory. It is freed with `buffer`."""
         return buffer._replace(host=np.empty(buffer.host.shape, np.float32), page_locked=None)
 
     @property
     def compute_capability(self) -> Tuple[int, int]:
-        """Such as (8, 7)."""
+        """Of device 0, such as (8, 7)."""
         major, minor = self._driver.Device(0).compute_capability()
         return major, minor
 
@@ -143,37 +141,37 @@ class Session:
         self._driver.memcpy_dtoh_async(buffer.host, buffer.device, self.stream)
 
     def event(self) -> Any:
-        """An event that has been enqueued now, for elapsed_ms."""
-        made = self._driver.Event()
-        made.record(self.stream)
-        return made
+        """Enqueues an event, for elapsed_ms."""
+        event = self._driver.Event()
+        event.record(self.stream)
+        return event
 
     def wait(self, passive: bool) -> None:
-        """Until the stream has done all that was enqueued: asleep (passive), or asking without pause."""
+        """Waits for the stream: asleep until an event (passive), or polling without a pause."""
         if passive:
             self._done.record(self.stream)
             self._done.synchronize()
             return
         while not self.stream.is_done():
             pass
-        self.stream.synchronize()  # done: it raises what a kernel failed of
+        self.stream.synchronize()  # raises the error of a kernel that failed
 
     def at_close(self, free: Callable[[], Any]) -> None:
-        """Has `free` called before the context goes, later ones first."""
+        """Calls `free` on close, before the context is released; the last registered first."""
         self._closing.append(free)
 
     def close(self) -> None:
-        """Gives everything back; harmless where that was done before."""
+        """Frees everything. A second call does nothing."""
         if self._context is None:
             return
         with self.current():
-            with contextlib.suppress(self._driver.Error):  # it was told where it happened
+            with contextlib.suppress(self._driver.Error):  # the caller has this error already
                 self.stream.synchronize()
             for free in reversed(self._closing):
                 free()
             for buffer in self._buffers:
                 buffer.device.free()
-                buffer.page_locked.free()  # here, where the context is current, and not whenever Python comes to it
+                buffer.page_locked.free()  # now, while the context is current; the garbage collector might do it later
             self._closing, self._buffers = [], []
             self._done = self.stream = None
         self._context.detach()
@@ -188,19 +186,19 @@ def _reported(what: Any) -> PomtError:
 
 
 def elapsed_ms(start: Any, end: Any) -> float:
-    """Milliseconds between two events that the device has passed."""
+    """Milliseconds between two events that have completed."""
     return float(start.time_till(end))
 
 
 class GraphUnavailable(Exception):
-    """No CUDA graph can be had, and why; what it would run is then enqueued each time."""
+    """There is no CUDA graph, for this reason. The caller enqueues the work for each run instead."""
 
 
 class Graph:
-    """What a stream was told, captured once, to be launched as one."""
+    """Work on a stream that was captured once and is launched as a unit."""
 
     def __init__(self, library: Any, stream: int, enqueue: Callable[[], bool]) -> None:
-        """Captures what `enqueue` enqueues on `stream`; it must have run once before.
+        """Captures the work that `enqueue` puts on `stream`. `enqueue` must have run once before.
 
         Raises: GraphUnavailable.
         """
@@ -209,11 +207,11 @@ class Graph:
         graph = ctypes.c_void_p()
         _check(library, "cudaStreamBeginCapture", self._stream, ctypes.c_int(THREAD_LOCAL))
         try:
-            went = enqueue()
-        finally:  # a capture that was begun must end, or the stream is of no more use
+            succeeded = enqueue()
+        finally:  # end the capture in any case, or the stream stays unusable
             ended = library.cudaStreamEndCapture(self._stream, ctypes.byref(graph))
-        if not went or ended != 0 or not graph.value:
-            library.cudaGetLastError()  # which would be reported by the next call of anybody
+        if not succeeded or ended != 0 or not graph.value:
+            library.cudaGetLastError()  # clears the error, or the next CUDA call would report it
             raise GraphUnavailable("the engine cannot be captured: {}".format(_text(library, ended)))
         try:
             _check(library, "cudaGraphInstantiate", ctypes.byref(self._executable), graph, *_options(library))
@@ -221,7 +219,7 @@ class Graph:
             library.cudaGraphDestroy(graph)
 
     def launch(self) -> None:
-        """Enqueues all of it.
+        """Enqueues the work.
 
         Raises: PomtError.
         """
@@ -230,14 +228,14 @@ class Graph:
             raise _reported("cudaGraphLaunch: {}".format(_text(self._library, error)))
 
     def close(self) -> None:
-        """Frees it."""
+        """Frees the graph."""
         self._library.cudaGraphExecDestroy(self._executable)
 
 
 def capture(session: Session, enqueue: Callable[[], bool]) -> Graph:
-    """A Graph of what `enqueue` enqueues on the session's stream, freed with the session.
+    """A Graph of the work that `enqueue` puts on the session's stream. It is freed with the session.
 
-    Raises: GraphUnavailable where libcudart is absent or too old, or the work cannot be captured.
+    Raises: GraphUnavailable if libcudart is absent or too old, or the work cannot be captured.
     """
     graph = Graph(_cudart(), session.stream.handle, enqueue)
     session.at_close(graph.close)
@@ -245,22 +243,26 @@ def capture(session: Session, enqueue: Callable[[], bool]) -> Graph:
 
 
 def _cudart() -> Any:
-    """libcudart, with argument types set.
+    """libcudart with its argument types set.
 
     Raises: GraphUnavailable.
     """
-    library = _loaded()
+    library = load_cudart()
     version = _version(library)
     if version < LEAST_RUNTIME:
-        raise GraphUnavailable("libcudart {} has no graphs as they are used here".format(version))
+        raise GraphUnavailable("libcudart {} is too old for CUDA graphs".format(version))
     library.cudaGetErrorString.restype = ctypes.c_char_p
     library.cudaGraphLaunch.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     return library
 
 
-def _loaded() -> Any:
-    found = ctypes.util.find_library("cudart")
-    for name in ((found,) if found else ()) + _LIBRARIES:
+def load_cudart() -> Any:
+    """libcudart.
+
+    Raises: GraphUnavailable.
+    """
+    on_path = ctypes.util.find_library("cudart")
+    for name in ((on_path,) if on_path else ()) + _LIBRARIES:
         with contextlib.suppress(OSError):
             return ctypes.CDLL(name)
     raise GraphUnavailable("libcudart is not found")
@@ -272,12 +274,12 @@ def _version(library: Any) -> int:
     try:
         _check(library, "cudaRuntimeGetVersion", ctypes.byref(number))
     except AttributeError as error:
-        raise GraphUnavailable("libcudart is none: {}".format(error)) from error
+        raise GraphUnavailable("libcudart is not usable: {}".format(error)) from error
     return number.value
 
 
 def _options(library: Any) -> Tuple[Any, ...]:
-    """The arguments of cudaGraphInstantiate after the graph."""
+    """The last arguments of cudaGraphInstantiate, which depend on the version."""
     if _version(library) >= CLEAN_INSTANTIATE:
         return (ctypes.c_ulonglong(0),)
     return (None, None, ctypes.c_size_t(0))

@@ -1,7 +1,4 @@
-"""Which GPUs TensorRT-RTX builds engines for that are not here.
-
-On any machine. Source: NVIDIA's support matrix of TensorRT-RTX, read 2026-11.
-"""
+"""The GPUs that TensorRT-RTX builds engines for. Source: NVIDIA's support matrix of TensorRT-RTX, read 2026-11."""
 
 from typing import Optional, Tuple
 
@@ -16,14 +13,14 @@ _BF16_FROM = (8, 0)
 
 
 def adoptable(here: DeviceSpec) -> Tuple[str, ...]:
-    """For which GPUs engines may have been built ahead of time that run on this one; the closest first."""
+    """The targets whose engines run on the GPU here, the most specific first."""
     capability = here.compute_capability or ""
-    named = tuple(gpu for gpu in GPUS if gpu == capability)
-    return named + ((PORTABLE,) if _numbers(capability) >= _PORTABLE_FROM else ())
+    exact: Tuple[str, ...] = (capability,) if capability in GPUS else ()
+    return exact + ((PORTABLE,) if _numbers(capability) >= _PORTABLE_FROM else ())
 
 
 def target(gpu: Optional[str], here: DeviceSpec) -> str:
-    """For which GPUs to build: those asked for, or where none are, the widest that has the one here."""
+    """The target to build for: the given one; None: portable if the GPU here runs such engines, else its own."""
     if gpu is not None:
         return gpu
     capability = here.compute_capability or ""
@@ -31,10 +28,10 @@ def target(gpu: Optional[str], here: DeviceSpec) -> str:
 
 
 def check(gpu: str, precision: str, plugin: bool) -> None:
-    """Raises UsageError for engines that cannot be built for such GPUs, or not without one."""
+    """Raises UsageError for an engine that cannot be built ahead of time for that target."""
     if precision == "bf16" and gpu != PORTABLE and _numbers(gpu) < _BF16_FROM:
         raise UsageError(
-            "--precision bf16 is not for --gpu {}: bf16 is there from compute capability 8.0 on. Export and build with "
+            "--precision bf16 is not for --gpu {}: bf16 needs compute capability 8.0 or later. Export and build with "
             "--precision fp16, or give another --gpu.".format(gpu)
         )
     if plugin:

@@ -1,8 +1,7 @@
-"""The kernels that TensorRT-RTX compiled for an engine on this GPU, kept in files so that they are compiled once.
+"""Stores the kernels that TensorRT-RTX compiles for an engine on this GPU, so that it compiles them only once.
 
-Makes an execution context that takes kernels from the first file that fits, and saves what was compiled anew. On the
-machine that runs engines. A file beside the engine is part of it (in a bundle: hashed, never written); what is compiled
-later goes to the user's cache folder. Leaves out running (trt_runner). Releases without such a cache have no file.
+There are two files. The one beside the engine belongs to it and is only read; in a bundle it has a hash. The one in
+the user's cache folder holds what is compiled later. Releases without a kernel cache have no file.
 """
 
 import contextlib
@@ -18,32 +17,32 @@ logger = logging.getLogger(__name__)
 
 
 class KernelFiles(NamedTuple):
-    """Where kernels of an engine may lie."""
+    """The two files of an engine's kernels."""
 
-    beside: Optional[str]  # the engine; only read
-    of_user: str  # read and written
+    beside: Optional[str]  # beside the engine; only read
+    of_user: str  # in the user's cache folder; read and written
 
 
 def files_of(engine: Engine, folder: str) -> KernelFiles:
-    """The files of an engine in `folder`; the library itself refuses what is of another GPU or release."""
-    told = (engine.details or {}).get("kernels")
-    beside = os.path.join(folder, os.path.basename(told["file"])) if told else None
+    """The kernel files of an engine in `folder`. The library refuses kernels of another GPU or release."""
+    kernels = (engine.details or {}).get("kernels")
+    beside = os.path.join(folder, os.path.basename(kernels["file"])) if kernels else None
     root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return KernelFiles(beside, os.path.join(root, "pomt-trt", engine.sha256[:32] + ".kernels"))
 
 
 def keep(data: bytes, engine_path: str) -> Dict[str, str]:
-    """Puts kernels beside an engine (r056.kernels); what its record says of them."""
+    """Writes kernels beside an engine (r056.kernels); returns their entry in its record."""
     path = os.path.splitext(engine_path)[0] + ".kernels"
     store.write_bytes(path, data)
     return {"file": os.path.basename(path), "sha256": store.sha256_of(path)}
 
 
 class Kernels:
-    """The cache of one loaded engine. A CUDA context must be current wherever it is used."""
+    """The kernel cache of one loaded engine. All calls need a current CUDA context."""
 
     def __init__(self, trt: Any, engine: Any, files: KernelFiles) -> None:
-        """Loads the first file that fits; one that does not, or is damaged, is reported and left."""
+        """Loads the first usable file. A damaged or unsuitable file is reported and ignored."""
         self._files, self._loaded = files, b""
         self._runtime_config: Any = None
         self._store: Any = None
@@ -54,20 +53,20 @@ class Kernels:
             self._runtime_config.set_runtime_cache(self._store)
 
     def context(self, engine: Any) -> Any:
-        """An execution context that uses the cache, where there is one; None where the library refuses."""
+        """An execution context, with the cache if the release has one; None if the library refuses."""
         if self._runtime_config is None:
             return engine.create_execution_context()
         return engine.create_execution_context(self._runtime_config)
 
     def data(self) -> Optional[bytes]:
-        """All kernels known by now; None where the release has no such cache."""
+        """All kernels compiled so far; None if the release has no cache."""
         if self._store is None:
             return None
-        held = self._store.serialize()
-        return None if held is None else bytes(held)
+        kernels = self._store.serialize()
+        return None if kernels is None else bytes(kernels)
 
     def save(self) -> None:
-        """Writes what was compiled since; that it cannot be written costs time at the next start only."""
+        """Writes new kernels to the user's file. A failure is only a warning: the next start compiles again."""
         data = self.data()
         if not data or data == self._loaded:
             return

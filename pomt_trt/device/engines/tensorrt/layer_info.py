@@ -1,7 +1,4 @@
-"""What an engine's layers are, as TensorRT's inspector tells it: the kernels that were picked and what was fused.
-
-Makes counts from the inspector's JSON, on any machine. Leaves out how that was had (trt_build).
-"""
+"""Reads the layers of an engine from the JSON of TensorRT's inspector, and counts fused attention."""
 
 import json
 import re
@@ -9,31 +6,34 @@ from typing import Any, Dict, List, Optional
 
 from pomt_trt.core.records import Engine, Schedule
 
-# How fused attention shows in names of layers and tactics, such as _gemm_mha_v2_myl0_15 or fmha_v2_fp16_64_S_80: seen
-# in engine listings of users of TensorRT 8.6 to 10.7. ONNX node names of timm's models hold 'attn', never this.
+# Names of layers and tactics with fused attention contain mha, such as _gemm_mha_v2_myl0_15 or fmha_v2_fp16_64_S_80.
+# Source: engine listings of users of TensorRT 8.6 to 10.7. ONNX node names of timm's models contain attn, never mha.
 _FUSED_ATTENTION = re.compile(r"f?mha", re.IGNORECASE)
-_TOLD_BY = ("Name", "TacticName", "LayerType")
+_KEYS = ("Name", "TacticName", "LayerType")
 
 
-def layers_of(text: str) -> List[Dict[str, Any]]:
-    """The layers in an inspector's answer; those of which it tells only the name are {"Name": name}."""
+def parse_layers(text: str) -> List[Dict[str, Any]]:
+    """The layers in the inspector's JSON; [] if it is damaged. A layer with only a name is {"Name": name}."""
     try:
-        found = json.loads(text).get("Layers", [])
+        layers = json.loads(text).get("Layers", [])
     except (ValueError, AttributeError):
         return []
-    return [layer if isinstance(layer, dict) else {"Name": str(layer)} for layer in found]
+    return [layer if isinstance(layer, dict) else {"Name": str(layer)} for layer in layers]
 
 
 def fused_attention(layers: List[Dict[str, Any]]) -> Optional[int]:
-    """How many attention blocks run as one kernel; None where there are no layers to tell it."""
+    """Number of attention blocks that run as one kernel; None without layers."""
     if not layers:
         return None
-    told = [" ".join(str(layer.get(key, "")) for key in _TOLD_BY) for layer in layers]
-    return sum(bool(_FUSED_ATTENTION.search(text)) for text in told)
+    texts = [" ".join(str(layer.get(key, "")) for key in _KEYS) for layer in layers]
+    return sum(bool(_FUSED_ATTENTION.search(text)) for text in texts)
 
 
 def fusible(schedule: Schedule, reads_attention: bool) -> int:
-    """How many blocks leave their attention's weights to themselves: all but those that drop tokens by them."""
+    """Number of blocks whose attention can be fused.
+
+    A fused kernel hides the attention weights. So a block that drops tokens by these weights cannot be fused.
+    """
     if not reads_attention:
         return schedule.depth
     merged = schedule.merged or (0,) * schedule.depth
@@ -41,12 +41,12 @@ def fusible(schedule: Schedule, reads_attention: bool) -> int:
 
 
 def shortfall(engine: Engine, schedule: Schedule, reads_attention: bool) -> Optional[str]:
-    """What to say of an engine that runs less attention as one kernel than it could; None where there is nothing.
+    """A warning if TensorRT fused attention in fewer blocks than possible; else None.
 
-    Fusible blocks could, in fp16 or bf16, from compute capability 7.5 on. Source: NVIDIA/TensorRT#2981 and #4167.
+    Fused kernels exist in fp16 and bf16, from compute capability 7.5 on. Source: NVIDIA/TensorRT#2981 and #4167.
 
     Args:
-        reads_attention: of its Family.
+        reads_attention: of the Family.
     """
     fused = (engine.details or {}).get("fused_attention")
     capability = tuple(int(part) for part in (engine.device.compute_capability or "0").split("."))

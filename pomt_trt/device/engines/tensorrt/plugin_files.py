@@ -1,7 +1,7 @@
-"""The plugin library that TensorRT engines of some graphs need: found, loaded before parsing, kept beside the engines.
+"""The plugin library that TensorRT needs for graphs with plugin nodes.
 
-A plan is only valid with the plugins that built it, so each engine's record names the file beside it and its sha256. On
-the machine that runs engines. Leaves out what plugins do (plugins/) and which graphs need them (core/targets).
+An engine is only valid with the plugins that built it. So a copy of the library lies beside the engine, and the
+engine's record holds its file name and sha256.
 """
 
 import ctypes
@@ -22,27 +22,27 @@ _CHECKOUT = os.path.dirname(
 DEFAULT = os.path.join(_CHECKOUT, "plugins", "build", "libpomt_plugins.so")
 BUILD = "Build it on this machine: make -C plugins plugins SM=87 (the GPU's compute capability; see plugins/README.md)"
 
-_loaded: Dict[str, Any] = {}  # sha256 -> library; a process can register an operator once
+registered: Dict[str, Any] = {}  # sha256 -> library; a process can register an operator only once
 
 
 class Library(NamedTuple):
-    """A file of plugins."""
+    """A plugin library file."""
 
     path: str
     sha256: str
 
 
 def found(path: Optional[str]) -> Optional[Library]:
-    """The library at `path`, or where make puts it; None where there is none."""
-    place = path or DEFAULT
-    return Library(place, store.sha256_of(place)) if os.path.isfile(place) else None
+    """The library at `path`, by default where make writes it; None if there is no such file."""
+    path = path or DEFAULT
+    return Library(path, store.sha256_of(path)) if os.path.isfile(path) else None
 
 
 def forms(asked: str, device: DeviceSpec, library: Optional[Library]) -> Tuple[bool, ...]:
-    """Whether to take graphs with plugins' nodes, without, or either, the preferred first.
+    """Which graphs to use, the preferred first: True with plugin nodes, False without.
 
     Args:
-        asked: on, off, or auto: with them where TensorRT has the library, else without, where there is a choice.
+        asked: on, off, or auto. Auto prefers plugins if the engine is TensorRT and the library is there.
     """
     if asked != "auto":
         return (asked == "on",)
@@ -51,9 +51,9 @@ def forms(asked: str, device: DeviceSpec, library: Optional[Library]) -> Tuple[b
 
 
 def needed(form: str, device: DeviceSpec, library: Optional[Library]) -> Optional[Library]:
-    """The library that engines of a form are built with on this device; None where they need none.
+    """The library that engines of a graph form need on this device; None if they need none.
 
-    Raises: MissingDependency where they need one and it is not here.
+    Raises: MissingDependency if they need one and it is missing.
     """
     if not traits(device.engine).on_gpu or not has_plugin(form):
         return None
@@ -65,23 +65,24 @@ def needed(form: str, device: DeviceSpec, library: Optional[Library]) -> Optiona
     return library
 
 
-def load(trt: Any, library: Library) -> None:
+def register(trt: Any, library: Library) -> None:
     """Loads a library into this process, so that its operators are in TensorRT's registry.
 
-    By ctypes, which works on every release; it registers itself when it is loaded.
-    Raises: MissingDependency where it does not load, or another one is loaded; CorruptArtifact where it has changed.
+    ctypes works on every release: the library registers itself when it is loaded.
+
+    Raises: MissingDependency if it does not load, or another one is loaded; CorruptArtifact if the file has changed.
     """
-    if library.sha256 in _loaded:
+    if library.sha256 in registered:
         return
-    if _loaded:
+    if registered:
         raise MissingDependency(
             "this process already has other plugins (sha256 {}...) than those of {} ({}...), and one set has to leave "
             "first. Use the engines of each in a process of its own.".format(
-                next(iter(_loaded))[:12], library.path, library.sha256[:12]
+                next(iter(registered))[:12], library.path, library.sha256[:12]
             )
         )
     if store.sha256_of(library.path) != library.sha256:
-        raise CorruptArtifact("{} has changed since it was looked for. Run this again.".format(library.path))
+        raise CorruptArtifact("{} has changed since this command started. Run it again.".format(library.path))
     try:
         opened = ctypes.CDLL(library.path, mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
@@ -99,11 +100,11 @@ def load(trt: Any, library: Library) -> None:
                 library.path, bindings.named(trt), " and ".join(missing), BUILD
             )
         )
-    _loaded[library.sha256] = opened
+    registered[library.sha256] = opened
 
 
 def keep(library: Library, folder: str) -> Dict[str, str]:
-    """Puts a library beside engines; what their records say of it."""
+    """Copies a library into the folder of the engines; returns its entry in their records."""
     name = "libpomt_plugins-{}.so".format(library.sha256[:12])
     if not os.path.isfile(os.path.join(folder, name)):
         store.copy(library.path, os.path.join(folder, name))
@@ -111,19 +112,19 @@ def keep(library: Library, folder: str) -> Dict[str, str]:
 
 
 def beside(engine: Engine, folder: str) -> Optional[Library]:
-    """The library that an engine in `folder` was built with; None where it needs none.
+    """The library beside an engine in `folder`; None if it needs none.
 
-    Raises: CorruptArtifact where it is not there, or is another.
+    Raises: CorruptArtifact if it is missing or differs from the engine's record.
     """
-    told = (engine.details or {}).get("plugin")
-    if told is None:
+    plugin = (engine.details or {}).get("plugin")
+    if plugin is None:
         return None
-    path = os.path.join(folder, os.path.basename(told["file"]))
-    if not os.path.isfile(path) or store.sha256_of(path) != told["sha256"]:
+    path = os.path.join(folder, os.path.basename(plugin["file"]))
+    if not os.path.isfile(path) or store.sha256_of(path) != plugin["sha256"]:
         raise CorruptArtifact(
-            "{} was built with the plugins of {} (sha256 {}...), which are missing beside it or others, and it cannot "
+            "{} was built with the plugins of {} (sha256 {}...), which are missing beside it or changed, and it cannot "
             "run without them. Copy that file too, or build the engine again: pomt-trt build WORK.".format(
-                engine.file, told["file"], told["sha256"][:12]
+                engine.file, plugin["file"], plugin["sha256"][:12]
             )
         )
-    return Library(path, told["sha256"])
+    return Library(path, plugin["sha256"])

@@ -1,7 +1,6 @@
-"""A TensorRT engine that runs: host array in, host logits out, through staging and device buffers.
+"""Runs a TensorRT engine: copies the batch to the device, executes, and copies the logits back.
 
-Makes a Runner from a serialised engine. On the machine it was built on. Leaves out building (trt_build) and what CUDA
-needs (cuda). Named inputs and outputs where the release has them, numbered bindings before TensorRT 8.5.
+Inputs and outputs have names from TensorRT 8.5 on, and numbers before.
 """
 
 import logging
@@ -17,7 +16,7 @@ from pomt_trt.device.engines.tensorrt.bindings import log_of
 from pomt_trt.device.engines.tensorrt.kernel_cache import KernelFiles, Kernels
 
 logger = logging.getLogger(__name__)
-TIMED_RUNS = 20  # whose median tells where the time goes
+TIMED_RUNS = 20  # gpu_times are medians of so many runs
 
 
 class Tensor(NamedTuple):
@@ -30,7 +29,7 @@ class Tensor(NamedTuple):
 
 
 class TrtRunner(Runner):
-    """One execution context with its buffers and stream. Threads may share it: they take turns."""
+    """One execution context with its buffers and stream. Threads may share it; they take turns."""
 
     def __init__(
         self,
@@ -41,17 +40,17 @@ class TrtRunner(Runner):
         kernels: KernelFiles,
         asked_staging: Optional[str] = None,
     ) -> None:
-        """Loads an engine file, with the kernels that were compiled for it earlier.
+        """Loads an engine file and the kernels that were compiled for it before.
 
         Args:
             asked_staging: see staging.chosen.
-        Raises: CorruptArtifact where TensorRT refuses it, WrongDevice where it is of another release or for other GPUs,
-            MissingDependency where the driver is too old, BuildFailed where it does not run.
+        Raises: CorruptArtifact if TensorRT refuses the file, WrongDevice if it is for another release or GPU,
+            MissingDependency if the driver is too old, BuildFailed if the engine does not run.
         """
         self._passive, self._asked_staging = waiting == "passive", asked_staging
         self._log = log_of(trt)
-        self._enqueue: Any = None  # enqueues one run; False where TensorRT refuses
-        self._launch: Any = None  # that, or a CUDA graph of it
+        self._enqueue: Any = None  # enqueues one run; False if TensorRT refuses
+        self._launch: Any = None  # _enqueue, or a CUDA graph of it
         self._context: Any = None
         self._engine: Any = None
         self._kernels: Optional[Kernels] = None
@@ -66,18 +65,18 @@ class TrtRunner(Runner):
 
     def _load(self, trt: Any, path: str, kernels: KernelFiles) -> None:
         assert self._session is not None
-        self._session.at_close(self._forget)
+        self._session.at_close(self._release)
         self._log.clear()
         self._runtime = trt.Runtime(self._log)
         with open(path, "rb") as file:
             data = file.read()
-        _check_validity(trt, self._runtime, data, path)
+        check_validity(trt, self._runtime, data, path)
         self._engine = self._runtime.deserialize_cuda_engine(data)
         self._kernels = Kernels(trt, self._engine, kernels) if self._engine is not None else None
         self._context = self._kernels.context(self._engine) if self._kernels is not None else None
         if self._context is None:
             raise CorruptArtifact(
-                "{} cannot be loaded: {}. Build it again: pomt-trt build WORK.".format(path, self._log.said())
+                "{} cannot be loaded: {}. Build it again: pomt-trt build WORK.".format(path, self._log.reason())
             )
         tensors = tensors_of(trt, self._engine)
         shapes = [tensor.shape for tensor in tensors if tensor.is_input]
@@ -90,47 +89,46 @@ class TrtRunner(Runner):
         self._bind(tensors)
 
     def _bind(self, tensors: List[Tensor]) -> None:
-        """Makes buffers and the call that enqueues one run."""
-        assert self._session is not None
-        buffers = [self._session.buffer(tensor.shape) for tensor in tensors]
-        given, result = buffers if tensors[0].is_input else buffers[::-1]
-        session = self._session
+        """Creates the buffers and the function that enqueues one run."""
+        session = self._opened()
+        buffers = [session.buffer(tensor.shape) for tensor in tensors]
+        pair = (buffers[0], buffers[1]) if tensors[0].is_input else (buffers[1], buffers[0])
         self._input, self._output, self._memory = staging.chosen(
-            session, given, result, lambda: session.wait(self._passive), self._asked_staging
+            session, pair, lambda: session.wait(self._passive), self._asked_staging
         )
-        stream, context = self._session.stream.handle, self._context
+        stream, context = session.stream.handle, self._context
         assert context is not None
         addresses = [int(buffer.device) for buffer in buffers]
         if hasattr(context, "set_tensor_address"):
             for tensor, address in zip(tensors, addresses):
                 if not context.set_tensor_address(tensor.name, address):
-                    raise BuildFailed("TensorRT takes no memory for {}: {}.".format(tensor.name, self._log.said()))
+                    raise BuildFailed("TensorRT takes no memory for {}: {}.".format(tensor.name, self._log.reason()))
             self._enqueue = lambda: context.execute_async_v3(stream)
         else:
             self._enqueue = lambda: context.execute_async_v2(addresses, stream)
 
     def _prepared(self, cuda_graph: bool) -> Tuple[Callable[[], Any], str]:
-        """What to call for a run, and whether that is a CUDA graph; after a first run, which a capture needs."""
-        assert self._session is not None
-        self._plainly()
-        self._session.wait(self._passive)
+        """(the function that enqueues a run, state of the CUDA graph). Runs once before, since a capture needs that."""
+        session = self._opened()
+        self._enqueue_checked()
+        session.wait(self._passive)
         if not cuda_graph:
-            return self._plainly, "off: not asked for"
+            return self._enqueue_checked, "off: not asked for"
         try:
-            return cuda.capture(self._session, self._enqueue).launch, "on"
+            return cuda.capture(session, self._enqueue).launch, "on"
         except cuda.GraphUnavailable as error:
             logger.info("no CUDA graph: %s", error)
-            return self._plainly, "off: {}".format(error)
+            return self._enqueue_checked, "off: {}".format(error)
 
-    def _plainly(self) -> None:
+    def _enqueue_checked(self) -> None:
         if not self._enqueue():
             raise BuildFailed(
                 "the engine does not run: {}. Build it again: pomt-trt build WORK; if it stays, ask: pomt-trt "
-                "doctor.".format(self._log.said())
+                "doctor.".format(self._log.reason())
             )
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Logits (batch, ...) of `batch`."""
+        """See Runner.run."""
         session = self._opened()
         with session.current():
             np.copyto(self._input.host, batch)
@@ -142,15 +140,15 @@ class TrtRunner(Runner):
         return logits
 
     def gpu_times(self, batch: np.ndarray) -> GpuTimes:
-        """Medians over some runs."""
+        """Medians over TIMED_RUNS runs."""
         session = self._opened()
         with session.current():
             np.copyto(self._input.host, batch)
-            seen = [self._timed(session) for _ in range(TIMED_RUNS)]
-        return GpuTimes(*[statistics.median(column) for column in zip(*seen)])
+            rows = [self._timed(session) for _ in range(TIMED_RUNS)]
+        return GpuTimes(*[statistics.median(column) for column in zip(*rows)])
 
     def _timed(self, session: cuda.Session) -> List[float]:
-        """Milliseconds of each part of one run."""
+        """Milliseconds of each part of one run: copy in, compute, copy out."""
         events = [session.event()]
         for part in (lambda: session.copy_in(self._input), self._launch, lambda: session.copy_out(self._output)):
             part()
@@ -159,23 +157,23 @@ class TrtRunner(Runner):
         return [cuda.elapsed_ms(*pair) for pair in zip(events, events[1:])]
 
     def modes(self) -> Dict[str, Any]:
-        """Memory, waiting and CUDA graph."""
+        """See Runner.modes."""
         waiting = "asleep until an event" if self._passive else "asking the stream without pause"
         return {"memory": self._memory, "waiting": waiting, "cuda_graph": self._cuda_graph}
 
     def kernels(self) -> Optional[bytes]:
-        """What TensorRT-RTX compiled; None for other releases."""
+        """See Runner.kernels."""
         with self._opened().current():
             return self._kernels.data() if self._kernels is not None else None
 
     def close(self) -> None:
-        """Frees engine, buffers and stream; harmless where that was done before."""
+        """Frees engine, buffers and stream. A second call does nothing."""
         session, self._session = self._session, None
         if session is not None:
             session.close()
 
-    def _forget(self) -> None:
-        """Drops all that belongs to TensorRT, while the buffers that it was told of are still there."""
+    def _release(self) -> None:
+        """Saves new kernels and frees all objects of TensorRT, before the buffers that they use are freed."""
         if self._launch is not None and self._kernels is not None:
             self._kernels.save()
         self._enqueue = self._launch = self._context = self._kernels = self._engine = self._runtime = None
@@ -185,30 +183,30 @@ class TrtRunner(Runner):
         return self._session
 
 
-def _check_validity(trt: Any, runtime: Any, data: bytes, path: str) -> None:
-    """Raises an error with the reason where the library says that a serialised engine cannot run on this machine."""
+def check_validity(trt: Any, runtime: Any, data: bytes, path: str) -> None:
+    """Raises an error with the reason if the library says that the engine cannot run on this machine."""
     if not hasattr(runtime, "get_engine_validity"):
         return
     validity, diagnostics = runtime.get_engine_validity(data)
     if validity != trt.EngineValidity.INVALID:
         return
     bits = trt.EngineInvalidityDiagnostics.__members__
-    found = {name for name, bit in bits.items() if int(diagnostics) & int(bit)}
+    problems = {name for name, bit in bits.items() if int(diagnostics) & int(bit)}
     again = "Build it again: pomt-trt build WORK, or for a bundle: python -m pomt_trt.infer BUNDLE --rebuild"
-    if "MALFORMED_ENGINE" in found:
+    if "MALFORMED_ENGINE" in problems:
         raise CorruptArtifact("{} is no engine of this library, or is damaged. {}.".format(path, again))
-    if "VERSION_MISMATCH" in found or "UNSUPPORTED_CC" in found:
-        why = "another version of the library" if "VERSION_MISMATCH" in found else "other GPUs than the one here"
+    if "VERSION_MISMATCH" in problems or "UNSUPPORTED_CC" in problems:
+        why = "another version of the library" if "VERSION_MISMATCH" in problems else "other GPUs than the one here"
         raise WrongDevice("{} was built for {}. {}.".format(path, why, again))
     raise MissingDependency(
-        "{} cannot run here ({}: {}). Update NVIDIA's driver; pomt-trt doctor says what is there.".format(
-            path, ", ".join(sorted(found)) or "no diagnostics", log_of(trt).said()
+        "{} cannot run here ({}: {}). Update NVIDIA's driver; pomt-trt doctor shows what is installed.".format(
+            path, ", ".join(sorted(problems)) or "no diagnostics", log_of(trt).reason()
         )
     )
 
 
 def tensors_of(trt: Any, engine: Any) -> List[Tensor]:
-    """Inputs and outputs in the order of their addresses."""
+    """Inputs and outputs, in the order of the addresses that execute_async_v2 takes."""
     if not hasattr(engine, "num_io_tensors"):
         return [
             Tensor(

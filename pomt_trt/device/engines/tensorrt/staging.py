@@ -1,65 +1,62 @@
-"""Through which memory of the host images and logits go: page-locked, or where that is slower, pageable.
+"""Chooses the host memory for images and logits: page-locked or pageable.
 
-Chooses between the two for one engine's buffers, on the machine that runs engines. Boards whose GPU does not see the
-processor's caches (compute capability below 7.2: TX2, Nano) do not cache page-locked memory for the processor either,
-so that filling and reading it is slow; but the copies from pageable memory take a detour. Both are timed there, without
-the engine. Leaves out managed and mapped memory: see cuda.
+Page-locked memory is usually faster, since the GPU copies it directly. But below compute capability 7.2 (TX2, Nano) the
+GPU does not see the processor's caches, so the processor does not cache page-locked memory and accesses it slowly.
+There both are timed, without the engine, and the faster one is used.
 
 Source: NVIDIA, CUDA for Tegra, memory management, read 2026-11.
 """
 
 import statistics
 import time
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from pomt_trt.device.engines.tensorrt.cuda import Buffer, Session
 
 COHERENT_FROM = (7, 2)  # compute capability
-TIMES = 15  # each, in turn; the medians are compared
+TIMES = 15  # of each, in turns; the medians are compared
 PAGE_LOCKED, PAGEABLE = "page-locked", "pageable"
+
+Buffers = Tuple[Buffer, Buffer]  # input, output
 
 
 class Staging(NamedTuple):
-    """The buffers that a run uses, and what is told of them."""
+    """The buffers of a run."""
 
-    given: Buffer
-    result: Buffer
-    told: str
+    input: Buffer
+    output: Buffer
+    description: str  # for Runner.modes
 
 
-def chosen(
-    session: Session, given: Buffer, result: Buffer, wait: Callable[[], None], asked: Optional[str] = None
-) -> Staging:
-    """Page-locked staging, or pageable where it is measured to be faster. Call it with the session's context current.
+def chosen(session: Session, page_locked: Buffers, wait: Callable[[], None], asked: Optional[str] = None) -> Staging:
+    """Page-locked staging, or pageable staging if that is measured to be faster. The session must be current.
 
     Args:
-        given, result: page-locked input and output.
-        wait: until the stream has done what was enqueued, as runs will wait.
-        asked: PAGE_LOCKED or PAGEABLE, to compare them; None: the faster one.
+        page_locked: input and output.
+        wait: waits for the stream as a run does.
+        asked: PAGE_LOCKED or PAGEABLE to use that one without timing; None: the faster one.
     """
     if asked is None and session.compute_capability >= COHERENT_FROM:
-        return Staging(given, result, PAGE_LOCKED + " staging")
-    pairs = {
-        PAGE_LOCKED: (given, result),
-        PAGEABLE: (session.pageable(given), session.pageable(result)),
-    }
+        asked = PAGE_LOCKED
+    pairs = {PAGE_LOCKED: page_locked, PAGEABLE: (session.pageable(page_locked[0]), session.pageable(page_locked[1]))}
     if asked is not None:
         return Staging(*pairs[asked], asked + " staging")
-    seen_ms: Dict[str, List[float]] = {name: [] for name in pairs}
-    image = np.zeros_like(given.host)
+    samples_ms: Dict[str, List[float]] = {name: [] for name in pairs}
     for _ in range(TIMES):
-        for name, pair in pairs.items():
-            seen_ms[name].append(_copies_ms(session, pair[0], pair[1], image, wait))
-    ms = {name: statistics.median(values) for name, values in seen_ms.items()}
+        for name, buffers in pairs.items():
+            samples_ms[name].append(_copies_ms(session, buffers, wait))
+    ms = {name: statistics.median(values) for name, values in samples_ms.items()}
     faster, slower = sorted(ms, key=lambda name: ms[name])
-    told = "{} staging: its copies take {:.3f} ms a run, through {} memory {:.3f} ms"
-    return Staging(*pairs[faster], told.format(faster, ms[faster], slower, ms[slower]))
+    text = "{} staging: its copies take {:.3f} ms a run, through {} memory {:.3f} ms"
+    return Staging(*pairs[faster], text.format(faster, ms[faster], slower, ms[slower]))
 
 
-def _copies_ms(session: Session, given: Buffer, result: Buffer, image: np.ndarray, wait: Callable[[], None]) -> float:
-    """What a run does besides running, in milliseconds."""
+def _copies_ms(session: Session, buffers: Buffers, wait: Callable[[], None]) -> float:
+    """Milliseconds of all copies of one run, on the host and to the device and back."""
+    given, result = buffers
+    image = np.ones_like(given.host)
     began_s = time.perf_counter()
     np.copyto(given.host, image)
     session.copy_in(given)

@@ -16,24 +16,16 @@ from pomt_trt.core.records import Engine, Schedule
 from pomt_trt.core.schedules import schedule
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import board
+from pomt_trt.device.board.jetson import Identity
 from pomt_trt.device.engines import contract, engine, registry
 from pomt_trt.device.engines.tensorrt import bindings, building, cuda, layer_info
 from tests import fakes, simulator
 from tests.suite import ALL, RELEASES, each
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
+pytestmark = pytest.mark.usefixtures("no_libcudart")
 WEAK = ("8.2", "8.5", "8.6.1")
 NODE = "pick"  # of named_node
-
-
-@pytest.fixture(autouse=True)
-def no_libcudart(monkeypatch):
-    """A real one would be given streams that are none."""
-
-    def refuse():
-        raise cuda.GraphUnavailable("libcudart is not found")
-
-    monkeypatch.setattr(cuda, "_loaded", refuse)
 
 
 def built(source, folder, name="r004", batch=1, **options):
@@ -126,7 +118,7 @@ def test_its_layers_lie_beside_the_engine(source, folder, release):
     with simulator.installed(release):
         record = built(source, folder)
     with open(os.path.join(folder, record.details["layers"])) as file:
-        assert layer_info.layers_of(file.read())
+        assert layer_info.parse_layers(file.read())
     assert record.details["layers"] == "r004.layers.json" and record.details["fused_attention"] == 0
 
 
@@ -134,8 +126,8 @@ def test_fused_attention_is_counted_by_names_of_layers_or_tactics():
     text = json.dumps(
         {"Layers": [{"Name": "_gemm_mha_v2_myl0_3"}, {"Name": "x", "TacticName": "fmha_v2_fp16"}, "attn/a"]}
     )
-    assert layer_info.fused_attention(layer_info.layers_of(text)) == 2
-    assert layer_info.fused_attention(layer_info.layers_of("no JSON")) is None
+    assert layer_info.fused_attention(layer_info.parse_layers(text)) == 2
+    assert layer_info.fused_attention(layer_info.parse_layers("no JSON")) is None
 
 
 @pytest.mark.parametrize(
@@ -198,7 +190,7 @@ def test_a_graph_of_bf16_is_refused_where_tensorrt_has_none(source, folder, rele
 
 def test_bf16_is_refused_on_a_gpu_without_it(source, folder):
     turing = fakes.DEVICE._replace(engine="tensorrt", compute_capability="7.5")
-    told = "compute capability is 7.5: bf16 is there from 8.0 on .* --precision fp16"
+    told = "compute capability is 7.5: bf16 needs 8.0 or later .* --precision fp16"
     with simulator.installed("10.3.0"), pytest.raises(BuildFailed, match=told):
         building.build(bindings.package("tensorrt"), source, turing, contract.BuildOptions(precision="bf16"))
 
@@ -239,7 +231,7 @@ def test_an_operator_that_the_parser_lacks_names_its_node_and_the_way_out(source
 def test_more_tokens_than_tensorrt_ranks_are_explained():
     with simulator.installed("10.3.0"):
         package = bindings.package("tensorrt")
-        error = building._failed(package, "r004.onnx", "node 3 (TopK): K is 4000, more than 3840")
+        error = building.build_failed(package, "r004.onnx", "node 3 (TopK): K is 4000, more than 3840")
     assert "at most 3840 tokens: take a smaller --img-size" in str(error)
 
 
@@ -288,7 +280,7 @@ def test_reasons_of_an_earlier_failure_are_not_told_again(source, folder):
     with simulator.installed("10.3.0", faults="none-build=r004"):
         with pytest.raises(BuildFailed):
             built(source, folder)
-        assert "insufficient" in bindings.log_of(bindings.package("tensorrt")).said()
+        assert "insufficient" in bindings.log_of(bindings.package("tensorrt")).reason()
         built(source, folder, "r000")
         assert bindings.log_of(bindings.package("tensorrt")).errors == []
 
@@ -430,8 +422,8 @@ def test_tensorrt_8_0_is_refused_and_the_reason_is_told(monkeypatch):
                 registry.version("tensorrt")
 
 
-def test_without_tensorrt_it_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
+def test_without_tensorrt_it_says_how_to_install_it(absent):
+    absent("tensorrt")
     with pytest.raises(MissingDependency, match="nvidia-jetpack.*--system-site-packages"):
         registry.version("tensorrt")
 
@@ -444,26 +436,20 @@ def test_auto_means_tensorrt_where_it_can_be_used(release):
         assert registry.chosen("auto") == "onnxruntime"
 
 
-def test_auto_never_means_onnxruntime_on_a_jetson(monkeypatch):
-    from pomt_trt.device.board import jetson
-
-    orin = jetson.Identity("a Jetson", "tegra234", "8.7", "36.4.3", "6.2", 8 << 30, "MAXN")
-    monkeypatch.setattr(registry, "identity", lambda: orin)
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
+def test_auto_never_means_onnxruntime_on_a_jetson(jetson_here, absent):
+    jetson_here(Identity("a Jetson", "tegra234", "8.7", "36.4.3", "6.2", 8 << 30, "MAXN"))
+    absent("tensorrt")
     with pytest.raises(MissingDependency, match="this is a Jetson.*apt-get install"):
         registry.chosen("auto")
 
 
-def test_a_device_id_names_what_latencies_depend_on(monkeypatch):
-    from pomt_trt.device.board import jetson
-
+def test_a_device_id_names_what_latencies_depend_on(jetson_here):
     with simulator.installed("8.2"):
         assert board.device_spec("tensorrt").id == "tensorrt-8.2.3.0-nvidia-tegra-x2"
-        tx2 = jetson.Identity("NVIDIA Jetson TX2", "tegra186", "6.2", "32.7.6", "4.6.6", 8 << 30, "MAXN")
-        monkeypatch.setattr(board, "identity", lambda: tx2)
+        tx2 = Identity("NVIDIA Jetson TX2", "tegra186", "6.2", "32.7.6", "4.6.6", 8 << 30, "MAXN")
+        jetson_here(tx2)
         found = board.device_spec("tensorrt")
-        other = jetson.Identity("NVIDIA Jetson TX2", "tegra186", "6.2", "32.7.6", "4.6.6", 8 << 30, "MAXQ")
-        monkeypatch.setattr(board, "identity", lambda: other)
+        jetson_here(tx2._replace(power_mode="MAXQ"))
         assert board.device_spec("tensorrt").id != found.id  # tactics and latencies of one mode are no other's
     assert (found.l4t, found.jetpack, found.power_mode) == ("32.7.6", "4.6.6", "MAXN")
     assert "jetson-tx2" in found.id and "l4t-32.7.6" in found.id and found.id.endswith("maxn")

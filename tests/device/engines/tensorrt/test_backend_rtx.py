@@ -15,23 +15,14 @@ from pomt_trt.core.storage import store
 from pomt_trt.device.board import board
 from pomt_trt.device.deploy import deployed
 from pomt_trt.device.engines import ahead, engine
-from pomt_trt.device.engines.tensorrt import bindings, cuda
+from pomt_trt.device.engines.tensorrt import bindings, runner
 from tests import fakes, simulator
 from tests.simulator.board import RTX_4090
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
+pytestmark = pytest.mark.usefixtures("no_libcudart")
 TURING = RTX_4090._replace(name="NVIDIA GeForce RTX 2080", compute_capability=(7, 5))
 BLACKWELL = RTX_4090._replace(name="NVIDIA GeForce RTX 5090", compute_capability=(12, 0))
-
-
-@pytest.fixture(autouse=True)
-def no_libcudart(monkeypatch):
-    """A real one would be given streams that are none."""
-
-    def refuse():
-        raise cuda.GraphUnavailable("libcudart is not found")
-
-    monkeypatch.setattr(cuda, "_loaded", refuse)
 
 
 def installed(device=None, faults=""):
@@ -46,9 +37,9 @@ def built(source, folder, gpu=None, **options):
 
 
 def run(record, folder):
-    with engine.open_engine(record, folder) as runner:
-        runner.run(np.ones(record.input_shape, np.float32))
-        return runner.kernels()
+    with engine.open_engine(record, folder) as opened:
+        opened.run(np.ones(record.input_shape, np.float32))
+        return opened.kernels()
 
 
 def cached(tmp_path):
@@ -122,10 +113,8 @@ def test_a_damaged_engine_is_told_from_a_driver_that_is_too_old(source, folder):
             machine.faults["no-device"] = ""  # the driver goes away under us, as after an upgrade
         trt = sys.modules["tensorrt_rtx"]
         runtime = trt.Runtime(bindings.log_of(trt))
-        from pomt_trt.device.engines.tensorrt import runner
-
         with pytest.raises(MissingDependency, match="cudaError 35.*Update NVIDIA's driver"):
-            runner._check_validity(trt, runtime, whole, path)
+            runner.check_validity(trt, runtime, whole, path)
 
 
 def test_kernels_are_compiled_once_and_kept_in_the_users_cache(source, folder, tmp_path):
@@ -178,7 +167,7 @@ def test_an_engine_says_where_it_was_chosen_when_it_runs_elsewhere(source, folde
 
 
 def test_libraries_of_another_version_than_the_bindings_are_refused(monkeypatch):
-    monkeypatch.setattr(bindings, "_native_version", lambda name: "1.6.0")
+    monkeypatch.setattr(bindings, "native_version", lambda name: "1.6.0")
     told = "bindings of tensorrt_rtx are version 1.7.1, and the native library that they load is version 1.6.0"
     with installed(), pytest.raises(MissingDependency, match=told):
         bindings.package("tensorrt-rtx")
@@ -192,8 +181,8 @@ def test_a_bundle_says_where_its_choice_was_made(source, folder, tmp_path, caplo
             records[name] = engine.build(graph, path, device, name, engine.BuildOptions())
             sources[name + ".engine"] = path
         bundles.pack(str(tmp_path / "bundle"), fakes.manifest(records["r004"], records["r000"]), sources)
-        deployed.load(str(tmp_path / "bundle")).close()
+        deployed.open_predictor(str(tmp_path / "bundle")).close()
     assert "was chosen" not in caplog.text
     with installed(BLACKWELL):
-        deployed.load(str(tmp_path / "bundle")).close()
+        deployed.open_predictor(str(tmp_path / "bundle")).close()
     assert "r004 was chosen on NVIDIA GeForce RTX 4090" in caplog.text and "5090" in caplog.text

@@ -1,7 +1,6 @@
 """CUDA on the stand-in pycuda, which does nothing before somebody waits for it, and graphs on a stand-in libcudart."""
 
 import ctypes
-import sys
 import threading
 import time
 
@@ -95,9 +94,8 @@ def test_without_a_device_it_says_what_to_look_at():
         cuda.gpu()
 
 
-def test_without_pycuda_it_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pycuda", None)
-    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+def test_without_pycuda_it_says_how_to_install_it(absent):
+    absent("pycuda")
     with pytest.raises(MissingDependency, match="pip install pycuda"):
         cuda.gpu()
 
@@ -164,9 +162,9 @@ def test_a_session_may_be_closed_twice_and_gives_everything_back(board):
 
 
 @pytest.mark.parametrize("version, arguments", [(10020, 5), (11040, 5), (12000, 3), (13020, 3)])
-def test_a_graph_is_instantiated_as_the_runtime_wants_it(session, monkeypatch, version, arguments):
+def test_a_graph_is_instantiated_as_the_runtime_wants_it(session, libcudart, version, arguments):
     cudart = Cudart(version=version)
-    monkeypatch.setattr(cuda, "_loaded", lambda: cudart)
+    libcudart(cudart)
     with session.current():
         graph = cuda.capture(session, lambda: True)
         graph.launch()
@@ -182,30 +180,30 @@ def test_a_graph_is_instantiated_as_the_runtime_wants_it(session, monkeypatch, v
 
 
 @pytest.mark.parametrize("refusal", ["begin", "end", "instantiate"])
-def test_what_cannot_be_captured_says_why_and_leaves_no_error_behind(session, monkeypatch, refusal):
+def test_what_cannot_be_captured_says_why_and_leaves_no_error_behind(session, libcudart, refusal):
     cudart = Cudart(refusal=refusal)
-    monkeypatch.setattr(cuda, "_loaded", lambda: cudart)
+    libcudart(cudart)
     with session.current(), pytest.raises(cuda.GraphUnavailable, match="not permitted when stream is capturing"):
         cuda.capture(session, lambda: True)
     assert ("forget", 0) in cudart.calls
 
 
-def test_a_graph_that_cannot_be_launched_says_why_and_what_to_do(session, monkeypatch):
-    monkeypatch.setattr(cuda, "_loaded", lambda: Cudart(refusal="launch"))
+def test_a_graph_that_cannot_be_launched_says_why_and_what_to_do(session, libcudart):
+    libcudart(Cudart(refusal="launch"))
     with session.current(), pytest.raises(PomtError, match="cudaGraphLaunch: operation not.*run the same"):
         cuda.capture(session, lambda: True).launch()
 
 
-def test_a_capture_in_which_nothing_could_be_enqueued_is_ended(session, monkeypatch):
+def test_a_capture_in_which_nothing_could_be_enqueued_is_ended(session, libcudart):
     cudart = Cudart()
-    monkeypatch.setattr(cuda, "_loaded", lambda: cudart)
+    libcudart(cudart)
     with session.current(), pytest.raises(cuda.GraphUnavailable, match="cannot be captured"):
         cuda.capture(session, lambda: False)
     assert [name for name, _ in cudart.calls][:2] == ["begin", "end"]
 
 
-def test_an_old_runtime_has_no_graphs(session, monkeypatch):
-    monkeypatch.setattr(cuda, "_loaded", lambda: Cudart(version=10000))
+def test_an_old_runtime_has_no_graphs(session, libcudart):
+    libcudart(Cudart(version=10000))
     with session.current(), pytest.raises(cuda.GraphUnavailable, match="10000"):
         cuda.capture(session, lambda: True)
 

@@ -60,7 +60,7 @@ def test_an_engine_finds_the_library_that_was_kept_beside_it(library, tmp_path):
     assert there == Library(str(folder / told["file"]), library.sha256)
     assert plugin_files.beside(engine(None), str(folder)) is None
     (folder / told["file"]).write_bytes(b"others")
-    with pytest.raises(CorruptArtifact, match="missing beside it or others.*build the engine again"):
+    with pytest.raises(CorruptArtifact, match="missing beside it or changed.*build the engine again"):
         plugin_files.beside(engine({"plugin": told}), str(folder))
 
 
@@ -72,21 +72,21 @@ def test_a_path_in_a_record_leads_nowhere_else(library, tmp_path):
 
 
 def test_a_process_takes_the_plugins_of_one_library(library, monkeypatch):
-    monkeypatch.setattr(plugin_files, "_loaded", {"1" * 64: object()})
+    monkeypatch.setattr(plugin_files, "registered", {"1" * 64: object()})
     with simulator.installed("10.3.0"):
         import tensorrt
 
         with pytest.raises(MissingDependency, match="already has other plugins .*process of its own"):
-            plugin_files.load(tensorrt, library)
-        plugin_files.load(tensorrt, library._replace(sha256="1" * 64))
+            plugin_files.register(tensorrt, library)
+        plugin_files.register(tensorrt, library._replace(sha256="1" * 64))
 
 
 def test_a_library_that_changed_on_the_way_is_not_loaded(library, monkeypatch):
-    monkeypatch.setattr(plugin_files, "_loaded", {})
+    monkeypatch.setattr(plugin_files, "registered", {})
     with simulator.installed("8.2"):
         import tensorrt
 
         with pytest.raises(CorruptArtifact, match="has changed"):
-            plugin_files.load(tensorrt, library._replace(sha256="2" * 64))
+            plugin_files.register(tensorrt, library._replace(sha256="2" * 64))
         with pytest.raises(MissingDependency, match="does not load.*make -C plugins"):
-            plugin_files.load(tensorrt, library)
+            plugin_files.register(tensorrt, library)

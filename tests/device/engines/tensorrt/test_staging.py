@@ -76,7 +76,7 @@ def test_both_are_timed_in_turn():
             pass
 
     buffer = staging.Buffer(np.zeros(1, np.float32), "locked", None)
-    staging.chosen(Session(), buffer, buffer, lambda: None)
+    staging.chosen(Session(), (buffer, buffer), lambda: None)
     assert order == ["locked", None] * staging.TIMES
 
 

@@ -1,0 +1,103 @@
+"""The records that one stage writes and the next one reads: frozen, without logic beyond properties.
+
+Units are in the names: *_ms, *_s, *_bytes, *_mhz. A count called tokens includes the prefix. Accuracies are fractions.
+Intervals are (low, high). core/storage/store reads and writes records.
+"""
+
+from pomt_trt.core.records.candidates import (
+    CHAIN,
+    GRID,
+    SEARCHED,
+    Candidate,
+    Experiment,
+    Family,
+    Request,
+    Schedule,
+)
+from pomt_trt.core.records.engines import (
+    Builds,
+    DeviceSpec,
+    Engine,
+    Failure,
+    Finding,
+)
+from pomt_trt.core.records.measurements import (
+    ACCURACY_TITLES,
+    AGREEMENT,
+    MIOU,
+    PIXEL_AGREEMENT,
+    TOP1,
+    AccuracyEstimate,
+    BlockLatencies,
+    BlockLatency,
+    EagerLatencies,
+    Energy,
+    Interval,
+    LatencyProfile,
+    ReductionLatency,
+    Sensitivity,
+)
+from pomt_trt.core.records.models import (
+    CLASSIFICATION,
+    SEGMENTATION,
+    ClassOrder,
+    ModelSpec,
+    PlainModel,
+    Preprocessing,
+    StoredTensor,
+    Training,
+    TrainingEpoch,
+)
+from pomt_trt.core.records.selections import (
+    Bundle,
+    Comparison,
+    Contender,
+    Row,
+    Selection,
+    Step,
+)
+
+__all__ = [
+    "ACCURACY_TITLES",
+    "AGREEMENT",
+    "AccuracyEstimate",
+    "BlockLatencies",
+    "BlockLatency",
+    "Builds",
+    "Bundle",
+    "CHAIN",
+    "CLASSIFICATION",
+    "Candidate",
+    "ClassOrder",
+    "Comparison",
+    "Contender",
+    "DeviceSpec",
+    "EagerLatencies",
+    "Energy",
+    "Engine",
+    "Experiment",
+    "Failure",
+    "Family",
+    "Finding",
+    "GRID",
+    "Interval",
+    "LatencyProfile",
+    "MIOU",
+    "ModelSpec",
+    "PIXEL_AGREEMENT",
+    "PlainModel",
+    "Preprocessing",
+    "ReductionLatency",
+    "Request",
+    "Row",
+    "SEARCHED",
+    "SEGMENTATION",
+    "Schedule",
+    "Selection",
+    "Sensitivity",
+    "Step",
+    "StoredTensor",
+    "TOP1",
+    "Training",
+    "TrainingEpoch",
+]

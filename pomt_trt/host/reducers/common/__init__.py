@@ -1,0 +1,1 @@
+"""What the methods share: their contract, ranking and merging of tokens, and files of learned parameters."""

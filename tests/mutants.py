@@ -151,13 +151,12 @@ def importing(module: str) -> List[str]:
     """Test files that import a module of pomt_trt, or else its package; the one that mirrors the module first."""
     package, _, name = "pomt_trt.{}".format(module.replace("/", ".")).rpartition(".")
     pattern = re.compile(r"{0}\.{1}\b|from {0} import .*\b{1}\b".format(re.escape(package), name))
-    files = [
-        str(path.relative_to(ROOT)) for path in ROOT.glob("tests/**/test_*.py") if pattern.search(path.read_text())
-    ]
+    mirror = ROOT / "tests/{}/test_{}.py".format(os.path.dirname(module), name)
+    files = [path for path in ROOT.glob("tests/**/test_*.py") if path == mirror or pattern.search(path.read_text())]
     if not files and "/" in module:
         return importing(os.path.dirname(module))
-    mirror = "tests/{}/test_{}.py".format(os.path.dirname(module), name)
-    return sorted(files, key=lambda path: (path != mirror, os.path.dirname(path) != os.path.dirname(mirror), path))
+    files.sort(key=lambda path: (path != mirror, path.parent != mirror.parent, path))
+    return [str(path.relative_to(ROOT)) for path in files]
 
 
 def failed_test(folder: Path, arguments: List[str]) -> Optional[str]:

@@ -1,8 +1,7 @@
 """Does the suite notice mistakes? Plants 30 of them, one at a time, in a copy of the checkout: python -m tests.mutants
 
-For each, the file that tests the changed module runs first, then recorded behaviour, then all files that import the
-module, then the rest of the default suite, until one test fails. Prints a row a mutant. Exit code 1 where one survives.
-Numbers as arguments choose some: python -m tests.mutants 3 17
+For each, tests run from the nearest to the rest of the default suite, until one fails. Prints a row a mutant. Exit code
+1 where one survives. Numbers as arguments choose some: python -m tests.mutants 3 17
 """
 
 import os
@@ -148,15 +147,22 @@ def module_in(checkout: Path, mutant: Mutant) -> Path:
 
 
 def importing(module: str) -> List[str]:
-    """Test files that import a module of pomt_trt, or else its package; the one that mirrors the module first."""
+    """Test files that import a module of pomt_trt, or else its package."""
     package, _, name = "pomt_trt.{}".format(module.replace("/", ".")).rpartition(".")
     pattern = re.compile(r"{0}\.{1}\b|from {0} import .*\b{1}\b".format(re.escape(package), name))
-    mirror = ROOT / "tests/{}/test_{}.py".format(os.path.dirname(module), name)
-    files = [path for path in ROOT.glob("tests/**/test_*.py") if path == mirror or pattern.search(path.read_text())]
+    files = [path for path in sorted(ROOT.glob("tests/**/test_*.py")) if pattern.search(path.read_text())]
     if not files and "/" in module:
         return importing(os.path.dirname(module))
-    files.sort(key=lambda path: (path != mirror, path.parent != mirror.parent, path))
     return [str(path.relative_to(ROOT)) for path in files]
+
+
+def runs(module: str) -> List[List[str]]:
+    """Arguments of pytest, nearest first: the module's file and folder, recorded behaviour, importers, the rest."""
+    folder, name = os.path.split(module)
+    mirrors = ["tests/{}/test_{}.py".format(folder, name), "tests/" + folder]
+    nearest = [*(path for path in mirrors if (ROOT / path).exists()), FROZEN]
+    rest = ["-n", "2", *("--ignore=" + path for path in [*nearest, *importing(module)])]
+    return [*([path] for path in nearest), importing(module), rest]
 
 
 def failed_test(folder: Path, arguments: List[str]) -> Optional[str]:
@@ -184,12 +190,11 @@ def killer(folder: Path, mutant: Mutant) -> Optional[str]:
     path = module_in(folder, mutant)
     text = path.read_text()
     path.write_text(planted(path, mutant))
-    nearest = importing(mutant.module)
-    runs = [nearest[:1], [FROZEN], nearest[1:], ["-n", "2", *("--ignore=" + name for name in [FROZEN, *nearest])]]
-    try:
-        return next(filter(None, (failed_test(folder, run) for run in runs if run)), None)
-    finally:
-        path.write_text(text)
+    by = next(filter(None, (failed_test(folder, run) for run in runs(mutant.module) if run)), None)
+    path.write_text(text)
+    if by and failed_test(folder, [by.split("[")[0]]):
+        raise SystemExit("{} fails without a mistake too. Mend it first.".format(by))
+    return by
 
 
 def report(chosen: List[int]) -> Iterator[int]:

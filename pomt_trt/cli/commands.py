@@ -4,11 +4,10 @@ Each function imports its stage when it is called: the start is quick, and docto
 """
 
 import argparse
-import contextlib
 import json
 import os
 import sys
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 
 def compile_all(arguments: argparse.Namespace) -> None:
@@ -137,17 +136,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from pomt_trt.core.progress import Progress
     from pomt_trt.device.deploy.evaluate import ImageSource, evaluate
 
-    with contextlib.ExitStack() as stack:
-        bars: List[Progress] = []
-
-        def progress(done: int, total: int) -> None:
-            if not bars:
-                bars.append(stack.enter_context(Progress("evaluate", total)))
-            bars[0].at(done)
-
-        a = arguments
-        source = ImageSource(a.data, a.samples, a.seed, a.class_order)
-        found = evaluate(a.bundle, source, a.threads, progress)
+    a = arguments
+    source = ImageSource(a.data, a.samples, a.seed, a.class_order)
+    with Progress("evaluate", a.samples) as bar:
+        found = evaluate(a.bundle, source, a.threads, lambda done, total: bar.at(done, total=total))
     _print(found, tables.evaluation(found.engine, found.unreduced, found.host, found.host_expected), arguments.json)
 
 

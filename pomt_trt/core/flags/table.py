@@ -128,7 +128,7 @@ EXPERIMENT = Group(
         Flag("--batch-size", "images in one call", "B", int, 1, check=at_least(1)),
         Flag(
             "--data",
-            "class folders, images and a CSV, images/ and labels/, or images; " + EXIF,
+            "images: class folders, a CSV, images/ and labels/, or no labels; " + EXIF,
             "DIR",
             check=existing_path,
         ),
@@ -145,20 +145,8 @@ ENGINE = Group(
     (
         Flag("--engine", "library that runs engines", default="auto", choices=("auto",) + ENGINES),
         THREADS,
-        Flag(
-            "--waiting",
-            "idle threads; passive: they sleep, default: as the library has them",
-            default="default",
-            choices=WAITINGS,
-        ),
-        Flag(
-            "--max-seconds",
-            "longest timing of one candidate, seconds",
-            "S",
-            float,
-            0.75,
-            check=more_than_0(finite=True),
-        ),
+        Flag("--waiting", "passive: idle threads sleep", default="default", choices=WAITINGS),
+        Flag("--max-seconds", "most seconds to time a candidate", "S", float, 0.75, check=more_than_0(finite=True)),
         Flag("--cuda-graph", "TensorRT: launch a run as one CUDA graph", default="on", choices=("on", "off")),
         Flag("--plugin-library", "libpomt_plugins.so", "FILE", absent="the one in plugins/build", check=existing_file),
         Flag(
@@ -228,14 +216,8 @@ BENCH = (
         absent="1,2; 1 where this process may use one",
         check=whole_numbers,
     ),
-    Flag(
-        "--waiting",
-        "kinds of idle threads to compare: default, passive",
-        "LIST",
-        default="default,passive",
-        check=names,
-    ),
-    Flag("--max-seconds", "longest timing of each setting, seconds", "S", float, 40.0, check=more_than_0(finite=True)),
+    Flag("--waiting", "idle threads to compare: default, passive", "LIST", default="default,passive", check=names),
+    Flag("--max-seconds", "most seconds to time a setting", "S", float, 40.0, check=more_than_0(finite=True)),
 )
 EVALUATE = (
     Flag("data", "images: class folders, a flat folder with a CSV, or unlabelled; " + EXIF, "DATA"),

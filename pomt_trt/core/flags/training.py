@@ -8,12 +8,7 @@ from pomt_trt.core.flags.flag import Flag, Group
 
 _WEIGHTS = Group(
     "model",
-    (
-        table.CHECKPOINT._replace(check=None),
-        table.PRETRAINED,
-        table.IMG_SIZE,
-        table.LABELS._replace(check=None),
-    ),
+    (table.CHECKPOINT._replace(check=None), table.PRETRAINED, table.IMG_SIZE, table.LABELS._replace(check=None)),
 )
 _TRAINING = Group(
     "training",

@@ -1,8 +1,7 @@
 """Does the suite notice mistakes? Plants 30 of them, one at a time, in a copy of the checkout: python -m tests.mutants
 
-For each, the file that tests the changed module runs first, then recorded behaviour, then all files that import the
-module, then the rest of the default suite, until one test fails. Prints a row a mutant. Exit code 1 where one survives.
-Numbers as arguments choose some: python -m tests.mutants 3 17
+For each, tests run from the nearest to the rest of the default suite, until one fails. Prints a row a mutant. Exit code
+1 where one survives. Numbers as arguments choose some: python -m tests.mutants 3 17
 """
 
 import os
@@ -30,28 +29,40 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     # timing
-    Mutant("device/timing/latency", "return members[by:] + members[:by]", "return members"),
-    Mutant("device/timing/latency", "tie = found.value / here.value", "tie = here.value / found.value"),
+    Mutant("device/timing/sampler", "return [*members[by:], *members[:by]]", "return list(members)"),
     Mutant(
-        "device/timing/latency",
-        "member.cpu_ms.append((clocks.cpu() - cpu_s) / runs * 1e3)",
-        "member.cpu_ms.append((clocks.cpu() - cpu_s) * 1e3)",
+        "core/statistics/estimate",
+        "return self.latency.value / self.own.value",
+        "return self.own.value / self.latency.value",
     ),
-    Mutant("device/timing/latency", "early_s = began_s + number * interval_s - clocks.wall()", "early_s = interval_s"),
-    Mutant("device/timing/interleaved_timing", "first = len(rows[members[0].name]) % len(members)", "first = 0"),
+    Mutant(
+        "device/timing/engine_group",
+        "self.cpu_ms.append((self._clocks.cpu() - cpu_s) / runs * 1e3)",
+        "self.cpu_ms.append((self._clocks.cpu() - cpu_s) * 1e3)",
+    ),
+    Mutant(
+        "device/timing/engine_group",
+        "early_s = began_s + number * interval_s - self._clocks.wall()",
+        "early_s = interval_s",
+    ),
+    Mutant(
+        "device/timing/sampler",
+        "own_s = elapsed_s if sampling.together else spent_s[member.name]",
+        "own_s = elapsed_s",
+    ),
     # statistics
     Mutant("core/statistics/stats", "tail = 50 * (1 - COVERAGE)", "tail = 100 * (1 - COVERAGE)"),
     Mutant("core/statistics/stats", "return max(1, int(round(rounds ** (1 / 3))))", "return 1"),
     Mutant("core/statistics/stats", "return width <= self.narrow or self._noise_settled(rounds)", "return True"),
     Mutant(
         "core/statistics/drift",
-        "factors = np.exp(smooth - np.percentile(smooth, 100 * FAST_QUANTILE))",
-        "factors = np.exp(smooth - smooth.min())",
+        "drift = np.exp(smooth - np.percentile(smooth, 100 * FAST_QUANTILE))",
+        "drift = np.exp(smooth - smooth.min())",
     ),
     Mutant(
         "core/statistics/reference_ratio",
-        "found = np.stack(rows) - levels([member[:count] for member in group])",
-        "found = np.stack(rows)",
+        "logs = np.stack(rows) - levels([member[:count] for member in group])",
+        "logs = np.stack(rows)",
     ),
     # selection
     Mutant("core/choice/rules", "limit = problem.loss_per_gain_ci(best)[1]", "limit = problem.loss_per_gain(best)"),
@@ -72,21 +83,21 @@ MUTANTS = [
         "if max_accuracy_drop is not None and interval is not None and interval[0] > max_accuracy_drop:",
     ),
     # export
-    Mutant("host/graphs/export", "clear = margins > parity.LEAST_MARGIN[written]", "clear = margins > 0"),
+    Mutant("host/graphs/comparison", "clear = margins > parity.LEAST_MARGIN[written]", "clear = margins > 0"),
     Mutant(
         "host/graphs/export",
-        "chosen = telling(np.array([_counts(plan, schedule) for schedule in own]))",
+        "chosen = graph_sets.telling(np.array([_counts(plan, schedule) for schedule in own]))",
         "chosen = [0, len(own) - 1]",
     ),
     Mutant(
         "host/graphs/graph_set",
-        "return min(found, key=lambda slot: abs(slot.slope))",
-        "return max(found, key=lambda slot: abs(slot.slope))",
+        "return min(fitting, key=lambda slot: abs(slot.slope))",
+        "return max(fitting, key=lambda slot: abs(slot.slope))",
     ),
     Mutant("host/graphs/graph_set", "if tensor.data_type == TensorProto.INT64:", "if True:"),
     Mutant("host/graphs/graph_set", "data.extend(bytes(-len(data) % ALIGNMENT_BYTES))", "pass"),
     # reducers
-    Mutant("host/reducers/ranking", "return (last - first) / last.abs()", "return last - first"),
+    Mutant("host/reducers/common/ranking", "return (last - first) / last.abs()", "return last - first"),
     Mutant(
         "host/reducers/pomt",
         "return received / received.amax(1, keepdim=True) + strength",
@@ -98,7 +109,7 @@ MUTANTS = [
         "x = join(x[:, :prefix], gather_rows(x, best))",
     ),
     Mutant(
-        "host/reducers/matching",
+        "host/reducers/common/matching",
         "joining = gather_rows(size_even, match.merged)  # (B, r, 1)",
         "joining = gather_rows(size_even, match.merged) * 0 + 1",
     ),
@@ -110,7 +121,7 @@ MUTANTS = [
     # store
     Mutant("core/storage/store", "os.fsync(file.fileno())", "pass"),
     Mutant("core/storage/store", "return stored.record if stored.inputs == inputs else None", "return stored.record"),
-    Mutant("core/storage/store", "if type(found) is int and found > known:", "if False:"),
+    Mutant("core/storage/store", "if type(schema) is int and schema > newest:", "if False:"),
     Mutant("core/storage/bundle", 'if _signed(body["bundle"]) != data:', "if False:"),
     Mutant(
         "core/storage/bundle",
@@ -120,8 +131,9 @@ MUTANTS = [
 ]
 
 
-def planted(text: str, mutant: Mutant) -> str:
+def planted(path: Path, mutant: Mutant) -> str:
     """The module's text with the mistake in it. Raises: SystemExit where the line is not there exactly once."""
+    text = path.read_text() if path.exists() else ""
     pattern = re.compile(r"^( *){}$".format(re.escape(mutant.line)), flags=re.M)
     if len(pattern.findall(text)) != 1:
         message = "pomt_trt/{}.py has this line {} times, not once: {}\nWrite the mutant of today's line."
@@ -129,16 +141,28 @@ def planted(text: str, mutant: Mutant) -> str:
     return pattern.sub(lambda match: match.group(1) + mutant.instead, text)
 
 
+def module_in(checkout: Path, mutant: Mutant) -> Path:
+    """Path of a mutant's module."""
+    return checkout / "pomt_trt" / (mutant.module + ".py")
+
+
 def importing(module: str) -> List[str]:
-    """Test files that import a module of pomt_trt, or else its package; the one that mirrors the module first."""
+    """Test files that import a module of pomt_trt, or else its package."""
     package, _, name = "pomt_trt.{}".format(module.replace("/", ".")).rpartition(".")
     pattern = re.compile(r"{0}\.{1}\b|from {0} import .*\b{1}\b".format(re.escape(package), name))
-    files = [
-        str(path.relative_to(ROOT)) for path in ROOT.glob("tests/**/test_*.py") if pattern.search(path.read_text())
-    ]
+    files = [path for path in sorted(ROOT.glob("tests/**/test_*.py")) if pattern.search(path.read_text())]
     if not files and "/" in module:
         return importing(os.path.dirname(module))
-    return sorted(files, key=lambda path: (os.path.basename(path) != "test_{}.py".format(name), path))
+    return [str(path.relative_to(ROOT)) for path in files]
+
+
+def runs(module: str) -> List[List[str]]:
+    """Arguments of pytest, nearest first: the module's file and folder, recorded behaviour, importers, the rest."""
+    folder, name = os.path.split(module)
+    mirrors = ["tests/{}/test_{}.py".format(folder, name), "tests/" + folder]
+    nearest = [*(path for path in mirrors if (ROOT / path).exists()), FROZEN]
+    rest = ["-n", "2", *("--ignore=" + path for path in [*nearest, *importing(module)])]
+    return [*([path] for path in nearest), importing(module), rest]
 
 
 def failed_test(folder: Path, arguments: List[str]) -> Optional[str]:
@@ -155,27 +179,28 @@ def failed_test(folder: Path, arguments: List[str]) -> Optional[str]:
     )
     if done.returncode in (0, 5):  # 5: none of these files holds a test
         return None
+    if done.returncode > 2:  # 1: a test failed; 2: a file cannot be imported; others are no word on the mutant
+        raise SystemExit(done.stdout)
     named = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, flags=re.M)
     return named.group(1) if named else done.stdout.strip().splitlines()[-1]
 
 
 def killer(folder: Path, mutant: Mutant) -> Optional[str]:
     """The test that fails on a mutant; None where it survives."""
-    path = folder / "pomt_trt" / (mutant.module + ".py")
+    path = module_in(folder, mutant)
     text = path.read_text()
-    path.write_text(planted(text, mutant))
-    nearest = importing(mutant.module)
-    runs = [nearest[:1], [FROZEN], nearest[1:], ["-n", "2", *("--ignore=" + name for name in [FROZEN, *nearest])]]
-    try:
-        return next(filter(None, (failed_test(folder, run) for run in runs if run)), None)
-    finally:
-        path.write_text(text)
+    path.write_text(planted(path, mutant))
+    by = next(filter(None, (failed_test(folder, run) for run in runs(mutant.module) if run)), None)
+    path.write_text(text)
+    if by and failed_test(folder, [by.split("[")[0]]):
+        raise SystemExit("{} fails without a mistake too. Mend it first.".format(by))
+    return by
 
 
 def report(chosen: List[int]) -> Iterator[int]:
     """Prints a row for each chosen mutant; yields the numbers of those that survive."""
     for number in chosen:  # before any of them runs
-        planted((ROOT / "pomt_trt" / (MUTANTS[number].module + ".py")).read_text(), MUTANTS[number])
+        planted(module_in(ROOT, MUTANTS[number]), MUTANTS[number])
     with tempfile.TemporaryDirectory(prefix="pomt-trt-mutants-") as name:
         folder = Path(name) / "checkout"
         shutil.copytree(str(ROOT), str(folder), symlinks=True, ignore=NOT_COPIED)

@@ -108,8 +108,10 @@ class Child:
             heard: gets each event meanwhile, {"event": NAME, ...}; None: there must be none.
         Raises: as the constructor.
         """
+        left = json.dumps(request).encode() + b"\n"
         try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
+            while left:  # the pipe has no buffer, so that a write may be partial
+                left = left[self._process.stdin.write(left) :]  # type: ignore[union-attr]
         except BrokenPipeError:
             pass  # it has ended; the answer says why
         while True:

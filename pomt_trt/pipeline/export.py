@@ -120,9 +120,9 @@ def _exported(work: WorkFolder, options: Options, workstation: Workstation) -> F
 
     plan, spec, images = workstation.load()
     experiments.check_class_order(work, images.class_order)
-    asked = experiments.counts(spec, options.request.method, options.tokens)
-    # Graphs of other counts that are there already are exported again with the new ones, so that they stay usable.
-    counts = sorted({*asked, *experiments.counts_there(work, workstation.kind.form)}, reverse=True)
+    wanted = experiments.counts(spec, options.request.method, options.tokens)
+    # Counts that were exported before are exported again, so that what was measured of them stays usable.
+    counts = sorted({*wanted, *experiments.counts_there(work, workstation.kind.form)}, reverse=True)
     removed = [spec.tokens - count for count in counts]
     candidates = exporting.candidates(plan, spec.tokens, spec.depth, spec.prefix_tokens, removed)
     with Progress("export", len(candidates)) as progress:

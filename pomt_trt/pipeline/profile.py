@@ -3,7 +3,7 @@
 import contextlib
 import glob
 import os
-from typing import Dict, Sequence
+from typing import Any, Dict, Sequence
 
 from pomt_trt.core.errors import PomtError
 from pomt_trt.core.progress import Progress, Silent
@@ -38,7 +38,7 @@ def forget_damaged(session: Session) -> None:
         if os.path.isfile(path) and os.path.isfile(record) and not _describes(record, path):
             os.unlink(record)
             os.unlink(path)
-    session.renew()
+            session.engines.renew([candidate.id])
 
 
 def forget_unsettled(session: Session, clocks: Dict[str, Clock]) -> None:
@@ -58,20 +58,23 @@ def forget_unsettled(session: Session, clocks: Dict[str, Clock]) -> None:
         for each in (path, path[: -len(".json")] + ".builds.json"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(each)
-    session.renew()
+    if unsettled:
+        session.engines.renew()
 
 
 def _is_unsettled(path: str) -> bool:
-    try:
-        profile: LatencyProfile = store.read_record(path, LatencyProfile).record
-    except PomtError:  # another record, or a damaged one, of which profiling warns
-        return False
-    return profile.verdict in UNSETTLED
+    profile = _readable(path, LatencyProfile)
+    return profile is not None and profile.verdict in UNSETTLED
 
 
 def _describes(record: str, path: str) -> bool:
+    engine = _readable(record, Engine)
+    return engine is not None and engine.sha256 == store.sha256_of(path)
+
+
+def _readable(path: str, kind: Any) -> Any:
+    """The record in a file; None where it is another kind of record, or damaged."""
     try:
-        engine: Engine = store.read_record(record, Engine).record
+        return store.read_record(path, kind).record
     except PomtError:
-        return False
-    return engine.sha256 == store.sha256_of(path)
+        return None

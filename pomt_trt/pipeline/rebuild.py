@@ -28,14 +28,14 @@ TIMED_S = 2.0  # of each engine
 
 
 class Rebuilt(NamedTuple):
-    """What was made."""
+    """A rebuilt bundle, and the notes that were added to its selection."""
 
     bundle: Bundle
-    notes: Tuple[str, ...]  # that were added to the selection: where, how fast, for which device it was chosen
+    notes: Tuple[str, ...]  # on which device, how fast, and whether the candidate was chosen on another
 
 
 def rebuild(folder: str, threads: Optional[int] = None, waiting: str = "default") -> Rebuilt:
-    """Builds a bundle's engines anew on this device; the bundle is replaced, whole or not at all.
+    """Builds a bundle's engines anew on this device. The bundle is replaced whole or stays as it is.
 
     Args:
         threads: of the CPU; None: as many as the engines were built for.
@@ -45,9 +45,7 @@ def rebuild(folder: str, threads: Optional[int] = None, waiting: str = "default"
     folder = os.path.abspath(folder)
     bundle = bundles.open_bundle(folder)
     device = board.in_form(board.device_spec(bundle.engine.device.engine), bundle.form, bundle.candidate.precision)
-    library = plugin_files.found(None) or plugin_files.beside(
-        bundle.engine, folder
-    )  # one that was built here comes first
+    library = plugin_files.found(None) or plugin_files.beside(bundle.engine, folder)  # that of this machine first
     settings = Settings(threads or bundle.engine.threads, waiting, TIMED_S, plugin_library=library)
     with store.explained(folder), tempfile.TemporaryDirectory(prefix=".rebuild-", dir=os.path.dirname(folder)) as root:
         work = WorkFolder(root)
@@ -61,7 +59,10 @@ def rebuild(folder: str, threads: Optional[int] = None, waiting: str = "default"
 
 
 def _unpacked(bundle: Bundle, folder: str, work: WorkFolder) -> Family:
-    """The bundle's graphs and golden inputs as a work folder of two candidates, or one where R = 0 was chosen."""
+    """Copies the bundle's graphs and golden inputs to a work folder; returns their graph set.
+
+    It has two candidates, or one where R = 0 was chosen.
+    """
     candidates = {one.id: one for one in (bundle.unreduced, bundle.candidate)}
     files = {"golden.npz": work.golden(), WEIGHTS: work.weights(bundle.form)}
     for name in candidates:
@@ -91,7 +92,7 @@ def _unpacked(bundle: Bundle, folder: str, work: WorkFolder) -> Family:
 
 
 def _experiment(bundle: Bundle) -> Experiment:
-    """What a bundle tells of the experiment that it comes from."""
+    """The experiment that a bundle comes from, as far as the bundle says."""
     request = Request(
         model=bundle.model.name,
         checkpoint=None,

@@ -54,15 +54,15 @@ class Session:
         self.variants = _variants(candidates, graph_set.precision, "")
 
     def on(self, device: DeviceSpec, settings: Settings) -> "Session":
-        """The session with the records of a device; its id then names the form of the graphs too.
+        """The session with the records of a device, whose id becomes that of its engines of this form.
 
         Raises: MissingDependency where engines of these graphs need plugins that are not here.
         """
-        there = copy.copy(self)
-        here = board.in_form(device, self.graph_set.form, self.graph_set.precision)
-        there._engines = EngineRecords(self.work, self.graph_set, here, settings)
-        there.variants = _variants(self.candidates, self.graph_set.precision, device.engine)
-        return there
+        other = copy.copy(self)
+        named = board.in_form(device, self.graph_set.form, self.graph_set.precision)
+        other._engines = EngineRecords(self.work, self.graph_set, named, settings)
+        other.variants = _variants(self.candidates, self.graph_set.precision, device.engine)
+        return other
 
     @property
     def engines(self) -> EngineRecords:
@@ -236,7 +236,7 @@ def form_for(
     precision: Optional[str] = None,
     plugins: Sequence[bool] = (False,),
 ) -> str:
-    """The form that a device runs best among those exported.
+    """The exported form that a device runs best.
 
     Args:
         precision: fp32, fp16 or bf16; None: the one there is.

@@ -37,6 +37,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout need not be installed
 
+from pomt_trt.core import cpus
 from pomt_trt.core.records import Preprocessing
 from pomt_trt.core.storage import store
 from pomt_trt.host.training import checkpoint
@@ -136,12 +137,12 @@ class Budgeted(Loop):
         self._vit, self._max_minutes = vit, max_minutes
         self.clock = time.process_time if self.accelerator.device.type == "cpu" else time.monotonic
 
-    def place(self, state: State) -> float:
+    def steps_done(self, state: State) -> float:
         used = self.elapsed_s() / 60 / self._max_minutes
-        return max(super().place(state), min(1.0, used) * self.steps)
+        return max(super().steps_done(state), min(1.0, used) * self.total_steps)
 
     def step(self, state: State, images: Tensor, labels: Tensor) -> dict[str, float]:
-        if self.place(state) >= DROPPING * self.steps:
+        if self.steps_done(state) >= DROPPING * self.total_steps:
             self._vit.patch_drop = nn.Identity()
         np.random.seed([self._settings.seed, state.epoch, state.step])  # Mixup draws from it
         torch.manual_seed(hash((self._settings.seed, state.epoch, state.step)))
@@ -202,7 +203,7 @@ def trained(vit: nn.Module, arguments: argparse.Namespace, chosen: dict[str, Any
         cosine=True,
         seed=arguments.seed,
         mixed_precision="bf16" if on_gpu else "no",
-        workers=min(7, max((os.cpu_count() or 1) - 1, 1)) if on_gpu else 0,
+        workers=min(7, max(cpus.usable().threads - 1, 1)) if on_gpu else 0,
     )
     images, labels, _ = pictures(arguments.train)
     trainee = Trainee(vit, arguments.image_px, arguments.mixing)
@@ -210,6 +211,19 @@ def trained(vit: nn.Module, arguments: argparse.Namespace, chosen: dict[str, Any
     path = str(arguments.out / checkpoint.FILE)
     given = (trainee, optimizer, sets(images, labels, arguments), settings, path)
     return Budgeted(vit, arguments.max_minutes, *given).fit(chosen)
+
+
+def about(arguments: argparse.Namespace, chosen: dict[str, Any], state: State) -> dict[str, Any]:
+    """What training.json says of a training."""
+    on_gpu = arguments.device != "cpu"
+    return {
+        "settings": chosen,
+        "epochs": [{"loss": one.losses["loss"], "validation_accuracy": one.accuracy} for one in state.epochs],
+        "minutes": state.seconds / 60,
+        "device": torch.cuda.get_device_name() if on_gpu else f"{arguments.threads} CPU threads",
+        "max_minutes": arguments.max_minutes,
+        "versions": {"torch": torch.__version__, "timm": timm.__version__},
+    }
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -235,15 +249,8 @@ def main(argv: list[str] | None = None) -> None:
     for number, epoch in enumerate(state.epochs, start=1):
         log.info("epoch %d: loss %.3f, validation %.4f", number, epoch.losses["loss"], epoch.accuracy)
     log.info("test: %.4f of %d", test_accuracy, len(labels))
-    record = {
-        "settings": chosen,
-        "epochs": [{"loss": one.losses["loss"], "validation_accuracy": one.accuracy} for one in state.epochs],
-        "minutes": state.seconds / 60,
-        "test_accuracy": test_accuracy,
-        "device": torch.cuda.get_device_name() if on_gpu else f"{arguments.threads} CPU threads",
-        "max_minutes": arguments.max_minutes,
-        "versions": {"torch": torch.__version__, "timm": timm.__version__},
-    }
+    record = about(arguments, chosen, state)
+    record["test_accuracy"] = test_accuracy
     store.write_bytes(str(arguments.out / "training.json"), (json.dumps(record, indent=1) + "\n").encode())
 
 

@@ -16,8 +16,14 @@ def session(request):
 
 
 @pytest.fixture
-def library(monkeypatch):
-    monkeypatch.setattr(plugins, "loaded", lambda: True)
+def load(monkeypatch):
+    """load(is_loaded) says whether this process has loaded the library."""
+    return lambda is_loaded=True: monkeypatch.setattr(plugins, "loaded", lambda: is_loaded)
+
+
+@pytest.fixture
+def library(load):
+    load()
 
 
 def graph(tmp_path, functions=(), **changes):
@@ -81,18 +87,17 @@ def test_a_node_with_wrong_fields_is_refused(session, library, tmp_path, changes
     assert named in session.errors
 
 
-def test_the_registry_knows_our_operators_once_the_library_is_loaded(session, monkeypatch):
+def test_the_registry_knows_our_operators_once_the_library_is_loaded(session, load):
     registry = session.trt.get_plugin_registry()
     find = registry.get_creator if hasattr(registry, "get_creator") else registry.get_plugin_creator
     assert find("PomtTokenPrune", "1", "") is None
-    monkeypatch.setattr(plugins, "loaded", lambda: True)
+    load()
     assert find("PomtTokenPrune", "1", "").plugin_version == "1"
     assert find("PomtTokenPrune", "2", "") is None and find("Other", "1", "") is None
 
 
-def test_a_plan_is_not_opened_without_its_plugin(session, monkeypatch, tmp_path):
-    with monkeypatch.context() as patched:
-        patched.setattr(plugins, "loaded", lambda: True)
-        plan = session.built(graph(tmp_path))
+def test_a_plan_is_not_opened_without_its_plugin(session, load, library, tmp_path):
+    plan = session.built(graph(tmp_path))
+    load(False)
     assert session.engine(plan) is None
     assert "Cannot find plugin: PomtTokenTopK" in session.errors

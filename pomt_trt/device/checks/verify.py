@@ -243,10 +243,9 @@ def table(result: Verification) -> str:
     """The comparisons as text."""
     rows = [("engine", "against", "images", "compared", "error", "allowed", "verdict")]
     for check in result.checks:
-        parity, verdict = check.parity, "same" if check.passed else "DIFFERS"
-        counts = (str(parity.images), str(parity.compared))
-        errors = ("{:.1e}".format(parity.error), "{:.0e}".format(parity.allowed))
-        rows.append((check.candidate_id, check.against, *counts, *errors, verdict))
+        images, compared, error, allowed = check.parity
+        numbers = (str(images), str(compared), "{:.1e}".format(error), "{:.0e}".format(allowed))
+        rows.append((check.candidate_id, check.against, *numbers, "same" if check.passed else "DIFFERS"))
     lines = aligned(rows, right=range(2, 6))
     lines.append("error: the median over images, relative to an image's largest logit; compared: cuts that are clear")
     lines.append("compared by " + ", ".join(sorted({check.compared_by for check in result.checks})))

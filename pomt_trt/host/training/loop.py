@@ -99,7 +99,7 @@ class Loop:
         loaders = (self._loader(sets.training), self._loader(sets.validation))
         self._loaders = self.accelerator.prepare(*loaders)
         self._steps = len(self._loaders[0])  # an epoch
-        self.steps = settings.epochs * self._steps
+        self.total_steps = settings.epochs * self._steps
 
     def fit(self, identity: dict[str, Any]) -> State:
         """Trains to the end, from the checkpoint where there is one.
@@ -111,12 +111,12 @@ class Loop:
         state = self._resumed(identity)
         with self._progress() as progress:
             self._shown = progress
-            while state.step or self.place(state) < self.steps:  # an epoch that has begun is finished
+            while state.step or self.steps_done(state) < self.total_steps:  # an epoch that has begun is finished
                 state = self._epoch(state)
         return state
 
-    def place(self, state: State) -> float:
-        """Steps that are done, 0..self.steps. Learning rates depend on it, and training ends at self.steps."""
+    def steps_done(self, state: State) -> float:
+        """0..total_steps. Learning rates depend on it, and training ends at total_steps."""
         return state.epoch * self._steps + state.step
 
     def elapsed_s(self) -> float:
@@ -162,7 +162,7 @@ class Loop:
 
     def step(self, state: State, images: Tensor, labels: Tensor) -> dict[str, float]:
         """One step of the optimiser. Returns the loss and its terms, means over all processes."""
-        share = rate_share(self.place(state), self.steps, self._settings)
+        share = rate_share(self.steps_done(state), self.total_steps, self._settings)
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * share
         terms = self._model(images, labels)
@@ -207,7 +207,7 @@ class Loop:
     def _progress(self) -> Progress:
         if not self.accelerator.is_main_process:
             return Silent()
-        return Progress("train", self.steps)
+        return Progress("train", self.total_steps)
 
 
 def rate_share(step: float, steps: int, settings: Settings) -> float:

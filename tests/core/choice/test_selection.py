@@ -230,10 +230,3 @@ def test_step_rule_ties_an_edge_with_the_best_up_to_the_upper_end_of_its_interva
 
 def test_a_latency_that_equals_the_limit_meets_it():
     assert chosen(rule="best-within", max_latency_ms=7.0) == "r040"
-
-
-@pytest.mark.parametrize("upper, said", [(0.02, True), (0.01, False)])
-def test_a_drop_that_may_be_larger_than_allowed_is_said(upper, said):
-    rows = [r._replace(accuracy_drop_ci=(0.001, upper)) if r.removed == 60 else r for r in ROWS]
-    notes = choose(rows, "fastest-within").notes
-    assert ("the accuracy drop of r060 may be as large as 2.00 points" in " ".join(notes)) == said

@@ -25,6 +25,12 @@ def bundle(tmp_path):
     return golden.quadrant_bundle(tmp_path)
 
 
+@pytest.fixture
+def polygraphy(monkeypatch):
+    """polygraphy(installed) says whether Polygraphy is installed."""
+    return lambda installed: monkeypatch.setattr(polygraphy_judge, "is_installed", lambda: installed)
+
+
 def test_right_engines_are_the_same_as_onnx_runtime_and_the_host(bundle):
     result = verify.verify(bundle)
     made = [(check.candidate_id, check.against) for check in result.checks]
@@ -43,10 +49,10 @@ def test_an_engine_that_computes_something_else_ends_the_command_with_7(bundle, 
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_prints_a_table_or_json_that_says_who_compared(bundle, capsys, monkeypatch, installed):
+def test_prints_a_table_or_json_that_says_who_compared(bundle, capsys, polygraphy, installed):
     if installed:
         pytest.importorskip("polygraphy", reason="Polygraphy needs Python 3.8")
-    monkeypatch.setattr(polygraphy_judge, "is_installed", lambda: installed)
+    polygraphy(installed)
     assert cli.main(["verify", bundle]) == 0
     table = capsys.readouterr().out
     assert re.search(r"^r004 +host +12 +12 .* same$", table, flags=re.M)
@@ -115,8 +121,8 @@ def hints(*arguments, **details):
     return verify.layer_search(subject(*arguments, **details), np.array([-2.0, 2.5]))
 
 
-def test_polygraphy_lines_are_ready_to_paste_and_fit_the_typing(monkeypatch):
-    monkeypatch.setattr(polygraphy_judge, "is_installed", lambda: True)
+def test_polygraphy_lines_are_ready_to_paste_and_fit_the_typing(polygraphy):
+    polygraphy(True)
     weak, strong = hints("8.5.2"), hints("10.3.0", strongly_typed=True)
     assert weak[0].startswith("polygraphy run '/a b/r056.onnx' --onnxrt ") and "image:[-2.00,2.50]" in weak[0]
     assert "--rtol 0.02 --atol 0.06" in weak[1] and "'/a b/r056.engine' --model-type engine" in weak[1]
@@ -127,8 +133,8 @@ def test_polygraphy_lines_are_ready_to_paste_and_fit_the_typing(monkeypatch):
     assert rtx == ["POLYGRAPHY_USE_TENSORRT_RTX=1 " + line for line in strong]
 
 
-def test_where_there_is_no_polygraphy_it_says_so(monkeypatch):
-    monkeypatch.setattr(polygraphy_judge, "is_installed", lambda: False)
+def test_where_there_is_no_polygraphy_it_says_so(polygraphy):
+    polygraphy(False)
     assert "pip install polygraphy" in hints("8.6.1")[0]
     assert "needs TensorRT 8.5 or later; this is 8.2.1" in hints("8.2.1")[0]
 

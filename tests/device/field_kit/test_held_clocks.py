@@ -65,8 +65,8 @@ def test_a_script_that_is_not_there_is_a_reason_too(tmp_path):
 
 
 def test_a_password_is_not_waited_for_without_end(scripts, clock, children, monkeypatch):
-    monkeypatch.setattr(held_clocks, "POLL_S", 0.01)
-    monkeypatch.setattr(held_clocks, "RELEASE_S", 0.01)
+    for name in ("POLL_S", "RELEASE_S"):
+        monkeypatch.setattr(held_clocks, name, 0.01)
 
     def later():
         clock.pass_ms(100e3)

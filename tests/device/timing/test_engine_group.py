@@ -1,21 +1,10 @@
-"""A group of engines timed by a clock that only runs turn: order, stopping, drift and references."""
+"""A group of engines by a clock that only runs turn: bursts, and profiles with drift and references."""
 
 import pytest
 
-from pomt_trt.core.statistics.stats import StoppingRule
+from pomt_trt.device.timing.engine_group import BURST_MS
 from tests import fakes
-from tests.device.turned import QUIET, RuleOfRounds, bursts, profile, sample
-
-
-def test_members_take_turns_and_each_round_starts_with_another(made, clocks):
-    reference, a, b = made("r000", 5), made("a", 4), made("b", 3)
-    sample([reference, a, b], {}, RuleOfRounds({5: 4, 4: 4, 3: 4}), clocks)
-    order = bursts(made.log)[3:]  # after the warm-up
-    assert len(order) >= 12 - 3  # neighbours may be the same across rounds
-    assert {"a", "b", "r000"} == set(order[:3]) == set(order[3:6])
-    starts = [order[number : number + 3] for number in (0, 3, 6)]
-    assert starts == [["r000", "a", "b"], ["a", "b", "r000"], ["b", "r000", "a"]]
-    assert len(reference.rounds_ms) == len(a.rounds_ms) == len(b.rounds_ms) == 4
+from tests.device.turned import QUIET, RuleOfRounds, profile, sample
 
 
 def test_one_run_of_each_burst_is_not_counted(made, clocks):
@@ -25,51 +14,11 @@ def test_one_run_of_each_burst_is_not_counted(made, clocks):
     assert {round(sample, 6) for row in cold.rounds_ms for sample in row} == {4.0}
 
 
-@pytest.mark.parametrize("ms, runs", [(50, 2), (4, 2), (3, 3), (1.6, 6), (0.1, 8)])
-def test_a_burst_lasts_ten_milliseconds_within_two_and_eight_runs(made, clocks, ms, runs):
-    reference = made("r000", ms)
-    sample([reference], {}, RuleOfRounds({round(ms): 2}), clocks)
+@pytest.mark.parametrize("share, runs", [(5.0, 2), (0.16, 6), (0.01, 8)])
+def test_a_burst_lasts_about_as_long_as_is_wanted(made, clocks, share, runs):
+    reference = made("r000", share * BURST_MS)
+    sample([reference], {}, RuleOfRounds({round(share * BURST_MS): 2}), clocks)
     assert [len(row) for row in reference.rounds_ms] == [runs, runs]
-
-
-def test_a_settled_member_sits_out_and_references_are_in_every_round(made, clocks):
-    reference, quick, slow = made("r000", 5), made("quick", 4), made("slow", 3)
-    stopped = sample([quick, slow], {reference: 5}, RuleOfRounds({4: 2, 3: 6}), clocks)
-    assert stopped == {"quick": "settled", "slow": "settled"}
-    assert [len(member.rounds_ms) for member in (quick, slow, reference)] == [2, 6, 6]
-
-
-def test_without_references_the_first_member_is_in_every_round(made, clocks):
-    reference, other = made("r000", 5), made("a", 4)
-    sample([reference, other], {}, RuleOfRounds({5: 3, 4: 6}), clocks)
-    assert len(reference.rounds_ms) == len(other.rounds_ms) == 6
-
-
-def test_the_rule_is_told_each_members_own_time(made, clocks):
-    rule = RuleOfRounds({5: 3, 2: 3})
-    reference, other = made("r000", 5), made("a", 2)
-    sample([reference, other], {}, rule, clocks)
-    last = {round(first): spent_s for first, _, _, spent_s in rule.seen}
-    assert last[5] == pytest.approx(3 * 3 * 0.005) and last[2] == pytest.approx(3 * 6 * 0.002)
-
-
-def test_a_group_of_none_is_not_timed(made, clocks):
-    reference = made("r000", 5)
-    assert sample([], {reference: 5}, RuleOfRounds({}), clocks) == {} and reference.rounds_ms == []
-
-
-def test_constant_times_settle_and_noise_ends_at_the_cap(made, clocks):
-    reference = made("r000", 2)
-    wild = made("wild", lambda run: (run * 7919 % 13 + 1) ** 2)
-    stopped = sample([reference, wild], {}, StoppingRule(max_s=3.0), clocks)
-    assert stopped == {"r000": "settled", "wild": "time cap"}
-
-
-def test_progress_counts_the_settled(made, clocks):
-    told = []
-    reference = made("r000", 5)
-    sample([reference], {}, RuleOfRounds({5: 2}), clocks, progress=told.append)
-    assert told == ["0 of 1 settled", "1 of 1 settled"]
 
 
 def test_members_sampled_in_different_parts_of_a_group_are_told_in_one_state_of_the_machine(made, clock, clocks):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pomt_trt.device.timing.engine_group import PACED_RUNS
 from tests.device.turned import MODES, RuleOfRounds, bursts, profile, sample
 
 PACED = MODES._replace(pace_fps=20.0)  # as the members are
@@ -31,7 +32,7 @@ def test_back_to_back_runs_never_sleep(made, clocks, naps):
 def test_a_paced_burst_has_few_runs_however_long_they_take(made, clocks, ms):
     reference = made("r000", ms, pace_fps=20.0)
     sample([reference], {}, RuleOfRounds({round(ms): 4}), clocks)
-    assert [len(row) for row in reference.rounds_ms] == [3, 3, 3, 3]
+    assert [len(row) for row in reference.rounds_ms] == [PACED_RUNS] * 4
 
 
 def test_paced_members_take_turns_and_settle_apart_as_others_do(made, clocks):

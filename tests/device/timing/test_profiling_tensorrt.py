@@ -231,5 +231,5 @@ def test_kernels_that_are_not_those_of_the_record_make_an_engine_be_built_again(
         file.write(b"damaged")
     with pytest.raises(CorruptArtifact, match="r004.kernels is missing or not the file"):
         check_files(records(made, device).engine("r004"), made.work.engines(device.id))
-    profile(made, device, again=True)
+    profile(made, device, action=Action.RETIME)
     check_files(records(made, device).engine("r004"), made.work.engines(device.id))

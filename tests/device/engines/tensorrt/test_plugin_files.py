@@ -20,6 +20,13 @@ def library(tmp_path):
     return plugin_files.found(str(path))
 
 
+@pytest.fixture
+def registered(monkeypatch):
+    """The libraries that this process has registered: none."""
+    monkeypatch.setattr(plugin_files, "registered", {})
+    return plugin_files.registered
+
+
 def engine(details):
     return Engine("r001", ORIN, "r001.engine", "0" * 64, 1, None, (1, 3, 4, 4), 1, 0.0, details=details)
 
@@ -71,8 +78,8 @@ def test_a_path_in_a_record_leads_nowhere_else(library, tmp_path):
         plugin_files.beside(engine({"plugin": {"file": library.path, "sha256": library.sha256}}), str(folder))
 
 
-def test_a_process_takes_the_plugins_of_one_library(library, monkeypatch):
-    monkeypatch.setattr(plugin_files, "registered", {"1" * 64: object()})
+def test_a_process_takes_the_plugins_of_one_library(library, registered):
+    registered["1" * 64] = object()
     with simulator.installed("10.3.0"):
         import tensorrt
 
@@ -81,8 +88,7 @@ def test_a_process_takes_the_plugins_of_one_library(library, monkeypatch):
         plugin_files.register(tensorrt, library._replace(sha256="1" * 64))
 
 
-def test_a_library_that_changed_on_the_way_is_not_loaded(library, monkeypatch):
-    monkeypatch.setattr(plugin_files, "registered", {})
+def test_a_library_that_changed_on_the_way_is_not_loaded(library, registered):
     with simulator.installed("8.2"):
         import tensorrt
 

@@ -82,7 +82,7 @@ def test_bench_compares_one_thread_with_two_where_the_process_may_use_two(monkey
     from pomt_trt.device.deploy import bench
 
     compared = []
-    monkeypatch.setattr(bench, "bench", lambda bundle, threads, **_: compared.append(threads))
+    monkeypatch.setattr(bench, "bench", lambda bundle, options, progress: compared.append(options.threads))
     monkeypatch.setattr(bench, "table", lambda result: "")
     for usable, words in ((6, []), (0.5, []), (6, ["--threads", "4,8"])):
         monkeypatch.setattr(cpus, "usable", lambda usable=usable: cpus.Cpus(8, 8, usable))

@@ -33,8 +33,8 @@ def test_nan_scores_still_give_each_index_once():
 
 
 def test_margin_is_the_relative_gap_at_the_cut():
-    scores = torch.tensor([[0.5, 2.0, 1.0, 0.25], [1.0, 1.0, 1.0, 1.0]])
-    assert ranking.margin(scores, 2).tolist() == [0.5, 0.0]
+    scores = torch.tensor([[0.5, 2.0, 1.0, 0.25], [1.0, 1.0, 1.0, 1.0], [8.0, 4.0, 2.0, 1.0], [-2.0, -3.0, -4.0, -1.0]])
+    assert ranking.margin(scores, 2).tolist() == [0.5, 0.0, 0.5, 0.5]
 
 
 def test_gathers_each_images_own_rows():

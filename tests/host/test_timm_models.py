@@ -31,8 +31,13 @@ PLAIN = {"VisionTransformer", "VisionTransformerDistilled", "PatchEmbed", "Conv2
 PLAIN |= {"Block", "Attention", "Linear", "LayerNorm", "LayerScale", "Mlp", "GELU", "GELUTanh", "QuickGELU"}
 
 
-def check(name, method, form, folder):
-    """Exports R = 0 and R = 3; compares the former with timm, and the latter with the reduced model in PyTorch."""
+def check(name, method, form, folder, may_be_unclear=False):
+    """Exports R = 0 and R = 3; compares the former with timm, and the latter with the reduced model in PyTorch.
+
+    Args:
+        may_be_unclear: in fp16 and bf16 rounding may decide which tokens every image of so small a model loses. R = 3 is
+            then exported and checked, and not compared.
+    """
     model, (target, precision) = shrunken.made(name), FORMS[form]
     plan, spec, images = tiny.plan(model, method, METHODS[method], target=target, precision=precision)
     made = export.export(plan, tiny.grid(plan, spec, [0, 3]), images, folder)  # checks each graph as well
@@ -44,6 +49,8 @@ def check(name, method, form, folder):
         ours, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, 1)
         expected = timms if candidate.schedule.removed == 0 else ours
         least_margin = parity.LEAST_MARGIN[plan.written]
+        if may_be_unclear and candidate.schedule.removed and not (margins > least_margin).any():
+            continue
         assert (margins > least_margin).any()
         error = parity.median_relative_error(found, expected, margins, least_margin)
         assert error < comparison.TOLERANCE[plan.written], candidate.id
@@ -83,7 +90,7 @@ def test_every_kind_of_model_exports_by_every_method_in_one_form_after_the_other
     for name, form in zip(shrunken.kinds(), itertools.cycle(FORMS)):
         if method == "topk" and not shrunken.made(name).has_class_token:
             continue
-        check(name, method, form, tmp_path / name)
+        check(name, method, form, tmp_path / name, may_be_unclear=not form.endswith("fp32"))
 
 
 @pytest.mark.long

@@ -29,7 +29,7 @@ def run(command: Sequence[str], timeout_s: float, tick: Callable[[float], Any], 
     The command has its own session, so that Ctrl-C reaches only this process, which then ends the command.
 
     Args:
-        tick: called every TICK_S, with the seconds so far.
+        tick: called at once, also for a command that ends at once, and then every TICK_S; with the seconds so far.
     """
     began_s = time.monotonic()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -38,6 +38,7 @@ def run(command: Sequence[str], timeout_s: float, tick: Callable[[float], Any], 
         )
         timed_out = False
         try:
+            tick(0.0)
             while not timed_out and not _has_ended(process):
                 spent_s = time.monotonic() - began_s
                 tick(spent_s)

@@ -35,8 +35,8 @@ def check(name, method, form, folder, may_be_unclear=False):
     """Exports R = 0 and R = 3; compares the former with timm, and the latter with the reduced model in PyTorch.
 
     Args:
-        may_be_unclear: in fp16 and bf16 rounding may decide which tokens every image of so small a model loses. R = 3 is
-            then exported and checked, and not compared.
+        may_be_unclear: in fp16 and bf16 rounding may decide which tokens every image of so small a model loses. Then
+            R = 3 is exported and checked, and not compared.
     """
     model, (target, precision) = shrunken.made(name), FORMS[form]
     plan, spec, images = tiny.plan(model, method, METHODS[method], target=target, precision=precision)

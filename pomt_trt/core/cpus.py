@@ -8,6 +8,8 @@ import os
 import re
 from typing import Iterator, NamedTuple, Optional, Tuple
 
+from pomt_trt.core.system_files import text_of
+
 
 class Cpus(NamedTuple):
     """The CPUs that the operating system gives this process."""
@@ -61,7 +63,7 @@ def _quota(root: str) -> Optional[float]:
 def _cgroups(root: str) -> Iterator[_Cgroup]:
     """Every mounted hierarchy that can limit CPU time."""
     paths = dict(_paths(root))
-    for line in _text(root, "proc/self/mountinfo").splitlines():
+    for line in text_of(root, "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         fields, (kind, options) = before.split(), (after.split() + [""] * 3)[0:3:2]
         version = {"cgroup2": 2, "cgroup": 1}.get(kind)
@@ -73,7 +75,7 @@ def _cgroups(root: str) -> Iterator[_Cgroup]:
 
 def _paths(root: str) -> Iterator[Tuple[int, str]]:
     """(version, path in its hierarchy) of the process's cgroups: lines `0::/path` (v2) and `4:cpu,cpuacct:/path`."""
-    for line in _text(root, "proc/self/cgroup").splitlines():
+    for line in text_of(root, "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
@@ -103,18 +105,9 @@ def _from_own_to_top(cgroup: _Cgroup) -> Iterator[str]:
 def _quota_of(version: int, folder: str) -> Optional[float]:
     """CPUs that one cgroup allows: the quota over the period, both in microseconds."""
     if version == 2:
-        words = _text(folder, "cpu.max").split()
+        words = text_of(folder, "cpu.max").split()
     else:
-        words = [_text(folder, "cpu.cfs_{}_us".format(name)).strip() for name in ("quota", "period")]
+        words = [text_of(folder, "cpu.cfs_{}_us".format(name)).strip() for name in ("quota", "period")]
     if len(words) != 2 or not all(re.fullmatch("[1-9][0-9]*", word) for word in words):  # max, -1, or not there
         return None
     return int(words[0]) / int(words[1])
-
-
-def _text(folder: str, path: str) -> str:
-    """The file's text; empty where it cannot be read."""
-    try:
-        with open(os.path.join(folder, path), errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""

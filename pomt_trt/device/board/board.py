@@ -10,8 +10,9 @@ from typing import Any, Dict, NamedTuple, Optional
 
 from pomt_trt.core import cpus
 from pomt_trt.core.records import DeviceSpec
+from pomt_trt.core.system_files import text_of
 from pomt_trt.core.targets import PLUGIN, has_plugin
-from pomt_trt.device.board.jetson import identity, text_of
+from pomt_trt.device.board.jetson import identity
 from pomt_trt.device.engines import registry
 from pomt_trt.device.engines.traits import traits
 

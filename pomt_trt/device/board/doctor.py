@@ -17,10 +17,11 @@ from pomt_trt.core import cpus
 from pomt_trt.core.errors import MissingDependency
 from pomt_trt.core.records import Finding
 from pomt_trt.core.statistics.stability import Bounds
+from pomt_trt.core.system_files import text_of
 from pomt_trt.core.targets import PRECISIONS, of_engine
 from pomt_trt.core.text_table import aligned
 from pomt_trt.device.board import board, sensors
-from pomt_trt.device.board.jetson import Identity, identity, text_of
+from pomt_trt.device.board.jetson import Identity, identity
 from pomt_trt.device.engines import registry
 
 GIB = float(1 << 30)

@@ -5,9 +5,10 @@ Every function takes `root`, the folder with /proc, /etc and /var.
 Sources: NVIDIA's Jetson Linux developer guides 32.7 to 38.2, JetPack release notes, and users' listings, read 2026-11.
 """
 
-import os
 import re
 from typing import Dict, NamedTuple, Optional, Tuple
+
+from pomt_trt.core.system_files import text_of
 
 # SoC -> compute capability, and the GPU's name in /sys/class/devfreq (an Orin's changed with JetPack 6)
 SOCS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
@@ -109,12 +110,3 @@ def _power_mode(root: str) -> Optional[str]:
         return None
     names: Dict[str, str] = dict(re.findall(r"^<\s*POWER_MODEL ID=(\d+) NAME=([^\s>]+)", conf, re.MULTILINE))
     return names.get(str(int(number.group(1))), "mode {}".format(int(number.group(1))))
-
-
-def text_of(root: str, path: str) -> str:
-    """The text of a file; empty if it cannot be read."""
-    try:
-        with open(os.path.join(root, path), errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""

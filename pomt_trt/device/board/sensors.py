@@ -13,7 +13,8 @@ import os
 import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from pomt_trt.device.board.jetson import SOCS, identity, soc_of, text_of
+from pomt_trt.core.system_files import text_of
+from pomt_trt.device.board.jetson import SOCS, identity, soc_of
 
 UNKNOWN, NEEDS_ROOT = "unknown", "unknown (root)"
 FLOATING, LOCKED, MOVING = "floating", "locked", "locked, but moving"  # states of the clocks in a profile

@@ -10,7 +10,7 @@ import re
 from typing import Dict, List, Sequence, Tuple
 
 from pomt_trt.core.field_kit.personal import Identifiers
-from pomt_trt.device.board.jetson import text_of
+from pomt_trt.core.system_files import text_of
 
 FIRST_PERSON = 1000  # user ids below belong to the system
 # Sources: /sys of a Jetson and of a PC; NVIDIA's device trees; Documentation/ABI of Linux for dmi, mmc and net.

@@ -4,23 +4,9 @@ Units are in the names: *_ms, *_s, *_bytes, *_mhz. A count called tokens include
 Intervals are (low, high). core/storage/store reads and writes records.
 """
 
-from pomt_trt.core.records.candidates import (
-    CHAIN,
-    GRID,
-    SEARCHED,
-    Candidate,
-    Experiment,
-    Family,
-    Request,
-    Schedule,
-)
-from pomt_trt.core.records.engines import (
-    Builds,
-    DeviceSpec,
-    Engine,
-    Failure,
-    Finding,
-)
+# ruff: noqa: F401  what is imported here is imported from here
+from pomt_trt.core.records.candidates import CHAIN, GRID, SEARCHED, Candidate, Experiment, Family, Request, Schedule
+from pomt_trt.core.records.engines import Builds, DeviceSpec, Engine, Failure, Finding
 from pomt_trt.core.records.measurements import (
     ACCURACY_TITLES,
     AGREEMENT,
@@ -48,56 +34,4 @@ from pomt_trt.core.records.models import (
     Training,
     TrainingEpoch,
 )
-from pomt_trt.core.records.selections import (
-    Bundle,
-    Comparison,
-    Contender,
-    Row,
-    Selection,
-    Step,
-)
-
-__all__ = [
-    "ACCURACY_TITLES",
-    "AGREEMENT",
-    "AccuracyEstimate",
-    "BlockLatencies",
-    "BlockLatency",
-    "Builds",
-    "Bundle",
-    "CHAIN",
-    "CLASSIFICATION",
-    "Candidate",
-    "ClassOrder",
-    "Comparison",
-    "Contender",
-    "DeviceSpec",
-    "EagerLatencies",
-    "Energy",
-    "Engine",
-    "Experiment",
-    "Failure",
-    "Family",
-    "Finding",
-    "GRID",
-    "Interval",
-    "LatencyProfile",
-    "MIOU",
-    "ModelSpec",
-    "PIXEL_AGREEMENT",
-    "PlainModel",
-    "Preprocessing",
-    "ReductionLatency",
-    "Request",
-    "Row",
-    "SEARCHED",
-    "SEGMENTATION",
-    "Schedule",
-    "Selection",
-    "Sensitivity",
-    "Step",
-    "StoredTensor",
-    "TOP1",
-    "Training",
-    "TrainingEpoch",
-]
+from pomt_trt.core.records.selections import Bundle, Comparison, Contender, Row, Selection, Step

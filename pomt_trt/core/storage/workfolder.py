@@ -1,4 +1,4 @@
-"""The paths of a work folder, one method a file, and the lock that lets only one process write there.
+"""The paths of a work folder, one a line, and the lock that lets only one process write there.
 
 Disk: there is one copy of WEIGHTS for each form of graphs, for each device whose engines read it (ONNX Runtime's do;
 TensorRT's engines hold their own), and in each bundle. Where the file system has reflinks, copies share their blocks.
@@ -6,8 +6,9 @@ TensorRT's engines hold their own), and in each bundle. Where the file system ha
 
 import contextlib
 import os
+import re
 import shutil
-from typing import Iterator, List
+from typing import Callable, Iterator, List
 
 from pomt_trt.core.errors import WorkFolderUnusable
 from pomt_trt.core.storage import store
@@ -15,116 +16,56 @@ from pomt_trt.core.storage import store
 WEIGHTS = "weights.bin"  # external data of the ONNX files beside it; never a link, since onnx refuses links
 
 
+def _path(template: str) -> Callable[..., str]:
+    """A method that gives the path of a template, with its arguments in place of the names in braces."""
+    form = re.sub(r"{\w+}", "%s", template)
+
+    def path(self: "WorkFolder", *ids: str) -> str:
+        return os.path.join(self.root, form % ids)
+
+    return path
+
+
 class WorkFolder:
-    """The paths of one experiment."""
+    """The paths of one experiment. Each is a method that takes the ids in braces, in their order."""
 
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
 
-    def experiment(self) -> str:
-        """The record of the experiment."""
-        return self._at("experiment.json")
+    experiment = _path("experiment.json")  # its record
+    golden = _path("golden.npz")  # real inputs and the logits of R = 0 on them
+    training = _path("training.json")  # the record of the training of learned parameters, where there is one
 
-    def golden(self) -> str:
-        """Real inputs and the logits of R = 0 on them."""
-        return self._at("golden.npz")
+    onnx = _path("onnx/{form}")  # a folder
+    family = _path("onnx/{form}/family.json")  # the record of the form's graphs
+    chains = _path("onnx/{form}/chains.json")  # the record of the graphs of block probes
+    graph = _path("onnx/{form}/{candidate}.onnx")
+    weights = _path("onnx/{form}/" + WEIGHTS)  # which all graphs of the form share
+    plain = _path("onnx/{form}/plain.json")  # the record with which torch alone runs the weights, where it can
 
-    def onnx(self, form: str) -> str:
-        """The folder of one form's graphs and weights."""
-        return self._at("onnx", form)
+    accuracy = _path("accuracy/{candidate}.json")
+    accuracy_arrays = _path("accuracy/{candidate}.npz")  # logits and score margins on the golden inputs
+    sensitivity = _path("accuracy/sensitivity.json")  # the accuracy cost of cutting tokens at each block
 
-    def family(self, form: str) -> str:
-        """The record of one form's graphs."""
-        return self._at("onnx", form, "family.json")
+    engines = _path("engines/{device}")  # the folder of engines and their records
+    engine_record = _path("engines/{device}/{candidate}.json")
+    failure = _path("engines/{device}/{candidate}.failed.json")  # why a candidate has no engine
+    latencies = _path("latency/{device}")  # the folder of latency profiles
+    latency = _path("latency/{device}/{candidate}.json")
+    builds = _path("latency/{device}/{candidate}.builds.json")  # latencies of all its engines, where there are several
+    blocks = _path("latency/{device}/blocks.json")  # the block latencies
 
-    def chains(self, form: str) -> str:
-        """The record of the graphs of block probes."""
-        return self._at("onnx", form, "chains.json")
-
-    def graph(self, form: str, candidate_id: str) -> str:
-        """One candidate's graph."""
-        return self._at("onnx", form, candidate_id + ".onnx")
-
-    def weights(self, form: str) -> str:
-        """The weights that all graphs of a form share."""
-        return self._at("onnx", form, WEIGHTS)
-
-    def plain(self, form: str) -> str:
-        """The record with which torch alone runs the weights of a form, where it can."""
-        return self._at("onnx", form, "plain.json")
-
-    def training(self) -> str:
-        """The record of the training of the method's learned parameters, where there is one."""
-        return self._at("training.json")
-
-    def accuracy(self, candidate_id: str) -> str:
-        """One candidate's accuracy."""
-        return self._at("accuracy", candidate_id + ".json")
-
-    def accuracy_arrays(self, candidate_id: str) -> str:
-        """One candidate's logits and score margins on the golden inputs."""
-        return self._at("accuracy", candidate_id + ".npz")
-
-    def sensitivity(self) -> str:
-        """The accuracy cost of cutting tokens at each block."""
-        return self._at("accuracy", "sensitivity.json")
-
-    def engines(self, device_id: str) -> str:
-        """The folder of one device's engines and their records."""
-        return self._at("engines", device_id)
-
-    def engine_record(self, device_id: str, candidate_id: str) -> str:
-        """The record of one candidate's engine."""
-        return self._at("engines", device_id, candidate_id + ".json")
-
-    def failure(self, device_id: str, candidate_id: str) -> str:
-        """Why one candidate has no engine."""
-        return self._at("engines", device_id, candidate_id + ".failed.json")
-
-    def latencies(self, device_id: str) -> str:
-        """The folder of one device's latency profiles."""
-        return self._at("latency", device_id)
-
-    def latency(self, device_id: str, candidate_id: str) -> str:
-        """One candidate's latency profile."""
-        return self._at("latency", device_id, candidate_id + ".json")
-
-    def builds(self, device_id: str, candidate_id: str) -> str:
-        """The latency of each engine that was built for one candidate, where there are several."""
-        return self._at("latency", device_id, candidate_id + ".builds.json")
-
-    def eager(self, device_id: str) -> str:
-        """Latencies of some candidates in PyTorch eager."""
-        return self._at("eager-{}.json".format(device_id))
-
-    def blocks(self, device_id: str) -> str:
-        """The block latencies on one device."""
-        return self._at("latency", device_id, "blocks.json")
-
-    def selection(self, device_id: str) -> str:
-        """The selection for one device."""
-        return self._at("selection-{}.json".format(device_id))
-
-    def figure(self, device_id: str) -> str:
-        """The figure of the selection."""
-        return self._at("selection-{}.png".format(device_id))
-
-    def curve(self, device_id: str) -> str:
-        """The measured curve, for replay."""
-        return self._at("curve-{}.json".format(device_id))
-
-    def bundle(self, device_id: str) -> str:
-        """The deployment folder for one device."""
-        return self._at("bundle-{}".format(device_id))
+    eager = _path("eager-{device}.json")  # latencies of some candidates in PyTorch eager
+    selection = _path("selection-{device}.json")
+    figure = _path("selection-{device}.png")
+    curve = _path("curve-{device}.json")  # as measured, for replay
+    bundle = _path("bundle-{device}")  # the deployment folder
 
     def forms(self) -> List[str]:
         """Forms whose graphs are complete."""
-        folder = self._at("onnx")
+        folder = os.path.join(self.root, "onnx")
         names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
         return [name for name in names if os.path.isfile(self.family(name))]
-
-    def _at(self, *names: str) -> str:
-        return os.path.join(self.root, *names)
 
 
 def disk_bytes(folder: str) -> int:

@@ -140,7 +140,7 @@ def files_of(inputs: Iterable[str], lines: BinaryIO) -> Iterator[str]:
 def _from_folder(root: str, head: Head) -> Dataset:
     if os.path.isfile(os.path.join(root, LABELS_FILE)):
         return _from_csv(os.path.join(root, LABELS_FILE), head)
-    names = _visible(root)
+    names = sorted(name for name in os.listdir(root) if not _is_hidden(name))
     folders = [name for name in names if os.path.isdir(os.path.join(root, name))]
     if not folders or any(_is_image(name) for name in names if name not in set(folders)):
         return _unlabelled(root)
@@ -229,10 +229,6 @@ def _images_under(folder: str) -> List[str]:
 
 def _raise(error: OSError) -> None:
     raise error  # os.walk would skip a folder that it cannot read
-
-
-def _visible(folder: str) -> List[str]:
-    return sorted(name for name in os.listdir(folder) if not _is_hidden(name))
 
 
 def _is_hidden(name: str) -> bool:

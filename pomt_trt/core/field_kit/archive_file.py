@@ -79,16 +79,11 @@ class _Refused(Exception):
     """The archive breaks the format."""
 
 
-class _Limited(io.RawIOBase):
+class _Limited:
     """A stream that raises _Refused where more is read from it than an archive may hold."""
 
     def __init__(self, stream: Any) -> None:
-        super().__init__()
         self._stream, self._left_bytes = stream, MOST_BYTES_IN_ALL
-
-    def readable(self) -> bool:
-        """True."""
-        return True
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes, and at most 1 MiB."""

@@ -38,7 +38,9 @@ def replacing(path: str) -> Iterator[str]:
     """Yields a temporary name beside `path` to write to; renames it to `path` if the block succeeds."""
     with _temporary_beside(path) as temporary:
         yield temporary
-        _finish(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
 
 
@@ -53,13 +55,8 @@ def _temporary_beside(path: str) -> Iterator[str]:
         try:
             yield temporary
         finally:
-            _remove_quietly(temporary)
-
-
-def _finish(temporary: str) -> None:
-    with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
-    os.chmod(temporary, 0o644)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
 
 
 @contextlib.contextmanager
@@ -281,8 +278,3 @@ def read_matching(path: str, kind: Type[RecordT], inputs: Dict[str, str]) -> Opt
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
-
-
-def _remove_quietly(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)

@@ -66,8 +66,9 @@ def test_numbers_from_1_in_folders_are_places_in_natural_order():
 
 
 def test_the_list_of_wnids_is_imagenets():
-    wnids = class_order._wnids()
-    assert len(wnids) == 1000 and sorted(wnids) == list(wnids) and wnids["n02129165"] == 291  # lion
+    index, order = read("n01440764 n02129165 n15075141", 1000)  # tench, lion, toilet paper
+    assert list(index.values()) == [0, 291, 999] and order.reading == "wnids"
+    assert read("n01440764 n02129165 n15075141", 3)[1].reading == "natural"
 
 
 def test_wnids_are_read_before_numbers_and_after_label_names():
@@ -120,9 +121,14 @@ def test_names_that_would_be_one_class_are_refused():
     assert "'Cat' and 'cat' are both class 0" in refused("Cat cat", 2, ("cat", "dog"))
 
 
+def test_a_name_that_two_classes_share_is_no_label():
+    assert "no labels that match the head: 2 folders" in refused("crane ox", 3, ("crane", "ox", "crane"))
+
+
 def test_folders_of_another_count_are_refused_with_both():
-    message = refused("a b c", 5)
-    assert "no labels that match the head: 3 folders (a, b, c), 5 classes in the head" in message
+    message = refused("a b c d", 5)
+    assert "no labels that match the head: 4 folders (a, b, c, ...), 5 classes in the head" in message
+    assert "--labels FILE" in message and "give a folder of images alone" in message
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ from pomt_trt.core.data.class_order import Head
 from pomt_trt.core.errors import InputError, UsageError
 from tests import fakes
 
-WNIDS = ("n01440764", "n01443537", "n15075141")  # classes 0, 1 and 999
-
 
 def make(root, *paths):
     """Empty files: nothing here decodes an image."""
@@ -39,40 +37,6 @@ def test_an_empty_class_folder_keeps_its_place(tmpdir):
     root = make(tmpdir, "a/1.png", "c/2.png")
     tmpdir.mkdir("b")
     assert labels_of(find(root, 3)) == [("1.png", 0), ("2.png", 2)]
-
-
-def test_some_of_imagenets_folders_get_their_place_among_the_thousand(tmpdir):
-    root = make(tmpdir, *[wnid + "/" + wnid + ".JPEG" for wnid in WNIDS])
-    assert [item.label for item in find(root, 1000).items] == [0, 1, 999]
-
-
-def test_wnid_folders_of_a_smaller_head_are_numbered_in_sorted_order(tmpdir):
-    root = make(tmpdir, *[wnid + "/x.JPEG" for wnid in WNIDS])
-    assert [item.label for item in find(root, 3).items] == [0, 1, 2]
-
-
-def test_folders_named_by_class_names_get_the_heads_order(tmpdir):
-    root = make(tmpdir, "dog/a.png", "cat/b.png")
-    assert labels_of(find(root, 2, ("dog", "cat"))) == [("b.png", 1), ("a.png", 0)]
-
-
-def test_folders_named_by_class_numbers_may_be_some_of_them(tmpdir):
-    root = make(tmpdir, "7/a.png", "10/b.png")
-    assert labels_of(find(root, 11)) == [("b.png", 10), ("a.png", 7)]
-
-
-def test_a_name_that_two_classes_share_is_no_label(tmpdir):
-    root = make(tmpdir, "crane/a.png", "ox/b.png")
-    with pytest.raises(InputError, match="no labels that match the head: 2 folders"):
-        find(root, 3, ("crane", "ox", "crane"))
-
-
-def test_folders_that_fit_no_head_are_refused_with_both_counts(tmpdir):
-    root = make(tmpdir, "a/1.png", "b/1.png", "c/1.png", "d/1.png")
-    with pytest.raises(InputError) as caught:
-        find(root, 10)
-    assert "no labels that match the head: 4 folders (a, b, c, ...), 10 classes in the head" in str(caught.value)
-    assert "--labels FILE" in str(caught.value) and "give a folder of images alone" in str(caught.value)
 
 
 def test_the_folder_above_train_and_val_is_told_apart(tmpdir):
@@ -124,11 +88,6 @@ def test_a_csv_file_may_name_classes(tmpdir):
     assert labels_of(find(path, 3, ("cat", "cow", "dog"))) == [("a.png", 2), ("b.png", 0)]
 
 
-def test_a_csv_file_may_name_wnids(tmpdir):
-    path = write_csv(tmpdir, "a.png,n15075141\nb.png,n01440764\n")
-    assert labels_of(find(path, 1000)) == [("a.png", 999), ("b.png", 0)]
-
-
 def test_a_labels_file_in_a_flat_folder_labels_it(tmpdir):
     write_csv(tmpdir, "a.png,1\nb.png,0\n", name="labels.csv")
     assert labels_of(find(str(tmpdir), 2)) == [("a.png", 1), ("b.png", 0)]
@@ -142,7 +101,6 @@ def test_a_csv_file_without_labels_is_unlabelled(tmpdir):
     "text, message",
     [
         ("a.png,1\nb.png\n", r"no label for 1 of its 2 images .*b.png\). Add them"),
-        ("a.png,10\nb.png,3\n", "has the class number 10, the model has 10 classes: 0 to 9. Number classes from 0"),
         ("a.png,1\nz.png,2\n", r"1 of the 2 images in .* do not exist .*z.png\). Write paths relative to the CSV file"),
         ("image,label\n", "holds no image"),
         ("", "holds no image"),

@@ -1,5 +1,6 @@
 """A bundle opens only when it is exactly what was packed; every way of being wrong is CorruptArtifact, with advice."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -11,10 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pomt_trt.core.errors import CorruptArtifact, InputError, PomtError
+from pomt_trt.core.errors import CorruptArtifact, InputError
 from pomt_trt.core.records import Bundle
 from pomt_trt.core.storage import bundle as bundles
-from pomt_trt.core.storage import store
 from tests import fakes
 
 RELAXED = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
@@ -46,6 +46,16 @@ def rewritten(folder, change):
     path.write_bytes(before + ',\n "sha256": "{}"\n}}\n'.format(hashlib.sha256(before).hexdigest()).encode())
 
 
+@contextlib.contextmanager
+def restored(path):
+    """Gives a file's bytes, and writes them again at the end, for the next example."""
+    whole = path.read_bytes()
+    try:
+        yield whole
+    finally:
+        path.write_bytes(whole)
+
+
 def test_what_is_packed_is_what_is_opened(tmp_path):
     sources, manifest = fakes.made_up_sources(tmp_path)
     bundles.pack(str(tmp_path / "bundle"), manifest, sources)
@@ -55,13 +65,6 @@ def test_what_is_packed_is_what_is_opened(tmp_path):
     for name, source in sources.items():
         with open(source, "rb") as file:
             assert (tmp_path / "bundle" / name).read_bytes() == file.read()
-
-
-def test_the_last_field_is_the_hash_of_the_bytes_before_it(packed):
-    data = (packed / "bundle.json").read_bytes()
-    before, _, after = data.rpartition(b",")
-    assert json.loads(data.decode())["sha256"] == hashlib.sha256(before).hexdigest()
-    assert hashlib.sha256(before).hexdigest().encode() in after
 
 
 def test_numbers_survive_whatever_they_are(tmp_path):
@@ -78,41 +81,30 @@ def test_numbers_survive_whatever_they_are(tmp_path):
 @RELAXED
 @given(st.data())
 def test_any_changed_byte_of_any_file_is_refused(packed, data):
-    name = data.draw(st.sampled_from(sorted(os.listdir(str(packed)))))
-    whole = (packed / name).read_bytes()
-    place = data.draw(st.integers(0, len(whole) - 1))
-    byte = data.draw(st.integers(0, 255).filter(lambda value: value != whole[place]))
-    try:
-        (packed / name).write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+    path = packed / data.draw(st.sampled_from(sorted(os.listdir(str(packed)))))
+    with restored(path) as whole:
+        place = data.draw(st.integers(0, len(whole) - 1))
+        byte = data.draw(st.integers(0, 255).filter(lambda value: value != whole[place]))
+        path.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
         refused(packed)
-    finally:
-        (packed / name).write_bytes(whole)
 
 
 @RELAXED
 @given(st.data())
 def test_any_cut_or_lengthened_file_is_refused_without_hashing(packed, data):
-    name = data.draw(st.sampled_from(sorted(os.listdir(str(packed)))))
-    whole = (packed / name).read_bytes()
-    changed = data.draw(
-        st.integers(0, len(whole) - 1).map(lambda cut: whole[:cut]) | st.binary(min_size=1).map(whole.__add__)
-    )
-    try:
-        (packed / name).write_bytes(changed)
+    path = packed / data.draw(st.sampled_from(sorted(os.listdir(str(packed)))))
+    with restored(path) as whole:
+        shorter = st.integers(0, len(whole) - 1).map(lambda cut: whole[:cut])
+        path.write_bytes(data.draw(shorter | st.binary(min_size=1).map(whole.__add__)))
         refused(packed, verify=False)
-    finally:
-        (packed / name).write_bytes(whole)
 
 
 @RELAXED
 @given(st.binary(max_size=200) | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_rubbish_as_manifest_is_refused(packed, rubbish):
-    whole = (packed / "bundle.json").read_bytes()
-    try:
+    with restored(packed / "bundle.json"):
         (packed / "bundle.json").write_bytes(rubbish)
         refused(packed)
-    finally:
-        (packed / "bundle.json").write_bytes(whole)
 
 
 @pytest.mark.parametrize("rubbish", ["[" * 100000, '{"a":' * 100000, "9" * 10000, "null", "[]", '{"format": []}'])
@@ -131,8 +123,6 @@ JSON = st.recursive(
 @RELAXED
 @given(st.data())
 def test_a_signed_manifest_with_any_value_anywhere_opens_or_is_refused(packed, data):
-    whole = (packed / "bundle.json").read_bytes()
-
     def change(value):
         while True:
             key = data.draw(st.sampled_from(sorted(value) if isinstance(value, dict) else list(range(len(value)))))
@@ -141,13 +131,9 @@ def test_a_signed_manifest_with_any_value_anywhere_opens_or_is_refused(packed, d
             value = value[key]
         value[key] = data.draw(JSON)
 
-    try:
+    with restored(packed / "bundle.json"), contextlib.suppress(CorruptArtifact):
         rewritten(packed, change)
         bundles.open_bundle(str(packed))
-    except CorruptArtifact:
-        pass
-    finally:
-        (packed / "bundle.json").write_bytes(whole)
 
 
 def test_a_signed_manifest_that_makes_no_sense_is_refused(packed):
@@ -160,21 +146,8 @@ def test_the_signing_used_by_these_tests_is_the_real_one(packed):
     bundles.open_bundle(str(packed))
 
 
-ESCAPES = [
-    "../secret",
-    "/etc/passwd",
-    "..",
-    ".",
-    "",
-    "a/b",
-    "a\\b",
-    ".hidden",
-    "bundle.json",
-    "a\n",
-    "a\0b",
-    "\u00e9",
-    "x" * 101,
-]
+ESCAPES = ["../secret", "/etc/passwd", "..", ".", "", "a/b", "a\\b", ".hidden", "bundle.json", "a\n", "a\0b", "\u00e9"]
+ESCAPES += ["x" * 101]
 
 
 @pytest.mark.parametrize("name", ESCAPES)
@@ -190,16 +163,6 @@ def test_an_engine_outside_the_list_is_refused(packed, name):
     assert "not listed" in refused(packed)
 
 
-@RELAXED
-@given(st.text())
-def test_a_name_drawn_at_random_is_a_plain_one_or_refused(name):
-    try:
-        bundles._check_name(name)
-    except CorruptArtifact:
-        return
-    assert os.path.basename(name) == name and not name.startswith(".") and name.isprintable()
-
-
 @pytest.mark.parametrize(
     "entry", [{}, {"bytes": 1}, {"bytes": "1", "sha256": "0" * 64}, {"bytes": True, "sha256": "0" * 64},
               {"bytes": 1, "sha256": "0" * 63}, {"bytes": 1, "sha256": None}, {"bytes": 1, "sha256": "0" * 64, "x": 1}]
@@ -209,12 +172,10 @@ def test_an_entry_that_is_not_a_size_and_a_hash_is_refused(packed, entry):
     assert "size and a sha256" in refused(packed)
 
 
-def test_an_unlisted_file_is_refused_and_named(packed):
+def test_an_unlisted_and_a_missing_file_are_refused_and_named(packed):
     (packed / "extra.so").write_bytes(b"")
     assert "'extra.so' is not listed" in refused(packed, verify=False)
-
-
-def test_a_missing_file_is_refused_and_named(packed):
+    (packed / "extra.so").unlink()
     (packed / "weights.bin").unlink()
     assert "'weights.bin' is missing" in refused(packed, verify=False)
 
@@ -311,8 +272,3 @@ def test_a_folder_that_is_no_bundle_is_the_users_mistake(tmp_path):
         bundles.open_bundle(str(tmp_path / "absent"))
     with pytest.raises(InputError, match="holds no bundle.json.*pomt-trt bundle WORK"):
         bundles.open_bundle(str(tmp_path))
-
-
-def test_every_refusal_is_explained_to_the_user():
-    assert issubclass(CorruptArtifact, PomtError) and CorruptArtifact.exit_code == 9
-    assert store.SCHEMA == bundles.SCHEMA

@@ -89,16 +89,6 @@ def test_weights_are_copied_and_all_else_takes_no_space(packed):
     assert links.pop("weights.bin") == links.pop("bundle.json") == 1 and set(links.values()) == {2}
 
 
-def test_packing_copies_where_the_file_system_has_no_links(tmp_path, monkeypatch):
-    def no_links(*_):
-        raise OSError(95, "Operation not supported")
-
-    sources, manifest = fakes.made_up_sources(tmp_path / "sources")
-    monkeypatch.setattr(os, "link", no_links)
-    bundles.pack(str(tmp_path / "bundle"), manifest, sources)
-    assert not os.path.samefile(sources["r004.engine"], str(tmp_path / "bundle" / "r004.engine"))
-
-
 def test_a_bundle_of_hard_links_as_0_2_made_it_opens(packed, tmp_path):
     for name in os.listdir(str(packed)):
         os.link(str(packed / name), str(tmp_path / name))

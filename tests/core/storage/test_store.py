@@ -19,15 +19,14 @@ from tests import fakes
 
 KINDS = [kind for _, kind in sorted(vars(records).items()) if isinstance(kind, type) and hasattr(kind, "_fields")]
 FAILURE = records.Failure("r056", "build", "no memory")
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def values(hint):
     """A strategy for what a field of this type may hold; NaN apart, which is not equal to itself."""
     origin, arguments = getattr(hint, "__origin__", None), getattr(hint, "__args__", None) or ()
     if hint is Any:
-        return st.one_of(
-            st.none(), st.booleans(), st.integers(), st.text(), st.floats(allow_nan=False).filter(math.isfinite)
-        )
+        return st.one_of(st.none(), st.booleans(), st.integers(), st.text(), FINITE)
     if type(None) in arguments:
         return st.one_of(st.none(), values(arguments[0]))
     if origin in (tuple, Tuple):
@@ -38,13 +37,7 @@ def values(hint):
         return st.dictionaries(st.text(max_size=5), values(arguments[1]), max_size=3)
     if hasattr(hint, "_fields"):
         return record_of(hint)
-    scalars = {
-        str: st.text(max_size=8),
-        int: st.integers(),
-        bool: st.booleans(),
-        float: st.floats(allow_nan=False, allow_infinity=False),
-    }
-    return scalars[hint]
+    return {str: st.text(max_size=8), int: st.integers(), bool: st.booleans(), float: FINITE}[hint]
 
 
 def record_of(kind):
@@ -55,6 +48,11 @@ def damaged(path, data):
     with open(path, "wb") as file:
         file.write(data)
     return path
+
+
+def open_bytes(path):
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def left_in(folder):
@@ -99,11 +97,6 @@ def test_what_json_lacks_becomes_null_and_is_read_as_not_a_number(value, path):
     assert b"null" in open_bytes(path) and b"NaN" not in open_bytes(path)
     read = store.read_record(path, Place).record
     assert math.isnan(read.value) and read.maybe is None
-
-
-def open_bytes(path):
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def test_whole_numbers_are_read_as_floats_where_a_float_belongs(path):
@@ -185,18 +178,16 @@ def test_a_record_cut_short_anywhere_is_damaged(data, folder):
         store.read_record(path, records.Failure)
 
 
-@pytest.mark.parametrize("value", [b"true", b'"1.5"', b"[1]", b"9" * 400, b"{}"])
-def test_a_value_of_another_type_is_damage(value, path):
-    body = b'{"schema": 1, "record": "Place", "inputs": {}, "value": {"value": %s, "maybe": null, "pair": null}}'
-    damaged(path, body % value)
-    with pytest.raises(CorruptArtifact):
-        store.read_record(path, Place)
+OTHER_VALUES = [b"true", b'"1.5"', b"[1]", b"9" * 400, b"{}"]
+OTHER_PAIRS = [b"[1]", b"[1, 2, 3]", b"[1.5, 2]", b"[true, 2]", b"12"]
 
 
-@pytest.mark.parametrize("pair", [b"[1]", b"[1, 2, 3]", b"[1.5, 2]", b"[true, 2]", b"12"])
-def test_a_tuple_of_another_length_or_type_is_damage(pair, path):
-    body = b'{"schema": 1, "record": "Place", "inputs": {}, "value": {"value": 1, "maybe": null, "pair": %s}}'
-    damaged(path, body % pair)
+@pytest.mark.parametrize(
+    "value, pair", [*((value, b"null") for value in OTHER_VALUES), *((b"1", pair) for pair in OTHER_PAIRS)]
+)
+def test_a_value_of_another_type_or_length_is_damage(value, pair, path):
+    body = b'{"schema": 1, "record": "Place", "inputs": {}, "value": {"value": %s, "maybe": null, "pair": %s}}'
+    damaged(path, body % (value, pair))
     with pytest.raises(CorruptArtifact):
         store.read_record(path, Place)
 
@@ -208,15 +199,6 @@ def test_a_record_that_cannot_be_read_is_named_with_the_way_out(path):
     assert store.read_matching(path, records.Failure, {}) is None
     with pytest.raises(InputError, match="cannot read .*r056.json: .*permissions"):
         store.sha256_of(path)
-
-
-def test_a_number_too_large_for_a_float_is_damage(path):
-    with pytest.raises(OverflowError):
-        float(10**400)
-    text = '{"schema": 1, "record": "Place", "inputs": {}, "value": {"value": 1%s, "maybe": null, "pair": null}}'
-    damaged(path, (text % ("0" * 400)).encode())
-    with pytest.raises(CorruptArtifact, match="is damaged"):
-        store.read_record(path, Place)
 
 
 def test_the_hash_is_that_of_the_bytes(tmp_path):
@@ -309,21 +291,14 @@ def test_a_copy_serves_where_links_fail(tmp_path, monkeypatch):
     assert left_in(tmp_path) == ["source", "target"]
 
 
-def test_a_copy_is_whole_and_a_file_of_its_own(tmp_path):
-    source, target = str(tmp_path / "source"), str(tmp_path / "below" / "target")
-    damaged(source, b"weights")
-    store.copy(source, target)
-    assert open_bytes(target) == b"weights" and not os.path.samefile(source, target)
-    assert left_in(tmp_path / "below") == ["target"]
-
-
 def test_a_copy_replaces_one_name_of_a_file_and_leaves_the_others(tmp_path):
     linked, target, new = (str(tmp_path / name) for name in ("linked", "target", "new"))
     damaged(linked, b"old")
     damaged(new, b"new")
     os.link(linked, target)
     store.copy(new, target)
-    assert open_bytes(target) == b"new" and open_bytes(linked) == b"old"
+    assert open_bytes(target) == b"new" and open_bytes(linked) == b"old" and not os.path.samefile(new, target)
+    assert left_in(tmp_path) == ["linked", "new", "target"]
 
 
 def test_a_copy_shares_blocks_where_the_file_system_can(tmp_path, monkeypatch):

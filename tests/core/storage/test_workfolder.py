@@ -11,9 +11,8 @@ import pytest
 from pomt_trt.core.errors import WorkFolderUnusable
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import disk_bytes, locked
-from tests import paths
+from tests.paths import ROOT
 
-ROOT = paths.ROOT
 HOLD = """
 import sys
 from pomt_trt.core.storage import store

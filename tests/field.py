@@ -21,13 +21,7 @@ def profile(ms, verdict="stable"):
         threads=6,
         waiting="default",
         pace_fps=None,
-        latency_ms=ms,
         latency_ci_ms=(0.99 * ms, 1.01 * ms),
-        cpu_ms=ms,
-        p50_ms=ms,
-        p90_ms=ms,
-        p95_ms=ms,
-        p99_ms=ms,
         rounds_ms=((ms, ms),),
         drift=(1.0,),
         tie=1.0,
@@ -35,7 +29,7 @@ def profile(ms, verdict="stable"):
         max_s=2.0,
         verdict=verdict,
         contention={"clocks": "locked"},
-        gpu_ms=ms,
+        **dict.fromkeys(("latency_ms", "cpu_ms", "gpu_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms"), ms),
     )
 
 

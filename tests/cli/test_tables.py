@@ -13,21 +13,9 @@ STEP = Step(13, 14, 0.4, (0.3, 0.5), 1e-5, True)
 
 
 def selected(rows=ROWS, chosen=CHOSEN, **changes):
-    made = Selection(
-        "step",
-        "step",
-        "a-board",
-        "top1",
-        "host-fp32",
-        {},
-        UNREDUCED,
-        chosen,
-        (STEP,),
-        rows,
-        ("r000", "r004"),
-        ("a note",),
-    )
-    return made._replace(**changes)
+    pareto, notes = ("r000", "r004"), ("a note",)
+    about = ("step", "step", "a-board", "top1", "host-fp32", {})
+    return Selection(*about, UNREDUCED, chosen, (STEP,), rows, pareto, notes)._replace(**changes)
 
 
 def line_of(text, word):

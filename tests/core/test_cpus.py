@@ -1,16 +1,20 @@
 """How many threads a process may use, on made-up trees of /proc and /sys and by the real affinity of a process."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pomt_trt.core import cpus
 from pomt_trt.core.cpus import Cpus
+from tests.paths import ROOT
 
 V2 = "29 23 0:26 {} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = "33 32 0:30 {} /sys/fs/cgroup/cpu,cpuacct rw,nosuid - cgroup cgroup rw,cpu,cpuacct\n"
+JOB = "2:cpu,cpuacct:/job\n"
 MEMORY = "34 32 0:31 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory\n"
 
 
@@ -44,14 +48,6 @@ def test_without_cgroups_there_is_no_quota(quota, tmp_path):
     assert quota("", "") is None
 
 
-def test_version_2_gives_quota_over_period(quota):
-    assert quota(V2.format("/"), "0::/job\n", **v2("job", "150000 100000\n")) == 1.5
-
-
-def test_version_1_gives_quota_over_period(quota):
-    assert quota(MEMORY + V1.format("/"), "4:memory:/x\n2:cpu,cpuacct:/job\n", **v1("job", "50000\n")) == 0.5
-
-
 @pytest.mark.parametrize("text", ["max 100000\n", "", "rubbish\n", "100000\n", "0 0\n", "-1 100000\n"])
 def test_version_2_without_a_limit_or_damaged_is_no_quota(quota, text):
     assert quota(V2.format("/"), "0::/job\n", **v2("job", text)) is None
@@ -59,37 +55,30 @@ def test_version_2_without_a_limit_or_damaged_is_no_quota(quota, text):
 
 @pytest.mark.parametrize("quota_us, period_us", [("-1\n", "100000\n"), ("", ""), ("100000", "0")])
 def test_version_1_without_a_limit_or_damaged_is_no_quota(quota, quota_us, period_us):
-    assert quota(V1.format("/"), "2:cpu,cpuacct:/job\n", **v1("job", quota_us, period_us)) is None
+    assert quota(V1.format("/"), JOB, **v1("job", quota_us, period_us)) is None
 
 
-def test_the_smallest_quota_along_the_path_counts(quota):
-    files = dict(v2("a", "300000 100000"), **v2("a__b", "100000 100000"))
-    files.update(v2("a__b__c", "max 100000"))
-    assert quota(V2.format("/"), "0::/a/b/c\n", **files) == 1.0
+ALONG_THE_PATH = dict(v2("a", "300000 100000"), **v2("a__b", "100000 100000"), **v2("a__b__c", "max 100000"))
+UNIFIED = V2.replace("/sys/fs/cgroup ", "/sys/fs/cgroup/unified ")
+BOTH = dict(v1("job", "200000"), sys__fs__cgroup__unified__job_OF_max="100000 100000")
 
 
-def test_the_cgroup_at_the_top_of_the_mount_counts(quota):
-    assert quota(V2.format("/"), "0::/\n", sys__fs__cgroup_OF_max="200000 100000") == 2.0
-
-
-def test_another_cgroup_beside_the_path_does_not_count(quota):
-    assert quota(V2.format("/"), "0::/a/b\n", **v2("a__bb", "100000 100000")) is None
-
-
-def test_in_a_container_the_mount_begins_at_its_own_cgroup(quota):
-    """Docker without a cgroup namespace: /proc shows the host's path, /sys shows the container's cgroup alone."""
-    cgroup = "2:cpu,cpuacct:/docker/4f3a\n"
-    assert quota(V1.format("/docker/4f3a"), cgroup, **v1("", "250000")) == 2.5
-
-
-def test_a_cgroup_outside_of_what_is_mounted_is_read_at_the_top(quota):
-    assert quota(V2.format("/../.."), "0::/elsewhere\n", sys__fs__cgroup_OF_max="100000 100000") == 1.0
-
-
-def test_with_both_versions_mounted_the_smaller_quota_counts(quota):
-    mounts = V1.format("/") + V2.format("/").replace("/sys/fs/cgroup ", "/sys/fs/cgroup/unified ")
-    files = dict(v1("job", "200000"), sys__fs__cgroup__unified__job_OF_max="100000 100000")
-    assert quota(mounts, "2:cpu,cpuacct:/job\n0::/job\n", **files) == 1.0
+@pytest.mark.parametrize(
+    "mountinfo, cgroup, files, expected",
+    [
+        pytest.param(V2.format("/"), "0::/job\n", v2("job", "150000 100000\n"), 1.5, id="version 2"),
+        pytest.param(MEMORY + V1.format("/"), "4:memory:/x\n" + JOB, v1("job", "50000\n"), 0.5, id="version 1"),
+        pytest.param(V2.format("/"), "0::/a/b/c\n", ALONG_THE_PATH, 1.0, id="the smallest along the path"),
+        pytest.param(V2.format("/"), "0::/\n", {"sys__fs__cgroup_OF_max": "200000 100000"}, 2.0, id="top of the mount"),
+        pytest.param(V2.format("/"), "0::/a/b\n", v2("a__bb", "100000 100000"), None, id="another beside the path"),
+        # Docker without a cgroup namespace: /proc shows the host's path, /sys shows the container's cgroup alone
+        pytest.param(V1.format("/docker/4f3a"), "2:cpu,cpuacct:/docker/4f3a\n", v1("", "250000"), 2.5, id="container"),
+        pytest.param(V2.format("/../.."), "0::/x\n", {"sys__fs__cgroup_OF_max": "100000 100000"}, 1.0, id="outside"),
+        pytest.param((V1 + UNIFIED).format("/", "/"), JOB + "0::/job\n", BOTH, 1.0, id="both versions"),
+    ],
+)
+def test_the_smallest_quota_of_the_cgroup_and_those_around_it_counts(quota, mountinfo, cgroup, files, expected):
+    assert quota(mountinfo, cgroup, **files) == expected
 
 
 @pytest.mark.parametrize(
@@ -115,18 +104,7 @@ def test_a_process_on_one_cpu_uses_one_thread():
 
 
 def test_nothing_else_asks_how_many_cpus_the_machine_has():
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    asking = files_that_ask(os.path.join(root, "pomt_trt")) | files_that_ask(os.path.join(root, "scripts"))
-    assert asking == {os.path.join(root, "pomt_trt", "core", "cpus.py")}
-
-
-def files_that_ask(folder):
-    """Files below a folder that name os.cpu_count or os.sched_getaffinity."""
-    asking = set()
-    for directory, _, names in os.walk(folder):
-        for path in [os.path.join(directory, name) for name in names if not name.endswith(".pyc")]:
-            with open(path, "rb") as file:
-                text = file.read()
-            if b"cpu_count" in text or b"sched_getaffinity" in text:
-                asking.add(path)
-    return asking
+    below = [path for top in ("pomt_trt", "scripts") for path in Path(ROOT, top).rglob("*")]
+    ours = [path for path in below if path.is_file() and path.suffix != ".pyc"]
+    asking = [path for path in ours if re.search(b"cpu_count|sched_getaffinity", path.read_bytes())]
+    assert asking == [Path(ROOT, "pomt_trt", "core", "cpus.py")]

@@ -4,7 +4,7 @@ import pytest
 
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.field_kit import judgement, records
-from pomt_trt.core.field_kit.records import HELD, NOT, UNKNOWN, KitStep
+from pomt_trt.core.field_kit.records import HELD, NOT, UNKNOWN
 from pomt_trt.core.records import Failure, Finding
 from pomt_trt.core.storage import store
 from tests import field as made
@@ -56,18 +56,20 @@ def changed_moment(run, when, clocks):
     return run._replace(moments=dict(run.moments, **{when: made.moment(clocks)}))
 
 
+def with_steps(run, word, **changes):
+    """The run with these changes in the steps whose name has the word."""
+    return run._replace(steps=tuple(step._replace(**changes) if word in step.name else step for step in run.steps))
+
+
 def test_clocks_that_were_refused_are_told_with_the_reason():
-    steps = [
-        step._replace(status=records.FAILED, error="sudo: 3 incorrect") if step.kind == records.CLOCKS else step
-        for step in made.steps()
-    ]
-    found = lines(made.collected()._replace(clocks_held=False, steps=tuple(steps)))
+    refused = with_steps(made.collected(), records.CLOCKS, status=records.FAILED, error="sudo: 3 incorrect")
+    found = lines(refused._replace(clocks_held=False))
     assert found[LOCKS] == (NOT, "sudo: 3 incorrect") and found[STAY] == (UNKNOWN, "they were not")
 
 
 def test_clocks_that_were_to_be_left_alone_are_no_failure():
-    steps = [step._replace(status=records.SKIPPED) if step.kind == records.CLOCKS else step for step in made.steps()]
-    assert lines(made.collected()._replace(clocks_held=False, steps=tuple(steps)))[LOCKS][0] == UNKNOWN
+    skipped = with_steps(made.collected(), records.CLOCKS, status=records.SKIPPED)
+    assert lines(skipped._replace(clocks_held=False))[LOCKS][0] == UNKNOWN
 
 
 def test_clocks_whose_limits_are_apart_are_not_locked_whatever_the_script_said():
@@ -146,51 +148,35 @@ def test_attention_that_could_be_fused_is_told_and_silent_inspectors_too():
     assert lines(replaced(made.collected(), 0, layers=0))[what] == (UNKNOWN, "the inspector told no layers")
 
 
-def retimed(run, way, change):
-    """With `change` made to how R = 0 ran in fp16 in one way."""
+def retimed(run, way, **changes):
+    """With these changes in how R = 0 ran in fp16 in one way."""
     key = ("fp16", 0, way)
-    return run._replace(
-        timed=tuple(change(one) if (one.precision, one.removed, one.way) == key else one for one in run.timed)
-    )
+    timed = [one._replace(**changes) if (one.precision, one.removed, one.way) == key else one for one in run.timed]
+    return run._replace(timed=tuple(timed))
+
+
+NO_LIBRARY = "off: libcudart is not found"
+CONTENDED = {"profile": made.profile(1.0, "contended")}
+QUICK, QUICKER = {"profile": made.profile(0.9)}, {"profile": made.profile(0.7)}
 
 
 @pytest.mark.parametrize(
-    "way, change, what, told",
+    "way, changes, what, told",
     [
-        (
-            records.DEFAULT,
-            lambda one: one._replace(profile=made.profile(1.0, "contended")),
-            "digits fp16 R = 0 is timed without disturbance",
-            "1.000 ms, 0.990 .. 1.010: contended",
-        ),
-        (
-            records.DEFAULT,
-            lambda one: one._replace(cuda_graph="off: libcudart is not found"),
-            "digits fp16 R = 0 runs as a CUDA graph",
-            "off: libcudart is not found",
-        ),
-        (
-            records.NO_GRAPH,
-            lambda one: one._replace(profile=made.profile(0.9)),
-            "digits fp16 R = 0 is no slower as a CUDA graph",
-            "1.000 ms instead of 0.900 ms without",
-        ),
+        (records.DEFAULT, CONTENDED, " R = 0 is timed without disturbance", "1.000 ms, 0.990 .. 1.010: contended"),
+        (records.DEFAULT, {"cuda_graph": NO_LIBRARY}, " R = 0 runs as a CUDA graph", NO_LIBRARY),
+        (records.NO_GRAPH, QUICK, " R = 0 is no slower as a CUDA graph", "1.000 ms instead of 0.900 ms without"),
         (
             records.OTHER_STAGING,
-            lambda one: one._replace(profile=made.profile(0.9)),
-            "digits fp16 R = 0 is no slower by page-locked staging",
+            QUICK,
+            " R = 0 is no slower by page-locked staging",
             "1.000 ms instead of 0.900 ms by pageable staging",
         ),
-        (
-            records.DEFAULT,
-            lambda one: one._replace(profile=made.profile(0.7)),
-            "digits fp16 is faster with R = 53",
-            "0.800 ms instead of 0.700 ms",
-        ),
+        (records.DEFAULT, QUICKER, " is faster with R = 53", "0.800 ms instead of 0.700 ms"),
     ],
 )
-def test_what_the_times_show_is_judged(way, change, what, told):
-    assert lines(retimed(made.collected(), way, change))[what] == (NOT, told)
+def test_what_the_times_show_is_judged(way, changes, what, told):
+    assert lines(retimed(made.collected(), way, **changes))["digits fp16" + what] == (NOT, told)
 
 
 @pytest.mark.parametrize(
@@ -201,10 +187,8 @@ def test_what_the_times_show_is_judged(way, change, what, told):
     ],
 )
 def test_differences_within_the_noise_are_none(way, what, state):
-    def noisy(one):
-        return one._replace(profile=made.profile(0.8)._replace(latency_ci_ms=(0.5, 1.5)))
-
-    assert lines(retimed(made.collected(), way, noisy))[what][0] == state
+    noisy = made.profile(0.8)._replace(latency_ci_ms=(0.5, 1.5))
+    assert lines(retimed(made.collected(), way, profile=noisy))[what][0] == state
 
 
 @pytest.mark.parametrize("ours, state", [(1.0, HELD), (1.06, NOT), (0.94, NOT)])
@@ -216,13 +200,8 @@ def test_our_time_of_the_gpu_is_held_against_trtexecs(ours, state):
 
 
 def test_what_a_failed_step_should_have_shown_did_not_hold_with_its_reason():
-    run = made.collected()
-    steps = [
-        step._replace(status=records.FAILED, error="it was killed") if step.about == "digits fp16" else step
-        for step in run.steps
-    ]
+    run = with_steps(made.collected(), "digits fp16", status=records.FAILED, error="it was killed")
     left = run._replace(
-        steps=tuple(steps),
         built=tuple(one for one in run.built if one.precision == "fp32"),
         timed=tuple(one for one in run.timed if one.precision == "fp32"),
     )
@@ -232,9 +211,9 @@ def test_what_a_failed_step_should_have_shown_did_not_hold_with_its_reason():
 
 
 def test_an_interrupted_run_without_anything_is_still_told():
-    steps = tuple(KitStep(step.kind, step.about, records.SKIPPED, 0.0, "interrupted") for step in made.steps())
     bare = made.collected()._replace(moments={}, watched=None, device=None, clocks_held=False, findings=())
-    run = bare._replace(steps=steps, interrupted=True, built=(), timed=(), ratios=())
+    run = with_steps(bare, "", status=records.SKIPPED, seconds=0.0, error="interrupted")
+    run = run._replace(interrupted=True, built=(), timed=(), ratios=())
     report = judgement.judge(run)
     assert "no engine library" in report.title and report.title.endswith(", interrupted")
     assert HELD not in [line.state for line in report.lines] and not report.holds

@@ -24,17 +24,6 @@ def test_accuracy_needs_labels_and_trained_weights(labelled, weights, images, pi
     assert {images, pixels} <= set(ACCURACY_TITLES)
 
 
-def test_each_task_has_its_estimate():
-    logits = np.eye(4, dtype=np.float32)
-    look = fakes.quadrant_model().preprocessing
-    estimate = accuracy.paired("top1", look, Pair(logits, logits, np.arange(4)), "r000", "engine")
-    assert (estimate.kind, estimate.accuracy) == ("top1", 1.0)
-    dense = logits.reshape(1, 4, 2, 2)  # each quadrant of an 8 x 8 picture is of its own class
-    labels = np.arange(4, dtype=np.uint8).reshape(1, 2, 2).repeat(4, axis=1).repeat(4, axis=2)
-    estimate = accuracy.paired("miou", look, Pair(dense, dense, labels), "r000", "engine")
-    assert (estimate.kind, estimate.samples, estimate.drop) == ("miou", 1, 0) and estimate.accuracy == 1.0
-
-
 def of_top1(right, count=100, classes=10):
     """The estimate of a model that is right on `right` of `count` images, whose labels are spread evenly."""
     labels = np.arange(count) % classes

@@ -75,11 +75,6 @@ def test_the_best_within_a_budget_is_the_best_there_is(costs, budget):
     assert [one.loss for one in chosen] == ([min(affordable)] if affordable else [])
 
 
-@given(all_costs())
-def test_the_same_costs_give_the_same_front(costs):
-    assert front(costs) == front(costs)
-
-
 @given(all_costs(), st.sampled_from([0.1, 1.0, 4.0]))
 def test_a_coarse_front_is_at_most_a_slot_a_block_slower_than_the_exact_one(costs, resolution_ms):
     coarse, slack_ms = front(costs, resolution_ms), resolution_ms * len(costs.loss)

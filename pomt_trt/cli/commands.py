@@ -9,10 +9,14 @@ import os
 import sys
 from typing import Any, Dict
 
+from pomt_trt.cli import tables
+from pomt_trt.core.flags import flag, table
+from pomt_trt.core.progress import Progress
+from pomt_trt.core.storage import store
+
 
 def compile_all(arguments: argparse.Namespace) -> None:
     """Prints the choice; the bundle's folder and its size on disk go to stderr."""
-    from pomt_trt.cli import tables
     from pomt_trt.core.storage.workfolder import WorkFolder, disk_bytes
     from pomt_trt.pipeline import options, run_stages
 
@@ -50,8 +54,6 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def _compile_flags(arguments: argparse.Namespace) -> Dict[str, Any]:
     """The flags of a command that pomt_trt.compile_model takes too; options.make gives the others their defaults."""
-    from pomt_trt.core.flags import flag, table
-
     keys = [one.key for one in flag.flags_of((table.MODEL, table.WORK, *table.COMPILE))]
     return {key: value for key, value in vars(arguments).items() if key in keys}
 
@@ -67,7 +69,6 @@ def accuracy(arguments: argparse.Namespace) -> None:
 
 def build(arguments: argparse.Namespace) -> None:
     """Prints a line for each engine."""
-    from pomt_trt.cli import tables
     from pomt_trt.pipeline import options, run_stages
 
     settings = options.settings(vars(arguments))._replace(gpu=arguments.gpu)
@@ -77,7 +78,6 @@ def build(arguments: argparse.Namespace) -> None:
 
 def profile(arguments: argparse.Namespace) -> None:
     """Prints a line for each candidate."""
-    from pomt_trt.cli import tables
     from pomt_trt.pipeline import options, run_stages
 
     flags = vars(arguments)
@@ -97,7 +97,6 @@ def _scope(arguments: argparse.Namespace) -> Any:
 
 def select(arguments: argparse.Namespace) -> None:
     """Prints the choice and its reasons."""
-    from pomt_trt.cli import tables
     from pomt_trt.pipeline import options, run_stages
 
     settings, choice = options.settings(vars(arguments)), options.choice(vars(arguments))
@@ -132,8 +131,6 @@ def replay(arguments: argparse.Namespace) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Prints the engine's own accuracy."""
-    from pomt_trt.cli import tables
-    from pomt_trt.core.progress import Progress
     from pomt_trt.device.deploy.evaluate import ImageSource, evaluate
 
     a = arguments
@@ -146,7 +143,6 @@ def evaluate(arguments: argparse.Namespace) -> None:
 def bench(arguments: argparse.Namespace) -> None:
     """Prints latencies and their ratios."""
     from pomt_trt.core import cpus
-    from pomt_trt.core.progress import Progress
     from pomt_trt.device.deploy import bench
 
     threads = arguments.threads or [1, 2][: cpus.usable().threads]
@@ -164,7 +160,6 @@ def bench(arguments: argparse.Namespace) -> None:
 
 def verify(arguments: argparse.Namespace) -> None:
     """Prints a line for each check. Raises: VerificationFailed where one failed."""
-    from pomt_trt.core.progress import Progress
     from pomt_trt.device.checks import verify
 
     with Progress("verify", 1) as progress:
@@ -175,7 +170,6 @@ def verify(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Prints the record of a training."""
-    from pomt_trt.cli import tables
     from pomt_trt.pipeline.tasks import train
 
     record = train.train(vars(arguments))
@@ -212,6 +206,4 @@ def field_report(arguments: argparse.Namespace) -> None:
 
 
 def _print(value: Any, text: str, as_json: bool) -> None:
-    from pomt_trt.core.storage import store
-
     print(json.dumps(store.to_json(value), indent=1) if as_json else text)

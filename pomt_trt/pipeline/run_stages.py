@@ -1,5 +1,6 @@
 """The commands of a work folder: all stages in their order, or one stage of an experiment that exists."""
 
+import glob
 import importlib.util
 import os
 from typing import Any, Dict, List, Sequence, Tuple
@@ -157,7 +158,7 @@ def report(root: str) -> List[str]:
     """
     with session.opened(Scope(root)) as here:
         work, request = here.work, here.experiment.request
-        paths = [os.path.join(work.root, name) for name in sorted(os.listdir(work.root)) if _is_selection(name)]
+        paths = sorted(glob.glob(os.path.join(glob.escape(work.root), "selection-*.json")))
         if not paths:
             raise InputError("{0} holds no selection. Make one: pomt-trt select {0}.".format(work.root))
         chosen = [store.read_record(path, Selection).record for path in paths]
@@ -167,7 +168,3 @@ def report(root: str) -> List[str]:
 def _device(engine: str) -> DeviceSpec:
     """This machine with the engine library that was asked for."""
     return ahead.running_device(registry.chosen(engine))
-
-
-def _is_selection(name: str) -> bool:
-    return name.startswith("selection-") and name.endswith(".json")

@@ -4,7 +4,9 @@ On the workstation, since graphs are exported and eager PyTorch is timed.
 """
 
 import contextlib
+import glob
 import importlib.util
+import itertools
 import os
 import sys
 from typing import Callable, Dict, List, Optional, Sequence
@@ -81,19 +83,13 @@ def _share_unreduced(others: Sequence[str], root: str) -> None:
 
 def _share_files(source: WorkFolder, target: WorkFolder) -> None:
     """The files of R = 0 that the target lacks. Records are copied last, since they say that the files are there."""
-    for folder in ("engines", "latency"):
-        for device_id in sorted(_listed(os.path.join(source.root, folder))):
-            origin, copy = (os.path.join(one.root, folder, device_id) for one in (source, target))
-            names = [name for name in _listed(origin) if name.startswith("r000.") or name == WEIGHTS]
-            for name in sorted(names, key=lambda name: name.endswith(".json")):
-                path = os.path.join(copy, name)
-                if not os.path.exists(path):
-                    os.makedirs(copy, exist_ok=True)
-                    (store.copy if name == WEIGHTS else store.hard_link)(os.path.join(origin, name), path)
-
-
-def _listed(folder: str) -> List[str]:
-    return os.listdir(folder) if os.path.isdir(folder) else []
+    kinds = itertools.product(("engines", "latency"), ("r000.*", WEIGHTS))
+    patterns = [os.path.join(glob.escape(source.root), folder, "*", name) for folder, name in kinds]
+    paths = [path for pattern in patterns for path in glob.glob(pattern)]
+    for path in sorted(paths, key=lambda path: (path.endswith(".json"), path)):
+        copy = os.path.join(target.root, os.path.relpath(path, source.root))
+        if not os.path.exists(copy):
+            (store.copy if os.path.basename(path) == WEIGHTS else store.hard_link)(path, copy)
 
 
 def _eager(options: Options, selection: Selection) -> EagerLatencies:

@@ -1,6 +1,7 @@
 """A tiny model in timm's own format, compiled once for all tests, and the command in this process or one of its own."""
 
 import contextlib
+import glob
 import io
 import json
 import os
@@ -63,17 +64,9 @@ def write_model(folder, classes=5, seed=0, **more):
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.15)
     save_file(model.state_dict(), os.path.join(folder, "model.safetensors"))
-    config = {
-        "architecture": "vit_tiny_patch16_224",
-        "num_classes": classes,
-        "model_args": arguments,
-        "pretrained_cfg": {
-            "input_size": [3, 16, 16],
-            "fixed_input_size": True,
-            "crop_pct": 1.0,
-            "num_classes": classes,
-        },
-    }
+    look = {"input_size": [3, 16, 16], "fixed_input_size": True, "crop_pct": 1.0, "num_classes": classes}
+    config = {"architecture": "vit_tiny_patch16_224", "num_classes": classes, "model_args": arguments}
+    config["pretrained_cfg"] = look
     with open(os.path.join(folder, "config.json"), "w") as file:
         json.dump(config, file)
 
@@ -119,9 +112,9 @@ def compile_command(work, *more):
     return arguments + list(more)
 
 
-def start(*arguments, module="pomt_trt", **options):
+def start(*arguments, module="pomt_trt", warnings="error::UserWarning", **options):
     """The command as a process of its own, in a session of its own, so that it can be killed with its children."""
-    command = [sys.executable, "-W", "error::UserWarning", "-m", module, *[str(a) for a in arguments]]
+    command = [sys.executable, "-W", warnings, "-m", module, *[str(a) for a in arguments]]
     environment = dict(os.environ, PYTHONPATH=ROOT, OMP_NUM_THREADS="1", **options.pop("env", {}))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
     return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes)
@@ -181,9 +174,25 @@ def leftovers(work):
     return [name for folder, folders, names in os.walk(str(work)) for name in folders + names if ".part-" in name]
 
 
-def selection(out):
-    """The selection that --json printed."""
-    return json.loads(out)
+def check_sound(work, expected=CANDIDATES):
+    """Every record can be read and describes the file beside it; the bundle opens; nothing unfinished is left."""
+    from pomt_trt.core.records import AccuracyEstimate, Engine, LatencyProfile
+    from pomt_trt.core.storage import experiment, store
+    from pomt_trt.core.storage.bundle import open_bundle
+    from pomt_trt.core.storage.workfolder import WorkFolder
+
+    folder = WorkFolder(str(work))
+    family = experiment.whole_family(folder, "op17-fp32", (experiment.experiment_of(folder).model.tokens,))
+    assert [candidate.id for candidate in family.candidates] == expected
+    assert all(experiment.accuracy_of(folder, family, candidate.id) for candidate in family.candidates)
+    for kind, place in ((Engine, "engines/*"), (LatencyProfile, "latency/*"), (AccuracyEstimate, "accuracy")):
+        for path in glob.glob(os.path.join(str(work), place, "*.json")):
+            record = store.read_record(path, kind).record
+            engine = os.path.join(os.path.dirname(path), getattr(record, "file", ""))
+            if kind is Engine and os.path.exists(engine):
+                assert store.sha256_of(engine) == record.sha256
+    open_bundle(one(work, "bundle-"))
+    assert not leftovers(work)
 
 
 def one(work, start, end=""):

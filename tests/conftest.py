@@ -125,6 +125,14 @@ def clock():
 
 
 @pytest.fixture
+def work(tmp_path):
+    """A work folder of the tiny model, compiled, for this test alone."""
+    from tests import compiled
+
+    return compiled.copied(tmp_path)
+
+
+@pytest.fixture
 def machine(monkeypatch, tmp_path):
     """Installs a stand-in of a TensorRT release here and in child processes; returns its DeviceSpec."""
     from pomt_trt.device.board import board

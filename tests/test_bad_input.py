@@ -1,6 +1,8 @@
 """Each mistake that a user can make: one clear line, the right exit code, and nothing finished is lost."""
 
 import errno
+import glob
+import json
 import os
 import re
 import shutil
@@ -11,9 +13,9 @@ pytest.importorskip("torch", reason="compiles a model, which belongs to the work
 
 from pomt_trt.core.storage import store, workfolder  # noqa: E402
 from tests import compiled, suite  # noqa: E402
-from tests.compiled import call, copied, files  # noqa: E402
+from tests.compiled import call, files  # noqa: E402
 
-USAGE, INPUT, WORK, STALE, CORRUPT = 2, 3, 12, 8, 9
+USAGE, INPUT, CONSTRAINT, STALE, CORRUPT, WORK = 2, 3, 6, 8, 9, 12
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +23,14 @@ def places(tmp_path_factory):
     """name -> path of everything wrong that commands below name in braces."""
     folder = tmp_path_factory.mktemp("places")
     made = {"data": os.path.join(compiled.source(), "data"), "model": os.path.join(compiled.source(), "model")}
-    for name in ("empty", "text", "broken", "labels", "other", "work", "filework", "checkpoint", "garbage"):
+    for name in ("empty", "broken", "labels", "other", "work", "filework", "checkpoint"):
         made[name] = str(folder / name)
-    for name in ("empty", "text"):
+    for name in ("empty", "broken"):
         os.mkdir(made[name])
-    (folder / "text" / "readme.txt").write_text("no image")
-    (folder / "broken").mkdir()
     (folder / "broken" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n, and then nothing")
     compiled.write_pictures(made["labels"], classes=7, each=1)
     compiled.write_model(made["other"], classes=3, seed=1)
     (folder / "filework").write_text("a file where a folder should be")
-    (folder / "garbage").write_bytes(b"PK not a checkpoint")
     import torch
 
     torch.save({"blocks.0.attn.qkv.weight": torch.zeros(9, 3)}, made["checkpoint"])
@@ -42,23 +41,13 @@ def places(tmp_path_factory):
 # An export goes to {work} where nothing else is said.
 MISTAKES = {
     "unknown model": ("export vit_tinny_patch16_224", INPUT, "no model 'vit_tinny.* Did you mean"),
-    "unsupported model": ("export swin_tiny_patch4_window7_224", INPUT, "not supported: .* Choose a plain"),
-    "missing checkpoint": ("export digits --checkpoint nowhere.pth", INPUT, "nowhere.pth .* Check the path"),
     "checkpoint of another shape": (
         "export local-dir:{model} --checkpoint {checkpoint}",
         INPUT,
         r"missing .*is \(9, 3\), the model has \(72, 24\). 1 of the model.s 56 names .* rename the tensors",
     ),
-    "garbage as checkpoint": ("export digits --checkpoint {garbage}", INPUT, "truncated.* Fetch it again"),
-    "two sources of weights": (
-        "export digits --checkpoint {checkpoint} --pretrained",
-        USAGE,
-        "--checkpoint and --pretrained exclude each other. Give one",
-    ),
-    "local folder without a model": ("export local-dir:{empty}", INPUT, "cannot be loaded: .* must hold"),
     "missing data": ("export local-dir:{model} --data nowhere", INPUT, "--data nowhere .* Check the path"),
     "empty data": ("export local-dir:{model} --data {empty}", INPUT, "holds no image. Images end in"),
-    "data without images": ("export local-dir:{model} --data {text}", INPUT, "holds no image"),
     "unreadable images": ("export local-dir:{model} --data {broken}", INPUT, "none of 1 images can be read"),
     "labels that do not match": (
         "export local-dir:{other} --data {labels}",
@@ -66,20 +55,12 @@ MISTAKES = {
         "no labels that match the head: 7 folders .* 3 classes in the head. Use class numbers",
     ),
     "R too large": ("export {experiment} --tokens 16:2:1", USAGE, "--tokens goes down to 2 .* end higher"),
-    "more tokens than there are": ("export {experiment} --tokens 300:8:4", USAGE, "has 17 tokens. Start at 16"),
-    "no range": ("export {experiment} --tokens many", USAGE, "START:STOP:STEP such as .* not 'many'"),
-    "a range upwards": ("export {experiment} --tokens 8:16:4", USAGE, "'8:16:4' does not. Try 16:8:4"),
     "layer out of range": (
         "export local-dir:{model} --layer 4 --tokens 16:8:4",
         USAGE,
         "layer 4 is out of range: the model has 4 blocks. Choose --layer 0 to 3",
     ),
-    "layer below zero": ("export local-dir:{model} --layer -1 --tokens 16:8:4", USAGE, "layer -1 is out of"),
-    "no method": ("export {experiment} --method magic", USAGE, "no method 'magic'. Choose one of"),
-    "no target": ("export {experiment} --target jetpack-3", USAGE, "'jetpack-3' is not known. Choose one"),
     "batch of none": ("export {experiment} --batch-size 0", USAGE, "--batch-size is 0; it must be 1 or more"),
-    "no samples": ("export {experiment} --samples 0", USAGE, "--samples is 0; it must be 1 or more"),
-    "half a patch": ("export vit_tiny_patch16_224 --img-size 40", USAGE, "whole patches of 16: take .*32 or 48"),
     "a file as work folder": (
         "export {experiment} --work {filework}",
         WORK,
@@ -120,12 +101,6 @@ def error_line(err):
     return lines[-1]
 
 
-@pytest.fixture
-def work(tmp_path):
-    """A compiled work folder of one's own."""
-    return copied(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -150,8 +125,7 @@ def test_the_work_folder_of_another_experiment_is_kept(flags, said, work, capsys
         (["select", "--threads", "3"], INPUT, "timed with --threads 1 --waiting default, you ask for 3 and default"),
         (["bundle", "--threads", "3"], STALE, "no engine for --threads 3 here. .* pomt-trt build .* --threads 3"),
         (["select", "--threads", "0"], USAGE, "--threads is 0; it must be 1 or more"),
-        (["select", "--alpha", "2"], USAGE, "--alpha is 2.0; it must lie between 0 and 1"),
-        (["select", "--max-latency", "1e-9", "--threads", "1"], 6, "1e-09"),
+        (["select", "--max-latency", "1e-9", "--threads", "1"], CONSTRAINT, "1e-09"),
     ],
 )
 def test_a_stage_that_cannot_be_done_changes_nothing(arguments, code, said, work, capsys):
@@ -198,26 +172,12 @@ def test_what_could_not_be_exported_does_not_block_the_folder(tmp_path, capsys, 
     assert code == 0, err
 
 
-DAMAGED = [
-    "experiment.json",
-    "golden.npz",
-    "onnx/op17-fp32/family.json",
-    "onnx/op17-fp32/r005.onnx",
-    "onnx/op17-fp32/weights.bin",
-    "accuracy/r005.json",
-    "accuracy/r005.npz",
-    "engines/*/r000.engine",
-    "engines/*/r000.json",
-    "engines/*/r009.json",
-    "engines/*/weights.bin",
-    "latency/*/r005.json",
-    "latency/*/r000.json",
-    "selection-*.json",
-    "bundle-*/bundle.json",
-    "bundle-*/r000.engine",
-    "bundle-*/weights.bin",
-]
-
+DAMAGED = ["experiment.json", "golden.npz"]
+DAMAGED += ["onnx/op17-fp32/" + name for name in ("family.json", "r005.onnx", "weights.bin")]
+DAMAGED += ["accuracy/r005.json", "accuracy/r005.npz"]
+DAMAGED += ["engines/*/" + name for name in ("r000.engine", "r000.json", "r009.json", "weights.bin")]
+DAMAGED += ["latency/*/r005.json", "latency/*/r000.json", "selection-*.json"]
+DAMAGED += ["bundle-*/" + name for name in ("bundle.json", "r000.engine", "weights.bin")]
 
 DAMAGES = [(name, "truncated") for name in DAMAGED]
 DAMAGES += [(name, "overwritten") for name in DAMAGED if name.endswith((".engine", ".bin", "r005.onnx", "r005.json"))]
@@ -238,11 +198,11 @@ def test_a_damaged_file_is_made_anew_or_said_to_be_damaged(damaged, work, capsys
         os.unlink(path)
         code, out, err = _called(capsys, command)
     assert code == 0, err
-    assert [row["id"] for row in compiled.selection(out)["rows"]] == compiled.CANDIDATES
+    assert [row["id"] for row in json.loads(out)["rows"]] == compiled.CANDIDATES
     assert not compiled.leftovers(work)
     healed = files(work)
     assert call(capsys, *command)[:2] == (0, out) and files(work) == healed
-    _check_whole(work)
+    compiled.check_sound(work)
 
 
 def _called(capsys, command):
@@ -256,11 +216,8 @@ def _called(capsys, command):
 
 
 def _only(work, pattern):
-    import glob
-
-    found = glob.glob(os.path.join(work, pattern))
-    assert len(found) == 1, found
-    return found[0]
+    (path,) = glob.glob(os.path.join(work, pattern))
+    return path
 
 
 def _damage(path, how):
@@ -273,19 +230,6 @@ def _damage(path, how):
             file.write(b"\0\1\2damage\3")
     else:
         os.truncate(path, 0 if how == "emptied" else size // 2)
-
-
-def _check_whole(work):
-    """The bundle opens, and every graph and weight is what the family says."""
-    from pomt_trt.core.storage import experiment as known
-    from pomt_trt.core.storage.bundle import open_bundle
-    from pomt_trt.core.storage.workfolder import WorkFolder
-
-    open_bundle(compiled.one(work, "bundle-"))
-    folder = WorkFolder(work)
-    family = known.family_of(folder, "op17-fp32")
-    assert known.whole_family(folder, "op17-fp32", (17,)) is not None
-    assert all(known.accuracy_of(folder, family, candidate.id) for candidate in family.candidates)
 
 
 @pytest.mark.parametrize("name", ["experiment.json", "onnx/op17-fp32/family.json", "selection-*.json"])
@@ -303,7 +247,7 @@ def test_no_engine_is_built_from_a_damaged_graph(name, work, capsys):
     code, out, err = call(capsys, "build", work, "--threads", "1")
     assert code in (STALE, CORRUPT) and name in error_line(err), err
     assert call(capsys, *compiled.compile_command(work))[0] == 0  # and nothing remembers it as a failure
-    _check_whole(work)
+    compiled.check_sound(work)
 
 
 @pytest.mark.parametrize("after", [0, 10])
@@ -328,17 +272,6 @@ def test_a_full_disk_loses_nothing_and_the_run_goes_on(after, tmp_path, capsys, 
     for name in finished:
         if name.startswith("accuracy") and name.endswith(".json"):
             assert files(work)[name] == finished[name]
-
-
-@pytest.mark.parametrize("reason", [errno.EACCES, errno.EROFS, errno.EDQUOT])
-def test_a_folder_that_cannot_be_written_is_said(reason, tmp_path, capsys, monkeypatch):
-    def refuse(*_, **__):
-        raise OSError(reason, os.strerror(reason))
-
-    monkeypatch.setattr(store.os, "makedirs", refuse)
-    code, out, err = call(capsys, *compiled.compile_command(tmp_path / "w"))
-    assert (code, out) == (WORK, "")
-    assert re.search(r"cannot write .*: .*(Choose another --work folder|Free some space)", error_line(err))
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")

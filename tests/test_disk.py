@@ -1,4 +1,4 @@
-"""Files of a work folder and a bundle: no room for a copy, a bundle that cannot be written, folders of 0.2."""
+"""Files of a work folder and a bundle: no room for a copy, and a bundle that cannot be written."""
 
 import ctypes
 import glob
@@ -9,20 +9,12 @@ import pytest
 
 pytest.importorskip("torch", reason="compiles a model, which belongs to the workstation")
 
-import onnx  # noqa: E402
-
 from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
 from tests import compiled, fakes  # noqa: E402
 from tests.compiled import call, files  # noqa: E402
 
 WEIGHTS = "onnx/op17-fp32/weights.bin"
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # linux/prctl.h, linux/capability.h
-
-
-@pytest.fixture
-def work(tmp_path):
-    """A compiled work folder of one's own."""
-    return compiled.copied(tmp_path)
 
 
 def no_room_for_weights(work):
@@ -81,34 +73,3 @@ def test_a_read_only_bundle_is_inferred_from_and_evaluated(read_only):
     code, out, err = infer(read_only, "--rebuild")
     assert code == 12 and "no permission to write" in err
     assert files(read_only) == before
-
-
-@pytest.fixture
-def of_0_2(work):
-    """The work folder as 0.2 left it: files of the bundle and engines' weights are links to those that they repeat."""
-    bundle = compiled.one(work, "bundle-")
-    (engines,) = glob.glob(os.path.join(work, "engines/*"))
-    sources = [os.path.join(work, "onnx/op17-fp32"), engines, os.path.join(work, "accuracy"), work]
-    repeated = {os.path.join(engines, "weights.bin")}
-    repeated.update(os.path.join(bundle, name) for name in os.listdir(bundle) if name != "bundle.json")
-    for path in sorted(repeated):
-        places = [os.path.join(source, os.path.basename(path)) for source in sources]
-        os.unlink(path)
-        os.link(next(filter(os.path.isfile, places)), path)
-    assert os.stat(os.path.join(work, WEIGHTS)).st_nlink == 3
-    return work
-
-
-def test_a_folder_of_0_2_is_read_and_the_next_stage_mends_it(of_0_2, capsys):
-    bundle, before = compiled.one(of_0_2, "bundle-"), set(files(of_0_2))
-    graphs = [os.path.join(of_0_2, "onnx/op17-fp32/r005.onnx"), os.path.join(bundle, "r000.onnx")]
-    open_bundle(bundle)
-    with pytest.raises(onnx.checker.ValidationError, match="multiple hard links"):
-        onnx.load(graphs[0])
-    code, out, err = call(capsys, "bundle", of_0_2, "--threads", "1")
-    assert code == 0, err
-    for graph in graphs:
-        onnx.load(graph)
-    weights = [os.path.join(folder, "weights.bin") for folder, _, names in os.walk(of_0_2) if "weights.bin" in names]
-    assert [os.stat(path).st_nlink for path in weights] == [1, 1, 1] and set(files(of_0_2)) == before
-    open_bundle(bundle)

@@ -18,10 +18,9 @@ from pomt_trt.device.deploy import preprocess
 from pomt_trt.device.deploy.classifier import Classifier
 from pomt_trt.device.engines.engine import open_engine
 from pomt_trt.infer import load, main
-from tests import fakes
+from tests import compiled, fakes
 
 pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +40,7 @@ def pictures(tmp_path_factory):
 
 
 def start(*arguments, **options):
-    options = dict({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}, **options)
-    command = [sys.executable, "-W", "error", "-m", "pomt_trt.infer"] + [str(argument) for argument in arguments]
-    environment = dict(os.environ, PYTHONPATH=ROOT, **options.pop("env", {}))
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **options)
+    return compiled.start(*arguments, module="pomt_trt.infer", warnings="error", **options)
 
 
 def finished(process, given=None):
@@ -95,14 +91,6 @@ def test_the_summary_tells_the_engine_from_end_to_end(infer, bundles, pictures, 
     assert summary[0] == "6 images in batches of up to {}".format(batch)
     for line, title in zip(summary[1:], ("engine ", "end to end ")):
         assert line.startswith(title) and "images/s" in line and "mean" in line and "p50" in line and "p95" in line
-
-
-def test_batches_give_what_single_images_give(infer, bundles, pictures):
-    one, four = (lines_of(infer(bundles[batch], pictures, "--json")[1]) for batch in (1, 4))
-    for left, right in zip(one, four):
-        assert left["image"] == right["image"]
-        for a, b in zip(left["predictions"], right["predictions"]):
-            assert a["index"] == b["index"] and a["probability"] == pytest.approx(b["probability"], abs=1e-6)
 
 
 def test_folders_are_walked_in_order_without_hidden_or_other_files(infer, bundles, tmp_path):
@@ -212,13 +200,6 @@ def test_ctrl_c_is_one_line_and_130(bundles, pictures):
 def test_many_images_are_counted_in_a_log(infer, bundles, pictures):
     code, out, err = infer(bundles[1], *[pictures] * 20, "--json")
     assert code == 0 and "120/120" in err
-
-
-def test_help_teaches(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["--help"])
-    out = capsys.readouterr().out
-    assert stopped.value.code == 0 and "examples:" in out and "--top-k 1 --json" in out and "exit codes" in out
 
 
 @pytest.mark.parametrize("wrong", [["--top-k", "0"], ["--top-k", "x"], ["--threads", "-1"], ["--bogus"]])

@@ -22,14 +22,10 @@ def vit(seed=0):
     return timm.create_model("vit_tiny_patch16_224", **compiled.SHAPE).eval()
 
 
-def test_a_named_model_compiles_as_on_the_command_line(tmp_path):
-    work = compiled.copied(tmp_path)
+def test_a_named_model_compiles_as_on_the_command_line(work):
     before = compiled.files(work)
-    source = compiled.source()
-    flags = dict(FLAGS, samples=1000)
-    chosen = pomt_trt.compile_model(
-        "local-dir:" + os.path.join(source, "model"), data=os.path.join(source, "data"), work=work, **flags
-    )
+    model, data = (os.path.join(compiled.source(), name) for name in ("model", "data"))
+    chosen = pomt_trt.compile_model("local-dir:" + model, data=data, work=work, **dict(FLAGS, samples=1000))
     assert [row.id for row in chosen.rows] == compiled.CANDIDATES and chosen.accuracy_kind == "top1"
     assert compiled.files(work) == before
 
@@ -71,17 +67,6 @@ def test_what_is_no_vision_transformer_is_refused(tmp_path):
 def test_a_flag_that_does_not_exist_is_a_type_error(tmp_path):
     with pytest.raises(TypeError, match="tokns"):
         pomt_trt.compile_model("digits", work=str(tmp_path / "w"), tokns="16:8:4")
-
-
-def test_tokens_are_reduced_in_a_module_of_its_own():
-    model = vit()
-    image = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        before = model(image)
-        for method, removed in (("pomt", 5), ("topk", [1, 0, 2, 0]), ("random", 5), ("none", 0)):
-            reduced = pomt_trt.reduce_tokens(model, method, removed=removed, layer=1 if method == "pomt" else None)
-            assert isinstance(reduced, torch.nn.Module) and reduced(image).shape == (2, 5)
-        assert torch.equal(model(image), before)
 
 
 def test_reducing_without_torch_says_where_it_belongs():

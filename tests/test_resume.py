@@ -1,9 +1,11 @@
 """A compile that is killed at any moment: the same command goes on, and ends as if nothing had happened."""
 
+import glob
 import json
 import os
 import random
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -11,13 +13,8 @@ import pytest
 
 pytest.importorskip("torch", reason="compiles a model, which belongs to the workstation")
 
-from pomt_trt.core.records import AccuracyEstimate, Engine, LatencyProfile  # noqa: E402
-from pomt_trt.core.storage import experiment as known  # noqa: E402
-from pomt_trt.core.storage import store  # noqa: E402
-from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
-from pomt_trt.core.storage.workfolder import WorkFolder  # noqa: E402
 from tests import compiled, suite  # noqa: E402
-from tests.compiled import files, kill, leftovers, one, run, start  # noqa: E402
+from tests.compiled import check_sound, files, kill, leftovers, one, run, start  # noqa: E402
 
 KILLS = 3
 DEADLINE_S = 120
@@ -33,26 +30,6 @@ def kill_when(command, happened):
     running = process.poll() is None
     kill(process) if running else process.communicate()
     return running
-
-
-def check_sound(work, expected):
-    """Every record can be read and describes the file beside it; the bundle opens; nothing unfinished is left."""
-    folder = WorkFolder(str(work))
-    family = known.whole_family(folder, "op17-fp32", (known.experiment_of(folder).model.tokens,))
-    assert [candidate.id for candidate in family.candidates] == expected
-    assert all(known.accuracy_of(folder, family, candidate.id) for candidate in family.candidates)
-    for kind, place in ((Engine, "engines"), (LatencyProfile, "latency"), (AccuracyEstimate, "accuracy")):
-        for path in _under(os.path.join(str(work), place), ".json"):
-            record = store.read_record(path, kind).record
-            engine = os.path.join(os.path.dirname(path), getattr(record, "file", ""))
-            if kind is Engine and os.path.exists(engine):
-                assert store.sha256_of(engine) == record.sha256
-    open_bundle(one(work, "bundle-"))
-    assert not leftovers(work)
-
-
-def _under(folder, end):
-    return [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names if name.endswith(end)]
 
 
 # what has just appeared in the work folder when everything is killed
@@ -81,8 +58,6 @@ def begun(folder, pattern):
 
 @pytest.mark.parametrize("moment", suite.sampled(MOMENTS, ("an accuracy", "an engine")))
 def test_killed_and_run_again_it_ends_the_same(moment, tmp_path, capsys):
-    import glob
-
     work = begun(tmp_path, MOMENTS[moment])
     pattern = os.path.join(str(work), MOMENTS[moment])
     kill_when(compiled.compile_command(work), lambda: glob.glob(pattern))
@@ -90,14 +65,13 @@ def test_killed_and_run_again_it_ends_the_same(moment, tmp_path, capsys):
     code, out, err = compiled.call(capsys, *compiled.compile_command(work, "--json"))
     assert code == 0, err
     assert [row["id"] for row in json.loads(out)["rows"]] == compiled.CANDIDATES
-    check_sound(work, compiled.CANDIDATES)
+    check_sound(work)
     assert {name: files(work)[name] for name in survived} == survived
     for name in ("golden.npz", "experiment.json", "onnx/op17-fp32/weights.bin", "onnx/op17-fp32/r009.onnx"):
         assert Path(str(work), name).read_bytes() == Path(compiled.master(), name).read_bytes(), name
 
 
-def test_unfinished_files_of_a_killed_run_are_removed(tmp_path, capsys):
-    work = compiled.copied(tmp_path)
+def test_unfinished_files_of_a_killed_run_are_removed(work, capsys):
     for folder in ("", "onnx/op17-fp32", "accuracy"):
         with open(os.path.join(work, folder, ".part-abc"), "wb") as file:
             file.write(b"half")
@@ -106,25 +80,21 @@ def test_unfinished_files_of_a_killed_run_are_removed(tmp_path, capsys):
     assert not leftovers(work)
 
 
-def test_a_winner_whose_engine_an_earlier_choice_removed_is_built_again(tmp_path, capsys):
-    work = compiled.copied(tmp_path)
+def test_a_winner_whose_engine_an_earlier_choice_removed_is_built_again(work, capsys):
     command = compiled.compile_command(work, "--rule", "fastest-within", "--max-accuracy-drop", "100", "--json")
     code, before, err = compiled.call(capsys, *command)
     assert code == 0, err
     chosen = json.loads(before)["chosen"]["id"]  # it may be R = 0, in so tiny a model
-    (engine,) = [path for path in _under(os.path.join(work, "engines"), ".engine") if chosen in path]
+    (engine,) = [path for path in glob.glob(os.path.join(work, "engines", "*", "*.engine")) if chosen in path]
     for name in {chosen, "r000"}:
         os.unlink(engine.replace(chosen, name))
     shutil.rmtree(one(work, "bundle-"))
     assert compiled.call(capsys, *command)[:2] == (0, before), "the same engines to the byte: nothing is timed again"
-    check_sound(work, compiled.CANDIDATES)
+    check_sound(work)
     assert os.path.exists(engine)
 
 
 def test_only_the_parent_killed_leaves_no_child_in_the_way(tmp_path, capsys):
-    import glob
-    import signal
-
     work = begun(tmp_path, MOMENTS["an engine"])
     process = start(*compiled.compile_command(work))
     while not glob.glob(os.path.join(work, MOMENTS["an engine"])) and process.poll() is None:
@@ -132,7 +102,7 @@ def test_only_the_parent_killed_leaves_no_child_in_the_way(tmp_path, capsys):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert compiled.call(capsys, *compiled.compile_command(work))[0] == 0
-    check_sound(work, compiled.CANDIDATES)
+    check_sound(work)
 
 
 @pytest.mark.long

@@ -15,11 +15,6 @@ from tests import compiled
 from tests.compiled import call
 
 
-@pytest.fixture
-def work(tmp_path):
-    return compiled.copied(tmp_path)
-
-
 def test_a_compiled_folder_and_its_bundle_are_right(work, capsys):
     code, out, _ = call(capsys, "verify", work, "--json")
     found = json.loads(out)
@@ -29,23 +24,6 @@ def test_a_compiled_folder_and_its_bundle_are_right(work, capsys):
     assert max(check["parity"]["error"] for check in found["checks"]) < 1e-4
     code, out, _ = call(capsys, "verify", compiled.one(work, "bundle-"))
     assert code == 0 and "DIFFERS" not in out
-
-
-def test_only_what_was_asked_for_beside_the_unreduced_engine(work, capsys):
-    _, out, _ = call(capsys, "verify", work, "--only", "r009", "--json")
-    assert {check["candidate_id"] for check in json.loads(out)["checks"]} <= {"r000", "r009"}
-
-
-def test_an_engine_that_is_another_candidates_ends_with_7(work, capsys):
-    engines = os.path.join(work, "engines", os.listdir(os.path.join(work, "engines"))[0])
-    name = next(name for name in sorted(os.listdir(engines)) if name.endswith(".engine") and name != "r000.engine")
-    path, record = os.path.join(engines, name), os.path.join(engines, name.replace(".engine", ".json"))
-    shutil.copy(os.path.join(engines, "r000.engine"), path)
-    stored = store.read_record(record, Engine)
-    wrong = stored.record._replace(sha256=store.sha256_of(path), bytes=os.path.getsize(path))
-    store.write_record(record, wrong, stored.inputs)
-    code, out, err = call(capsys, "verify", work)
-    assert code == 7 and "DIFFERS" in out and name.split(".")[0] + " with host" in err
 
 
 def test_a_folder_without_engines_says_what_to_do(work, capsys):

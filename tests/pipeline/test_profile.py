@@ -21,11 +21,6 @@ FLOATING, LOCKED = "agx-orin-jetpack-6.2", "agx-xavier-jetpack-5.1.2"
 READ = sensors.read
 
 
-@pytest.fixture
-def work(tmp_path):
-    return compiled.copied(tmp_path)
-
-
 def profile_again(work, monkeypatch, board):
     """Runs the command on a board; the profiles that it took, by their ids."""
     monkeypatch.setattr(sensors, "read", lambda root=None: READ(tree(board)))
@@ -99,7 +94,7 @@ def test_profile_adds_energy_to_what_it_prints_where_it_is_asked_for(work, monke
 def test_compile_measures_the_energy_of_the_winner_and_of_r0_and_notes_it(work, monkeypatch, capsys):
     meter(monkeypatch, 5.0)
     code, out, _ = compiled.call(capsys, *compiled.compile_command(work, "--energy", "--json"))
-    chosen = compiled.selection(out)
+    chosen = json.loads(out)
     noted = sorted(note.split(":")[0] for note in chosen["notes"] if "mJ a run" in note)
     assert code == 0 and noted == sorted({"r000", chosen["chosen"]["id"]})
 

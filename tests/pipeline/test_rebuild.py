@@ -1,6 +1,7 @@
 """A bundle of another device, built anew where it is: engines, gate, what it says, and what is left where it fails."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -75,11 +76,7 @@ def test_a_bundle_whose_choice_is_the_unreduced_model_has_one_engine(bundle):
 
 
 def content(folder):
-    found = {}
-    for name in os.listdir(folder):
-        with open(os.path.join(folder, name), "rb") as file:
-            found[name] = file.read()
-    return found
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def refused(bundle, error, said):

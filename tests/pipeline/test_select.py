@@ -18,8 +18,8 @@ def test_an_unreduced_model_that_only_guesses_is_said_in_the_selection_once():
     assert sum("no better than one answer to all, the commonest label (20.0%)" in note for note in notes) == 1
 
 
-def test_a_selection_reads_each_record_once(tmp_path, monkeypatch, capsys):
-    work, read, paths = compiled.copied(tmp_path), store.read_record, []
+def test_a_selection_reads_each_record_once(work, monkeypatch, capsys):
+    read, paths = store.read_record, []
     monkeypatch.setattr(store, "read_record", lambda path, kind: paths.append(path) or read(path, kind))
     assert compiled.call(capsys, "select", work, "--threads", "1")[0] == 0
     of_candidates = [path for path in paths if os.path.basename(path).split(".")[0] in compiled.CANDIDATES]

@@ -60,11 +60,6 @@ SETTINGS = Settings(threads=1)
 
 
 @pytest.fixture
-def work(tmp_path):
-    return compiled.copied(tmp_path)
-
-
-@pytest.fixture
 def session(work):
     with opened_on(Scope(work), board.device_spec("onnxruntime"), SETTINGS) as session:
         yield session

@@ -79,12 +79,3 @@ def test_a_report_of_a_board_on_which_something_did_not_hold_exits_with_7(archiv
     assert code == 7 and "not   digits is timed as trtexec times it" in out and "1 of 39 things did not hold" in err
     code, out, _ = call(capsys, "field-report", path, "--json")
     assert code == 7 and {line["state"] for line in json.loads(out)["lines"]} == {"held", "not"}
-
-
-def test_an_archive_that_is_damaged_or_absent_has_its_exit_code(archive, tmp_path, capsys):
-    path = archive(field.collected())
-    with open(path, "r+b") as file:
-        file.truncate(100)
-    code, out, err = call(capsys, "field-report", path)
-    assert code == 9 and "is no sound archive of a field kit" in err and not out
-    assert call(capsys, "field-report", tmp_path / "absent.tar.gz")[0] == 3

@@ -26,23 +26,25 @@ PYTHON36 = os.path.join(compiled.ROOT, ".venv36", "bin", "python")
 def run(release, *arguments, **options):
     """What a module prints on a board with this release."""
     variables = simulator.environment(release, options.get("faults", ""))
-    python = PYTHON36 if release == "8.2" and os.path.exists(PYTHON36) else sys.executable
-    command = [python, "-m"] + [str(argument) for argument in arguments]
-    done = subprocess.run(
-        command,
-        cwd=compiled.ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS="1", **variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-        timeout=240,
-    )
+    oldest = PYTHON36 if release == "8.2" and os.path.exists(PYTHON36) else sys.executable
+    command = [options.get("python", oldest), "-m"] + [str(argument) for argument in arguments]
+    environment = dict(os.environ, OMP_NUM_THREADS="1", **variables)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "universal_newlines": True}
+    done = subprocess.run(command, cwd=compiled.ROOT, env=environment, timeout=240, **pipes)
     assert done.returncode == options.get("code", 0), done.stderr
+    assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
 
 
 def profile(release, work, *more, **options):
     return run(release, "pomt_trt", "profile", work, "--engine", "tensorrt", "--max-seconds", "0.05", *more, **options)
+
+
+def built(work, name="r001"):
+    """(plan header, record, folder) of the one engine of a candidate."""
+    (engine,) = glob.glob(os.path.join(work, "engines", "*", name + ".engine"))
+    with open(engine, "rb") as file, open(engine[: -len("engine")] + "json") as record:
+        return simulator.plan_header(file.read()), json.load(record)["value"], os.path.dirname(engine)
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +81,7 @@ def test_a_board_gets_from_graphs_to_predictions(profiled):
 
 def test_every_release_builds_graphs_of_its_form_in_its_way(profiled):
     release, work = profiled
-    (engine,) = glob.glob(os.path.join(work, "engines", "*", "r000.engine"))
-    with open(engine, "rb") as file:
-        header = simulator.plan_header(file.read())
+    header, record, _ = built(work, "r000")
     form = FORMS.get(release, "op17-fp16")
     assert header["path"].split(os.sep)[-2] == form
     assert header["strongly_typed"] == (form == "op17-fp16") and "TF32" not in header["flags"]
@@ -89,9 +89,7 @@ def test_every_release_builds_graphs_of_its_form_in_its_way(profiled):
     precisions = {layer["name"]: layer["precision"] for layer in header["layers"]}
     assert {precisions[name] for name in header["pinned"]} <= {"FLOAT"}
     assert {"FLOAT", "HALF"} <= set(precisions.values())
-    with open(os.path.join(os.path.dirname(engine), "r000.json")) as file:
-        details = json.load(file)["value"]["details"]
-    assert details["fused_attention"] == len(header["fused"]) == (0 if release in ("8.2", "8.5") else 4)
+    assert record["details"]["fused_attention"] == len(header["fused"]) == (0 if release in ("8.2", "8.5") else 4)
 
 
 @pytest.mark.long
@@ -101,13 +99,10 @@ def test_an_orin_builds_and_runs_graphs_in_bf16(exported, tmp_path):
     flags = ["--work", work, "--target", "jetpack-6.2", "--precision", "bf16"] + compiled.TOKENS
     assert cli.main(["export"] + compiled.experiment() + flags) == 0
     profile("10.3.0", work, "--precision", "bf16")
-    (engine,) = glob.glob(os.path.join(work, "engines", "*-bf16", "r000.engine"))
-    with open(engine, "rb") as file:
-        header = simulator.plan_header(file.read())
+    header, told, folder = built(work, "r000")
+    assert folder.endswith("-bf16")
     assert header["path"].split(os.sep)[-2] == "op17-bf16" and header["strongly_typed"] and len(header["fused"]) == 4
     assert {"FLOAT", "HALF", "BF16"} <= {layer["precision"] for layer in header["layers"]}
-    with open(os.path.join(os.path.dirname(engine), "r000.json")) as file:
-        told = json.load(file)["value"]
     assert told["precision"] == "bf16" and told["details"]["gate"]["allowed"] == 8e-2
     assert 1e-4 < told["details"]["gate"]["error"] < 8e-2
     for release in ("8.5", "8.6.1"):

@@ -22,10 +22,10 @@ RTX = ["--engine", "tensorrt-rtx"]
 def bundled(tmp_path_factory):
     """(work folder, bundle) of engines that were built without a GPU and timed on one."""
     root = tmp_path_factory.mktemp("rtx")
-    work, variables = str(root / "work"), pytest.MonkeyPatch()
-    variables.setenv("XDG_CACHE_HOME", str(root / "cache"))
+    work = str(root / "work")
     flags = ["--work", work, "--target", "tensorrt-rtx", "--precision", "fp16", "--tokens", "16:16:1"]
-    try:
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv("XDG_CACHE_HOME", str(root / "cache"))
         for command in (["export", *compiled.experiment(), *flags], ["accuracy", work]):
             code, _, err = compiled.called(*command)
             assert code == 0, err
@@ -33,17 +33,18 @@ def bundled(tmp_path_factory):
         assert "no GPU can be used here" in said
         for command in (["profile", work, "--max-seconds", "0.05"], ["select", work], ["bundle", work]):
             run(simulator.RTX, "pomt_trt", *command, *RTX)
-    finally:
-        variables.undo()
     (bundle,) = glob.glob(os.path.join(work, "bundle-*"))
     return work, bundle
 
 
+def manifest_of(bundle):
+    with open(os.path.join(bundle, "bundle.json")) as file:
+        return json.load(file)["bundle"]
+
+
 def test_engines_of_a_bundle_are_those_that_were_built_without_a_gpu(bundled):
     work, bundle = bundled
-    with open(os.path.join(bundle, "bundle.json")) as file:
-        manifest = json.load(file)["bundle"]
-    engine = manifest["engine"]
+    engine = manifest_of(bundle)["engine"]
     assert engine["device"]["id"].startswith("tensorrt-rtx-1.7.1.116-nvidia-geforce-rtx-4090")
     assert engine["details"]["ahead_of_time"] and engine["details"]["gate"]["error"] < 2e-2
     (built,) = glob.glob(os.path.join(work, "engines", "*-for-portable-fp16", engine["file"]))
@@ -54,8 +55,7 @@ def test_engines_of_a_bundle_are_those_that_were_built_without_a_gpu(bundled):
 def test_a_bundle_brings_its_kernels_and_predicts_with_them(bundled, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     bundle = bundled[1]
-    with open(os.path.join(bundle, "bundle.json")) as file:
-        manifest = json.load(file)["bundle"]
+    manifest = manifest_of(bundle)
     kernels = manifest["engine"]["details"]["kernels"]
     assert manifest["files"][kernels["file"]]["sha256"] == kernels["sha256"]
     picture = glob.glob(os.path.join(compiled.source(), "data", "*", "*"))[0]
@@ -72,8 +72,7 @@ def test_a_rebuilt_bundle_holds_the_new_engines_kernels(bundled, monkeypatch, tm
     shutil.copytree(bundled[1], bundle)
     picture = glob.glob(os.path.join(compiled.source(), "data", "*", "*"))[0]
     run(simulator.RTX, "pomt_trt.infer", bundle, picture, "--rebuild")
-    with open(os.path.join(bundle, "bundle.json")) as file:
-        manifest = json.load(file)["bundle"]
+    manifest = manifest_of(bundle)
     engine = manifest["engine"]
     assert "ahead_of_time" not in engine["details"]
     assert manifest["files"][engine["details"]["kernels"]["file"]]["sha256"] == engine["details"]["kernels"]["sha256"]

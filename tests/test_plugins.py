@@ -4,8 +4,8 @@ On ONNX Runtime the nodes' functions run. TensorRT is the stand-in, and the libr
 for ours (tests/simulator/plugins.py); what the real one computes is for tests/plugins.
 """
 
+import functools
 import glob
-import json
 import os
 import shutil
 import subprocess
@@ -16,7 +16,8 @@ import pytest
 pytest.importorskip("torch", reason="exports a model, which belongs to the workstation")
 
 from pomt_trt import cli  # noqa: E402
-from tests import compiled, simulator, suite  # noqa: E402
+from tests import compiled, suite, test_on_tensorrt  # noqa: E402
+from tests.test_on_tensorrt import built  # noqa: E402
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not here, which makes a library")
 
@@ -24,24 +25,7 @@ TARGETS = ("jetpack-4.6.1", "jetpack-6.0", "jetpack-6.2", "jetpack-7.2")  # one 
 FORMS = {"8.2": "op13-fp16-plugin-bare", "8.5": "op13-fp16-plugin-bare", "8.6.1": "op17-fp16w-plugin"}
 FORMS["10.3.0"] = "op17-fp16-plugin-bare"
 ON = ["--plugin", "on"]
-
-
-def run(release, *arguments, **options):
-    """What a command prints on a board with this release."""
-    command = [sys.executable, "-m"] + [str(argument) for argument in arguments]
-    variables = dict(os.environ, OMP_NUM_THREADS="1", **simulator.environment(release))
-    done = subprocess.run(
-        command,
-        cwd=compiled.ROOT,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-        timeout=240,
-    )
-    assert done.returncode == options.get("code", 0), done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
+run = functools.partial(test_on_tensorrt.run, python=sys.executable)
 
 
 def library(folder, text="int nothing;"):
@@ -75,19 +59,11 @@ def build(release, work, *flags, **options):
     return run(release, "pomt_trt", "build", work, "--engine", "tensorrt", *flags, **options)
 
 
-def built(work, name="r001"):
-    """(plan header, record's details, folder) of the one engine of a candidate."""
-    (engine,) = glob.glob(os.path.join(work, "engines", "*", name + ".engine"))
-    with open(engine, "rb") as file:
-        header = simulator.plan_header(file.read())
-    with open(os.path.join(os.path.dirname(engine), name + ".json")) as file:
-        return header, json.load(file)["value"]["details"], os.path.dirname(engine)
-
-
 @pytest.mark.parametrize("release", suite.RELEASES)
 def test_every_release_builds_its_flavour_with_the_plugin(work, release, tmp_path):
     build(release, work, *ON, "--plugin-library", library(tmp_path))
-    header, details, folder = built(work)
+    header, record, folder = built(work)
+    details = record["details"]
     assert header["path"].split(os.sep)[-2] == FORMS.get(release, "op17-fp16-plugin")
     assert len(header["by_plugin"]) == 1 and not header["by_function"]
     assert folder.endswith("-fp16-plugin")
@@ -102,7 +78,7 @@ def test_without_the_library_it_is_said_how_to_build_it(work):
 
 def test_auto_takes_the_plugin_where_it_is_and_native_graphs_where_it_is_not(work, tmp_path):
     build("10.16.1", work)
-    assert not built(work)[0]["by_plugin"] and "plugin" not in built(work)[1]
+    assert not built(work)[0]["by_plugin"] and "plugin" not in built(work)[1]["details"]
     shutil.rmtree(os.path.join(work, "engines"))
     build("10.16.1", work, "--plugin-library", library(tmp_path))
     assert built(work)[0]["by_plugin"]
@@ -113,9 +89,9 @@ def test_auto_takes_the_plugin_where_it_is_and_native_graphs_where_it_is_not(wor
 
 def test_another_library_means_another_engine(work, tmp_path):
     build("10.3.0", work, *ON, "--plugin-library", library(tmp_path))
-    first = built(work)[1]["plugin"]["sha256"]
+    first = built(work)[1]["details"]["plugin"]["sha256"]
     build("10.3.0", work, *ON, "--plugin-library", library(tmp_path, "int something;"))
-    assert built(work)[1]["plugin"]["sha256"] != first
+    assert built(work)[1]["details"]["plugin"]["sha256"] != first
 
 
 def test_a_file_that_is_no_library_is_refused(work, tmp_path):
@@ -150,8 +126,8 @@ def test_a_bundle_holds_its_plugins_and_is_refused_without_them(work, tmp_path):
 def test_an_engine_without_its_plugins_is_refused_with_the_way_out(work, tmp_path):
     flags = [*ON, "--plugin-library", library(tmp_path)]
     build("10.3.0", work, *flags)
-    _, details, folder = built(work)
-    os.unlink(os.path.join(folder, details["plugin"]["file"]))
+    _, record, folder = built(work)
+    os.unlink(os.path.join(folder, record["details"]["plugin"]["file"]))
     said = run("10.3.0", "pomt_trt", "verify", work, code=9)
     assert "cannot run without them" in said and "build the engine again" in said
 

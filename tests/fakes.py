@@ -5,7 +5,6 @@ quadrant's weight, so that it is sometimes wrong. Graphs: tests/data/quadrants, 
 """
 
 import contextlib
-import hashlib
 import os
 import resource
 import shutil
@@ -16,6 +15,7 @@ from PIL import Image
 from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, ModelSpec, Preprocessing, Row, Selection
 from pomt_trt.core.schedules import schedule
 from pomt_trt.core.storage import bundle as bundles
+from pomt_trt.core.storage import store
 
 GRAPHS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "quadrants")
 DEVICE = DeviceSpec("ort-any-2c", "x86_64", "onnxruntime", "1.10.0", "a processor", 2, 1 << 30)
@@ -72,15 +72,8 @@ def made_up_engine():
 
 def _record(sources, candidate_id):
     name = candidate_id + ".engine"
-    size = os.path.getsize(sources[name])
-    return Engine(
-        candidate_id, DEVICE, name, _sha256(sources[name]), size, _sha256(sources["weights.bin"]), (1, 1, 8, 8), 2, 1
-    )
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    engine, weights = (store.sha256_of(sources[file]) for file in (name, "weights.bin"))
+    return Engine(candidate_id, DEVICE, name, engine, os.path.getsize(sources[name]), weights, (1, 1, 8, 8), 2, 1)
 
 
 def quadrant_bundle(folder, batch=1, model=None):

@@ -169,14 +169,8 @@ def failed_test(folder: Path, arguments: List[str]) -> Optional[str]:
     """The first test of a run that fails; None where all pass."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments]
     environment = dict(os.environ, PYTHONPATH=str(folder), OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
-    done = subprocess.run(
-        command,
-        cwd=str(folder),
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        universal_newlines=True,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "universal_newlines": True}
+    done = subprocess.run(command, cwd=str(folder), env=environment, **pipes)
     if done.returncode in (0, 5):  # 5: none of these files holds a test
         return None
     if done.returncode > 2:  # 1: a test failed; 2: a file cannot be imported; others are no word on the mutant

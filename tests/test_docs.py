@@ -16,21 +16,8 @@ from tests.documents import INDEX, ROOT, blocks, commands, documents, inline, li
 
 MOST_WORDS = 900  # of the README: a stranger reads no more
 LINKED = [*documents(), "CHANGELOG.md", "tests/data/curves/README.md", "tests/data/jetson/README.md"]
-SYSTEM = {
-    "pip",
-    "cd",
-    "cp",
-    "rsync",
-    "docker",
-    "cmake",
-    "apt-get",
-    "useradd",
-    "install",
-    "systemctl",
-    "chown",
-    "tar",
-    "nvpmodel",
-}
+SYSTEM = {"pip", "cd", "cp", "rsync", "docker", "cmake", "apt-get", "useradd", "install", "systemctl", "chown", "tar"}
+SYSTEM |= {"nvpmodel"}
 TRTEXEC = {"--onnx", "--stronglyTyped", "--useSpinWait", "--useCudaGraph", "--noDataTransfers"}
 TREES = ("pomt_trt", "tests", "scripts", "jetson", "plugins", "docs")
 SMALL = {"compile": ["--tokens", "196:180:16", "--samples", "8", "--max-seconds", "0.02"]}  # added to marked commands
@@ -118,18 +105,7 @@ def test_the_documents_give_commands_of_every_kind():
     found = [words for document in documents() for words in commands(document)]
     assert len(found) > 150
     ours = {words[1] for words in found if words[0] == "pomt-trt"}
-    assert ours >= {
-        "compile",
-        "compare",
-        "export",
-        "profile",
-        "select",
-        "bench",
-        "evaluate",
-        "verify",
-        "train",
-        "doctor",
-    }
+    assert ours >= set("compile compare export profile select bench evaluate verify train doctor".split())
 
 
 @pytest.mark.parametrize(

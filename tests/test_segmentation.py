@@ -80,12 +80,6 @@ def test_infer_asks_for_a_folder_and_shows_where_maps_are(tmp_path, capsys):
     assert "label map and shares" in out and str(tmp_path / "0.png") in out
 
 
-def test_infer_never_writes_beside_the_images(tmp_path, capsys):
-    copy = shutil.copy(os.path.join(images(), "0.png"), str(tmp_path))
-    assert infer.main([bundle(), copy, "--out", str(tmp_path)]) == 3
-    assert "another folder" in capsys.readouterr().err
-
-
 def test_the_engine_is_as_good_as_the_host_said(capsys):
     code, out, _ = compiled.call(capsys, "evaluate", bundle(), os.path.join(source(), "data"), "--json")
     found = json.loads(out)

@@ -119,8 +119,8 @@ def test_weights_that_are_not_the_models_are_never_described(tmp_path):
 
 
 @pytest.fixture
-def bundle(tmp_path):
-    return compiled.one(compiled.copied(tmp_path), "bundle-")
+def bundle(work):
+    return compiled.one(work, "bundle-")
 
 
 @pytest.fixture
@@ -138,13 +138,18 @@ def prepared(bundle):
     return board_eager.prepare(["--bundle", bundle, "--threads", "1"])
 
 
-def test_a_real_child_answers_and_tells_what_it_runs_without_timm(bundle):
+def child_without(library, bundle, waiting):
+    """The real child, where a library cannot be imported."""
     program = (
-        "import sys; sys.modules['timm'] = None; from pomt_trt.device.timing import __main__; "
+        "import sys; sys.modules[{!r}] = None; from pomt_trt.device.timing import __main__; "
         "sys.exit(__main__.main(['pomt_trt.baselines.board_eager', *sys.argv[1:]]))"
-    )
-    command = [sys.executable, "-c", program, "--bundle", bundle, "--threads", "1", "--waiting", "passive"]
-    with child_process.Child("eager", command, child_process.environment("passive")) as child:
+    ).format(library)
+    command = [sys.executable, "-c", program, "--bundle", bundle, "--threads", "1", "--waiting", waiting]
+    return child_process.Child("eager", command, child_process.environment(waiting))
+
+
+def test_a_real_child_answers_and_tells_what_it_runs_without_timm(bundle):
+    with child_without("timm", bundle, "passive") as child:
         about = child.about
         assert len(child.burst(3)) == 3
     assert (about["torch"], about["device"], about["dtype"]) == (str(torch.__version__), "cpu", "float32")
@@ -153,13 +158,8 @@ def test_a_real_child_answers_and_tells_what_it_runs_without_timm(bundle):
 
 
 def test_without_torch_it_names_what_to_install(bundle):
-    program = (
-        "import sys; sys.modules['torch'] = None; from pomt_trt.device.timing import __main__; "
-        "sys.exit(__main__.main(['pomt_trt.baselines.board_eager', *sys.argv[1:]]))"
-    )
-    command = [sys.executable, "-c", program, "--bundle", bundle]
     with pytest.raises(MissingDependency, match="torch, which cannot be imported here.*pip install"):
-        child_process.Child("eager", command, child_process.environment("default"))
+        child_without("torch", bundle, "default")
 
 
 def test_on_a_jetson_whose_torch_sees_no_gpu_it_refuses_and_names_the_wheel(bundle, monkeypatch, in_this_process):

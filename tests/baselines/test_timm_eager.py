@@ -2,27 +2,23 @@
 
 import io
 import json
+import os
 
 import numpy as np
 import pytest
-import timm
 import torch
 
 from pomt_trt.baselines import timm_eager
 from pomt_trt.core import child_process, timing_protocol
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.host.models import loading
-from tests.compiled import copied
+from tests.compiled import copied, source
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A small plain ViT as a folder: 32 px, four patches, two blocks of width 16."""
-    sizes = {"img_size": 32, "num_classes": 3, "depth": 2, "embed_dim": 16, "num_heads": 2}
-    module, folder = timm.create_model("deit_tiny_patch16_224", **sizes), tmp_path_factory.mktemp("tiny")
-    config = {"input_size": (3, 32, 32)}
-    timm.models.save_for_hf(module, folder, model_args=sizes, model_config=config, safe_serialization=True)
-    return f"local-dir:{folder}"
+def tiny():
+    """A small plain ViT as a folder: 16 px and four blocks."""
+    return "local-dir:" + os.path.join(source(), "model")
 
 
 def prepared(*options):
@@ -62,7 +58,7 @@ def test_a_child_that_cannot_have_its_model_raises_that_error_in_the_parent():
 
 def test_runs_timm_as_it_is_from_host_array_to_host_logits(tiny):
     ready = prepared("--model", tiny, "--batch-size", "3")
-    image = np.random.RandomState(0).rand(3, 3, 32, 32).astype(np.float32)
+    image = np.random.RandomState(0).rand(3, 3, 16, 16).astype(np.float32)
     with torch.inference_mode():
         expected = loading.load(tiny).module(torch.from_numpy(image)).numpy()
     logits = ready.run()
@@ -91,7 +87,7 @@ def test_elsewhere_its_architecture_with_random_weights_is_as_fast():
 
 def test_another_model_of_that_architecture_is_refused(tiny):
     spec = loading.load(tiny).spec._replace(name="local-dir:/no/such/folder")
-    with pytest.raises(InputError, match="depth is 12, expected 2.*Put it where it was") as raised:
+    with pytest.raises(InputError, match="depth is 12, expected 4.*Put it where it was") as raised:
         timm_eager._like(spec)
     assert "/no/such/folder cannot be loaded" in str(raised.value)
 

@@ -4,7 +4,9 @@ Units are in the names: *_ms, *_s, *_bytes, *_mhz. A count called tokens include
 Intervals are (low, high). core/storage/store reads and writes records.
 """
 
-# ruff: noqa: F401  what is imported here is imported from here
+# What is imported here is imported from here.
+# mypy: implicit-reexport
+# ruff: noqa: F401
 from pomt_trt.core.records.candidates import CHAIN, GRID, SEARCHED, Candidate, Experiment, Family, Request, Schedule
 from pomt_trt.core.records.engines import Builds, DeviceSpec, Engine, Failure, Finding
 from pomt_trt.core.records.measurements import (

@@ -12,6 +12,7 @@ import pytest
 
 from pomt_trt import __all__ as FUNCTIONS
 from pomt_trt import __version__, cli, compile_model, infer
+from pomt_trt.cli import command_line
 from tests.documents import INDEX, ROOT, blocks, commands, documents, inline, lines, links, pages, prose, text_of
 
 MOST_WORDS = 900  # of the README: a stranger reads no more
@@ -105,7 +106,7 @@ def test_the_documents_give_commands_of_every_kind():
     found = [words for document in documents() for words in commands(document)]
     assert len(found) > 150
     ours = {words[1] for words in found if words[0] == "pomt-trt"}
-    assert ours >= set("compile compare export profile select bench evaluate verify train doctor".split())
+    assert ours >= {command.name for command in command_line.COMMANDS}
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,7 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path):
     more = ["--batch", "4", "--epochs", "2", "--json"]
     assert call_quietly(*command(tmp_path / "one", *more)) == 0
     more[1] = "2"
-    options = "--standalone --nproc_per_node 2 -m pomt_trt".split()
-    launcher = [sys.executable, "-m", "torch.distributed.run", *options]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "pomt_trt"]
     environment = dict(os.environ, PYTHONPATH=compiled.ROOT, OMP_NUM_THREADS="1", ACCELERATE_USE_CPU="1")
     asked = launcher + command(tmp_path / "two", *more)
     out = subprocess.check_output(asked, env=environment, stderr=subprocess.PIPE, cwd=compiled.ROOT)

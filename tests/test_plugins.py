@@ -71,11 +71,6 @@ def test_every_release_builds_its_flavour_with_the_plugin(work, release, tmp_pat
     assert details["plugin"]["file"] == "libpomt_plugins-{}.so".format(details["plugin"]["sha256"][:12])
 
 
-def test_without_the_library_it_is_said_how_to_build_it(work):
-    said = build("10.3.0", work, *ON, code=4)
-    assert "need libpomt_plugins.so" in said and "make -C plugins plugins" in said
-
-
 def test_auto_takes_the_plugin_where_it_is_and_native_graphs_where_it_is_not(work, tmp_path):
     build("10.16.1", work)
     assert not built(work)[0]["by_plugin"] and "plugin" not in built(work)[1]["details"]
@@ -92,12 +87,6 @@ def test_another_library_means_another_engine(work, tmp_path):
     first = built(work)[1]["details"]["plugin"]["sha256"]
     build("10.3.0", work, *ON, "--plugin-library", library(tmp_path, "int something;"))
     assert built(work)[1]["details"]["plugin"]["sha256"] != first
-
-
-def test_a_file_that_is_no_library_is_refused(work, tmp_path):
-    (tmp_path / "libpomt_plugins.so").write_text("no library")
-    said = build("10.3.0", work, *ON, "--plugin-library", tmp_path / "libpomt_plugins.so", code=4)
-    assert "does not load" in said and "make -C plugins" in said
 
 
 def test_a_library_without_the_operators_is_refused(work, tmp_path):
@@ -121,15 +110,6 @@ def test_a_bundle_holds_its_plugins_and_is_refused_without_them(work, tmp_path):
     (kept,) = glob.glob(os.path.join(bundle, "libpomt_plugins-*.so"))
     os.unlink(kept)
     assert os.path.basename(kept) in run("10.3.0", "pomt_trt.infer", bundle, picture, code=9)
-
-
-def test_an_engine_without_its_plugins_is_refused_with_the_way_out(work, tmp_path):
-    flags = [*ON, "--plugin-library", library(tmp_path)]
-    build("10.3.0", work, *flags)
-    _, record, folder = built(work)
-    os.unlink(os.path.join(folder, record["details"]["plugin"]["file"]))
-    said = run("10.3.0", "pomt_trt", "verify", work, code=9)
-    assert "cannot run without them" in said and "build the engine again" in said
 
 
 def test_onnx_runtime_compiles_and_runs_what_the_functions_say(tmp_path):

@@ -8,7 +8,6 @@ import pytest
 pytest.importorskip("torch", reason="exports a model, which belongs to the workstation")
 
 from pomt_trt import cli  # noqa: E402
-from pomt_trt.core.storage import experiment as known  # noqa: E402
 from pomt_trt.core.storage.bundle import open_bundle  # noqa: E402
 from pomt_trt.core.storage.workfolder import WorkFolder  # noqa: E402
 from tests import compiled  # noqa: E402
@@ -22,15 +21,6 @@ def work(tmp_path):
     arguments = compiled.experiment() + compiled.TOKENS + ["--work", work]
     assert cli.main(["export", "--precision", "fp16", *arguments]) == 0
     return work
-
-
-def test_graphs_of_both_precisions_stand_side_by_side_and_share_their_accuracies(work):
-    folder = WorkFolder(work)
-    assert folder.forms() == ["op17-fp16", "op17-fp32"]
-    for form in folder.forms():
-        family = known.family_of(folder, form)
-        assert [candidate.id for candidate in family.candidates] == compiled.CANDIDATES
-        assert all(known.accuracy_of(folder, family, candidate.id) for candidate in family.candidates)
 
 
 def test_exporting_another_precision_leaves_the_first_as_it_was(tmp_path, capsys):

@@ -140,24 +140,16 @@ def test_methods_that_lose_patches_are_refused_by_name(method, tmp_path, capsys)
     assert "Choose --method none or tome or cropr" in err
 
 
-@pytest.mark.parametrize(
-    "value, message",
-    [(3, r"2.png holds the label 3, the model has 3 classes: 0 to 2"), (None, "1 of the 6 images .* no label map")],
-)
-def test_labels_that_cannot_be_are_one_line(value, message, tmp_path, capsys):
-    import re
-
+def test_a_label_that_is_no_class_is_one_line(tmp_path, capsys):
     data = str(tmp_path / "data")
     shutil.copytree(os.path.join(source(), "data"), data)
     wrong = os.path.join(data, "labels", "2.png")
-    if value is None:
-        os.unlink(wrong)
-    else:
-        with Image.open(wrong) as picture:
-            labels = np.array(picture)
-        labels[5, 5] = value
-        Image.fromarray(labels).save(wrong)
-    calls = [compile_command(tmp_path / "work", "--method", "none", data=data), ["evaluate", bundle(), data]]
-    for arguments in calls:
+    with Image.open(wrong) as picture:
+        labels = np.array(picture)
+    labels[5, 5] = CLASSES
+    Image.fromarray(labels).save(wrong)
+    command = compile_command(tmp_path / "work", "--method", "none", data=data)
+    for arguments in (command, ["evaluate", bundle(), data]):
         code, _, err = compiled.call(capsys, *arguments)
-        assert code == 3 and re.search(message, err) and len(err.strip().splitlines()) <= 2, err
+        assert code == 3 and "2.png holds the label 3, the model has 3 classes: 0 to 2" in err
+        assert len(err.strip().splitlines()) <= 2, err

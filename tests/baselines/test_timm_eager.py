@@ -1,7 +1,5 @@
 """The eager baseline in its real process: what it says of itself, and what it refuses."""
 
-import io
-import json
 import os
 
 import numpy as np
@@ -90,13 +88,6 @@ def test_another_model_of_that_architecture_is_refused(tiny):
     with pytest.raises(InputError, match="depth is 12, expected 4.*Put it where it was") as raised:
         timm_eager._like(spec)
     assert "/no/such/folder cannot be loaded" in str(raised.value)
-
-
-def test_an_error_goes_to_the_parent_as_one_line():
-    answers = io.StringIO()
-    prepare = lambda: timm_eager.prepare(["--model", "digits", "--waiting", "passive"])  # noqa: E731
-    assert timing_protocol.serve(prepare, io.StringIO(), answers) == 2
-    assert json.loads(answers.getvalue())["kind"] == "UsageError"
 
 
 @pytest.fixture

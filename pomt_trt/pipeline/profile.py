@@ -52,7 +52,8 @@ def forget_unsettled(session: Session, clocks: Dict[str, Clock]) -> None:
     if floating(clocks) is not False:
         return
     paths = glob.glob(os.path.join(glob.escape(session.engines.latency_folder), "*.json"))
-    unsettled = [path for path in paths if _is_unsettled(path)]
+    verdicts = {path: getattr(_readable(path, LatencyProfile), "verdict", None) for path in paths}
+    unsettled = [path for path, verdict in verdicts.items() if verdict in UNSETTLED]
     reference = session.work.latency(session.device.id, session.unreduced.id)
     for path in paths if reference in unsettled else unsettled:
         for each in (path, path[: -len(".json")] + ".builds.json"):
@@ -60,11 +61,6 @@ def forget_unsettled(session: Session, clocks: Dict[str, Clock]) -> None:
                 os.unlink(each)
     if unsettled:
         session.engines.renew()
-
-
-def _is_unsettled(path: str) -> bool:
-    profile = _readable(path, LatencyProfile)
-    return profile is not None and profile.verdict in UNSETTLED
 
 
 def _describes(record: str, path: str) -> bool:

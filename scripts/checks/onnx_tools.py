@@ -96,7 +96,7 @@ def _openings_of(path: Path) -> Iterator[Opening]:
 
 def _difference(logits: np.ndarray, expected: np.ndarray | None, allowed: float) -> str:
     assert expected is not None
-    error = parity.median_relative_error(logits, expected)
+    error = parity.compare(logits, expected).error
     return "" if error <= allowed else f"logits differ from ONNX Runtime's by {error:.1e}, {allowed:.0e} is allowed"
 
 

@@ -52,7 +52,7 @@ def check(name, method, form, folder, may_be_unclear=False):
         if may_be_unclear and candidate.schedule.removed and not (margins > least_margin).any():
             continue
         assert (margins > least_margin).any()
-        error = parity.median_relative_error(found, expected, margins, least_margin)
+        error = parity.compare(found, expected, margins, plan.written).error
         assert error < comparison.TOLERANCE[plan.written], candidate.id
     return made
 

@@ -155,14 +155,11 @@ def _unlabelled(root: str) -> Dataset:
 def _from_class_folders(root: str, folders: List[str], head: Head) -> Dataset:
     files = {name: _images_under(os.path.join(root, name)) for name in folders}
     _not_empty(root, [path for paths in files.values() for path in paths])
-    index, order = indices(Names(tuple(folders), FOLDERS, root, _inner_folder(root, folders)), head)
+    # the most common mistake is to give the folder that holds train and val
+    hint = ", or give --data {}".format(os.path.join(root, "val")) if "val" in folders else ""
+    index, order = indices(Names(tuple(folders), FOLDERS, root, hint), head)
     items = [Item(path, index[name]) for name in folders for path in files[name]]
     return Dataset(tuple(items), "labelled", order)
-
-
-def _inner_folder(root: str, folders: Sequence[str]) -> str:
-    """Advice for the most common mistake, the folder that holds train and val; else empty."""
-    return ", or give --data {}".format(os.path.join(root, "val")) if "val" in folders else ""
 
 
 def _from_csv(path: str, head: Head) -> Dataset:

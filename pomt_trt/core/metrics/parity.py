@@ -25,7 +25,7 @@ class Parity(NamedTuple):
 
     images: int
     compared: int  # images whose cut is clear
-    error: float  # infinite where a logit is not finite
+    error: float  # infinite where a logit of any image is not finite; 0 where no cut is clear
     allowed: float
 
     @property
@@ -37,23 +37,9 @@ class Parity(NamedTuple):
 def compare(
     logits: np.ndarray, expected: np.ndarray, margins: Optional[np.ndarray] = None, precision: str = "fp32"
 ) -> Parity:
-    """Compares logits (n, ...) with the expected ones.
+    """Compares logits (n, ...) with the expected ones of the same images: a row of classes, or one for each patch.
 
     Args:
-        margins: (n,) smallest relative score margin of each image; None: nothing was ranked.
-    """
-    error = median_relative_error(logits, expected, margins, LEAST_MARGIN[precision])
-    compared = len(logits) if margins is None else int((margins > LEAST_MARGIN[precision]).sum())
-    return Parity(len(logits), compared, error, TOLERANCE[precision])
-
-
-def median_relative_error(
-    logits: np.ndarray, expected: np.ndarray, margins: Optional[np.ndarray] = None, least_margin: float = 1e-5
-) -> float:
-    """The error above: infinite where a logit of any image is not finite; 0 where no cut is clear.
-
-    Args:
-        logits, expected: (n, ...) of the same images: a row of classes, or one for each patch.
         margins: (n,) smallest relative score margin of each image; None: nothing was ranked, all are compared.
     Raises: InputError where shapes do not match, or there are no images.
     """
@@ -62,11 +48,11 @@ def median_relative_error(
             "logits of shape {} cannot be compared with {}: both must be (images, classes ...) of the same images. "
             "Export again.".format(logits.shape, expected.shape)
         )
+    clear = np.full(len(logits), True) if margins is None else margins > LEAST_MARGIN[precision]
+    error = float(np.median(relative_errors(logits, expected)[clear])) if clear.any() else 0.0
     if not np.isfinite(logits).all():
-        return math.inf
-    errors = relative_errors(logits, expected)
-    clear = errors if margins is None else errors[margins > least_margin]
-    return float(np.median(clear)) if len(clear) else 0.0
+        error = math.inf
+    return Parity(len(logits), int(clear.sum()), error, TOLERANCE[precision])
 
 
 def relative_errors(logits: np.ndarray, expected: np.ndarray) -> np.ndarray:

@@ -19,13 +19,13 @@ def off_by(*relative):
 
 
 def test_the_error_is_the_median_of_each_images_worst_logit_over_its_largest():
-    assert parity.median_relative_error(EXPECTED, EXPECTED) == 0.0
-    assert parity.median_relative_error(off_by(0.1, 0.2, 0.3, 0.9), EXPECTED) == pytest.approx(0.25, rel=1e-5)
+    assert parity.compare(EXPECTED, EXPECTED).error == 0.0
+    assert parity.compare(off_by(0.1, 0.2, 0.3, 0.9), EXPECTED).error == pytest.approx(0.25, rel=1e-5)
 
 
 def test_images_whose_cut_is_closer_than_rounding_are_not_compared():
     margins = np.array([1e-7, 0.5, 0.5, 1e-6])
-    assert parity.median_relative_error(off_by(0.9, 0.1, 0.2, 0.9), EXPECTED, margins) == pytest.approx(0.15, rel=1e-5)
+    assert parity.compare(off_by(0.9, 0.1, 0.2, 0.9), EXPECTED, margins).error == pytest.approx(0.15, rel=1e-5)
     result = parity.compare(off_by(0.9, 0.0, 0.0, 0.9), EXPECTED, margins)
     assert (result.images, result.compared, result.passed) == (4, 2, True)
 
@@ -51,4 +51,4 @@ def test_one_logit_that_is_not_finite_is_never_right_even_where_no_cut_is_clear(
 def test_shapes_that_do_not_match_are_explained():
     for logits in (EXPECTED[:2], EXPECTED[:0], EXPECTED[0]):
         with pytest.raises(InputError, match="cannot be compared"):
-            parity.median_relative_error(logits, EXPECTED if len(logits) else EXPECTED[:0])
+            parity.compare(logits, EXPECTED if len(logits) else EXPECTED[:0])

@@ -310,4 +310,4 @@ def test_the_bundled_model_in_fp16_classifies_its_held_out_pictures_as_in_fp32(t
         made = export.export(plan, tiny.grid(plan, spec, [80]), images, tmp_path)
         logits[asked] = comparison.run_onnx(tmp_path / "onnx" / made.form / "r080.onnx", batch, 50)
     assert (logits["fp16"].argmax(1) == logits["fp32"].argmax(1)).mean() >= 0.995
-    assert parity.median_relative_error(logits["fp16"], logits["fp32"]) < 2e-2
+    assert parity.compare(logits["fp16"], logits["fp32"]).error < 2e-2

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch", reason="compiles a model, which belongs to the workstation")
 
 from tests import compiled, suite  # noqa: E402
-from tests.compiled import check_sound, files, kill, leftovers, one, run, start  # noqa: E402
+from tests.compiled import check_sound, files, kill, one, run, start  # noqa: E402
 
 KILLS = 3
 DEADLINE_S = 120
@@ -69,15 +69,6 @@ def test_killed_and_run_again_it_ends_the_same(moment, tmp_path, capsys):
     assert {name: files(work)[name] for name in survived} == survived
     for name in ("golden.npz", "experiment.json", "onnx/op17-fp32/weights.bin", "onnx/op17-fp32/r009.onnx"):
         assert Path(str(work), name).read_bytes() == Path(compiled.master(), name).read_bytes(), name
-
-
-def test_unfinished_files_of_a_killed_run_are_removed(work, capsys):
-    for folder in ("", "onnx/op17-fp32", "accuracy"):
-        with open(os.path.join(work, folder, ".part-abc"), "wb") as file:
-            file.write(b"half")
-    shutil.copytree(one(work, "bundle-"), os.path.join(work, ".part-def"))
-    assert compiled.call(capsys, *compiled.compile_command(work))[0] == 0
-    assert not leftovers(work)
 
 
 def test_a_winner_whose_engine_an_earlier_choice_removed_is_built_again(work, capsys):

@@ -12,7 +12,6 @@ from tests import fakes
 from tests.conftest import INHERITED
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-STATE = "import signal; print([signal.getsignal(number) is signal.SIG_DFL for number in {!r}])"
 FAILING = """
 import subprocess, sys
 
@@ -28,12 +27,6 @@ def test_another_goes_on():
 def ignoring(*numbers):
     """For preexec_fn: the child has these ignored."""
     return lambda: [signal.signal(number, signal.SIG_IGN) for number in numbers]
-
-
-def test_what_tests_start_has_no_signal_ignored():
-    asked = [int(number) for number in INHERITED if number != signal.SIGINT]  # Python has a handler for that one
-    out = subprocess.check_output([sys.executable, "-c", STATE.format(asked)])
-    assert out.decode().strip() == str([True] * len(asked))
 
 
 def test_the_suites_own_process_goes_on_ignoring_them_and_its_children_do_not(tmp_path):

@@ -11,16 +11,8 @@ from pomt_trt.report.figure import STYLE, blank, matplotlib_or_advice, save
 from pomt_trt.report.panels import HELP, PLAIN, in_ms, stable
 
 # Okabe and Ito's palette is safe for colour-blind readers; markers serve prints without colour
-LOOKS = [
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "D"),
-    ("#E69F00", "v"),
-    ("#56B4E9", "P"),
-    ("#777777", "X"),
-    ("#8C6D1F", "<"),
-]
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777", "#8C6D1F")
+LOOKS = list(zip(COLOURS, "os^DvPX<"))
 PANEL_INCHES, SIDE_INCHES, HEIGHT_INCHES = 4.6, 1.0, 4.6  # the height without its legend
 LEGEND_ROW_INCHES, LEGEND_COLUMNS = 0.2, 3  # columns for each panel
 

@@ -22,17 +22,8 @@ def train(given: Dict[str, Any]) -> Optional[Training]:
 
     method = given["method"]
     task = training.Task(
-        model=given["model"],
-        work=given["work"],
-        data=given["data"],
-        checkpoint=given["checkpoint"],
-        pretrained=given["pretrained"],
         image_size=given["img_size"],
-        labels=given["labels"],
-        class_order=given["class_order"],
-        validation=given["validation"],
         augment=not given["no_augment"],
-        threads=given["threads"],
         settings=loop.Settings(
             epochs=EPOCHS[method] if given["epochs"] is None else given["epochs"],
             batch_size=given["batch"],
@@ -42,6 +33,7 @@ def train(given: Dict[str, Any]) -> Optional[Training]:
             mixed_precision=given["mixed_precision"],
             workers=given["workers"],
         ),
+        **{name: given[name] for name in training.Task._fields if name in given},
     )
     if method == "ltmp":
         own = {name: given[name] for name in training.LtmpSettings._fields if name != "target"}

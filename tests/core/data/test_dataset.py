@@ -83,11 +83,6 @@ def test_a_csv_file_gives_class_numbers_with_or_without_a_header(tmpdir, header)
     assert images.kind == "labelled" and labels_of(images) == [("b.png", 3), ("a.png", 0)]
 
 
-def test_a_csv_file_may_name_classes(tmpdir):
-    path = write_csv(tmpdir, "a.png,dog\nb.png,cat\n")
-    assert labels_of(find(path, 3, ("cat", "cow", "dog"))) == [("a.png", 2), ("b.png", 0)]
-
-
 def test_a_labels_file_in_a_flat_folder_labels_it(tmpdir):
     write_csv(tmpdir, "a.png,1\nb.png,0\n", name="labels.csv")
     assert labels_of(find(str(tmpdir), 2)) == [("a.png", 1), ("b.png", 0)]

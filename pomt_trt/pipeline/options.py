@@ -59,20 +59,14 @@ def make(model: str, work: str, **flags: Any) -> Options:
         raise TypeError("compile_model() got an unexpected keyword argument '{}'".format(min(unknown)))
     values = flag.checked((table.MODEL, *table.COMPILE), dict(flags, model=model))
     named(values["target"]).check(values["precision"] or "fp32")
+    same = {name: values[name] for name in Options._fields if name in values}
     return Options(
         request=_request(values),
         work=work,
-        tokens=values["tokens"],
-        target=values["target"],
-        precision=values["precision"] or "fp32",
-        plugin=values["plugin"] == "on",
-        engine=values["engine"],
         settings=settings(values),
         choice=choice(values),
         budget=budget(values),
-        keep_engines=values["keep_engines"],
-        schedule=values["schedule"],
-        energy=values["energy"],
+        **dict(same, precision=values["precision"] or "fp32", plugin=values["plugin"] == "on"),
     )
 
 

@@ -9,6 +9,7 @@ from pomt_trt.core.records import Failure, Finding
 from pomt_trt.core.storage import store
 from tests import field as made
 
+RUN = made.collected()
 LOCKS, STAY = "jetson/with_clocks locks the clocks", "the clocks stay locked"
 BACK = "the clocks are given back as they were"
 
@@ -21,14 +22,14 @@ def lines(run):
 
 
 def test_a_board_on_which_everything_held_has_no_other_line():
-    report = judgement.judge(made.collected())
+    report = judgement.judge(RUN)
     assert {line.state for line in report.lines} == {HELD} and report.holds
     assert len(report.lines) == 39
     judgement.require(report)
 
 
 def test_the_text_names_board_engine_and_kit_and_counts_the_lines():
-    text = judgement.text(judgement.judge(made.collected())).splitlines()
+    text = judgement.text(judgement.judge(RUN)).splitlines()
     assert text[0] == "NVIDIA Jetson TX2, L4T 32.7.6, JetPack 4.6.6, power mode MAXN"
     assert text[1].startswith("tensorrt 8.2.1.8 on Tegra X2; pomt-trt 0.2.0, kit for jetpack-4.6.1")
     assert text[-1] == "39 held, 0 did not, 0 are not known."
@@ -37,7 +38,7 @@ def test_the_text_names_board_engine_and_kit_and_counts_the_lines():
 
 
 def test_the_report_is_json_for_machines():
-    shown = store.to_json(judgement.judge(made.collected()))
+    shown = store.to_json(judgement.judge(RUN))
     assert shown["lines"][0] == {
         "state": "held",
         "what": "nothing that engines need is missing",
@@ -46,161 +47,110 @@ def test_the_report_is_json_for_machines():
 
 
 def test_what_did_not_hold_is_an_error_that_names_the_first():
-    missing = made.collected()._replace(findings=(Finding("pycuda", "missing", "not installed", "jetson/install"),))
+    missing = RUN._replace(findings=(Finding("pycuda", "missing", "not installed", "jetson/install"),))
     assert lines(missing)["nothing that engines need is missing"] == (NOT, "pycuda (not installed)")
     with pytest.raises(VerificationFailed, match="1 of 39 things .* 'nothing that engines need is missing: pycuda"):
         judgement.require(judgement.judge(missing))
 
 
-def changed_moment(run, when, clocks):
-    return run._replace(moments=dict(run.moments, **{when: made.moment(clocks)}))
+REFUSED = {"status": records.FAILED, "error": "sudo: 3 incorrect"}
 
 
-def with_steps(run, word, **changes):
+def with_steps(word, run=RUN, **changes):
     """The run with these changes in the steps whose name has the word."""
     return run._replace(steps=tuple(step._replace(**changes) if word in step.name else step for step in run.steps))
 
 
-def test_clocks_that_were_refused_are_told_with_the_reason():
-    refused = with_steps(made.collected(), records.CLOCKS, status=records.FAILED, error="sudo: 3 incorrect")
-    found = lines(refused._replace(clocks_held=False))
-    assert found[LOCKS] == (NOT, "sudo: 3 incorrect") and found[STAY] == (UNKNOWN, "they were not")
+def with_moment(when, **changes):
+    """With these changes in what sensors read at one moment."""
+    return RUN._replace(moments=dict(RUN.moments, **{when: RUN.moments[when]._replace(**changes)}))
 
 
-def test_clocks_that_were_to_be_left_alone_are_no_failure():
-    skipped = with_steps(made.collected(), records.CLOCKS, status=records.SKIPPED)
-    assert lines(skipped._replace(clocks_held=False))[LOCKS][0] == UNKNOWN
+def with_gpu_at(low_mhz, high_mhz):
+    """With other readings of the GPU's clock under lock."""
+    clocks = dict(RUN.watched.clocks_mhz, gpu=(low_mhz, high_mhz))
+    return RUN._replace(watched=RUN.watched._replace(clocks_mhz=clocks))
 
 
-def test_clocks_whose_limits_are_apart_are_not_locked_whatever_the_script_said():
-    free = dict(made.LOCKED, gpu=(1122.0, 114.0, 1122.0))
-    assert lines(changed_moment(made.collected(), "locked", free))[LOCKS] == (NOT, "gpu may move from 114 to 1122 MHz")
+def with_engine(removed, **changes):
+    """With these changes in what building one engine in fp16 gave."""
+    key = ("fp16", removed)
+    engines = [one._replace(**changes) if (one.precision, one.removed) == key else one for one in RUN.built]
+    return RUN._replace(built=tuple(engines))
 
 
-def test_clocks_that_no_one_can_read_are_not_known_to_be_locked():
-    found = lines(changed_moment(made.collected(), "locked", {}))
-    assert found[LOCKS][0] == UNKNOWN and found[STAY] == (UNKNOWN, "no clock was read meanwhile")
-
-
-@pytest.mark.parametrize(
-    "seen, told", [((612.0, 1122.0), "gpu moved 612..1122 MHz"), ((612.0, 612.0), "gpu ran at 612 of 1122 MHz")]
-)
-def test_locked_clocks_that_move_or_run_below_are_told(seen, told):
-    run = made.collected()
-    watched = run.watched._replace(clocks_mhz=dict(run.watched.clocks_mhz, gpu=seen))
-    assert lines(run._replace(watched=watched))[STAY] == (NOT, told)
-
-
-def test_clocks_that_stay_locked_afterwards_are_told():
-    state, found = lines(changed_moment(made.collected(), "after", made.LOCKED))[BACK]
-    assert state == NOT and found == "now cpu0 2035..2035 MHz, gpu 1122..1122 MHz"
-
-
-def test_rails_alarms_and_temperatures_that_cannot_be_read_are_not_known():
-    run = made.collected()
-    bare = made.moment(made.FREE)._replace(rails_w={}, over_current={})
-    found = lines(run._replace(moments=dict(run.moments, before=bare), watched=None))
-    assert found["power rails are readable"] == (UNKNOWN, "not readable (emc unknown (root))")
-    assert found["temperatures are readable"][0] == found["no over-current alarm goes off"][0] == UNKNOWN
-
-
-def test_over_current_alarms_are_counted():
-    run = made.collected()
-    found = lines(run._replace(moments=dict(run.moments, after=made.moment(made.FREE, alarms=3))))
-    assert found["no over-current alarm goes off"] == (NOT, "oc1 3 times")
-
-
-def replaced(run, removed, **changes):
-    """With other values in the fp16 engine."""
-    engines = [
-        one._replace(**changes) if (one.precision, one.removed) == ("fp16", removed) else one for one in run.built
-    ]
-    return run._replace(built=tuple(engines))
-
-
-def test_an_engine_that_was_not_built_is_told_with_the_reason():
-    failure = Failure("r000", "build", "TensorRT cannot build it")
-    found = lines(replaced(made.collected(), 0, engine=None, failure=failure))
-    assert found["digits fp16 R = 0 is built"] == (NOT, "TensorRT cannot build it")
-    assert "digits fp16 R = 0 passes the golden gate" not in found
-
-
-def test_an_engine_that_the_gate_refused_is_told_so():
-    failure = Failure("r053", "gate", "the engine's logits differ")
-    found = lines(replaced(made.collected(), 53, engine=None, failure=failure))
-    assert found["digits fp16 R = 53 passes the golden gate"] == (NOT, "the engine's logits differ")
-
-
-def test_a_gate_is_judged_by_its_numbers():
-    what = "digits fp16 R = 0 passes the golden gate"
-    for gate, state in (
-        (records.Gate(0.5, 2e-2, 16), NOT),
-        (records.Gate(0.0, 2e-2, 0), UNKNOWN),
-        (records.Gate(float("nan"), 2e-2, 16), UNKNOWN),
-        (None, UNKNOWN),
-    ):
-        assert lines(replaced(made.collected(), 0, gate=gate))[what][0] == state
-
-
-def test_attention_that_could_be_fused_is_told_and_silent_inspectors_too():
-    what = "digits fp16 R = 0 is fused as it can be"
-    assert lines(replaced(made.collected(), 0, shortfall="in 2 of 12"))[what] == (NOT, "in 2 of 12")
-    assert lines(replaced(made.collected(), 0, layers=0))[what] == (UNKNOWN, "the inspector told no layers")
-
-
-def retimed(run, way, **changes):
+def with_time(way, **changes):
     """With these changes in how R = 0 ran in fp16 in one way."""
     key = ("fp16", 0, way)
-    timed = [one._replace(**changes) if (one.precision, one.removed, one.way) == key else one for one in run.timed]
-    return run._replace(timed=tuple(timed))
+    timed = [one._replace(**changes) if (one.precision, one.removed, one.way) == key else one for one in RUN.timed]
+    return RUN._replace(timed=tuple(timed))
 
 
+def with_ratio(ours_ms, theirs_ms):
+    """With these times of the GPU."""
+    return RUN._replace(ratios=(records.Ratio("digits", "tensorrt-x", ours_ms, theirs_ms),))
+
+
+APART = dict(made.LOCKED, gpu=(1122.0, 114.0, 1122.0))
+ALARMS, UNREAD = "no over-current alarm goes off", "not readable (emc unknown (root))"
+R0 = "digits fp16 R = 0 "
+BUILT, GATE, FUSED = R0 + "is built", R0 + "passes the golden gate", R0 + "is fused as it can be"
+QUIET, GRAPH = R0 + "is timed without disturbance", R0 + "runs as a CUDA graph"
+QUICK_GRAPH = R0 + "is no slower as a CUDA graph"
+STAGING, GAIN = R0 + "is no slower by page-locked staging", "digits fp16 is faster with R = 53"
+RATIO = "digits is timed as trtexec times it, tensorrt-x"
 NO_LIBRARY = "off: libcudart is not found"
-CONTENDED = {"profile": made.profile(1.0, "contended")}
-QUICK, QUICKER = {"profile": made.profile(0.9)}, {"profile": made.profile(0.7)}
+NOISY = made.profile(0.8)._replace(latency_ci_ms=(0.5, 1.5))
 
 
 @pytest.mark.parametrize(
-    "way, changes, what, told",
+    "run, what, state, told",
     [
-        (records.DEFAULT, CONTENDED, " R = 0 is timed without disturbance", "1.000 ms, 0.990 .. 1.010: contended"),
-        (records.DEFAULT, {"cuda_graph": NO_LIBRARY}, " R = 0 runs as a CUDA graph", NO_LIBRARY),
-        (records.NO_GRAPH, QUICK, " R = 0 is no slower as a CUDA graph", "1.000 ms instead of 0.900 ms without"),
-        (
-            records.OTHER_STAGING,
-            QUICK,
-            " R = 0 is no slower by page-locked staging",
-            "1.000 ms instead of 0.900 ms by pageable staging",
-        ),
-        (records.DEFAULT, QUICKER, " is faster with R = 53", "0.800 ms instead of 0.700 ms"),
+        (with_steps(records.CLOCKS, RUN._replace(clocks_held=False), **REFUSED), LOCKS, NOT, "sudo: 3 incorrect"),
+        (RUN._replace(clocks_held=False), STAY, UNKNOWN, "they were not"),
+        (with_steps(records.CLOCKS, RUN._replace(clocks_held=False), status=records.SKIPPED), LOCKS, UNKNOWN, ""),
+        (with_moment("locked", clocks_mhz=APART), LOCKS, NOT, "gpu may move from 114 to 1122 MHz"),
+        (with_moment("locked", clocks_mhz={}), LOCKS, UNKNOWN, "no clock of GPU or processor can be read"),
+        (with_moment("locked", clocks_mhz={}), STAY, UNKNOWN, "no clock was read meanwhile"),
+        (with_gpu_at(612.0, 1122.0), STAY, NOT, "gpu moved 612..1122 MHz"),
+        (with_gpu_at(612.0, 612.0), STAY, NOT, "gpu ran at 612 of 1122 MHz"),
+        (with_moment("after", clocks_mhz=made.LOCKED), BACK, NOT, "now cpu0 2035..2035 MHz, gpu 1122..1122 MHz"),
+        (with_moment("before", rails_w={}), "power rails are readable", UNKNOWN, UNREAD),
+        (RUN._replace(watched=None), "temperatures are readable", UNKNOWN, UNREAD),
+        (with_moment("before", over_current={}), ALARMS, UNKNOWN, "no counter is readable"),
+        (with_moment("after", over_current={"oc1": 3}), ALARMS, NOT, "oc1 3 times"),
+        (with_engine(0, engine=None, failure=Failure("r000", "build", "no tactic")), BUILT, NOT, "no tactic"),
+        (with_engine(0, engine=None, failure=Failure("r000", "gate", "logits differ")), GATE, NOT, "logits differ"),
+        (with_engine(0, gate=records.Gate(0.5, 2e-2, 16)), GATE, NOT, "5.0e-01 of the largest logit, 2e-02 allowed"),
+        (with_engine(0, gate=records.Gate(0.0, 2e-2, 0)), GATE, UNKNOWN, "no image could be compared"),
+        (with_engine(0, gate=records.Gate(float("nan"), 2e-2, 16)), GATE, UNKNOWN, "no image could be compared"),
+        (with_engine(0, gate=None), GATE, UNKNOWN, "no image could be compared"),
+        (with_engine(0, shortfall="in 2 of 12"), FUSED, NOT, "in 2 of 12"),
+        (with_engine(0, layers=0), FUSED, UNKNOWN, "the inspector told no layers"),
+        (with_time(records.DEFAULT, profile=made.profile(1.0, "contended")), QUIET, NOT, "0.990 .. 1.010: contended"),
+        (with_time(records.DEFAULT, cuda_graph=NO_LIBRARY), GRAPH, NOT, NO_LIBRARY),
+        (with_time(records.NO_GRAPH, profile=made.profile(0.9)), QUICK_GRAPH, NOT, "instead of 0.900 ms without"),
+        (with_time(records.NO_GRAPH, profile=NOISY), QUICK_GRAPH, HELD, ""),
+        (with_time(records.OTHER_STAGING, profile=made.profile(0.9)), STAGING, NOT, "of 0.900 ms by pageable staging"),
+        (with_time(records.DEFAULT, profile=made.profile(0.7)), GAIN, NOT, "0.800 ms instead of 0.700 ms"),
+        (with_time(records.DEFAULT, profile=NOISY), GAIN, UNKNOWN, "their intervals overlap"),
+        (with_ratio(1.0, 1.0), RATIO, HELD, "ratio 1.000"),
+        (with_ratio(1.06, 1.0), RATIO, NOT, "ratio 1.060"),
+        (with_ratio(0.94, 1.0), RATIO, NOT, "ratio 0.940"),
+        (with_ratio(1.0, 0.0), RATIO, NOT, "ratio inf"),
     ],
 )
-def test_what_the_times_show_is_judged(way, changes, what, told):
-    assert lines(retimed(made.collected(), way, **changes))["digits fp16" + what] == (NOT, told)
+def test_each_thing_holds_or_not_or_is_not_known_with_the_reason(run, what, state, told):
+    found = lines(run)[what]
+    assert found[0] == state and told in found[1]
 
 
-@pytest.mark.parametrize(
-    "way, what, state",
-    [
-        (records.NO_GRAPH, "digits fp16 R = 0 is no slower as a CUDA graph", HELD),
-        (records.DEFAULT, "digits fp16 is faster with R = 53", UNKNOWN),
-    ],
-)
-def test_differences_within_the_noise_are_none(way, what, state):
-    noisy = made.profile(0.8)._replace(latency_ci_ms=(0.5, 1.5))
-    assert lines(retimed(made.collected(), way, profile=noisy))[what][0] == state
-
-
-@pytest.mark.parametrize("ours, state", [(1.0, HELD), (1.06, NOT), (0.94, NOT)])
-def test_our_time_of_the_gpu_is_held_against_trtexecs(ours, state):
-    run = made.collected()._replace(ratios=(records.Ratio("digits", "tensorrt-x", ours, 1.0),))
-    assert lines(run)["digits is timed as trtexec times it, tensorrt-x"][0] == state
-    nothing = run._replace(ratios=(records.Ratio("digits", "tensorrt-x", ours, 0.0),))
-    assert lines(nothing)["digits is timed as trtexec times it, tensorrt-x"][0] == NOT
+def test_an_engine_that_was_not_built_has_no_gate():
+    assert GATE not in lines(with_engine(0, engine=None, failure=Failure("r000", "build", "no tactic")))
 
 
 def test_what_a_failed_step_should_have_shown_did_not_hold_with_its_reason():
-    run = with_steps(made.collected(), "digits fp16", status=records.FAILED, error="it was killed")
+    run = with_steps("digits fp16", status=records.FAILED, error="it was killed")
     left = run._replace(
         built=tuple(one for one in run.built if one.precision == "fp32"),
         timed=tuple(one for one in run.timed if one.precision == "fp32"),
@@ -211,8 +161,8 @@ def test_what_a_failed_step_should_have_shown_did_not_hold_with_its_reason():
 
 
 def test_an_interrupted_run_without_anything_is_still_told():
-    bare = made.collected()._replace(moments={}, watched=None, device=None, clocks_held=False, findings=())
-    run = with_steps(bare, "", status=records.SKIPPED, seconds=0.0, error="interrupted")
+    bare = RUN._replace(moments={}, watched=None, device=None, clocks_held=False, findings=())
+    run = with_steps("", bare, status=records.SKIPPED, seconds=0.0, error="interrupted")
     run = run._replace(interrupted=True, built=(), timed=(), ratios=())
     report = judgement.judge(run)
     assert "no engine library" in report.title and report.title.endswith(", interrupted")
@@ -221,5 +171,5 @@ def test_an_interrupted_run_without_anything_is_still_told():
 
 def test_texts_of_an_archive_cannot_steer_a_terminal():
     finding = Finding("\x1b[2J", "missing", "a\nheld  everything" + "x" * 1000)
-    text = judgement.text(judgement.judge(made.collected()._replace(findings=(finding,), machine="\x1b[31m")))
+    text = judgement.text(judgement.judge(RUN._replace(findings=(finding,), machine="\x1b[31m")))
     assert "\x1b" not in text and "\nheld  everything" not in text and "x" * 401 not in text

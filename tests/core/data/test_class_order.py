@@ -26,17 +26,6 @@ def refused(names, *head, **options):
     return str(caught.value)
 
 
-def test_unknown_names_are_read_in_natural_order():
-    index, order = read(NUMBERED, 10)
-    assert index == {"c{}".format(number): number - 1 for number in range(1, 11)}
-    assert (order.reading, order.names) == ("natural", tuple("c{}".format(number) for number in range(1, 11)))
-
-
-def test_string_order_is_read_where_it_is_asked_for():
-    index, order = read(NUMBERED, 10, (), "string")
-    assert (index["c1"], index["c10"], index["c2"]) == (0, 1, 2) and order.reading == "string"
-
-
 @pytest.mark.parametrize(
     "names",
     [
@@ -55,44 +44,34 @@ def test_natural_order_sorts_numbers_by_value_and_letters_without_case(names):
     assert sorted(shuffled, key=class_order.natural_key) == names.split()
 
 
-def test_numbers_are_the_classes_whatever_their_order():
-    index, order = read("0 1 10 11 2 9", 12)
-    assert index == {"0": 0, "1": 1, "10": 10, "11": 11, "2": 2, "9": 9} and order.reading == "numbers"
+WNIDS = "n01440764 n02129165 n15075141"  # tench, lion and toilet paper
+PLACES = {"n01440764": 0, "n02129165": 291, "n15075141": 999}
+OWN = ("n02129165", "n01440764") + tuple("other {}".format(number) for number in range(998))
+ANIMALS = ("Golden Retriever", "cat", "great-white shark")
 
 
-def test_numbers_from_1_in_folders_are_places_in_natural_order():
-    index, order = read("1 10 2 3 4 5 6 7 8 9", 10)
-    assert (index["1"], index["2"], index["10"]) == (0, 1, 9) and order.reading == "natural"
-
-
-def test_the_list_of_wnids_is_imagenets():
-    index, order = read("n01440764 n02129165 n15075141", 1000)  # tench, lion, toilet paper
-    assert list(index.values()) == [0, 291, 999] and order.reading == "wnids"
-    assert read("n01440764 n02129165 n15075141", 3)[1].reading == "natural"
-
-
-def test_wnids_are_read_before_numbers_and_after_label_names():
-    wnids = "n01440764 n01443537"
-    assert read(wnids, 1000, ("tench",) * 1000)[1].reading == "wnids"
-    own = ("n01443537", "n01440764") + tuple("other {}".format(number) for number in range(998))
-    assert read(wnids, 1000, own)[0] == {"n01443537": 0, "n01440764": 1}
-
-
-def test_label_names_win_over_every_other_reading():
-    index, order = read("cat dog fox", 3, ("fox", "dog", "cat"))
-    assert index == {"fox": 0, "dog": 1, "cat": 2}
-    assert (order.reading, order.names) == ("labels", ("fox", "dog", "cat"))
-    assert read("0 1 2", 3, ("2", "0", "1"))[0] == {"2": 0, "0": 1, "1": 2}
-
-
-def test_label_names_match_without_regard_to_case_and_underscores():
-    labels = ("Golden Retriever", "cat", "great-white shark")
-    assert read("golden_retriever Great_White_Shark", 3, labels)[0] == {"golden_retriever": 0, "Great_White_Shark": 2}
-
-
-def test_an_exact_label_name_is_preferred_to_a_similar_one():
-    assert read("C-4 c_4", 2, ("c 4", "C-4"), "natural")[1].reading == "natural"
-    assert read("C-4", 3, ("c 4", "C-4", "x"))[0] == {"C-4": 1}
+@pytest.mark.parametrize(
+    "names, head, expected, reading",
+    [
+        (NUMBERED, (10,), {"c{}".format(number): number - 1 for number in range(1, 11)}, "natural"),
+        ("c1 c10 c2", (3, (), "string"), {"c1": 0, "c10": 1, "c2": 2}, "string"),
+        ("0 1 10 11 2 9", (12,), {"0": 0, "1": 1, "2": 2, "9": 9, "10": 10, "11": 11}, "numbers"),
+        ("1 10 2 3", (4,), {"1": 0, "2": 1, "3": 2, "10": 3}, "natural"),  # folders numbered from 1
+        (WNIDS, (1000,), PLACES, "wnids"),
+        (WNIDS, (1000, ("tench",) * 1000), PLACES, "wnids"),
+        (WNIDS, (3,), {"n01440764": 0, "n02129165": 1, "n15075141": 2}, "natural"),
+        ("n01440764 n02129165", (1000, OWN), {"n02129165": 0, "n01440764": 1}, "labels"),
+        ("cat dog fox", (3, ("fox", "dog", "cat")), {"fox": 0, "dog": 1, "cat": 2}, "labels"),
+        ("0 1 2", (3, ("2", "0", "1")), {"2": 0, "0": 1, "1": 2}, "labels"),
+        ("golden_retriever Great_White_Shark", (3, ANIMALS), {"golden_retriever": 0, "Great_White_Shark": 2}, "labels"),
+        ("C-4", (3, ("c 4", "C-4", "x")), {"C-4": 1}, "labels"),  # rather than the similar one
+        ("C-4 c_4", (2, ("c 4", "C-4"), "natural"), {"C-4": 0, "c_4": 1}, "natural"),
+    ],
+)
+def test_the_first_reading_that_fits_gives_each_name_its_class(names, head, expected, reading):
+    index, order = read(names, *head)
+    assert index == expected and order.reading == reading
+    assert order.names == tuple(sorted(expected, key=expected.get))
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,8 @@ def test_a_signed_manifest_with_any_value_anywhere_opens_or_is_refused(packed, d
 def test_a_signed_manifest_that_makes_no_sense_is_refused(packed):
     rewritten(packed, lambda bundle: bundle["candidate"]["schedule"].update(tokens=[]))
     assert "not a manifest" in refused(packed)
+    rewritten(packed, lambda bundle: bundle["model"].pop("classes"))
+    assert "ModelSpec has no classes" in refused(packed)
 
 
 def test_the_signing_used_by_these_tests_is_the_real_one(packed):
@@ -172,33 +174,32 @@ def test_an_entry_that_is_not_a_size_and_a_hash_is_refused(packed, entry):
     assert "size and a sha256" in refused(packed)
 
 
-def test_an_unlisted_and_a_missing_file_are_refused_and_named(packed):
-    (packed / "extra.so").write_bytes(b"")
-    assert "'extra.so' is not listed" in refused(packed, verify=False)
-    (packed / "extra.so").unlink()
-    (packed / "weights.bin").unlink()
-    assert "'weights.bin' is missing" in refused(packed, verify=False)
+def as_link(path):
+    """The right bytes, by a symbolic link."""
+    target = path.parent.parent / path.name
+    shutil.move(str(path), str(target))
+    path.symlink_to(target)
 
 
-def test_a_symbolic_link_is_refused_even_to_the_right_bytes(packed):
-    shutil.move(str(packed / "weights.bin"), str(packed.parent / "weights.bin"))
-    (packed / "weights.bin").symlink_to(packed.parent / "weights.bin")
-    assert "weights.bin is not a regular file" in refused(packed)
+def as_folder(path):
+    path.unlink()
+    path.mkdir()
 
 
-def test_a_manifest_that_is_a_link_or_a_folder_is_refused(packed):
-    shutil.move(str(packed / "bundle.json"), str(packed.parent / "bundle.json"))
-    (packed / "bundle.json").symlink_to(packed.parent / "bundle.json")
-    assert "regular file" in refused(packed)
-    (packed / "bundle.json").unlink()
-    (packed / "bundle.json").mkdir()
-    assert "regular file" in refused(packed)
-
-
-def test_a_folder_inside_is_refused(packed):
-    (packed / "golden.npz").unlink()
-    (packed / "golden.npz").mkdir()
-    assert "golden.npz is not a regular file" in refused(packed)
+@pytest.mark.parametrize(
+    "change, name, said",
+    [
+        (lambda path: path.write_bytes(b""), "extra.so", "'extra.so' is not listed"),
+        (lambda path: path.unlink(), "weights.bin", "'weights.bin' is missing"),
+        (as_link, "weights.bin", "weights.bin is not a regular file"),
+        (as_folder, "golden.npz", "golden.npz is not a regular file"),
+        (as_link, "bundle.json", "bundle.json is not a regular file"),
+        (as_folder, "bundle.json", "bundle.json is not a regular file"),
+    ],
+)
+def test_a_file_that_is_not_there_as_listed_is_refused_and_named(packed, change, name, said):
+    change(packed / name)
+    assert said in refused(packed, verify=False)
 
 
 def test_a_manifest_beyond_the_limit_is_not_read(packed, monkeypatch):
@@ -248,11 +249,6 @@ def test_a_field_of_a_newer_release_says_so(packed, place):
     rewritten(packed, lambda bundle: bundle[place].update(energy_mj=1.5))
     said = refused(packed)
     assert "was made by a newer pomt-trt" in said and "energy_mj" in said and "Update pomt-trt here" in said
-
-
-def test_a_manifest_without_what_a_bundle_needs_names_it(packed):
-    rewritten(packed, lambda bundle: bundle["model"].pop("classes"))
-    assert "ModelSpec has no classes" in refused(packed)
 
 
 @pytest.mark.parametrize("key, value, said", [

@@ -43,22 +43,6 @@ def test_the_ir_version_is_the_one_released_with_the_opset(target):
     assert target.ir_version == {13: 7, 17: 8}[target.opset]
 
 
-@pytest.mark.parametrize(
-    "name, fp32, fp16",
-    [
-        ("onnxruntime", "op17-fp32", "op17-fp16"),
-        ("jetpack-4.6.1", "op13-fp32", "op13-fp16"),
-        ("jetpack-5.1", "op13-fp32", "op13-fp16"),
-        ("jetpack-6.0", "op17-fp32", "op17-fp16w"),
-        ("jetpack-6.2", "op17-fp32", "op17-fp16"),
-        ("jetpack-7.2.2", "op17-fp32", "op17-fp16"),
-        ("tensorrt-rtx", "op17-fp32", "op17-fp16"),
-    ],
-)
-def test_a_target_names_the_forms_of_its_graphs(name, fp32, fp16):
-    assert (named(name).form("fp32"), named(name).form("fp16")) == (fp32, fp16)
-
-
 @pytest.mark.parametrize("name", [target.name for target in ON_TENSORRT if target.strongly_typed])
 def test_bf16_is_written_into_graphs_from_tensorrt_10_on(name):
     target = named(name)
@@ -85,19 +69,23 @@ def test_bf16_is_refused_elsewhere_with_the_reason_and_the_way_out(name, reason)
 
 
 @pytest.mark.parametrize(
-    "name, fp32, fp16",
+    "name, opset, fp16, plugin",
     [
-        ("onnxruntime", "op17-fp32-plugin", "op17-fp16-plugin"),
-        ("jetpack-4.6.1", "op13-fp32-plugin-bare", "op13-fp16-plugin-bare"),
-        ("jetpack-6.0", "op17-fp32-plugin", "op17-fp16w-plugin"),
-        ("jetpack-6.2", "op17-fp32-plugin-bare", "op17-fp16-plugin-bare"),
-        ("jetpack-7.2.2", "op17-fp32-plugin", "op17-fp16-plugin"),
+        ("onnxruntime", "op17", "fp16", "-plugin"),
+        ("jetpack-4.6.1", "op13", "fp16", "-plugin-bare"),
+        ("jetpack-5.1", "op13", "fp16", "-plugin-bare"),
+        ("jetpack-6.0", "op17", "fp16w", "-plugin"),
+        ("jetpack-6.2", "op17", "fp16", "-plugin-bare"),
+        ("jetpack-7.2.2", "op17", "fp16", "-plugin"),
+        ("tensorrt-rtx", "op17", "fp16", "-plugin"),
     ],
 )
-def test_a_target_names_the_forms_of_its_graphs_with_plugins(name, fp32, fp16):
-    assert (named(name).form("fp32", True), named(name).form("fp16", True)) == (fp32, fp16)
-    assert has_plugin(fp32) and not has_plugin(named(name).form("fp32"))
-    assert is_bare(fp32) == (not named(name).plugin_body)
+def test_a_target_names_the_forms_of_its_graphs(name, opset, fp16, plugin):
+    for precision, written in (("fp32", "fp32"), ("fp16", fp16)):
+        form, with_plugin = (named(name).form(precision, asked) for asked in (False, True))
+        assert (form, with_plugin) == ("{}-{}".format(opset, written), form + plugin)
+        assert has_plugin(with_plugin) and not has_plugin(form)
+        assert is_bare(with_plugin) == (plugin == "-plugin-bare") == (not named(name).plugin_body)
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
@@ -163,22 +151,18 @@ def test_a_library_older_than_all_targets_is_refused():
         ("jetpack-6.2", ["op17-fp16-plugin-bare", "op17-fp16-plugin"], "fp16", None),
     ],
 )
-def test_a_target_runs_the_newest_fp32_graphs_that_it_reads_and_fp16_graphs_of_its_own_kind(
-    name, forms, precision, chosen
-):
+def test_a_target_runs_the_newest_fp32_graphs_that_it_reads_and_others_of_its_own_form(name, forms, precision, chosen):
     assert named(name).form_among(forms, precision) == chosen
 
 
 @pytest.mark.parametrize(
-    "name, forms, chosen",
-    [
-        ("jetpack-6.2", ["op17-fp32", "op17-fp32-plugin", "op17-fp32-plugin-bare"], "op17-fp32-plugin-bare"),
-        ("jetpack-7.2", ["op17-fp32", "op17-fp32-plugin", "op17-fp32-plugin-bare"], "op17-fp32-plugin"),
-        ("jetpack-7.2", ["op17-fp32", "op13-fp32-plugin-bare", "op17-fp32-plugin-bare"], None),
-    ],
+    "name, chosen", [("jetpack-6.2", "op17-fp32-plugin-bare"), ("jetpack-7.2", "op17-fp32-plugin")]
 )
-def test_a_target_takes_graphs_with_plugins_of_its_own_form_alone(name, forms, chosen):
+def test_a_target_takes_graphs_with_plugins_of_its_own_form_alone(name, chosen):
+    forms = ["op17-fp32", "op13-fp32-plugin-bare", "op17-fp32-plugin", "op17-fp32-plugin-bare"]
     assert named(name).form_among(forms, "fp32", plugin=True) == chosen
+    forms.remove(chosen)
+    assert named(name).form_among(forms, "fp32", plugin=True) is None
 
 
 def test_an_unknown_target_is_refused_with_those_there_are():

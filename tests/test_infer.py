@@ -168,16 +168,22 @@ def test_odd_names_and_labels_survive_an_ascii_terminal(tmp_path):
     assert code == 3 and "\x1b" not in err and "no such file" in err
 
 
-def test_a_reader_that_stops_early_is_no_failure(bundles, pictures):
+@pytest.fixture
+def reading(bundles, pictures):
+    """The command that reads paths from stdin, after its first answer."""
     process = start(bundles[1], "-", "--json", stdin=subprocess.PIPE)
     process.stdin.write((str(pictures / "0.png") + "\n").encode())
     process.stdin.flush()
     process.stdout.readline()
-    process.stdout.close()
-    process.stdin.write((str(pictures / "1.png") + "\n").encode() * 50)
-    process.stdin.close()
-    assert process.wait(60) == 0 and b"Broken" not in process.stderr.read()
-    process.stderr.close()
+    return process
+
+
+def test_a_reader_that_stops_early_is_no_failure(reading, pictures):
+    reading.stdout.close()
+    reading.stdin.write((str(pictures / "1.png") + "\n").encode() * 50)
+    reading.stdin.close()
+    assert reading.wait(60) == 0 and b"Broken" not in reading.stderr.read()
+    reading.stderr.close()
 
 
 def test_a_full_disk_is_explained(bundles, pictures):
@@ -186,15 +192,11 @@ def test_a_full_disk_is_explained(bundles, pictures):
     assert code == 12 and "disk is full" in err and err.count("\n") == 1
 
 
-def test_ctrl_c_is_one_line_and_130(bundles, pictures):
-    process = start(bundles[1], "-", "--json", stdin=subprocess.PIPE)
-    process.stdin.write((str(pictures / "0.png") + "\n").encode())
-    process.stdin.flush()
-    process.stdout.readline()
+def test_ctrl_c_is_one_line_and_130(reading):
     time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err == b"pomt-trt: interrupted\n"
+    reading.send_signal(signal.SIGINT)
+    _, err = reading.communicate(timeout=60)
+    assert reading.returncode == 130 and err == b"pomt-trt: interrupted\n"
 
 
 def test_many_images_are_counted_in_a_log(infer, bundles, pictures):

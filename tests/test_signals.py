@@ -8,10 +8,9 @@ import time
 
 import pytest
 
-from tests import fakes
+from tests import compiled, fakes
 from tests.conftest import INHERITED
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FAILING = """
 import subprocess, sys
 
@@ -52,18 +51,15 @@ def test_a_failed_test_takes_its_processes_with_it_and_no_other_test(tmp_path):
 def pytest_in(folder, **options):
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", str(folder)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "universal_newlines": True}
-    return subprocess.run(command, env=dict(os.environ, PYTHONPATH=ROOT), cwd=str(folder), **pipes, **options)
+    return subprocess.run(command, env=dict(os.environ, PYTHONPATH=compiled.ROOT), cwd=str(folder), **pipes, **options)
 
 
 @pytest.mark.parametrize("ignored", [True, False])
 def test_infer_outlives_a_hangup_under_nohup_only(ignored, tmp_path):
     bundle = fakes.quadrant_bundle(tmp_path)
     fakes.picture(0).save(str(tmp_path / "0.png"))
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = [sys.executable, "-m", "pomt_trt.infer", bundle, "-", "--json"]
-    environment = dict(os.environ, PYTHONPATH=ROOT, OMP_NUM_THREADS="1")
-    before = ignoring(signal.SIGHUP) if ignored else None
-    process = subprocess.Popen(command, env=environment, preexec_fn=before, **pipes)
+    options = {"stdin": subprocess.PIPE, "preexec_fn": ignoring(signal.SIGHUP) if ignored else None}
+    process = compiled.start(bundle, "-", "--json", module="pomt_trt.infer", **options)
     path = (str(tmp_path / "0.png") + "\n").encode()
     process.stdin.write(path)
     process.stdin.flush()

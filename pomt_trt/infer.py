@@ -80,7 +80,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if arguments.rebuild or (arguments.rebuild_refused and _is_refused(arguments)):
             from pomt_trt.pipeline.rebuild import rebuild
 
-            for note in rebuild(arguments.bundle, arguments.threads).notes:
+            for note in rebuild(arguments.bundle, arguments.threads):
                 _complain(note)
         if arguments.inputs:
             with load(arguments.bundle, threads=arguments.threads) as predictor:

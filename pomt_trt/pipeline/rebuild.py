@@ -7,7 +7,7 @@ candidate stays the one that was chosen; where it was chosen on another device, 
 import datetime
 import os
 import tempfile
-from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 from pomt_trt.core.errors import BuildFailed, InputError
 from pomt_trt.core.progress import Progress
@@ -28,18 +28,13 @@ MARK = "rebuilt "  # how the note of a rebuilt bundle begins
 TIMED_S = 2.0  # of each engine
 
 
-class Rebuilt(NamedTuple):
-    """A rebuilt bundle, and the notes that were added to its selection."""
-
-    bundle: Bundle
-    notes: Tuple[str, ...]  # on which device, how fast, and whether the candidate was chosen on another
-
-
-def rebuild(folder: str, threads: Optional[int] = None, waiting: str = "default") -> Rebuilt:
+def rebuild(folder: str, threads: Optional[int] = None) -> Tuple[str, ...]:
     """Builds a bundle's engines anew on this device. The bundle is replaced whole or stays as it is.
 
     Args:
         threads: of the CPU; None: as many as the engines were built for.
+    Returns: the notes that were added to its selection: on which device, how fast, and whether the candidate was chosen
+        on another.
     Raises: InputError where the bundle lacks its graphs; BuildFailed; VerificationFailed where a new engine computes
         something else; MissingDependency; CorruptArtifact.
     """
@@ -47,7 +42,7 @@ def rebuild(folder: str, threads: Optional[int] = None, waiting: str = "default"
     bundle = bundles.open_bundle(folder)
     device = board.in_form(board.device_spec(bundle.engine.device.engine), bundle.form, bundle.candidate.precision)
     library = plugin_files.found(None) or plugin_files.beside(bundle.engine, folder)  # that of this machine first
-    settings = Settings(threads or bundle.engine.threads, waiting, TIMED_S, plugin_library=library)
+    settings = Settings(threads or bundle.engine.threads, max_s=TIMED_S, plugin_library=library)
     with store.explained(folder), tempfile.TemporaryDirectory(prefix=".rebuild-", dir=os.path.dirname(folder)) as root:
         work = WorkFolder(root)
         records = EngineRecords(work, _unpacked(bundle, folder, work), device, settings)
@@ -56,7 +51,7 @@ def rebuild(folder: str, threads: Optional[int] = None, waiting: str = "default"
         notes = _notes(bundle, records)
         sources = _sources(bundle, folder, engines, records.engines_folder)
         bundles.pack(folder, _manifest(bundle, engines, notes), sources)
-    return Rebuilt(bundles.open_bundle(folder), notes)
+    return notes
 
 
 def _unpacked(bundle: Bundle, folder: str, work: WorkFolder) -> Family:

@@ -45,10 +45,10 @@ def test_a_bundle_of_another_device_runs_after_rebuild(bundle, picture, capsys):
 
 def test_it_is_marked_and_says_how_fast_it_is_here(bundle):
     before = bundles.open_bundle(bundle)
-    made = rebuild.rebuild(bundle)
+    rebuild.rebuild(bundle)
     here = board.device_spec("onnxruntime").id
     after = bundles.open_bundle(bundle)
-    assert made.bundle == after and set(after.files) == set(before.files)
+    assert set(after.files) == set(before.files)
     assert after.engine.device.id == after.unreduced_engine.device.id == here
     assert after.selection._replace(notes=()) == before.selection._replace(notes=())
     assert " on {}: r000 takes ".format(here) in after.selection.notes[0] and "r004 takes" in after.selection.notes[0]
@@ -56,22 +56,24 @@ def test_it_is_marked_and_says_how_fast_it_is_here(bundle):
 
 
 def test_rebuilt_again_it_carries_the_last_marks_only(bundle):
-    first = rebuild.rebuild(bundle)
-    assert len(rebuild.rebuild(bundle).bundle.selection.notes) == len(first.bundle.selection.notes) == 2
+    for _ in range(2):
+        assert rebuild.rebuild(bundle) == bundles.open_bundle(bundle).selection.notes
+        assert len(bundles.open_bundle(bundle).selection.notes) == 2
 
 
 def test_on_the_device_that_it_was_chosen_for_nothing_is_said_of_the_choice(bundle):
     manifest = bundles.open_bundle(bundle)
     here = board.device_spec("onnxruntime").id
     golden.repacked(bundle, manifest._replace(selection=manifest.selection._replace(device_id=here)))
-    assert len(rebuild.rebuild(bundle).notes) == 1
+    assert len(rebuild.rebuild(bundle)) == 1
 
 
 def test_a_bundle_whose_choice_is_the_unreduced_model_has_one_engine(bundle):
     manifest = bundles.open_bundle(bundle)
     plain = manifest._replace(candidate=manifest.unreduced, engine=manifest.unreduced_engine)
     golden.repacked(bundle, plain, **dict.fromkeys(("r004.engine", "r004.onnx", "r004.npz")))
-    made = rebuild.rebuild(bundle).bundle
+    rebuild.rebuild(bundle)
+    made = bundles.open_bundle(bundle)
     assert made.engine == made.unreduced_engine and "r004.engine" not in made.files
 
 

@@ -9,7 +9,7 @@ import importlib.util
 import itertools
 import os
 import sys
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Sequence
 
 from pomt_trt.core.choice import comparison
 from pomt_trt.core.errors import BuildFailed, ConstraintUnmet, InputError, PomtError, UsageError
@@ -125,15 +125,13 @@ def _spread(ids: Sequence[str]) -> List[str]:
     return [ids[round(place * last / max(1, count - 1))] for place in range(count)]
 
 
-def _draw(root: str, compared: Comparison, model: str) -> Optional[str]:
-    """The figure, where it can be drawn; returns its path."""
-    if importlib.util.find_spec("matplotlib") is None:
-        return None
-    from pomt_trt.report import comparison as figure
+def _draw(root: str, compared: Comparison, model: str) -> None:
+    """Draws the figure where matplotlib is installed."""
+    if importlib.util.find_spec("matplotlib") is not None:
+        from pomt_trt.report import comparison as figure
 
-    path = _path(root, compared, "png")
-    figure.draw(compared, path, title="{}, batch {}".format(model, compared.batch_size))
-    return path
+        title = "{}, batch {}".format(model, compared.batch_size)
+        figure.draw(compared, _path(root, compared, "png"), title=title)
 
 
 def _path(root: str, compared: Comparison, extension: str) -> str:

@@ -18,11 +18,6 @@ class Report(NamedTuple):
     title: str
     lines: Tuple[Line, ...]
 
-    @property
-    def holds(self) -> bool:
-        """Whether no property failed."""
-        return all(line.state != NOT for line in self.lines)
-
 
 def judge(run: Collected) -> Report:
     """The report on a run."""

@@ -26,35 +26,24 @@ def labels_of(images):
     return [(os.path.basename(path), label) for path, label, _ in images.items]
 
 
-def test_one_folder_a_class_is_labelled_in_sorted_order(tmpdir):
-    root = make(tmpdir, "dog/b.png", "cat/c.JPEG", "cat/a.jpg", "fox/d.webp")
-    images = find(root, 3)
-    assert images.kind == "labelled"
-    assert labels_of(images) == [("a.jpg", 0), ("c.JPEG", 0), ("b.png", 1), ("d.webp", 2)]
-
-
-def test_an_empty_class_folder_keeps_its_place(tmpdir):
-    root = make(tmpdir, "a/1.png", "c/2.png")
-    tmpdir.mkdir("b")
-    assert labels_of(find(root, 3)) == [("1.png", 0), ("2.png", 2)]
+@pytest.mark.parametrize(
+    "files, kind, labels",
+    [
+        ("dog/b.png cat/c.JPEG cat/a.jpg fox/d.webp", "labelled", {"a.jpg": 0, "c.JPEG": 0, "b.png": 1, "d.webp": 2}),
+        ("a/1.png b/notes.txt c/2.png", "labelled", {"1.png": 0, "2.png": 2}),  # a class without images keeps its place
+        ("b.png more/a.png", "unlabelled", {"b.png": None, "a.png": None}),
+        ("a.png .b.png c.txt .hidden/d.png __MACOSX/e.png ._f.png", "unlabelled", {"a.png": None}),
+    ],
+)
+def test_a_folder_of_folders_is_labelled_by_them_in_sorted_order(tmpdir, files, kind, labels):
+    images = find(make(tmpdir, *files.split()), 3)
+    assert images.kind == kind and labels_of(images) == list(labels.items())
 
 
 def test_the_folder_above_train_and_val_is_told_apart(tmpdir):
     root = make(tmpdir, "train/a/1.png", "val/a/1.png")
     with pytest.raises(InputError, match="or give --data .*val"):
         find(root, 1000)
-
-
-def test_images_directly_inside_are_unlabelled_with_those_below(tmpdir):
-    root = make(tmpdir, "b.png", "more/a.png")
-    images = find(root, 10)
-    assert images.kind == "unlabelled"
-    assert labels_of(images) == [("b.png", None), ("a.png", None)]
-
-
-def test_hidden_files_and_other_files_are_passed_over(tmpdir):
-    root = make(tmpdir, "a.png", ".b.png", "c.txt", ".hidden/d.png", "__MACOSX/e.png", "._f.png")
-    assert labels_of(find(root, 10)) == [("a.png", None)]
 
 
 @pytest.mark.parametrize("path", ["notes.txt", "a/notes.txt"])

@@ -187,14 +187,29 @@ def _variants(candidates: Sequence[Candidate], precision: str, engine: str) -> D
     return variants_by_id([Variant(candidate, precision, engine) for candidate in candidates])
 
 
-@contextlib.contextmanager
-def opened(scope: Scope) -> Iterator[Session]:
-    """A work folder for what needs no device: the graph set that has the most candidates. Holds the folder's lock.
+def _largest(work: WorkFolder) -> Family:
+    """The graph set with the most candidates."""
+    usable = experiments.families(work) or [experiments.family_of(work, form) for form in work.forms()]  # which raises
+    return max(usable, key=lambda graph_set: len(graph_set.candidates))
 
+
+@contextlib.contextmanager
+def opened(scope: Scope, choose: Callable[[WorkFolder], Family] = _largest) -> Iterator[Session]:
+    """A work folder for what needs no device. Holds the folder's lock.
+
+    Args:
+        choose: which of its graph sets.
     Raises: InputError where the folder holds no experiment or no graphs; UsageError for tokens or an id that it lacks.
     """
-    with _opened(scope, _largest) as session:
-        yield session
+    work = WorkFolder(scope.root)
+    experiments.experiment_of(work)  # before the lock, which would make the folder
+    with locked(work.root):
+        experiment = experiments.experiment_of(work)
+        if not work.forms():
+            raise InputError("{0} holds no graphs. Make them: pomt-trt export MODEL --work {0}.".format(work.root))
+        graph_set = choose(work)
+        candidates = experiments.grid(experiment, graph_set, scope.tokens)
+        yield Session(work, experiment, graph_set, candidates).narrowed(scope.only)
 
 
 @contextlib.contextmanager
@@ -208,27 +223,8 @@ def opened_on(scope: Scope, device: DeviceSpec, settings: Settings) -> Iterator[
     def choose(work: WorkFolder) -> Family:
         return experiments.family_of(work, form_for(work.forms(), device, scope.precision, kinds))
 
-    with _opened(scope, choose) as session:
+    with opened(scope, choose) as session:
         yield session.on(device, settings)
-
-
-@contextlib.contextmanager
-def _opened(scope: Scope, choose: Callable[[WorkFolder], Family]) -> Iterator[Session]:
-    work = WorkFolder(scope.root)
-    experiments.experiment_of(work)  # before the lock, which would make the folder
-    with locked(work.root):
-        experiment = experiments.experiment_of(work)
-        if not work.forms():
-            raise InputError("{0} holds no graphs. Make them: pomt-trt export MODEL --work {0}.".format(work.root))
-        graph_set = choose(work)
-        candidates = experiments.grid(experiment, graph_set, scope.tokens)
-        yield Session(work, experiment, graph_set, candidates).narrowed(scope.only)
-
-
-def _largest(work: WorkFolder) -> Family:
-    """The graph set with the most candidates."""
-    usable = experiments.families(work) or [experiments.family_of(work, form) for form in work.forms()]  # which raises
-    return max(usable, key=lambda graph_set: len(graph_set.candidates))
 
 
 def form_for(

@@ -80,10 +80,7 @@ class Silent(Progress):
 
     def __init__(self) -> None:
         super().__init__("", 1)
+        self._live = False
 
     def show(self, note: str = "") -> None:
         """Nothing."""
-
-    def message(self, text: str) -> None:
-        """Prints a line."""
-        self._draw(text + "\n")

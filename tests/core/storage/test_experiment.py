@@ -75,15 +75,16 @@ def test_a_family_is_whole_as_long_as_every_file_is_what_was_written(work):
     assert known.whole_family(work, "op17-fp32", (17,)) is None
 
 
-@pytest.mark.parametrize("name", ["graph", "weights", "golden"])
-def test_a_family_with_a_file_missing_is_not_whole(work, name):
-    os.unlink({"graph": work.graph(FORM, "r004"), "weights": work.weights(FORM), "golden": work.golden()}[name])
+@pytest.mark.parametrize("content", [None, b"w"])
+@pytest.mark.parametrize("name", ["r004.onnx", "weights.bin", "family.json"])
+def test_a_family_with_a_file_missing_or_damaged_is_not_whole(work, name, content):
+    path = os.path.join(work.onnx(FORM), name)
+    os.unlink(path) if content is None else written(path, content)
     assert known.whole_family(work, FORM, (17, 13)) is None
 
 
-@pytest.mark.parametrize("name", ["graph", "weights", "family"])
-def test_a_family_with_a_damaged_file_is_not_whole(work, name):
-    written({"graph": work.graph(FORM, "r000"), "weights": work.weights(FORM), "family": work.family(FORM)}[name], b"w")
+def test_a_family_without_golden_inputs_is_not_whole(work):
+    os.unlink(work.golden())
     assert known.whole_family(work, FORM, (17, 13)) is None
 
 

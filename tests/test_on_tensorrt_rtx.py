@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -48,8 +49,7 @@ def test_engines_of_a_bundle_are_those_that_were_built_without_a_gpu(bundled):
     assert engine["device"]["id"].startswith("tensorrt-rtx-1.7.1.116-nvidia-geforce-rtx-4090")
     assert engine["details"]["ahead_of_time"] and engine["details"]["gate"]["error"] < 2e-2
     (built,) = glob.glob(os.path.join(work, "engines", "*-for-portable-fp16", engine["file"]))
-    with open(built, "rb") as one, open(os.path.join(bundle, engine["file"]), "rb") as other:
-        assert one.read() == other.read()
+    assert Path(built).read_bytes() == Path(bundle, engine["file"]).read_bytes()
 
 
 def test_a_bundle_brings_its_kernels_and_predicts_with_them(bundled, monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -205,16 +206,11 @@ def test_stages_one_by_one_make_what_compile_makes(tmp_path, work, capsys):
     assert code == 0 and row_ids(json.loads(out)) == compiled.CANDIDATES
     assert call(capsys, "bundle", apart, "--threads", "1")[0] == 0
     for name in ("experiment.json", "golden.npz"):
-        assert _bytes(apart, name) == _bytes(work, name)
+        assert Path(apart, name).read_bytes() == Path(work, name).read_bytes()
     for folder in ("onnx/op17-fp32", "accuracy"):
         assert sorted(os.listdir(os.path.join(apart, folder))) == sorted(os.listdir(os.path.join(work, folder)))
         for name in os.listdir(os.path.join(work, folder)):
-            assert _bytes(apart, folder, name) == _bytes(work, folder, name), name
-
-
-def _bytes(*path):
-    with open(os.path.join(*path), "rb") as file:
-        return file.read()
+            assert Path(apart, folder, name).read_bytes() == Path(work, folder, name).read_bytes(), name
 
 
 @pytest.mark.parametrize("method", ["tome", "pomt-shift"])

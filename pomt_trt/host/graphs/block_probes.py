@@ -13,7 +13,7 @@ from pomt_trt.core.schedules.block_costs import PLAIN
 from pomt_trt.host.data.image_batches import Images
 from pomt_trt.host.graphs import export
 from pomt_trt.host.models import token_reduction
-from pomt_trt.host.reducers import Tokens
+from pomt_trt.host.reducers.common.contract import Tokens
 
 
 class Probe(token_reduction.ReducedViT):

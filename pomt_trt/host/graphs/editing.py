@@ -1,7 +1,6 @@
 """Changes to ONNX graphs that several modules make."""
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -48,5 +47,4 @@ def temporary_file(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
         file.write_bytes(model.SerializeToString())
         yield file
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file)
+        file.unlink(missing_ok=True)

@@ -19,12 +19,14 @@ from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS
 from pomt_trt.core.targets import Target
 from pomt_trt.host import reducers
-from pomt_trt.host.data.image_batches import Images, normalised
+from pomt_trt.host.data.image_batches import Images
 from pomt_trt.host.graphs import comparison, graph_checks, plugin_graphs
 from pomt_trt.host.graphs import graph_set as graph_sets
 from pomt_trt.host.graphs.trace import Trace, trace
 from pomt_trt.host.models import loading, token_reduction
 from pomt_trt.host.precision import mixed_precision
+from pomt_trt.host.reducers.common.contract import Shape, Site, Step
+from pomt_trt.host.reducers.common.learned import Learned
 
 GOLDEN_IMAGES = 64
 COMPARED_CANDIDATES = 8
@@ -42,7 +44,7 @@ class Plan(NamedTuple):
     seed: int
     target: Target
     precision: str = "fp32"  # of the engines
-    learned: reducers.Learned | None = None  # by ltmp or cropr for this model
+    learned: Learned | None = None  # by ltmp or cropr for this model
     plugin: bool = False  # whether plugin nodes remove tokens
 
     @property
@@ -54,6 +56,10 @@ class Plan(NamedTuple):
     def written(self) -> str:
         """The precision that the graphs themselves are in."""
         return self.target.written(self.precision)
+
+    def steps(self, schedule: Schedule) -> list[Step | None]:
+        """What each block removes; None: nothing."""
+        return reducers.find(self.method).steps(schedule, self.layer)
 
     def reduced(self, schedule: Schedule) -> token_reduction.ReducedViT:
         """The model with that schedule."""
@@ -77,7 +83,7 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
     if plan.plugin:
         plugin_graphs.check(plan.method, plan.precision)
 
-    shape = reducers.Shape(tokens, depth, prefix)
+    shape = Shape(tokens, depth, prefix)
 
     def schedule(r: int) -> Schedule:
         return reducers.schedule_for(plan.method, shape, r, plan.layer, plan.learned)
@@ -180,19 +186,17 @@ def write(
 def tokens_by_block(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
     """Tokens entering each block, then leaving the last. What is removed before a block does not enter it."""
     entering = list(schedule.tokens)
-    for step in reducers.plan(plan.method, schedule, plan.layer):
-        if step is not None and step.site is reducers.Site.INPUT:
+    for step in plan.steps(schedule):
+        if step is not None and step.site is Site.INPUT:
             entering[step.layer] = step.tokens_out
     return tuple(entering)
 
 
 def write_golden(plan: Plan, tokens: Schedule, images: Images, path: Path) -> None:
     """Writes golden.npz: `pixels` (n, H, W, C) uint8 of up to 64 images, and `logits` (n, ...) of R = 0 on them."""
-    pixels = images.pixels(GOLDEN_IMAGES)
-    logits, _ = comparison.logits_and_margins(
-        plan.reduced(tokens), normalised(pixels, images.preprocessing), plan.batch_size
-    )
-    save_arrays(path, pixels=pixels, logits=logits)
+    batch = next(images.batches(GOLDEN_IMAGES))
+    logits, _ = comparison.logits_and_margins(plan.reduced(tokens), batch, plan.batch_size)
+    save_arrays(path, pixels=images.stored[:GOLDEN_IMAGES], logits=logits)
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
@@ -206,15 +210,14 @@ def _groups(plan: Plan, grid: Sequence[Candidate]) -> list[list[Candidate]]:
     """Candidates by the structure of their graphs: in each block, they do the same."""
     groups: dict[tuple[object, ...], list[Candidate]] = {}
     for candidate in grid:
-        steps = reducers.plan(plan.method, candidate.schedule, plan.layer)
-        groups.setdefault(tuple(step and step.structure for step in steps), []).append(candidate)
+        structure = tuple(step and step.structure for step in plan.steps(candidate.schedule))
+        groups.setdefault(structure, []).append(candidate)
     return list(groups.values())
 
 
 def _counts(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
     """All integers of a schedule that may stand in its graph, in one order within a group."""
-    steps = reducers.plan(plan.method, schedule, plan.layer)
-    own = tuple(count for step in steps if step is not None for count in step.counts)
+    own = tuple(count for step in plan.steps(schedule) if step is not None for count in step.counts)
     return graph_sets.counts(schedule) + own
 
 
@@ -229,7 +232,7 @@ def _probes(plan: Plan, group: Sequence[Candidate]) -> list[Schedule]:
 
 def _constants(plan: Plan, schedule: Schedule) -> dict[str, np.ndarray]:
     """The candidate's own constants, by their name in ReducedViT's state dict."""
-    acting = reducers.made(plan.method, reducers.plan(plan.method, schedule, plan.layer), plan.seed, plan.learned)
+    acting = reducers.made(plan.method, plan.steps(schedule), plan.seed, plan.learned)
     return {f"reducers.{name}": value.numpy() for name, value in acting.named_buffers()}
 
 
@@ -257,7 +260,7 @@ def _in_precision(plan: Plan, traces: list[Trace]) -> tuple[list[Trace], tuple[s
 
 def _compare_some(plan: Plan, grid: Sequence[Candidate], images: Images, folder: Path) -> None:
     """Compares candidates spread over the grid, its ends included, with PyTorch on real images."""
-    batch = normalised(images.pixels(COMPARED_IMAGES), images.preprocessing)
+    batch = next(images.batches(COMPARED_IMAGES))
     chosen = sorted({round(i) for i in np.linspace(0, len(grid) - 1, COMPARED_CANDIDATES)})
     for candidate in (grid[i] for i in chosen):
         logits, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, plan.batch_size)

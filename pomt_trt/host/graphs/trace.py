@@ -173,19 +173,23 @@ def _computed(node: onnx.NodeProto, constants: dict[str, np.ndarray], opset_impo
 
 
 def _inferred_shapes(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors with a static one; weights count as inputs."""
-    typed = editing.copied(model)
-    declare_inputs(typed.graph, weights)
-    inferred = onnx.shape_inference.infer_shapes(typed, data_prop=True)
+    """Shapes of all tensors with a static one."""
     shapes = {}
-    for value in inferred.graph.value_info:
+    for value in inferred(model, weights).value_info:
         dims = value.type.tensor_type.shape.dim
         if all(dim.HasField("dim_value") for dim in dims):
             shapes[value.name] = tuple(dim.dim_value for dim in dims)
     return shapes
 
 
-def declare_inputs(graph: onnx.GraphProto, weights: dict[str, np.ndarray]) -> None:
+def inferred(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> onnx.GraphProto:
+    """A copy of the graph that knows the types and shapes of its tensors; weights are inputs."""
+    typed = editing.copied(model)
+    _declare_inputs(typed.graph, weights)
+    return onnx.shape_inference.infer_shapes(typed, data_prop=True).graph
+
+
+def _declare_inputs(graph: onnx.GraphProto, weights: dict[str, np.ndarray]) -> None:
     """Makes `image` and the weights the graph's inputs, with the weights' stored shapes."""
     image = next(value for value in graph.input if value.name == "image")
     declared = [image] + [
@@ -199,7 +203,7 @@ def declare_inputs(graph: onnx.GraphProto, weights: dict[str, np.ndarray]) -> No
 def _drop_unused(graph: onnx.GraphProto) -> None:
     """Removes what no output needs, and every input but the image."""
     editing.drop_unused(graph)
-    declare_inputs(graph, {})
+    _declare_inputs(graph, {})
     del graph.value_info[:]
 
 

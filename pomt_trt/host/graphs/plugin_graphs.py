@@ -5,9 +5,6 @@ to. Parsers find a plugin by the node's operator, plugin_version and plugin_name
 but no defaults of functions, so each node has all attributes. plugins/README.md has the contract.
 """
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import onnx
@@ -145,19 +142,13 @@ def functions(model: onnx.ModelProto, scores: set[str]) -> list[onnx.FunctionPro
     return [onnx.parser.parse_function(text) for text in texts]
 
 
-@contextlib.contextmanager
-def runnable(path: Path) -> Iterator[Path]:
-    """A file that ONNX Runtime can run: the graph's own, or a temporary one where plugin nodes lack functions."""
-    model = onnx.load(str(path), load_external_data=False)
+def make_runnable(model: onnx.ModelProto) -> None:
+    """Adds the functions that plugin nodes lack, so that ONNX Runtime can run the graph."""
     operators = {node.op_type for node in model.graph.node if node.domain == PLUGIN_DOMAIN}
     missing = operators - {function.name for function in model.functions}
-    if not missing:
-        yield path
-        return
-    model.ir_version = max(model.ir_version, IR_OF_FUNCTIONS)
-    model.functions.extend(functions(model, {s for s, name in PLUGIN_OPERATORS.items() if name in missing}))
-    with editing.temporary_file(model, path) as file:
-        yield file
+    if missing:
+        model.ir_version = max(model.ir_version, IR_OF_FUNCTIONS)
+        model.functions.extend(functions(model, {s for s, name in PLUGIN_OPERATORS.items() if name in missing}))
 
 
 def _removal(graph: onnx.GraphProto, ranking: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> _Removal:

@@ -178,31 +178,20 @@ def test_what_cropr_set_aside_comes_back_as_it_was_and_finds_its_place():
 # Sizes of merged tokens
 
 
-class Recorded(torch.nn.Module):
-    """Stands in a block's attention and keeps the bias it was given."""
-
-    def __init__(self, attention):
-        super().__init__()
-        self.attention, self.masks = attention, []
-
-    def forward(self, x, attn_mask=None, is_causal=False):
-        self.masks.append(attn_mask)
-        return self.attention(x, attn_mask=attn_mask)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("proportional", [True, False])
 def test_blocks_after_a_merge_weigh_keys_by_size(proportional):
-    reduced = reduce_tokens(vit(), "tome", removed=[0, 4, 0, 0], proportional_attention=proportional)
-    recorded = [Recorded(reduced.vit.blocks[layer].attn) for layer in (0, 2)]
-    reduced.vit.blocks[0].attn, reduced.vit.blocks[2].attn = recorded
+    reduced, masks = reduce_tokens(vit(), "tome", removed=[0, 4, 0, 0], proportional_attention=proportional), {}
+    for layer in (0, 2):
+
+        def seen(attention, arguments, named, layer=layer):
+            masks[layer] = named["attn_mask"]
+
+        reduced.vit.blocks[layer].attn.register_forward_pre_hook(seen, with_kwargs=True)
     size = reduced.run(reduced.embed(images()), 0, 2).size
     reduced(images())
-    assert recorded[0].masks[-1] is None and size.shape == (8, 13, 1)
-    if proportional:
-        assert torch.equal(recorded[1].masks[-1], size.log()[:, None, None, :, 0])
-    else:
-        assert recorded[1].masks[-1] is None
+    assert masks[0] is None and size.shape == (8, 13, 1)
+    assert torch.equal(masks[2], size.log()[:, None, None, :, 0]) if proportional else masks[2] is None
 
 
 @torch.no_grad()

@@ -222,7 +222,6 @@ def test_mixed_graphs_of_strongly_typed_targets_agree_with_pytorch(method, narro
         found = exported.logits(candidate)
         likeness = parity.compare(found, *exported.expected(candidate), narrow)
         assert found.dtype == np.float32 and likeness.compared and likeness.passed
-    assert not list(tmp_path.glob("onnx/*/.part-*"))
 
 
 @pytest.mark.parametrize("target", WEAK.values())

@@ -9,7 +9,8 @@ from timm.data import create_transform
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import ModelSpec, Preprocessing
 from pomt_trt.device.deploy import preprocess
-from pomt_trt.host.data import digits, image_batches, scenes
+from pomt_trt.host.data import bundled, image_batches
+from pomt_trt.host.models import loading
 
 COLOUR = Preprocessing(32, 32, 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", 0.9, "center")
 GREY = Preprocessing(28, 28, 1, (0.1,), (0.3,), "bilinear", 1.0, "center")
@@ -134,16 +135,11 @@ def test_a_damaged_label_map_stops_everything(label_maps):
         image_batches.load(str(label_maps), spec(COLOUR, 4)._replace(task="segmentation"), 3, 0)
 
 
-def test_without_data_scenes_are_the_held_out_ones():
-    images = image_batches.load(None, spec(GREY, 11, "scenes")._replace(task="segmentation"), 5, 0)
-    pictures, label_maps = scenes.pictures(held_out=True)
-    assert np.array_equal(images.stored[..., 0], pictures[:5]) and np.array_equal(images.labels, label_maps[:5])
-
-
-def test_without_data_digits_are_the_held_out_ones():
-    images = image_batches.load(None, spec(GREY, 10, "digits"), 20, 0)
-    pictures, labels = digits.pictures(held_out=True)
-    assert images.kind == "labelled" and images.labels.tolist() == labels[:20].tolist()
+@pytest.mark.parametrize("name", bundled.BUNDLED)
+def test_without_data_the_pictures_of_a_bundled_model_are_the_held_out_ones(name):
+    images = image_batches.load(None, loading.load(name).spec, 20, 0)
+    pictures, labels = bundled.BUNDLED[name](held_out=True)
+    assert images.kind == "labelled" and np.array_equal(images.labels, labels[:20])
     assert np.array_equal(images.stored[..., 0], pictures[:20])
 
 

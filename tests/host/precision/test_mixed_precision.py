@@ -166,20 +166,16 @@ def test_every_operator_of_a_bf16_graph_takes_the_types_it_is_given(method):
     assert {TensorProto.BFLOAT16} in types.values()
 
 
-def test_weights_are_fp16_but_for_those_of_layer_norms():
+@pytest.mark.parametrize("narrow, rounding", [("fp16", 2**-11), ("bf16", 2**-8)])
+def test_weights_are_narrow_but_for_those_of_layer_norms(narrow, rounding):
+    """And for those of a bf16 model's patch embedding, which are fp16."""
     trace, *_ = traced(tiny.vit(init_values=0.1))
-    for name, value in mixed_precision.mixed(trace).weights.items():
-        assert value.dtype == (np.float32 if "norm" in name else np.float16), name
-        np.testing.assert_allclose(value, trace.weights[name], rtol=2**-11, atol=2**-24)
-
-
-def test_weights_are_bf16_but_for_those_of_layer_norms_and_of_the_patch_embedding():
-    trace, *_ = traced(tiny.vit(init_values=0.1))
-    trace.weights["blocks.1.mlp.fc1.bias"] = np.full(96, 7e4, np.float32)  # no matter: bf16 goes as far as fp32
-    for name, value in mixed_precision.mixed(trace, "bf16").weights.items():
-        kind = "float32" if "norm" in name else "float16" if "patch_embed" in name else "bfloat16"
-        assert value.dtype.name == kind, name
-        np.testing.assert_allclose(value.astype(np.float32), trace.weights[name], rtol=2**-8, atol=2**-24)
+    if narrow == "bf16":  # which goes as far as fp32
+        trace.weights["blocks.1.mlp.fc1.bias"] = np.full(96, 7e4, np.float32)
+    for name, value in mixed_precision.mixed(trace, narrow).weights.items():
+        outside = "float16" if narrow == "fp16" or "patch_embed" in name else "bfloat16"
+        assert value.dtype.name == ("float32" if "norm" in name else outside), name
+        np.testing.assert_allclose(value.astype(np.float32), trace.weights[name], rtol=rounding, atol=2**-24)
 
 
 def test_the_trace_itself_is_left_as_it_was():

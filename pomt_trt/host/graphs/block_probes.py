@@ -3,7 +3,7 @@
 They stand beside a graph set and share its weights, so that one folder of engines and one reference serve both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -42,7 +42,7 @@ def extend(
     probes: Sequence[Candidate],
     images: Images,
     work: Path,
-    progress: Callable[[str], None] = lambda id: None,
+    progress: export.Progress = lambda id: None,
 ) -> Family:
     """The graph set with the graphs of these probes; see export.extend."""
     of_method = ProbePlan(*plan)

@@ -32,6 +32,7 @@ GOLDEN_IMAGES = 64
 COMPARED_CANDIDATES = 8
 COMPARED_IMAGES = 4
 PROBES = 3  # at least: two find a slope, the third confirms it
+Progress = Callable[[str], None]  # is called with the id of each candidate
 
 
 class Plan(NamedTuple):
@@ -99,7 +100,7 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
 
 
 def export(
-    plan: Plan, grid: Sequence[Candidate], images: Images, work: Path, progress: Callable[[str], None] = lambda id: None
+    plan: Plan, grid: Sequence[Candidate], images: Images, work: Path, progress: Progress = lambda id: None
 ) -> Family:
     """Writes the graph set of `grid` under work/onnx/<format>. Returns its record.
 
@@ -130,7 +131,7 @@ def extend(
     more: Sequence[Candidate],
     images: Images,
     work: Path,
-    progress: Callable[[str], None] = lambda id: None,
+    progress: Progress = lambda id: None,
 ) -> Family:
     """Writes the graphs of more candidates of a graph set, on its weights. Returns the record of all.
 
@@ -151,7 +152,7 @@ def write(
     grid: Sequence[Candidate],
     images: Images,
     folder: Path,
-    progress: Callable[[str], None] = lambda id: None,
+    progress: Progress = lambda id: None,
     located: Sequence[onnx.TensorProto] = (),
 ) -> Written:
     """Writes the graphs of `grid`, checks each, and compares some with PyTorch.

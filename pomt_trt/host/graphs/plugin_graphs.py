@@ -13,6 +13,7 @@ from onnx import helper
 from pomt_trt.core.errors import UsageError, VerificationFailed
 from pomt_trt.core.targets import PLUGIN_DOMAIN, PLUGIN_OPERATORS
 from pomt_trt.host.graphs import editing, graph_checks
+from pomt_trt.host.graphs.graph_checks import Shapes
 
 METHODS = ("pomt", "topk")  # that plugins compute
 PRECISIONS = ("fp32", "fp16")
@@ -151,7 +152,7 @@ def make_runnable(model: onnx.ModelProto) -> None:
         model.functions.extend(functions(model, {s for s, name in PLUGIN_OPERATORS.items() if name in missing}))
 
 
-def _removal(graph: onnx.GraphProto, ranking: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> _Removal:
+def _removal(graph: onnx.GraphProto, ranking: onnx.NodeProto, shapes: Shapes) -> _Removal:
     """The removal that a TopK belongs to."""
     producers = {name: node for node in graph.node for name in node.output}
     signals = _signals(producers, ranking, shapes)
@@ -163,9 +164,7 @@ def _removal(graph: onnx.GraphProto, ranking: onnx.NodeProto, shapes: dict[str, 
     return _Removal("pomt" if values else "class", [*attention, *values, rows.input[0]], concat)
 
 
-def _signals(
-    producers: dict[str, onnx.NodeProto], ranking: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]
-) -> list[str]:
+def _signals(producers: dict[str, onnx.NodeProto], ranking: onnx.NodeProto, shapes: Shapes) -> list[str]:
     """The tensors that the scores are computed from: on every path back from the ranking, the first of rank 4."""
     signals: dict[str, None] = {}  # a set that keeps its order
     names = [ranking.input[0]]
@@ -188,7 +187,7 @@ def _next(graph: onnx.GraphProto, start: onnx.NodeProto, kind: str) -> onnx.Node
     return None
 
 
-def _replace(graph: onnx.GraphProto, removal: _Removal, shapes: dict[str, tuple[int, ...]], prefix_tokens: int) -> None:
+def _replace(graph: onnx.GraphProto, removal: _Removal, shapes: Shapes, prefix_tokens: int) -> None:
     """Makes the Concat of a removal the plugin node."""
     x, y = removal.inputs[-1], removal.concat.output[0]
     operator = PLUGIN_OPERATORS[removal.score]

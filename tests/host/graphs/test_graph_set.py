@@ -121,7 +121,7 @@ def test_a_template_points_to_the_weights_that_it_reads_and_no_others(tmp_path):
 def test_the_simplest_slope_wins():
     schedules = [Schedule((17, 15, 13), 1), Schedule((17, 14, 11), 1)]  # block 1 removes what block 0 does
     counts = [graph_set.counts(schedule) for schedule in schedules]
-    base = graph_set.template([traced({"end": np.int64(s.tokens[1])}) for s in schedules], counts, [], set())
+    base = graph_set.template([traced({"end": np.int64(s.tokens[2])}) for s in schedules], counts, [], set())
     assert [abs(slot.slope) for slot in base.slots] == [1]
 
 

@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from pomt_trt.core.records import Family, ModelSpec
 from pomt_trt.core.targets import named
 from pomt_trt.host.data import image_batches
-from pomt_trt.host.graphs import comparison, export
+from pomt_trt.host.graphs import comparison, editing, export
 from pomt_trt.host.models import loading
 from pomt_trt.host.reducers.common.learned import Scorers, Thresholds
 
@@ -119,8 +119,7 @@ def exported(work, model, removed, method="pomt", **how):
 
 def whole(traced):
     """The graph of a trace with its weights put back."""
-    model = onnx.ModelProto()
-    model.CopyFrom(traced.graph)
+    model = editing.copied(traced.graph)
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in traced.weights.items())
     return model
 

@@ -65,11 +65,6 @@ def test_every_plain_vision_transformer_is_taken(changes, prefix_tokens):
     assert spec.architecture == "VisionTransformer" and spec.labels == ()
 
 
-def test_a_model_without_pooling_labels_patches():
-    assert load(small()).spec.task == "classification"
-    assert load(small(global_pool="")).spec.task == "segmentation"
-
-
 def test_a_distilled_model_has_two_prefix_tokens():
     module, spec = load("deit_tiny_distilled_patch16_224", image_size=32)
     assert (spec.prefix_tokens, spec.tokens) == (2, 6) and logits(module).shape == (2, 1000)

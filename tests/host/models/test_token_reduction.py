@@ -14,7 +14,6 @@ from pomt_trt.host.graphs.trace import trace
 from pomt_trt.host.models.checkpoints import ClassAndMean
 from pomt_trt.host.models.token_reduction import reduce_tokens, with_schedule
 from pomt_trt.host.reducers import restored
-from pomt_trt.host.reducers.common import matching, ranking
 from pomt_trt.host.reducers.common.contract import Signals, Tokens
 from tests.host import tiny
 from tests.host.tiny import vit
@@ -301,7 +300,7 @@ def test_refuses_what_is_no_vision_transformer():
         reduce_tokens(torch.nn.Linear(2, 2), "pomt", removed=2)
 
 
-# ONNX
+# Patches that are alike
 
 
 ONE_CUT = {  # in the first block; merging equal rows leaves them equal only up to rounding
@@ -310,52 +309,41 @@ ONE_CUT = {  # in the first block; merging equal rows leaves them equal only up 
     "topk": {"removed": [5, 0, 0, 0]},
     "tome": {"removed": [5, 0, 0, 0]},
     "ltmp": {"merged": [2, 0, 0, 0], "pruned": [3, 0, 0, 0]},
-    "cropr": {"removed": [5, 0, 0, 0], "scorers": tiny.learned("cropr").vectors},
-    "cropr without fusion": {"removed": [5, 0, 0, 0], "scorers": torch.eye(3, 24), "llf": False},
+    "cropr": {"removed": [5, 0, 0, 0], "scorers": torch.zeros(2, 24)},
+    "cropr without fusion": {"removed": [5, 0, 0, 0], "scorers": torch.zeros(3, 24), "llf": False},
+}
+FIRST = [{place} for place in range(12)]
+LEFT = {  # which of the 17 tokens each one that leaves consists of
+    "pomt": [*FIRST[:11], set(range(11, 17))],
+    "pomt-shift": [*FIRST[:11], set(range(11, 17))],
+    "tome": [{0}, {12}, {14}, {16}, {1, 2, 4, 6, 8, 10}, {3}, {5}, {7}, {9}, {11}, {13}, {15}],
+    "ltmp": [{0}, {6}, {8}, {10}, {12}, {14}, {16}, {1, 2, 4}, {3}, {5}, {7}, {9}],
 }
 
 
-def chosen_in_eager(reduced, batch, monkeypatch):
-    """Every ranking (B, K) and every merged token's partner (B, r) of a run."""
-    ranked, partners, rank, match = [], [], ranking._Rank.forward, matching.Merging.match
-
-    def ranks(ctx, scores, k):
-        ranked.append(rank(ctx, scores, k))
-        return ranked[-1]
-
-    def matches(reducer, keys):
-        found = match(reducer, keys)
-        partners.append(found.partner)
-        return found
-
-    with monkeypatch.context() as patched, torch.no_grad():
-        patched.setattr(ranking._Rank, "forward", staticmethod(ranks))
-        patched.setattr(matching.Merging, "match", matches)
-        reduced(batch)
-    return [one.numpy() for one in ranked], [one.numpy() for one in partners]
-
-
-def chosen_on_onnx_runtime(reduced, batch, opset):
-    """The same of its graph; a partner is found for every token that may be merged."""
-    model = tiny.whole(trace(reduced, tuple(batch.shape), opset=opset, ir_version=8))
-    outputs = [[node.output[-1] for node in model.graph.node if node.op_type == kind] for kind in ("TopK", "ArgMax")]
-    for name in sum(outputs, []):
-        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return [session.run(names, {"image": batch.numpy()}) if names else [] for names in outputs]
+@pytest.mark.parametrize("method", ONE_CUT)
+def test_patches_that_are_alike_stay_by_lower_index_and_are_merged_into_the_first(method):
+    reducer = reduce_tokens(vit(), method.split()[0], **ONE_CUT[method]).reducers["0"]
+    shapes = {"keys": (17, 8), "values": (3, 17, 8), "attn": (3, 17, 17), "attn_cls": (16,), "change": (17, 24)}
+    alike = Signals(**{name: torch.ones(1, *shape) for name, shape in shapes.items()})
+    left = reducer.reduce(Tokens(torch.eye(17, 24)[None]), alike).x[0]
+    assert [set(row.nonzero().flatten().tolist()) for row in left] == LEFT.get(method, FIRST)
 
 
 @pytest.mark.parametrize("opset", [13, 17])
 @pytest.mark.parametrize("method", ONE_CUT)
-def test_patches_that_are_alike_are_ranked_by_lower_index(method, opset, monkeypatch):
-    """Pictures of one colour without positions: each ranking is 0, 1, 2, and all are merged into the first."""
+def test_onnx_runtime_ranks_patches_that_are_alike_likewise(method, opset):
+    """Pictures of one colour without positions: each ranking is 0, 1, 2, and the first is the partner of all."""
     model = vit()
     torch.nn.init.zeros_(model.pos_embed)
     reduced = reduce_tokens(model, method.split()[0], **ONE_CUT[method])
-    batch = torch.tensor([0.7, -0.2]).view(2, 1, 1, 1).expand(2, 3, 16, 16).contiguous()
-    found = [chosen_on_onnx_runtime(reduced, batch, opset), chosen_in_eager(reduced, batch, monkeypatch)]
-    for rankings, partners in found:
-        assert len(rankings) == {"tome": 2, "ltmp": 4}.get(method, 1)
-        assert len(partners) == (method in ("tome", "ltmp"))
-        assert all(np.array_equal(order, [np.arange(order.shape[1])] * 2) for order in rankings)
-        assert not any(partner.any() for partner in partners)
+    graph = tiny.whole(trace(reduced, (2, 3, 16, 16), opset=opset, ir_version=8))
+    kinds = {node.output[-1]: node.op_type for node in graph.graph.node if node.op_type in ("TopK", "ArgMax")}
+    for name in kinds:
+        graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None))
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    picture = np.broadcast_to(np.float32([0.7, -0.2]).reshape(2, 1, 1, 1), (2, 3, 16, 16))
+    assert len(kinds) == {"tome": 3, "ltmp": 5}.get(method, 1)
+    for (name, kind), found in zip(kinds.items(), session.run(list(kinds), {"image": picture}), strict=True):
+        expected = np.zeros_like(found) if kind == "ArgMax" else [np.arange(found.shape[1])] * 2
+        assert np.array_equal(found, expected), name

@@ -25,7 +25,7 @@ from pomt_trt.host.graphs import graph_set as graph_sets
 from pomt_trt.host.graphs.trace import Trace, trace
 from pomt_trt.host.models import loading, token_reduction
 from pomt_trt.host.precision import mixed_precision
-from pomt_trt.host.reducers.common.contract import Shape, Site, Step
+from pomt_trt.host.reducers.common.contract import Need, Shape, Site, Step
 from pomt_trt.host.reducers.common.learned import Learned
 
 GOLDEN_IMAGES = 64
@@ -121,7 +121,7 @@ def export(
         precision=plan.precision,
         fp32_nodes=written.fp32_nodes,
         model_sha256=loading.fingerprint(plan.module),
-        reads_attention=reducers.reads_attention(plan.method),
+        reads_attention=Need.ATTN_FULL in reducers.find(plan.method).needs,
     )
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host.reducers.common.contract import Need, Reducer, Shape, Signals, Site, Step, Tokens  # noqa: F401
+from pomt_trt.host.reducers.common.contract import Reducer, Shape, Signals, Site, Step, Tokens  # noqa: F401
 from pomt_trt.host.reducers.common.learned import Learned, Scorers
 from pomt_trt.host.reducers.common.matching import unmerged
 from pomt_trt.host.reducers.cropr import Cropr, in_place
@@ -41,11 +41,6 @@ def check_dense(method: str, parameters: Learned | None = None) -> None:
             f"{method} does not fit a model that labels every patch: {lost}, and nothing brings them back. Choose "
             f"--method {' or '.join(dense)}."
         )
-
-
-def reads_attention(method: str) -> bool:
-    """Whether the method reads a block's attention weights."""
-    return bool(find(method).needs & Need.ATTN_FULL)
 
 
 def restored(tokens: Tokens, x: Tensor, count: int) -> Tensor:

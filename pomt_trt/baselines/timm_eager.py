@@ -94,7 +94,7 @@ def _candidate(work: WorkFolder, candidate_id: str) -> tuple[Any, ModelSpec, int
     """
     from pomt_trt.host.models import loading
     from pomt_trt.host.models.token_reduction import with_schedule
-    from pomt_trt.host.reducers import learned
+    from pomt_trt.host.reducers.common import learned
 
     request = experiment.experiment_of(work).request
     by_id = {candidate.id: candidate for family in experiment.families(work) for candidate in family.candidates}

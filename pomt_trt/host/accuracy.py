@@ -21,7 +21,7 @@ from pomt_trt.core.records import AccuracyEstimate, Candidate
 from pomt_trt.host.data.image_batches import Images, normalised
 from pomt_trt.host.graphs import comparison, export
 from pomt_trt.host.models import token_reduction
-from pomt_trt.host.reducers import Tokens
+from pomt_trt.host.reducers.common.contract import Tokens
 
 LOGGER = logging.getLogger(__name__)
 IMAGES_AT_ONCE = 16
@@ -148,7 +148,7 @@ def verify(plan: export.Plan, done: Estimated, images: Images, folder: Path) -> 
     Raises: VerificationFailed if they disagree.
     """
     count = export.COMPARED_IMAGES
-    batch = normalised(images.pixels(count), images.preprocessing)
+    batch = next(images.batches(count))
     path = folder / f"{done.candidate.id}.onnx"
     logits, margins = done.golden_logits[:count], done.golden_margins[:count]
     return comparison.compare(path, batch, logits, margins, plan.batch_size, plan.written)

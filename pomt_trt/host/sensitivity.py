@@ -14,6 +14,7 @@ from pomt_trt.core.storage.learned import LEARNED
 from pomt_trt.host import accuracy, reducers
 from pomt_trt.host.data.image_batches import Images
 from pomt_trt.host.graphs import export
+from pomt_trt.host.reducers.common.contract import Site
 
 IMAGES = 128
 COUNTS = 6  # to which a block is cut
@@ -27,7 +28,7 @@ def check(method: str, layer: int | None) -> None:
             "or leave --schedule out."
         )
     reducer = reducers.find(method)
-    if reducer.site(layer) is not reducers.Site.MID or reducer.most_removable(100) == 0:
+    if reducer.site(layer) is not Site.MID or reducer.most_removable(100) == 0:
         raise UsageError(
             f"--schedule search spreads removal over the blocks, and {method} removes nothing within them. "
             "Use --method pomt, topk or tome, or leave --schedule out."
@@ -66,7 +67,7 @@ def measure(
         begun: from `unmeasured`, or the last one of an interrupted call.
     """
     few = dataclasses.replace(
-        images, stored=images.pixels(IMAGES), labels=None if images.labels is None else images.labels[:IMAGES]
+        images, stored=images.stored[:IMAGES], labels=None if images.labels is None else images.labels[:IMAGES]
     )
     estimator = accuracy.Estimator(plan, unreduced, few, kind)
     plain, measured = unreduced.schedule, begun

@@ -52,7 +52,7 @@ class Workstation:
                 from pomt_trt.host.data import image_batches
                 from pomt_trt.host.graphs import export
                 from pomt_trt.host.models import loading
-                from pomt_trt.host.reducers import learned
+                from pomt_trt.host.reducers.common import learned
 
             threads.limit_torch()
             request = self._request

@@ -96,7 +96,7 @@ def ltmp(folder: Path, vit: Any, test: Test) -> None:
     thresholds = [Thresholds(*pair) for pair in zip(learned["merge"].tolist(), learned["prune"].tolist(), strict=True)]
     means = list(zip(learned["merged_mean"].tolist(), learned["pruned_mean"].tolist(), strict=True))
     static = whole_counts(means, vit.patch_embed.num_patches)
-    drawn = BUNDLED[test.spec.name].training(CALIBRATION_PLACES)
+    drawn = BUNDLED[test.spec.name](CALIBRATION_PLACES, held_out=False)
     calibration = pictures(drawn, test.spec).images[:CALIBRATION_IMAGES]
     wanted = reduced(vit, thresholds, calibration)[1]
     depth = len(vit.blocks)
@@ -168,7 +168,7 @@ def main(argv: list[str]) -> None:
         arguments.ltmp = zoo if (zoo / "ltmp.safetensors").exists() else None
     torch.set_num_threads(arguments.threads)
     vit, spec = loading.load(arguments.model)
-    test = pictures(BUNDLED[arguments.model].held_out(), spec)
+    test = pictures(BUNDLED[arguments.model](held_out=True), spec)
     line("all tokens", all_tokens(vit, test), test)
     if arguments.ltmp:
         ltmp(arguments.ltmp, vit, test)

@@ -156,8 +156,10 @@ def _run(path: Path, images: np.ndarray) -> np.ndarray:
     """Logits on ONNX Runtime's CPU, which has no arithmetic in bf16: see host/precision/bf16 for what it runs then."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    with bf16.runnable(path) as file:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+    model = _bare(path)
+    bf16.make_runnable(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return np.concatenate([session.run(None, {"image": batch})[0] for batch in images])
 
 

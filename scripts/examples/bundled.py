@@ -6,6 +6,7 @@ A run keeps the weights of its last epoch. The held-out quarter is reported on t
 import argparse
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,7 +103,7 @@ def run(task: Task, arguments: argparse.Namespace) -> None:
 def pictures(task: Task, seed: int) -> Sets:
     """New pictures in each epoch; those that are held out are always the same."""
     source = BUNDLED[task.name]
-    drawn, held = Drawn(source.training, LOOK), Drawn(source.held_out, LOOK)
+    drawn, held = (Drawn(partial(source, held_out=side), LOOK) for side in (False, True))
     count, held_count = (len(one.draw(0)[0]) for one in (drawn, held))
     # A range of draws for every --seed, so that a run which goes on from another does not repeat them.
     training = Pictures(count, drawn.reader(range(count), lambda epoch: seed * 100_000 + epoch), seed, shuffled=True)

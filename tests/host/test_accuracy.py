@@ -18,23 +18,18 @@ from pomt_trt.host.graphs import comparison, export
 from pomt_trt.host.models import loading
 from tests.host import tiny
 
-METHODS = {
-    "pomt": {"layer": 2, "removed": [0, 3, 8]},
-    "random": {"removed": [0, 3, 8]},
-    "topk": {"removed": [0, 3, 8]},
-    "tome": {"removed": [0, 3, 8]},
-}
+METHODS = {"pomt": 2, "random": None, "topk": None, "tome": None}  # layer
 
 
-def made(method="pomt", labelled=True, model=None, **changes):
+def made(method="pomt", model=None):
     """(plan, images, candidates) with as many images as do not divide into batches."""
-    kwargs = {**METHODS.get(method, {"removed": [0]}), **changes}
-    removed = kwargs.pop("removed")
-    plan, spec, images = tiny.plan(tiny.vit() if model is None else model, method, **kwargs)
+    model = tiny.vit() if model is None else model
+    plan, spec, images = tiny.plan(model, method, METHODS.get(method))
     generator = np.random.RandomState(0)
     stored = generator.randint(256, size=(accuracy.IMAGES_AT_ONCE * 4 + 5, 16, 16, 3)).astype(np.uint8)
-    labels = torch.from_numpy(generator.randint(5, size=len(stored))) if labelled else None
-    return plan, dataclasses.replace(images, stored=stored, labels=labels), tiny.grid(plan, spec, removed)
+    labels = torch.from_numpy(generator.randint(5, size=len(stored)))
+    grid = tiny.grid(plan, spec, [0] if method == "none" else [0, 3, 8])
+    return plan, dataclasses.replace(images, stored=stored, labels=labels), grid
 
 
 def estimated(plan, images, candidates, kind=classification.TOP1):
@@ -61,14 +56,7 @@ def test_estimates_are_those_of_candidates_run_alone(method, kind):
         assert done.estimate.kl_divergence == pytest.approx(expected.kl_divergence, abs=1e-5)
         np.testing.assert_allclose(done.golden_logits, logits[:64], rtol=1e-4, atol=1e-4)
         assert done.golden_logits.shape == (64, 5) and done.golden_margins.shape == (64,)
-
-
-def test_the_unreduced_model_loses_nothing_against_itself():
-    plan, images, candidates = made()
-    found = estimated(plan, images, candidates)[0]
-    assert (found.estimate.drop, found.estimate.samples) == (0.0, len(images))
-    assert found.estimate.kl_divergence == pytest.approx(0.0, abs=1e-7)
-    assert np.isinf(found.golden_margins).all()
+        assert candidate.schedule.removed or np.isinf(done.golden_margins).all()
 
 
 def test_blocks_before_the_cut_run_once_for_all_candidates():
@@ -87,23 +75,17 @@ def test_blocks_before_the_cut_run_once_for_all_candidates():
     assert calls[0] <= 3 * batches < calls[3]
 
 
-def test_candidates_one_by_one_are_candidates_together():
+@pytest.mark.parametrize("kept_bytes", [accuracy.KEPT_TOKENS_BYTES, 1])
+def test_candidates_one_by_one_are_candidates_together(kept_bytes, monkeypatch):
     plan, images, candidates = made()
+    monkeypatch.setattr(accuracy, "CANDIDATES_AT_ONCE", 2)
     together = estimated(plan, images, candidates)
+    monkeypatch.setattr(accuracy, "KEPT_TOKENS_BYTES", kept_bytes)
     estimator = accuracy.Estimator(plan, candidates[0], images, classification.TOP1)
     one_by_one = [next(iter(estimator.estimate([candidate]))) for candidate in reversed(candidates)][::-1]
     for one, other in zip(one_by_one, together, strict=True):
         assert one.estimate._replace(kl_divergence=0.0) == other.estimate._replace(kl_divergence=0.0)
         np.testing.assert_allclose(one.golden_logits, other.golden_logits, rtol=1e-5, atol=1e-5)
-
-
-def test_many_candidates_go_in_several_passes(monkeypatch):
-    plan, images, candidates = made()
-    together = estimated(plan, images, candidates)
-    monkeypatch.setattr(accuracy, "CANDIDATES_AT_ONCE", 1)
-    monkeypatch.setattr(accuracy, "KEPT_TOKENS_BYTES", 1)
-    apart = estimated(plan, images, candidates)
-    assert [done.estimate.accuracy for done in apart] == [done.estimate.accuracy for done in together]
 
 
 def test_label_maps_are_compared_at_the_models_input_size(monkeypatch):

@@ -2,14 +2,12 @@
 
 from collections import Counter
 
-import onnx
 import pytest
 
 pytest.importorskip("onnx_graphsurgeon", reason="Polygraphy folds constants by it")
 from polygraphy.backend.onnx import fold_constants
 from polygraphy.logger import G_LOGGER
 
-from pomt_trt.host.graphs import export
 from tests.host import tiny
 
 METHODS = {"none": None, "pomt": 2, "topk": None, "random": None}
@@ -17,11 +15,11 @@ METHODS = {"none": None, "pomt": 2, "topk": None, "random": None}
 
 def folded_away(tmp_path, model, method, batch_size=1, opset=17):
     """How many nodes of each operator Polygraphy's folding removes from R = 0 and from a candidate's graph."""
-    plan, spec, images = tiny.plan(model, method, METHODS[method], batch_size, opset)
-    made = export.export(plan, tiny.grid(plan, spec, [0] if method == "none" else [0, 6]), images, tmp_path)
+    removed = [0] if method == "none" else [0, 6]
+    made = tiny.exported(tmp_path, model, removed, method, layer=METHODS[method], batch_size=batch_size, opset=opset)
     found = Counter()
-    for candidate in made.candidates:
-        graph = onnx.load(str(tmp_path / "onnx" / made.form / f"{candidate.id}.onnx"))
+    for candidate in made.family.candidates:
+        graph = made.graph(candidate, weights=True)
         before = Counter(node.op_type for node in graph.graph.node)
         with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
             after = Counter(node.op_type for node in fold_constants(graph).graph.node)

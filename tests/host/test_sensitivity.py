@@ -10,7 +10,6 @@ from pomt_trt.core.metrics import classification
 from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import Schedule
 from pomt_trt.host import reducers, sensitivity
-from pomt_trt.host.data.image_batches import normalised
 from pomt_trt.host.graphs import comparison
 from pomt_trt.host.models import token_reduction
 from tests.host import tiny
@@ -36,7 +35,7 @@ def test_there_is_a_row_a_block_and_the_last_record_has_them_all(measured):
 
 def test_a_value_is_the_divergence_of_that_cut_alone(measured):
     plan, unreduced, images, found = measured
-    batch = normalised(images.stored, images.preprocessing)
+    batch = next(images.batches(tiny.IMAGES))
 
     def logits(schedule):
         return comparison.logits_and_margins(

@@ -2,15 +2,13 @@
 
 import itertools
 
-import onnx
 import pytest
 import torch
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.metrics import parity
 from pomt_trt.core.targets import PRECISIONS, TARGETS
-from pomt_trt.host.data.image_batches import normalised
-from pomt_trt.host.graphs import comparison, export
+from pomt_trt.host.graphs import comparison
 from tests import suite
 from tests.host import shrunken, tiny
 
@@ -39,21 +37,19 @@ def check(name, method, form, folder, may_be_unclear=False):
             R = 3 is exported and checked, and not compared.
     """
     model, (target, precision) = shrunken.made(name), FORMS[form]
-    plan, spec, images = tiny.plan(model, method, METHODS[method], target=target, precision=precision)
-    made = export.export(plan, tiny.grid(plan, spec, [0, 3]), images, folder)  # checks each graph as well
-    batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
+    how = {"layer": METHODS[method], "target": target, "precision": precision}
+    made = tiny.exported(folder, model, [0, 3], method, **how)  # checks each graph as well
     with torch.inference_mode():
-        timms = model(batch).numpy()
-    for candidate in made.candidates:
-        found = comparison.run_onnx(folder / "onnx" / made.form / f"{candidate.id}.onnx", batch.numpy(), 1)
-        ours, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, 1)
+        timms = model(made.batch).numpy()
+    least_margin = parity.LEAST_MARGIN[made.plan.written]
+    for candidate in made.family.candidates:
+        ours, margins = made.expected(candidate)
         expected = timms if candidate.schedule.removed == 0 else ours
-        least_margin = parity.LEAST_MARGIN[plan.written]
         if may_be_unclear and candidate.schedule.removed and not (margins > least_margin).any():
             continue
         assert (margins > least_margin).any()
-        error = parity.compare(found, expected, margins, plan.written).error
-        assert error < comparison.TOLERANCE[plan.written], candidate.id
+        error = parity.compare(made.logits(candidate), expected, margins, made.plan.written).error
+        assert error < comparison.TOLERANCE[made.plan.written], candidate.id
     return made
 
 
@@ -70,7 +66,7 @@ def test_what_is_special_is_all_there_is():
 @pytest.mark.parametrize("name", ["vit_giant_patch14_dinov2", "aimv2_1b_patch14_224"])
 def test_swiglu_and_rms_norm_export_in_every_form(name, form, tmp_path):
     made = check(name, "pomt", form, tmp_path)
-    graph = onnx.load(str(tmp_path / "onnx" / made.form / "r003.onnx"), load_external_data=False).graph
+    graph = made.graph(made.reduced).graph
     assert {"Shape", "If", "Loop"} & {node.op_type for node in graph.node} == set()
 
 

@@ -1,15 +1,21 @@
 """Tiny vision transformers of every kind that is supported, and their export plans: seconds, not minutes."""
 
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
 import torch
+from onnx import numpy_helper
 from timm.layers import RmsNorm, SwiGLUPacked
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
+from pomt_trt.core.records import Family, ModelSpec
 from pomt_trt.core.targets import named
 from pomt_trt.host.data import image_batches
-from pomt_trt.host.graphs import export
+from pomt_trt.host.graphs import comparison, editing, export
 from pomt_trt.host.models import loading
-from pomt_trt.host.reducers import Scorers, Thresholds
+from pomt_trt.host.reducers.common.learned import Scorers, Thresholds
 
 SMALL = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "num_classes": 5, "depth": 4}
 KINDS = {
@@ -55,17 +61,67 @@ def learned(method, depth=4, width=24, llf=True):
     return None
 
 
-def plan(model, method="pomt", layer=None, batch_size=1, opset=17, seed=0, target=None, precision="fp32", llf=True):
-    """(plan, spec, images) of a model; without `target`, of one that reads the opset."""
+def plan(model, method="pomt", layer=None, batch_size=1, opset=17, target=None, llf=True, **how):
+    """(plan, spec, images) of a model; without `target`, of one that reads the opset. `how`: other fields of Plan."""
     module, spec = loading.load(model)
     known = learned(method, spec.depth, spec.width, llf)
-    made = export.Plan(module, method, layer, batch_size, seed, named(target or TARGETS[opset]), precision, known)
-    return made, spec, image_batches.load(None, spec, IMAGES, seed)
+    made = export.Plan(module, method, layer, batch_size, 0, named(target or TARGETS[opset]), learned=known, **how)
+    return made, spec, image_batches.load(None, spec, IMAGES, 0)
 
 
 def grid(made, spec, removed):
     """Candidates of the plan."""
     return export.candidates(made, spec.tokens, spec.depth, spec.prefix_tokens, removed)
+
+
+class Exported(NamedTuple):
+    """A graph set, and what it was made of."""
+
+    plan: export.Plan
+    spec: ModelSpec
+    images: image_batches.Images
+    family: Family
+    folder: Path  # of the graphs
+
+    @property
+    def batch(self):
+        """All images, normalised."""
+        return next(self.images.batches(IMAGES))
+
+    @property
+    def reduced(self):
+        """The candidate that removes most."""
+        return self.family.candidates[-1]
+
+    def path(self, candidate):
+        return self.folder / f"{candidate.id}.onnx"
+
+    def graph(self, candidate, weights=False):
+        return onnx.load(str(self.path(candidate)), load_external_data=weights)
+
+    def logits(self, candidate, batch=None):
+        """On ONNX Runtime."""
+        return comparison.run_onnx(
+            self.path(candidate), (self.batch if batch is None else batch).numpy(), self.plan.batch_size
+        )
+
+    def expected(self, candidate):
+        """PyTorch's logits and margins."""
+        return comparison.logits_and_margins(self.plan.reduced(candidate.schedule), self.batch, self.plan.batch_size)
+
+
+def exported(work, model, removed, method="pomt", **how):
+    """The graph set of some numbers of removed tokens, written under `work`; `how` as in `plan`."""
+    made, spec, images = plan(model, method, **how)
+    family = export.export(made, grid(made, spec, removed), images, work)
+    return Exported(made, spec, images, family, work / "onnx" / family.form)
+
+
+def whole(traced):
+    """The graph of a trace with its weights put back."""
+    model = editing.copied(traced.graph)
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in traced.weights.items())
+    return model
 
 
 def small(seed=0, **changes):

@@ -4,13 +4,11 @@ An engine runs its graph as it was exported, whatever precision was asked of the
 about TensorRT. Results appear in device memory when the stream is waited for, never before.
 """
 
-import contextlib
 import os
 import shutil
 import tempfile
 import time
-from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
@@ -186,23 +184,25 @@ def _session(opened: plan.Plan) -> Any:
                 file.write(content)
         options = onnxruntime.SessionOptions()
         options.log_severity_level, options.intra_op_num_threads = _QUIET, 1
-        with _runnable(path, opened) as file:
-            return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        if "BF16" in opened.header["tensors"].values() or opened.header["by_plugin"]:
+            _make_runnable(path)
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _runnable(path: str, opened: plan.Plan) -> Iterator[str]:
-    """The graph's file, or one in its place where it is in bf16 or has plugins' nodes, as the host checks those."""
-    if "BF16" not in opened.header["tensors"].values() and not opened.header["by_plugin"]:
-        yield path
-        return
+def _make_runnable(path: str) -> None:
+    """Rewrites a graph that is in bf16 or has plugins' nodes, as the host does to check it."""
+    import onnx
+
     from pomt_trt.host.graphs import plugin_graphs
     from pomt_trt.host.precision import bf16
 
-    with bf16.runnable(Path(path)) as spelled, plugin_graphs.runnable(spelled) as file:
-        yield str(file)
+    model = onnx.load(path, load_external_data=False)
+    bf16.make_runnable(model)
+    plugin_graphs.make_runnable(model)
+    with open(path, "wb") as file:
+        file.write(model.SerializeToString())
 
 
 def _spend(extra_ms: float) -> None:

@@ -1,7 +1,8 @@
 """The pictures of the bundled models, also as a folder of files. digits.py and scenes.py draw them."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +15,8 @@ from pomt_trt.host.data import digits, scenes
 Pictures = tuple[NDArray[np.uint8], NDArray[Any]]  # images (n, H, W) grey, 0 is black; labels (n,) or (n, H, W)
 
 
-class Source(Protocol):
-    """The pictures of one bundled model."""
-
-    def held_out(self, seed: int = 0) -> Pictures:
-        """Pictures that the model was not trained on."""
-
-    def training(self, seed: int = 0) -> Pictures:
-        """Pictures to train on. Each seed gives others, as many and in the same order."""
-
-
-BUNDLED: dict[str, Source] = {"digits": digits, "scenes": scenes}  # by the name of the model
+# By the name of the model: (seed, *, held_out) -> pictures. Each seed gives others, as many and in the same order.
+BUNDLED: dict[str, Callable[..., Pictures]] = {"digits": digits.pictures, "scenes": scenes.pictures}
 
 
 def write_folder(name: str, directory: str | Path, count: int | None = None) -> int:
@@ -39,7 +31,7 @@ def write_folder(name: str, directory: str | Path, count: int | None = None) -> 
         UsageError: count is not between 1 and the number of held-out pictures.
         MissingDependency: scikit-learn is not installed.
     """
-    images, labels = BUNDLED[name].held_out()
+    images, labels = BUNDLED[name](held_out=True)
     count = len(images) if count is None else count
     if not 1 <= count <= len(images):
         raise UsageError(f"{count} pictures asked for; {name} holds out {len(images)}. Ask for 1 to {len(images)}.")

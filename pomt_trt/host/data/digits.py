@@ -20,25 +20,24 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 
-def held_out(seed: int = 0) -> tuple[Images, Labels]:
-    """The held-out quarter of the samples, each at a random place. Classes take turns: 0, 1, ... 9, 0, ...
+def pictures(seed: int = 0, *, held_out: bool) -> tuple[Images, Labels]:
+    """One side of the split, each sample at a random place. Classes take turns: 0, 1, ... 9, 0, ...
 
     Args:
-        seed: of the places. Samples and order are always the same.
+        seed: of the places. Samples and order are always the same. For training, use a new one for each epoch.
+        held_out: the quarter of the samples that nothing was trained on, instead of the others.
     Returns:
         images (n, 28, 28) uint8 grey, 0 is black; labels (n,) int64, 0..9.
     Raises:
         MissingDependency: scikit-learn is not installed.
     """
-    return _pictures(seed, held_out=True)
-
-
-def training(seed: int = 0) -> tuple[Images, Labels]:
-    """The other three quarters, each at a random place. Use a new seed for each epoch.
-
-    Args, Returns, Raises: as `held_out`.
-    """
-    return _pictures(seed, held_out=False)
+    digits, labels = samples(held_out=held_out)
+    # RandomState: its stream is the same under every numpy (NEP 19).
+    places = np.random.RandomState(seed).randint(CANVAS_PX - DIGIT_PX + 1, size=(len(digits), 2))
+    images = np.zeros((len(digits), CANVAS_PX, CANVAS_PX), np.uint8)
+    for image, sample, (top, left) in zip(images, digits, places, strict=True):
+        image[top : top + DIGIT_PX, left : left + DIGIT_PX] = sample
+    return images, labels
 
 
 def samples(*, held_out: bool) -> tuple[Images, Labels]:
@@ -49,16 +48,6 @@ def samples(*, held_out: bool) -> tuple[Images, Labels]:
     images, labels = _load()
     chosen = _split(labels, held_out=held_out)
     return np.stack([_enlarge(sample) for sample in images[chosen]]), labels[chosen]
-
-
-def _pictures(seed: int, *, held_out: bool) -> tuple[Images, Labels]:
-    digits, labels = samples(held_out=held_out)
-    # RandomState: its stream is the same under every numpy (NEP 19).
-    places = np.random.RandomState(seed).randint(CANVAS_PX - DIGIT_PX + 1, size=(len(digits), 2))
-    images = np.zeros((len(digits), CANVAS_PX, CANVAS_PX), np.uint8)
-    for image, sample, (top, left) in zip(images, digits, places, strict=True):
-        image[top : top + DIGIT_PX, left : left + DIGIT_PX] = sample
-    return images, labels
 
 
 def _load() -> tuple[NDArray[Any], Labels]:

@@ -46,10 +46,6 @@ class Images:
     def __len__(self) -> int:
         return len(self.stored)
 
-    def pixels(self, count: int) -> Pixels:
-        """The first `count` pictures, or all where there are fewer: uint8 (count, H, W, C)."""
-        return self.stored[:count]
-
     def batches(self, size: int) -> Iterator[torch.Tensor]:
         """All images, normalised: float32 (size, C, H, W). The last batch may be smaller."""
         for start in range(0, len(self), size):
@@ -154,7 +150,7 @@ def fitting(preprocessing: Preprocessing, *, varied: bool = False) -> Callable[[
 
 
 def _held_out(spec: ModelSpec, samples: int) -> Images:
-    pictures, labels = BUNDLED[spec.name].held_out()
+    pictures, labels = BUNDLED[spec.name](held_out=True)
     fit, channels = fitting(spec.preprocessing), spec.preprocessing.channels
     stored = np.stack([fit(in_colours(Image.fromarray(picture), channels)) for picture in pictures[:samples]])
     return Images("labelled", torch.from_numpy(labels[:samples]), stored, spec.preprocessing)

@@ -18,28 +18,17 @@ Images = NDArray[np.uint8]
 LabelMaps = NDArray[np.uint8]
 
 
-def held_out(seed: int = 0) -> tuple[Images, LabelMaps]:
-    """For each held-out digit a scene with it and up to three others. None covers another.
+def pictures(seed: int = 0, *, held_out: bool) -> tuple[Images, LabelMaps]:
+    """For each digit of one side of the split, a scene with it and up to three others. None covers another.
 
     Args:
         seed: of the other digits and of all places. First digits and order are always the same.
+        held_out: see digits.pictures.
     Returns:
         images (n, 28, 28) uint8 grey, 0 is black; label maps (n, 28, 28) uint8, 0 is background, d + 1 the digit d.
     Raises:
         MissingDependency: scikit-learn is not installed.
     """
-    return _scenes(seed, held_out=True)
-
-
-def training(seed: int = 0) -> tuple[Images, LabelMaps]:
-    """For each other digit a scene. Use a new seed for each epoch.
-
-    Args, Returns, Raises: as `held_out`.
-    """
-    return _scenes(seed, held_out=False)
-
-
-def _scenes(seed: int, *, held_out: bool) -> tuple[Images, LabelMaps]:
     samples, labels = digits.samples(held_out=held_out)
     random = np.random.RandomState(seed)  # its stream is the same under every numpy (NEP 19)
     images = np.zeros((len(samples), CANVAS_PX, CANVAS_PX), np.uint8)

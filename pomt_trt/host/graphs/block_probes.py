@@ -3,7 +3,7 @@
 They stand beside a graph set and share its weights, so that one folder of engines and one reference serve both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -13,7 +13,7 @@ from pomt_trt.core.schedules.block_costs import PLAIN
 from pomt_trt.host.data.image_batches import Images
 from pomt_trt.host.graphs import export
 from pomt_trt.host.models import token_reduction
-from pomt_trt.host.reducers import Tokens
+from pomt_trt.host.reducers.common.contract import Tokens
 
 
 class Probe(token_reduction.ReducedViT):
@@ -42,7 +42,7 @@ def extend(
     probes: Sequence[Candidate],
     images: Images,
     work: Path,
-    progress: Callable[[str], None] = lambda id: None,
+    progress: export.Progress = lambda id: None,
 ) -> Family:
     """The graph set with the graphs of these probes; see export.extend."""
     of_method = ProbePlan(*plan)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 
 from pomt_trt.core import cpus
@@ -62,8 +63,11 @@ def run_onnx(path: Path, images: np.ndarray, batch_size: int) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = cpus.usable().threads
-    with bf16.runnable(path) as spelled, plugin_graphs.runnable(spelled) as file:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+    model = onnx.load(str(path), load_external_data=False)
+    bf16.make_runnable(model)
+    plugin_graphs.make_runnable(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch_size, axis=0)])
     parts = np.split(padded, len(padded) // batch_size)
     return np.concatenate([session.run(None, {"image": part})[0] for part in parts])[: len(images)]

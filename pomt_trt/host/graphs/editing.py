@@ -1,9 +1,6 @@
 """Changes to ONNX graphs that several modules make."""
 
-import contextlib
-import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 import onnx
 
@@ -38,15 +35,3 @@ def drop_unused(graph: onnx.GraphProto) -> None:
     initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.initializer[:]
     graph.initializer.extend(initializers)
-
-
-@contextlib.contextmanager
-def temporary_file(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
-    """A file that holds `model` while the block runs. It lies beside `path`, where the graph's weights are."""
-    file = path.with_name(f".part-{path.name}")
-    try:
-        file.write_bytes(model.SerializeToString())
-        yield file
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file)

@@ -19,17 +19,20 @@ from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS
 from pomt_trt.core.targets import Target
 from pomt_trt.host import reducers
-from pomt_trt.host.data.image_batches import Images, normalised
+from pomt_trt.host.data.image_batches import Images
 from pomt_trt.host.graphs import comparison, graph_checks, plugin_graphs
 from pomt_trt.host.graphs import graph_set as graph_sets
 from pomt_trt.host.graphs.trace import Trace, trace
 from pomt_trt.host.models import loading, token_reduction
 from pomt_trt.host.precision import mixed_precision
+from pomt_trt.host.reducers.common.contract import Need, Shape, Site, Step
+from pomt_trt.host.reducers.common.learned import Learned
 
 GOLDEN_IMAGES = 64
 COMPARED_CANDIDATES = 8
 COMPARED_IMAGES = 4
 PROBES = 3  # at least: two find a slope, the third confirms it
+Progress = Callable[[str], None]  # is called with the id of each candidate
 
 
 class Plan(NamedTuple):
@@ -42,7 +45,7 @@ class Plan(NamedTuple):
     seed: int
     target: Target
     precision: str = "fp32"  # of the engines
-    learned: reducers.Learned | None = None  # by ltmp or cropr for this model
+    learned: Learned | None = None  # by ltmp or cropr for this model
     plugin: bool = False  # whether plugin nodes remove tokens
 
     @property
@@ -54,6 +57,10 @@ class Plan(NamedTuple):
     def written(self) -> str:
         """The precision that the graphs themselves are in."""
         return self.target.written(self.precision)
+
+    def steps(self, schedule: Schedule) -> list[Step | None]:
+        """What each block removes; None: nothing."""
+        return reducers.find(self.method).steps(schedule, self.layer)
 
     def reduced(self, schedule: Schedule) -> token_reduction.ReducedViT:
         """The model with that schedule."""
@@ -77,7 +84,7 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
     if plan.plugin:
         plugin_graphs.check(plan.method, plan.precision)
 
-    shape = reducers.Shape(tokens, depth, prefix)
+    shape = Shape(tokens, depth, prefix)
 
     def schedule(r: int) -> Schedule:
         return reducers.schedule_for(plan.method, shape, r, plan.layer, plan.learned)
@@ -93,7 +100,7 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
 
 
 def export(
-    plan: Plan, grid: Sequence[Candidate], images: Images, work: Path, progress: Callable[[str], None] = lambda id: None
+    plan: Plan, grid: Sequence[Candidate], images: Images, work: Path, progress: Progress = lambda id: None
 ) -> Family:
     """Writes the graph set of `grid` under work/onnx/<format>. Returns its record.
 
@@ -114,7 +121,7 @@ def export(
         precision=plan.precision,
         fp32_nodes=written.fp32_nodes,
         model_sha256=loading.fingerprint(plan.module),
-        reads_attention=reducers.reads_attention(plan.method),
+        reads_attention=Need.ATTN_FULL in reducers.find(plan.method).needs,
     )
 
 
@@ -124,7 +131,7 @@ def extend(
     more: Sequence[Candidate],
     images: Images,
     work: Path,
-    progress: Callable[[str], None] = lambda id: None,
+    progress: Progress = lambda id: None,
 ) -> Family:
     """Writes the graphs of more candidates of a graph set, on its weights. Returns the record of all.
 
@@ -145,7 +152,7 @@ def write(
     grid: Sequence[Candidate],
     images: Images,
     folder: Path,
-    progress: Callable[[str], None] = lambda id: None,
+    progress: Progress = lambda id: None,
     located: Sequence[onnx.TensorProto] = (),
 ) -> Written:
     """Writes the graphs of `grid`, checks each, and compares some with PyTorch.
@@ -180,19 +187,17 @@ def write(
 def tokens_by_block(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
     """Tokens entering each block, then leaving the last. What is removed before a block does not enter it."""
     entering = list(schedule.tokens)
-    for step in reducers.plan(plan.method, schedule, plan.layer):
-        if step is not None and step.site is reducers.Site.INPUT:
+    for step in plan.steps(schedule):
+        if step is not None and step.site is Site.INPUT:
             entering[step.layer] = step.tokens_out
     return tuple(entering)
 
 
 def write_golden(plan: Plan, tokens: Schedule, images: Images, path: Path) -> None:
     """Writes golden.npz: `pixels` (n, H, W, C) uint8 of up to 64 images, and `logits` (n, ...) of R = 0 on them."""
-    pixels = images.pixels(GOLDEN_IMAGES)
-    logits, _ = comparison.logits_and_margins(
-        plan.reduced(tokens), normalised(pixels, images.preprocessing), plan.batch_size
-    )
-    save_arrays(path, pixels=pixels, logits=logits)
+    batch = next(images.batches(GOLDEN_IMAGES))
+    logits, _ = comparison.logits_and_margins(plan.reduced(tokens), batch, plan.batch_size)
+    save_arrays(path, pixels=images.stored[:GOLDEN_IMAGES], logits=logits)
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
@@ -206,15 +211,14 @@ def _groups(plan: Plan, grid: Sequence[Candidate]) -> list[list[Candidate]]:
     """Candidates by the structure of their graphs: in each block, they do the same."""
     groups: dict[tuple[object, ...], list[Candidate]] = {}
     for candidate in grid:
-        steps = reducers.plan(plan.method, candidate.schedule, plan.layer)
-        groups.setdefault(tuple(step and step.structure for step in steps), []).append(candidate)
+        structure = tuple(step and step.structure for step in plan.steps(candidate.schedule))
+        groups.setdefault(structure, []).append(candidate)
     return list(groups.values())
 
 
 def _counts(plan: Plan, schedule: Schedule) -> tuple[int, ...]:
     """All integers of a schedule that may stand in its graph, in one order within a group."""
-    steps = reducers.plan(plan.method, schedule, plan.layer)
-    own = tuple(count for step in steps if step is not None for count in step.counts)
+    own = tuple(count for step in plan.steps(schedule) if step is not None for count in step.counts)
     return graph_sets.counts(schedule) + own
 
 
@@ -229,7 +233,7 @@ def _probes(plan: Plan, group: Sequence[Candidate]) -> list[Schedule]:
 
 def _constants(plan: Plan, schedule: Schedule) -> dict[str, np.ndarray]:
     """The candidate's own constants, by their name in ReducedViT's state dict."""
-    acting = reducers.made(plan.method, reducers.plan(plan.method, schedule, plan.layer), plan.seed, plan.learned)
+    acting = reducers.made(plan.method, plan.steps(schedule), plan.seed, plan.learned)
     return {f"reducers.{name}": value.numpy() for name, value in acting.named_buffers()}
 
 
@@ -257,7 +261,7 @@ def _in_precision(plan: Plan, traces: list[Trace]) -> tuple[list[Trace], tuple[s
 
 def _compare_some(plan: Plan, grid: Sequence[Candidate], images: Images, folder: Path) -> None:
     """Compares candidates spread over the grid, its ends included, with PyTorch on real images."""
-    batch = normalised(images.pixels(COMPARED_IMAGES), images.preprocessing)
+    batch = next(images.batches(COMPARED_IMAGES))
     chosen = sorted({round(i) for i in np.linspace(0, len(grid) - 1, COMPARED_CANDIDATES)})
     for candidate in (grid[i] for i in chosen):
         logits, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, plan.batch_size)

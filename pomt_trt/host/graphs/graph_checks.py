@@ -11,6 +11,7 @@ from pomt_trt.core.targets import IN_FUNCTIONS, MOST_RANKED_TOKENS, PLUGIN_DOMAI
 
 RANKINGS = frozenset({"ArgMax", "TopK"})
 FORBIDDEN = {"NonZero", "Loop", "If", "Scan", "ScatterND", "RandomUniform", "RandomNormal"}
+Shapes = dict[str, tuple[int, ...]]  # by tensor
 _WITHIN_ATTENTION = {("MatMul", "Softmax"), ("Softmax", "MatMul")}
 
 
@@ -107,7 +108,7 @@ def check_types(graph: onnx.GraphProto) -> None:
             )
 
 
-def static_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+def static_shapes(graph: onnx.GraphProto) -> Shapes:
     """Shape of each tensor. Raises VerificationFailed where one is not static or cannot be inferred."""
     shapes = {}
     for value in [*graph.value_info, *graph.input, *graph.output]:
@@ -121,7 +122,7 @@ def static_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def tokens_by_block(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]], depth: int) -> tuple[int, ...]:
+def tokens_by_block(graph: onnx.GraphProto, shapes: Shapes, depth: int) -> tuple[int, ...]:
     """Tokens entering each block, then leaving the last, as the graph's shapes have them.
 
     What enters a block is what its norm1 is applied to. What leaves the last is what the final norm is applied to, or
@@ -135,7 +136,7 @@ def tokens_by_block(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]], 
     return tuple(count for count in counts if count is not None)
 
 
-def _tokens_at(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]], weight: str) -> int | None:
+def _tokens_at(graph: onnx.GraphProto, shapes: Shapes, weight: str) -> int | None:
     """Number of tokens where a norm's weight is applied. None: the graph does not have the weight."""
     for node in graph.node:
         if weight in node.input:

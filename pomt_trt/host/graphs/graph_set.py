@@ -19,7 +19,7 @@ from pomt_trt.core.records import Schedule
 from pomt_trt.core.storage.store import write_bytes
 from pomt_trt.core.storage.workfolder import WEIGHTS
 from pomt_trt.host.graphs import editing
-from pomt_trt.host.graphs.trace import Trace
+from pomt_trt.host.graphs.trace import Trace, Weights
 
 ALIGNMENT_BYTES = 64  # a cache line, so that a mapped tensor can be read in place
 
@@ -108,7 +108,7 @@ def share_integers(model: onnx.ModelProto) -> None:
     editing.rename_inputs(model.graph, renamed)
 
 
-def write_weights(path: Path, weights: dict[str, np.ndarray]) -> list[TensorProto]:
+def write_weights(path: Path, weights: Weights) -> list[TensorProto]:
     """Writes all weights into one file. Returns external tensors that point into it."""
     data, located = bytearray(), []
     for name, value in sorted(weights.items()):

@@ -5,9 +5,6 @@ to. Parsers find a plugin by the node's operator, plugin_version and plugin_name
 but no defaults of functions, so each node has all attributes. plugins/README.md has the contract.
 """
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import onnx
@@ -16,6 +13,7 @@ from onnx import helper
 from pomt_trt.core.errors import UsageError, VerificationFailed
 from pomt_trt.core.targets import PLUGIN_DOMAIN, PLUGIN_OPERATORS
 from pomt_trt.host.graphs import editing, graph_checks
+from pomt_trt.host.graphs.graph_checks import Shapes
 
 METHODS = ("pomt", "topk")  # that plugins compute
 PRECISIONS = ("fp32", "fp16")
@@ -145,22 +143,16 @@ def functions(model: onnx.ModelProto, scores: set[str]) -> list[onnx.FunctionPro
     return [onnx.parser.parse_function(text) for text in texts]
 
 
-@contextlib.contextmanager
-def runnable(path: Path) -> Iterator[Path]:
-    """A file that ONNX Runtime can run: the graph's own, or a temporary one where plugin nodes lack functions."""
-    model = onnx.load(str(path), load_external_data=False)
+def make_runnable(model: onnx.ModelProto) -> None:
+    """Adds the functions that plugin nodes lack, so that ONNX Runtime can run the graph."""
     operators = {node.op_type for node in model.graph.node if node.domain == PLUGIN_DOMAIN}
     missing = operators - {function.name for function in model.functions}
-    if not missing:
-        yield path
-        return
-    model.ir_version = max(model.ir_version, IR_OF_FUNCTIONS)
-    model.functions.extend(functions(model, {s for s, name in PLUGIN_OPERATORS.items() if name in missing}))
-    with editing.temporary_file(model, path) as file:
-        yield file
+    if missing:
+        model.ir_version = max(model.ir_version, IR_OF_FUNCTIONS)
+        model.functions.extend(functions(model, {s for s, name in PLUGIN_OPERATORS.items() if name in missing}))
 
 
-def _removal(graph: onnx.GraphProto, ranking: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> _Removal:
+def _removal(graph: onnx.GraphProto, ranking: onnx.NodeProto, shapes: Shapes) -> _Removal:
     """The removal that a TopK belongs to."""
     producers = {name: node for node in graph.node for name in node.output}
     signals = _signals(producers, ranking, shapes)
@@ -172,9 +164,7 @@ def _removal(graph: onnx.GraphProto, ranking: onnx.NodeProto, shapes: dict[str, 
     return _Removal("pomt" if values else "class", [*attention, *values, rows.input[0]], concat)
 
 
-def _signals(
-    producers: dict[str, onnx.NodeProto], ranking: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]
-) -> list[str]:
+def _signals(producers: dict[str, onnx.NodeProto], ranking: onnx.NodeProto, shapes: Shapes) -> list[str]:
     """The tensors that the scores are computed from: on every path back from the ranking, the first of rank 4."""
     signals: dict[str, None] = {}  # a set that keeps its order
     names = [ranking.input[0]]
@@ -197,7 +187,7 @@ def _next(graph: onnx.GraphProto, start: onnx.NodeProto, kind: str) -> onnx.Node
     return None
 
 
-def _replace(graph: onnx.GraphProto, removal: _Removal, shapes: dict[str, tuple[int, ...]], prefix_tokens: int) -> None:
+def _replace(graph: onnx.GraphProto, removal: _Removal, shapes: Shapes, prefix_tokens: int) -> None:
     """Makes the Concat of a removal the plugin node."""
     x, y = removal.inputs[-1], removal.concat.output[0]
     operator = PLUGIN_OPERATORS[removal.score]

@@ -20,12 +20,14 @@ from torch import nn
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.host.graphs import editing, operators
 
+Weights = dict[str, np.ndarray]  # by state_dict name
+
 
 class Trace(NamedTuple):
     """A graph and the parameters it reads. Parameters are not initializers yet; small constants are."""
 
     graph: onnx.ModelProto
-    weights: dict[str, np.ndarray]  # by state_dict name, transposed where the graph reads them so
+    weights: Weights  # transposed where the graph reads them so
 
 
 def trace(
@@ -88,7 +90,7 @@ def _unfused_attention(module: nn.Module) -> Iterator[None]:
             part.fused_attn = True  # type: ignore[assignment]
 
 
-def _rename(graph: onnx.GraphProto, prefix: str, state: dict[str, np.ndarray]) -> None:
+def _rename(graph: onnx.GraphProto, prefix: str, state: Weights) -> None:
     for node in graph.node:
         for names in (node.input, node.output):
             for position, name in enumerate(names):
@@ -96,13 +98,13 @@ def _rename(graph: onnx.GraphProto, prefix: str, state: dict[str, np.ndarray]) -
                     names[position] = name.removeprefix(prefix)
 
 
-def _resolve_aliases(graph: onnx.GraphProto, state: dict[str, np.ndarray]) -> None:
+def _resolve_aliases(graph: onnx.GraphProto, state: Weights) -> None:
     """Removes the Identity nodes by which the exporter merges equal parameters, so that each keeps its name."""
     kept = [node for node in graph.node if not (node.op_type == "Identity" and node.output[0] in state)]
     editing.replace_nodes(graph, kept)
 
 
-def _fold_transposed_weights(graph: onnx.GraphProto, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _fold_transposed_weights(graph: onnx.GraphProto, state: Weights) -> Weights:
     """Stores a weight transposed where every reader reads it through the same Transpose, as linear layers do.
 
     Returns the values of all parameters that the graph reads.
@@ -133,7 +135,7 @@ def _read_only_through(node: onnx.NodeProto, readers: list[onnx.NodeProto]) -> b
     )
 
 
-def _fold_constants(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
+def _fold_constants(model: onnx.ModelProto, weights: Weights) -> None:
     """Computes every node that depends on neither image nor weights. Its value becomes an initializer."""
     graph = model.graph
     shapes = _inferred_shapes(model, weights)
@@ -153,7 +155,7 @@ def _fold_constants(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> N
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items() if name in used)
 
 
-def _drop_idle_expands(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> None:
+def _drop_idle_expands(model: onnx.ModelProto, weights: Weights) -> None:
     """Removes every Expand whose input already has the shape, such as the class token's at batch 1."""
     shapes = {**_inferred_shapes(model, weights), **{name: value.shape for name, value in weights.items()}}
     idle = {
@@ -172,20 +174,24 @@ def _computed(node: onnx.NodeProto, constants: dict[str, np.ndarray], opset_impo
     return {name: np.asarray(value) for name, value in zip(node.output, values)}
 
 
-def _inferred_shapes(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors with a static one; weights count as inputs."""
-    typed = editing.copied(model)
-    declare_inputs(typed.graph, weights)
-    inferred = onnx.shape_inference.infer_shapes(typed, data_prop=True)
+def _inferred_shapes(model: onnx.ModelProto, weights: Weights) -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors with a static one."""
     shapes = {}
-    for value in inferred.graph.value_info:
+    for value in inferred(model, weights).value_info:
         dims = value.type.tensor_type.shape.dim
         if all(dim.HasField("dim_value") for dim in dims):
             shapes[value.name] = tuple(dim.dim_value for dim in dims)
     return shapes
 
 
-def declare_inputs(graph: onnx.GraphProto, weights: dict[str, np.ndarray]) -> None:
+def inferred(model: onnx.ModelProto, weights: Weights) -> onnx.GraphProto:
+    """A copy of the graph that knows the types and shapes of its tensors; weights are inputs."""
+    typed = editing.copied(model)
+    _declare_inputs(typed.graph, weights)
+    return onnx.shape_inference.infer_shapes(typed, data_prop=True).graph
+
+
+def _declare_inputs(graph: onnx.GraphProto, weights: Weights) -> None:
     """Makes `image` and the weights the graph's inputs, with the weights' stored shapes."""
     image = next(value for value in graph.input if value.name == "image")
     declared = [image] + [
@@ -199,7 +205,7 @@ def declare_inputs(graph: onnx.GraphProto, weights: dict[str, np.ndarray]) -> No
 def _drop_unused(graph: onnx.GraphProto) -> None:
     """Removes what no output needs, and every input but the image."""
     editing.drop_unused(graph)
-    declare_inputs(graph, {})
+    _declare_inputs(graph, {})
     del graph.value_info[:]
 
 

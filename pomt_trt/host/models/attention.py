@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pomt_trt.core.errors import InputError
-from pomt_trt.host.reducers import Need, Signals
+from pomt_trt.host.reducers.common.contract import Need, Signals
 
 
 def attend(attn: Any, x: Tensor, needs: Need, prefix_tokens: int, bias: Tensor | None = None) -> tuple[Tensor, Signals]:

@@ -18,8 +18,9 @@ from pomt_trt.host import reducers
 from pomt_trt.host.models import loading
 from pomt_trt.host.models.attention import attend, check_block, embedded, fed_forward
 from pomt_trt.host.models.checkpoints import ClassAndMean
-from pomt_trt.host.reducers import Learned, Need, Scorers, Shape, Signals, Site, Tokens, UserCounts
-from pomt_trt.host.reducers.common.learned import checked_scorers
+from pomt_trt.host.reducers.common.contract import Need, Shape, Signals, Site, Tokens, UserCounts
+from pomt_trt.host.reducers.common.learned import Learned, Scorers, checked_scorers
+from pomt_trt.host.reducers.common.ranking import join
 
 
 def reduce_tokens(
@@ -120,15 +121,11 @@ class ReducedViT(nn.Module):
         super().__init__()
         self.vit = _sharing_copy(vit)
         self.schedule = schedule
-        self.steps = reducers.plan(method, schedule, layer)
+        self.steps = reducers.find(method).steps(schedule, layer)
         self.reducers = reducers.made(method, self.steps, seed, learned)
         self.proportional_attention = self.weighted_pooling = True
         self._check_blocks()
         self.eval()
-
-    def constants(self) -> dict[str, Tensor]:
-        """The tensors in which candidates of one method differ, by their name in the state dict and in the graph."""
-        return {f"reducers.{name}": value for name, value in self.reducers.named_buffers()}
 
     @property
     def logits_shape(self) -> tuple[int, ...]:
@@ -164,7 +161,7 @@ class ReducedViT(nn.Module):
         if tokens.size is not None and self.weighted_pooling and _averages(self.vit):
             first = 0 if self.vit.pool_include_prefix and self.vit.attn_pool is None else self.vit.num_prefix_tokens
             size = tokens.size[:, first:]
-            x = reducers.join(x[:, :first], x[:, first:] * (size / size.mean(1, keepdim=True)))
+            x = join(x[:, :first], x[:, first:] * (size / size.mean(1, keepdim=True)))
         logits: Tensor = self.vit.forward_head(x)
         return logits
 
@@ -180,7 +177,8 @@ class ReducedViT(nn.Module):
     def _run_block(self, layer: int, tokens: Tokens) -> Tokens:
         """timm's Block.forward, with the reduction at the method's place."""
         block: Any = self.vit.blocks[layer]
-        step, reducer = self.steps[layer], self._reducer(layer)
+        step = self.steps[layer]
+        reducer: Any = self.reducers[str(layer)] if step is not None else None
         if step is not None and step.site is Site.INPUT:
             tokens = reducer.reduce(tokens, Signals())
         bias = tokens.key_bias() if self.proportional_attention else None
@@ -191,9 +189,6 @@ class ReducedViT(nn.Module):
         change = block.drop_path1(block.ls1(attended))  # (B, N, C)
         tokens = reducer.reduce(tokens._replace(x=tokens.x + change), signals._replace(change=change))
         return tokens._replace(x=fed_forward(block, tokens.x))  # (B, N_out, C)
-
-    def _reducer(self, layer: int) -> Any:
-        return self.reducers[str(layer)] if self.steps[layer] is not None else None
 
     def _check_blocks(self) -> None:
         """Blocks that run step by step, or get the sizes of merged tokens, must be of timm's standard classes."""
@@ -223,13 +218,10 @@ def _tokens(vit: VisionTransformer) -> int:
 def _checked(model: nn.Module) -> VisionTransformer:
     """The model, if its forward pass is VisionTransformer's. Raises InputError otherwise."""
     methods = ("forward", "forward_features")
-    if isinstance(model, VisionTransformer) and all(_same(model, VisionTransformer, name) for name in methods):
+    own = all(getattr(type(model), name, None) is getattr(VisionTransformer, name) for name in methods)
+    if isinstance(model, VisionTransformer) and own:
         return model
     raise InputError(
         f"{type(model).__name__} is not a plain timm VisionTransformer, whose blocks are run one by one here. "
         "Use a vit, deit, deit3, dinov2 or similar model."
     )
-
-
-def _same(module: nn.Module, standard: type, name: str) -> bool:
-    return getattr(type(module), name) is getattr(standard, name)

@@ -1,12 +1,10 @@
 """Runs a bf16 graph on ONNX Runtime's CPU, which casts to and from bf16 but has no arithmetic in it.
 
-In a temporary graph every node computes in fp32, and its results are rounded to bf16. A device that accumulates in fp32
+In the changed graph every node computes in fp32, and its results are rounded to bf16. A device that accumulates in fp32
 computes the same, but for what it fuses. This only checks graphs: bf16 engines are TensorRT's.
 """
 
-import contextlib
-from collections.abc import Iterator, MutableSequence
-from pathlib import Path
+from collections.abc import MutableSequence
 
 import onnx
 from onnx import TensorProto, helper
@@ -14,17 +12,11 @@ from onnx import TensorProto, helper
 from pomt_trt.host.graphs import editing
 
 
-@contextlib.contextmanager
-def runnable(path: Path) -> Iterator[Path]:
-    """A file that ONNX Runtime can run: the graph's own, or a temporary one where it computes in bf16."""
-    model = onnx.load(str(path), load_external_data=False)
+def make_runnable(model: onnx.ModelProto) -> None:
+    """Changes a graph that computes in bf16, so that ONNX Runtime can run it."""
     narrow = _bf16_tensors(model)
-    if not narrow:
-        yield path
-        return
-    _compute_in_fp32(model.graph, narrow)
-    with editing.temporary_file(model, path) as file:
-        yield file
+    if narrow:
+        _compute_in_fp32(model.graph, narrow)
 
 
 def _bf16_tensors(model: onnx.ModelProto) -> set[str]:

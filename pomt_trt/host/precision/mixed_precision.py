@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pomt_trt.core.errors import InputError
 from pomt_trt.host.graphs import editing
 from pomt_trt.host.graphs.graph_checks import RANKINGS
-from pomt_trt.host.graphs.trace import Trace, declare_inputs
+from pomt_trt.host.graphs.trace import Trace, Weights, inferred
 
 LARGEST = 65504.0  # finite fp16
 NARROW = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
@@ -85,13 +85,7 @@ def _kind(node: onnx.NodeProto, narrow: str) -> int:
 class _Placing:
     """Gives each float tensor of a graph a type, node by node, and puts casts where types meet."""
 
-    def __init__(
-        self,
-        model: onnx.ModelProto,
-        traced: dict[str, np.ndarray],
-        weights: dict[str, np.ndarray],
-        kinds: dict[str, int],
-    ) -> None:
+    def __init__(self, model: onnx.ModelProto, traced: Weights, weights: Weights, kinds: dict[str, int]) -> None:
         self._graph, self._kinds = model.graph, kinds
         self._floats = _float_tensors(model, traced)
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -197,11 +191,9 @@ def _scores(graph: onnx.GraphProto) -> set[str]:
     return members
 
 
-def _float_tensors(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> set[str]:
+def _float_tensors(model: onnx.ModelProto, weights: Weights) -> set[str]:
     """Names of all fp32 tensors of the graph as traced."""
-    typed = editing.copied(model)
-    declare_inputs(typed.graph, weights)
-    inferred = onnx.shape_inference.infer_shapes(typed).graph
-    values = [*inferred.value_info, *inferred.input, *inferred.output]
+    graph = inferred(model, weights)
+    values = [*graph.value_info, *graph.input, *graph.output]
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-    return floats | {tensor.name for tensor in inferred.initializer if tensor.data_type == TensorProto.FLOAT}
+    return floats | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}

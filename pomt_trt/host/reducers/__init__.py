@@ -6,11 +6,9 @@ from torch import Tensor, nn
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host.reducers.common import learned
-from pomt_trt.host.reducers.common.contract import Need, Reducer, Shape, Signals, Site, Step, Tokens, UserCounts
-from pomt_trt.host.reducers.common.learned import Learned, Scorers, Thresholds
+from pomt_trt.host.reducers.common.contract import Reducer, Shape, Signals, Site, Step, Tokens  # noqa: F401
+from pomt_trt.host.reducers.common.learned import Learned, Scorers
 from pomt_trt.host.reducers.common.matching import unmerged
-from pomt_trt.host.reducers.common.ranking import join
 from pomt_trt.host.reducers.cropr import Cropr, in_place
 from pomt_trt.host.reducers.ltmp import Ltmp
 from pomt_trt.host.reducers.none import NoReduction
@@ -19,30 +17,6 @@ from pomt_trt.host.reducers.pomt_shift import PomtShift
 from pomt_trt.host.reducers.random import Random
 from pomt_trt.host.reducers.tome import ToMe
 from pomt_trt.host.reducers.topk import TopK
-
-__all__ = [
-    "METHODS",
-    "UserCounts",
-    "Learned",
-    "Need",
-    "Reducer",
-    "Scorers",
-    "Shape",
-    "Signals",
-    "Site",
-    "Step",
-    "Thresholds",
-    "Tokens",
-    "check_dense",
-    "find",
-    "join",
-    "learned",
-    "made",
-    "plan",
-    "reads_attention",
-    "restored",
-    "schedule_for",
-]
 
 METHODS: dict[str, type[Reducer]] = {
     reducer.method: reducer for reducer in (NoReduction, Random, TopK, Pomt, PomtShift, ToMe, Ltmp, Cropr)
@@ -69,11 +43,6 @@ def check_dense(method: str, parameters: Learned | None = None) -> None:
         )
 
 
-def reads_attention(method: str) -> bool:
-    """Whether the method reads a block's attention weights."""
-    return bool(find(method).needs & Need.ATTN_FULL)
-
-
 def restored(tokens: Tokens, x: Tensor, count: int) -> Tensor:
     """Rows (B, count, C) of the image's own tokens, in their order, from rows x (B, N, C) of the last sequence.
 
@@ -96,14 +65,6 @@ def schedule_for(
     schedule = reducer.spread(shape, removed, layer, parameters)
     reducer.steps(schedule, layer)
     return schedule
-
-
-def plan(method: str, schedule: Schedule, layer: int | None = None) -> list[Step | None]:
-    """One step for each block; None: the block stays as it is.
-
-    Raises: UsageError if the method cannot follow the schedule.
-    """
-    return find(method).steps(schedule, layer)
 
 
 def made(method: str, steps: Sequence[Step | None], seed: int, parameters: Learned | None = None) -> nn.ModuleDict:

@@ -12,21 +12,6 @@ from pomt_trt.host.reducers.common.contract import Need, Reducer, Signals, Token
 from pomt_trt.host.reducers.common.ranking import gather_rows, join, margin, rank
 
 
-def scores(attn: Tensor, values: Tensor, prefix_tokens: int) -> Tensor:
-    """Importance of each patch, in (0, 2]: received attention / its maximum + softmax of the values' strength.
-
-    Args:
-        attn: (B, H, N, N), rows are queries and sum to 1.
-        values: (B, H, N, dh).
-        prefix_tokens: they are not scored, but the softmax is over all N tokens.
-    Returns: (B, N - prefix_tokens), fp32.
-    """
-    # The maximum before the slice: one pass over the large tensor, and a copy of one head's size only.
-    received = attn.amax(1)[:, prefix_tokens:, prefix_tokens:].float().sum(1)  # (B, n)
-    strength = values.amax(1).float().sum(2).softmax(1)[:, prefix_tokens:]  # (B, n)
-    return received / received.amax(1, keepdim=True) + strength
-
-
 class Pomt(Reducer):
     """Keeps the best patches and appends the mean of the others. Order: prefix, kept by descending score, mean."""
 
@@ -37,9 +22,16 @@ class Pomt(Reducer):
     summary_tokens = 1
 
     def scores(self, signals: Signals) -> Tensor:
-        """Of each patch (B, n)."""
+        """Importance of each patch, in (0, 2]: received attention / its maximum + softmax of the values' strength.
+
+        Prefix tokens are not scored, but the softmax is over all N tokens. Returns (B, n), fp32.
+        """
         assert signals.attn is not None and signals.values is not None
-        return scores(signals.attn, signals.values, self.step.prefix_tokens)
+        prefix = self.step.prefix_tokens
+        # The maximum before the slice: one pass over the large tensor, and a copy of one head's size only.
+        received = signals.attn.amax(1)[:, prefix:, prefix:].float().sum(1)  # (B, n)
+        strength = signals.values.amax(1).float().sum(2).softmax(1)[:, prefix:]  # (B, n)
+        return received / received.amax(1, keepdim=True) + strength
 
     def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
         prefix, kept, x = self.step.prefix_tokens, self.step.kept_patches, tokens.x

@@ -10,25 +10,21 @@ from pomt_trt.host.reducers.common.contract import Reducer, Signals, Site, Step,
 from pomt_trt.host.reducers.common.learned import Learned
 
 
-def kept_indices(step: Step, seed: int) -> Tensor:
-    """Positions (tokens_out,) int64 of the tokens that stay, ascending, prefix included.
+class Random(Reducer):
+    """Keeps a random subset in its order: before block 0, or within block `layer` where one is given.
 
     For one seed the sets are nested: fewer tokens are a subset of more.
     """
-    patches = step.tokens_in - step.prefix_tokens
-    drawn = torch.randperm(patches, generator=torch.Generator().manual_seed(seed))[: step.kept_patches]
-    return torch.cat([torch.arange(step.prefix_tokens), step.prefix_tokens + drawn.sort().values])
-
-
-class Random(Reducer):
-    """Keeps a random subset in its order: before block 0, or within block `layer` where one is given."""
 
     method = "random"
     kept_indices: Tensor
 
     def __init__(self, step: Step, seed: int = 0, learned: Learned | None = None) -> None:
         super().__init__(step, seed, learned)
-        self.register_buffer("kept_indices", kept_indices(step, seed))  # (tokens_out,)
+        patches = step.tokens_in - step.prefix_tokens
+        drawn = torch.randperm(patches, generator=torch.Generator().manual_seed(seed))[: step.kept_patches]
+        kept = torch.cat([torch.arange(step.prefix_tokens), step.prefix_tokens + drawn.sort().values])
+        self.register_buffer("kept_indices", kept)  # (tokens_out,) int64, ascending, prefix included
 
     @classmethod
     def site(cls, layer: int | None) -> Site:

@@ -28,8 +28,9 @@ def save(path: str, module: nn.Module, optimizer: torch.optim.Optimizer, state: 
     for number, memory in optimizer.state_dict()["state"].items():
         remembered = {name: value for name, value in memory.items() if isinstance(value, Tensor)}
         tensors.update({f"optimizer.{number}.{name}": value for name, value in remembered.items()})
+    about = {"format": "pomt-trt", "state": json.dumps(state)}
     with store.replacing(path) as temporary:
-        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, _packed(state))
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, about)
 
 
 def load(path: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
@@ -61,7 +62,3 @@ def restore(tensors: dict[str, Tensor], module: nn.Module, optimizer: torch.opti
 
 def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-
-
-def _packed(state: dict[str, Any]) -> dict[str, str]:
-    return {"format": "pomt-trt", "state": json.dumps(state)}

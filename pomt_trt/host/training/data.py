@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -60,8 +61,7 @@ class Drawn:
     """
 
     def __init__(self, draw: Callable[[int], tuple[np.ndarray, np.ndarray]], preprocessing: Preprocessing) -> None:
-        self.draw, self._preprocessing = draw, preprocessing
-        self._last: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # by seed, the last one only
+        self.draw, self._preprocessing = lru_cache(maxsize=1)(draw), preprocessing
 
     def reader(self, positions: Sequence[int], seed_of: Callable[[int], int]) -> Callable[[int, int], Sample]:
         """(epoch, position) -> sample, of the pictures at these positions.
@@ -71,10 +71,7 @@ class Drawn:
         """
 
         def at(epoch: int, position: int) -> Sample:
-            seed = seed_of(epoch)
-            if seed not in self._last:
-                self._last = {seed: self.draw(seed)}
-            image, label = (part[positions[position]] for part in self._last[seed])
+            image, label = (part[positions[position]] for part in self.draw(seed_of(epoch)))
             return normalised(image[None, :, :, None], self._preprocessing)[0], torch.as_tensor(label)
 
         return at
@@ -169,7 +166,7 @@ def _bundled(spec: ModelSpec, validation: float, seed: int) -> Sets:
     side_px = spec.preprocessing.height
     if side_px != CANVAS_PX:
         raise InputError(f"{spec.name} has pictures of {CANVAS_PX} pixels, not {side_px}. Give --data DIR.")
-    drawn = Drawn(BUNDLED[spec.name].training, spec.preprocessing)
+    drawn = Drawn(partial(BUNDLED[spec.name], held_out=False), spec.preprocessing)
     images, labels = drawn.draw(0)
     held, rest = _split(len(labels), validation, seed)
     return Sets(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pomt_trt.host.models.attention import attend, embedded, fed_forward
-from pomt_trt.host.reducers import Need
+from pomt_trt.host.reducers.common.contract import Need
 from pomt_trt.host.reducers.common.matching import even_odd, unit
 from pomt_trt.host.reducers.common.ranking import rank
 

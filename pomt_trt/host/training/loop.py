@@ -6,7 +6,7 @@ Hugging Face accelerate distributes it and does mixed precision: `accelerate lau
 import math
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,19 +29,6 @@ except ImportError as error:
     ) from error
 
 AUTOCAST = ("no", "fp16", "bf16")
-
-
-class Trainee(Protocol):
-    """What the loop needs of a method's Module, besides forward(images, labels) -> loss and its terms."""
-
-    vit: Any  # the model with all its tokens
-    objective: Objective
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Logits (B, ...) as the trained model will run."""
-
-    def after_step(self) -> None:
-        """Bounds parameters where the method does."""
 
 
 class Settings(NamedTuple):
@@ -84,7 +71,11 @@ class State(NamedTuple):
 
 
 class Loop:
-    """One training in one folder."""
+    """One training in one folder.
+
+    Args:
+        trainee: a module of a method, such as cropr.Cropr: forward gives the loss and its terms.
+    """
 
     clock = staticmethod(time.monotonic)  # seconds
 

@@ -1,6 +1,6 @@
 """Losses and accuracies of the two tasks: a class for each image, or a class for each pixel."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,57 +13,35 @@ from pomt_trt.host.models import loading
 LABEL_SMOOTHING = 0.1  # of the classes of images
 
 
-class Objective(Protocol):
-    """Loss and accuracy of one task."""
+class Classification:
+    """Loss and accuracy of a class for each image: labels (B,), logits (B, classes)."""
 
-    @property
-    def kind(self) -> str:
-        """Of accuracy, see core/metrics/accuracy."""
-
-    @property
-    def queries(self) -> int:
-        """How many rows of logits an auxiliary head gives."""
+    kind = TOP1  # of accuracy, see core/metrics/accuracy
+    queries = 1  # rows of logits that an auxiliary head gives
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Logits (B, ...) from the outputs of the model's head, in the image's order."""
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy."""
-
-    def auxiliary_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of an auxiliary head's logits (B, queries, classes)."""
-
-    def tally(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Counts for each image (B, ...) from which accuracy is computed."""
-
-    def accuracy(self, tallies: Tensor) -> float:
-        """0..1, from the tallies (n, ...) of all images."""
-
-
-class Classification:
-    """A class for each image: labels (B,), logits (B, classes)."""
-
-    kind, queries = TOP1, 1
-
-    def logits(self, outputs: Tensor) -> Tensor:
         return outputs
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy."""
         return functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
 
     def auxiliary_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of an auxiliary head's logits (B, queries, classes)."""
         return self.loss(logits[:, 0], labels)
 
     def tally(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Whether it is right."""
+        """Whether each image is right (B,)."""
         return logits.argmax(1) == labels
 
     def accuracy(self, tallies: Tensor) -> float:
+        """0..1, from the tallies (n, ...) of all images."""
         return float(tallies.float().mean())
 
 
 class Segmentation(NamedTuple):
-    """A class for each pixel: labels (B, H, W), 255: ignored; logits (B, classes, rows, columns) of patches.
+    """As Classification, for each pixel: labels (B, H, W), 255: ignored; logits (B, classes, rows, columns) of patches.
 
     Source: Token Cropr's recipe for semantic segmentation (see cropr.py): one query and label for each patch.
     """
@@ -100,6 +78,9 @@ class Segmentation(NamedTuple):
 
     def accuracy(self, tallies: Tensor) -> float:
         return segmentation.mean_iou(tallies.cpu().numpy())
+
+
+Objective = Classification | Segmentation
 
 
 def objective_of(vit: Any) -> Objective:

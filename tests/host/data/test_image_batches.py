@@ -2,17 +2,15 @@
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch", reason="images are read on the workstation")
-pytest.importorskip("timm", reason="images are read on the workstation")
-
+import torch
 from PIL import Image
 from timm.data import create_transform
 
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import ModelSpec, Preprocessing
 from pomt_trt.device.deploy import preprocess
-from pomt_trt.host.data import digits, image_batches, scenes
+from pomt_trt.host.data import bundled, image_batches
+from pomt_trt.host.models import loading
 
 COLOUR = Preprocessing(32, 32, 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", 0.9, "center")
 GREY = Preprocessing(28, 28, 1, (0.1,), (0.3,), "bilinear", 1.0, "center")
@@ -22,10 +20,10 @@ def spec(preprocessing=COLOUR, classes=2, name="some_vit"):
     return ModelSpec(name, "vit", "checkpoint", 2, 32, 4, 4, 1, classes, preprocessing)
 
 
-def picture(path, seed, mode="RGB", size=(60, 45)):
+def picture(path, seed, size=(60, 45)):
     path.parent.mkdir(parents=True, exist_ok=True)
     values = np.random.RandomState(seed).randint(256, size=(5, 7, 3), dtype=np.uint8)
-    Image.fromarray(values).resize(size).convert(mode).save(path)
+    Image.fromarray(values).resize(size).save(path)
 
 
 @pytest.fixture
@@ -51,37 +49,16 @@ def test_batches_are_bit_for_bit_what_timms_transform_makes(folder, preprocessin
     how = preprocessing._asdict()
     size = (how.pop("channels"), how.pop("height"), how.pop("width"))
     transform = create_transform(input_size=size, is_training=False, **how)
-    paths = [
-        folder / name / f for name, end in (("cat", "jpg"), ("dog", "png")) for f in (f"{n}.{end}" for n in range(3))
-    ]
+    paths = sorted(folder.glob("*/*"))
     expected = torch.stack([transform(Image.open(path).convert("L" if size[0] == 1 else "RGB")) for path in paths])
     assert torch.equal(torch.cat(list(images.batches(4))), expected)
     assert images.kind == "labelled" and images.labels.tolist() == [0, 0, 0, 1, 1, 1]
-
-
-def test_pixels_normalise_to_the_batches(folder):
-    images = image_batches.load(str(folder), spec(), 6, 0)
-    pixels = images.pixels(4)
-    assert pixels.dtype == np.uint8 and pixels.shape == (4, 32, 32, 3)
-    by_hand = (pixels.astype(np.float32) / 255 - np.float32(COLOUR.mean)) / np.float32(COLOUR.std)
-    batch = next(images.batches(4))
-    assert batch.dtype == torch.float32 and batch.is_contiguous()
-    np.testing.assert_allclose(batch.numpy(), by_hand.transpose(0, 3, 1, 2), rtol=1e-6, atol=1e-6)
-    assert len(images.pixels(64)) == len(images) == 6
 
 
 def test_batches_come_in_the_same_order_each_time_and_the_last_is_smaller(folder):
     images = image_batches.load(str(folder), spec(), 5, 7)
     assert [len(batch) for batch in images.batches(2)] == [2, 2, 1]
     assert torch.equal(torch.cat(list(images.batches(2))), torch.cat(list(images.batches(5))))
-
-
-def test_palettes_alpha_and_grey_become_the_models_colours(tmp_path):
-    for mode in ("P", "RGBA", "L", "1"):
-        picture(tmp_path / f"{mode}.png", 0, mode)
-    picture(tmp_path / "cmyk.jpg", 0, "CMYK")
-    assert image_batches.load(str(tmp_path), spec(), 9, 0).stored.shape == (5, 32, 32, 3)
-    assert image_batches.load(str(tmp_path), spec(GREY), 9, 0).stored.shape == (5, 28, 28, 1)
 
 
 def test_a_damaged_image_is_left_out_with_its_label_and_named(folder, caplog):
@@ -158,18 +135,11 @@ def test_a_damaged_label_map_stops_everything(label_maps):
         image_batches.load(str(label_maps), spec(COLOUR, 4)._replace(task="segmentation"), 3, 0)
 
 
-def test_without_data_scenes_are_the_held_out_ones():
-    pytest.importorskip("sklearn", reason="the digits are part of scikit-learn")
-    images = image_batches.load(None, spec(GREY, 11, "scenes")._replace(task="segmentation"), 5, 0)
-    pictures, label_maps = scenes.held_out()
-    assert np.array_equal(images.stored[..., 0], pictures[:5]) and np.array_equal(images.labels, label_maps[:5])
-
-
-def test_without_data_digits_are_the_held_out_ones():
-    pytest.importorskip("sklearn", reason="the digits are part of scikit-learn")
-    images = image_batches.load(None, spec(GREY, 10, "digits"), 20, 0)
-    pictures, labels = digits.held_out()
-    assert images.kind == "labelled" and images.labels.tolist() == labels[:20].tolist()
+@pytest.mark.parametrize("name", bundled.BUNDLED)
+def test_without_data_the_pictures_of_a_bundled_model_are_the_held_out_ones(name):
+    images = image_batches.load(None, loading.load(name).spec, 20, 0)
+    pictures, labels = bundled.BUNDLED[name](held_out=True)
+    assert images.kind == "labelled" and np.array_equal(images.labels, labels[:20])
     assert np.array_equal(images.stored[..., 0], pictures[:20])
 
 

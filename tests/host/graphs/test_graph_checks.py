@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pomt_trt.core.errors import VerificationFailed
 from pomt_trt.core.targets import MOST_RANKED_TOKENS, named
-from pomt_trt.host.graphs import export, graph_checks
+from pomt_trt.host.graphs import graph_checks
 from tests.host import tiny
 
 TARGET = named("onnxruntime")
@@ -16,11 +16,8 @@ TARGET = named("onnxruntime")
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """(folder with r006.onnx of pomt, its tokens by block)."""
-    work = tmp_path_factory.mktemp("checks")
-    plan, spec, images = tiny.plan(tiny.vit(), layer=1)
-    grid = tiny.grid(plan, spec, [0, 6])
-    export.export(plan, grid, images, work)
-    return work / "onnx" / "op17-fp32", grid[1].schedule.tokens
+    made = tiny.exported(tmp_path_factory.mktemp("checks"), tiny.vit(), [0, 6], layer=1)
+    return made.folder, made.reduced.schedule.tokens
 
 
 @pytest.fixture

@@ -61,26 +61,12 @@ def test_an_instance_is_what_tracing_that_schedule_would_have_given(schedule):
     assert kept["removed"] == TensorProto.INT32 and kept["end"] == TensorProto.INT64
 
 
-def test_probes_give_back_themselves():
-    traces = [traced(ends(probe)) for probe in PROBES]
-    base = graph_set.template(traces, COUNTS, [], set())
-    for probe, trace in zip(PROBES, traces, strict=True):
-        assert constants_of(graph_set.instantiate(base, graph_set.counts(probe), {})) == constants_of(trace.graph)
-
-
 def test_a_candidate_brings_its_own_constants():
     traces = [traced({**ends(probe), "kept": np.arange(probe.tokens_after)}) for probe in PROBES]
     base = graph_set.template(traces, COUNTS, [], {"kept"})
     found = graph_set.instantiate(base, COUNTS[1], {"kept": np.array([3, 1, 4])})
     assert constants_of(found)["kept"] == [3, 1, 4] and constants_of(found)["end"] == 11
     assert all(slot.initializer != "kept" for slot in base.slots)
-
-
-def test_the_template_itself_is_never_changed():
-    base = graph_set.template([traced(ends(probe)) for probe in PROBES], COUNTS, [], set())
-    before = bytes(base.graph)
-    graph_set.instantiate(base, COUNTS[2], {})
-    assert base.graph == before
 
 
 @pytest.mark.parametrize(
@@ -135,7 +121,7 @@ def test_a_template_points_to_the_weights_that_it_reads_and_no_others(tmp_path):
 def test_the_simplest_slope_wins():
     schedules = [Schedule((17, 15, 13), 1), Schedule((17, 14, 11), 1)]  # block 1 removes what block 0 does
     counts = [graph_set.counts(schedule) for schedule in schedules]
-    base = graph_set.template([traced({"end": np.int64(s.tokens[1])}) for s in schedules], counts, [], set())
+    base = graph_set.template([traced({"end": np.int64(s.tokens[2])}) for s in schedules], counts, [], set())
     assert [abs(slot.slope) for slot in base.slots] == [1]
 
 

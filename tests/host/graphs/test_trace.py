@@ -5,7 +5,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import numpy_helper
 from torch import nn
 
 from pomt_trt.core.errors import VerificationFailed
@@ -18,9 +17,7 @@ SHAPE = (2, 3, 16, 16)
 
 def run(traced, image):
     """Logits of a trace on ONNX Runtime, with its weights put back."""
-    model = onnx.ModelProto()
-    model.CopyFrom(traced.graph)
-    model.graph.initializer.extend(numpy_helper.from_array(v, name) for name, v in traced.weights.items())
+    model = tiny.whole(traced)
     onnx.checker.check_model(model)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

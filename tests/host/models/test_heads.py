@@ -3,15 +3,13 @@
 import json
 
 import pytest
-
-torch = pytest.importorskip("torch", reason="models are read on the workstation")
-timm = pytest.importorskip("timm", reason="models are read on the workstation")
+import torch
 
 import pomt_trt
 from pomt_trt.core.errors import InputError
 from pomt_trt.host.models import heads
 from pomt_trt.host.models.loading import load
-from tests.compiled import call
+from tests import compiled
 from tests.host import tiny
 
 REFUSED = {
@@ -38,12 +36,9 @@ def test_reduce_tokens_needs_no_head(kind):
         assert pomt_trt.reduce_tokens(model, "tome", removed=0)(image).shape[1] in (24, 1, 256)
 
 
-def folder(tmp_path, **changes):
+def folder(tmp_path, classes=5, **changes):
     """local-dir:PATH of a model whose config.json is changed after it was written."""
-    arguments = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "depth": 1, "num_heads": 3, "num_classes": 4}
-    arguments.update({name: changes.pop(name) for name in ("num_classes",) if name in changes})
-    model = timm.create_model("vit_tiny_patch16_224", **arguments)
-    timm.models.save_for_hf(model, tmp_path / "model", model_args=arguments)
+    compiled.write_model(str(tmp_path / "model"), classes)
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     return f"local-dir:{tmp_path / 'model'}"
@@ -52,8 +47,8 @@ def folder(tmp_path, **changes):
 @pytest.mark.parametrize("command", ["export", "compile", "compare", "train ltmp", "train cropr --removed 1"])
 @pytest.mark.parametrize("classes, said", [(0, "has no classifier"), (1, "has one output")])
 def test_every_command_that_takes_a_model_refuses_it(command, classes, said, tmp_path, capsys):
-    name = folder(tmp_path, num_classes=classes)
-    code, out, err = call(capsys, *command.split(), name, "--work", tmp_path / "work")
+    name = folder(tmp_path, classes)
+    code, out, err = compiled.call(capsys, *command.split(), name, "--work", tmp_path / "work")
     assert (code, out) == (3, "") and said in err.splitlines()[-1]
     assert not (tmp_path / "work" / "experiment.json").exists()
 
@@ -83,7 +78,7 @@ def test_a_configuration_of_several_classes_an_image_is_refused(problem, tmp_pat
 
 
 def test_a_configuration_of_one_class_an_image_is_taken(tmp_path):
-    assert load(folder(tmp_path, problem_type="single_label_classification")).spec.classes == 4
+    assert load(folder(tmp_path, problem_type="single_label_classification")).spec.classes == 5
 
 
 def test_a_head_takes_the_place_of_one_that_cannot_be_used(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 from timm.layers import RmsNorm
 
@@ -14,7 +14,6 @@ from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics import parity
 from pomt_trt.core.targets import TARGETS, named
 from pomt_trt.host.data import image_batches
-from pomt_trt.host.data.image_batches import normalised
 from pomt_trt.host.graphs import comparison, export, graph_checks
 from pomt_trt.host.graphs.trace import Trace
 from pomt_trt.host.models import loading
@@ -35,37 +34,25 @@ def traced(model, method="pomt", layer=2, removed=6, opset=17):
     return export._traced(plan, candidate.schedule, images), plan, candidate, images
 
 
-def whole(trace):
-    """A trace with its weights put back."""
-    model = onnx.ModelProto()
-    model.CopyFrom(trace.graph)
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in trace.weights.items())
-    return model
-
-
 def node_types(trace):
     """Node name -> the types of its floating-point inputs."""
-    graph = onnx.shape_inference.infer_shapes(whole(trace)).graph
+    graph = onnx.shape_inference.infer_shapes(tiny.whole(trace)).graph
     types = {value.name: value.type.tensor_type.elem_type for value in [*graph.value_info, *graph.input, *graph.output]}
     types.update({tensor.name: tensor.data_type for tensor in graph.initializer})
     floats = {TensorProto.FLOAT, *mixed_precision.NARROW.values()}
     return {node.name: {types[name] for name in node.input if types[name] in floats} for node in graph.node}
 
 
-def naive(trace):
+def naive(trace, monkeypatch):
     """Everything in fp16, fp32 regions too."""
-    without = Trace(onnx.ModelProto.FromString(trace.graph.SerializeToString()), trace.weights)
-    names = mixed_precision.fp32_nodes
-    mixed_precision.fp32_nodes = lambda _: ()
-    try:
-        return mixed_precision.mixed(without)
-    finally:
-        mixed_precision.fp32_nodes = names
+    with monkeypatch.context() as patched:
+        patched.setattr(mixed_precision, "fp32_nodes", lambda _: ())
+        return mixed_precision.mixed(trace)
 
 
 def in_fp16(trace, batch):
     """Logits by ONNX's reference, which rounds to fp16 wherever the graph says so; ONNX Runtime's CPU does not."""
-    evaluator = ReferenceEvaluator(whole(trace))
+    evaluator = ReferenceEvaluator(tiny.whole(trace))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         return np.concatenate([evaluator.run(None, {"image": image[None]})[0] for image in batch.numpy()])
 
@@ -156,7 +143,7 @@ def test_all_other_nodes_compute_in_the_narrow_type_and_no_node_in_two(kind, ops
     trace, *_ = traced(model, opset=opset)
     region = set(mixed_precision.fp32_nodes(trace))
     mixed = mixed_precision.mixed(trace, narrow)
-    onnx.checker.check_model(whole(mixed), full_check=True)
+    onnx.checker.check_model(tiny.whole(mixed), full_check=True)
     for node, types in node_types(mixed).items():
         if not node.endswith(".cast") and "Cast" not in node and types:
             outside = TensorProto.FLOAT16 if "Conv" in node else mixed_precision.NARROW[narrow]
@@ -169,7 +156,7 @@ def test_all_other_nodes_compute_in_the_narrow_type_and_no_node_in_two(kind, ops
 def test_every_operator_of_a_bf16_graph_takes_the_types_it_is_given(method):
     """By ONNX's own table of the opset, which its checker does not look at and ONNX Runtime cannot be asked of bf16."""
     trace, plan, *_ = traced(tiny.vit(init_values=0.1, qk_norm=True), method, METHODS[method])
-    model = whole(mixed_precision.mixed(trace, "bf16"))
+    model = tiny.whole(mixed_precision.mixed(trace, "bf16"))
     types = node_types(Trace(model, {}))
     names = {TensorProto.FLOAT: "float", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
     for node in model.graph.node:
@@ -179,31 +166,16 @@ def test_every_operator_of_a_bf16_graph_takes_the_types_it_is_given(method):
     assert {TensorProto.BFLOAT16} in types.values()
 
 
-def test_weights_are_fp16_but_for_those_of_layer_norms():
+@pytest.mark.parametrize("narrow, rounding", [("fp16", 2**-11), ("bf16", 2**-8)])
+def test_weights_are_narrow_but_for_those_of_layer_norms(narrow, rounding):
+    """And for those of a bf16 model's patch embedding, which are fp16."""
     trace, *_ = traced(tiny.vit(init_values=0.1))
-    for name, value in mixed_precision.mixed(trace).weights.items():
-        assert value.dtype == (np.float32 if "norm" in name else np.float16), name
-        np.testing.assert_allclose(value, trace.weights[name], rtol=2**-11, atol=2**-24)
-
-
-def test_weights_are_bf16_but_for_those_of_layer_norms_and_of_the_patch_embedding():
-    trace, *_ = traced(tiny.vit(init_values=0.1))
-    trace.weights["blocks.1.mlp.fc1.bias"] = np.full(96, 7e4, np.float32)  # no matter: bf16 goes as far as fp32
-    for name, value in mixed_precision.mixed(trace, "bf16").weights.items():
-        kind = "float32" if "norm" in name else "float16" if "patch_embed" in name else "bfloat16"
-        assert value.dtype.name == kind, name
-        np.testing.assert_allclose(value.astype(np.float32), trace.weights[name], rtol=2**-8, atol=2**-24)
-
-
-def test_nothing_stands_between_the_matmuls_and_the_softmax_of_attention():
-    mixed = mixed_precision.mixed(traced(tiny.vit())[0]).graph.graph
-    makers = {name: node for node in mixed.node for name in node.output}
-    softmaxes = [makers[node.input[0]] for node in mixed.node if node.op_type == "MatMul" and node.input[0] in makers]
-    weighing = [node for node in softmaxes if node.op_type == "Softmax"]
-    assert len(weighing) == 4
-    for softmax in weighing:
-        scores = makers[softmax.input[0]]
-        assert scores.op_type == "MatMul" and makers[scores.input[0]].op_type == "Mul"  # the query is scaled before
+    if narrow == "bf16":  # which goes as far as fp32
+        trace.weights["blocks.1.mlp.fc1.bias"] = np.full(96, 7e4, np.float32)
+    for name, value in mixed_precision.mixed(trace, narrow).weights.items():
+        outside = "float16" if narrow == "fp16" or "patch_embed" in name else "bfloat16"
+        assert value.dtype.name == ("float32" if "norm" in name else outside), name
+        np.testing.assert_allclose(value.astype(np.float32), trace.weights[name], rtol=rounding, atol=2**-24)
 
 
 def test_the_trace_itself_is_left_as_it_was():
@@ -236,49 +208,37 @@ def check_for_all_targets(graph, form):
 @pytest.mark.parametrize("narrow", mixed_precision.NARROW)
 @pytest.mark.parametrize("method", suite.sampled([*METHODS, *MERGING], ["pomt", "tome"]))
 def test_mixed_graphs_of_strongly_typed_targets_agree_with_pytorch(method, narrow, tmp_path):
-    plan, spec, images = tiny.plan(tiny.vit(), method, METHODS.get(method), target="jetpack-6.2", precision=narrow)
-    made = export.export(plan, tiny.grid(plan, spec, [0, 2, 6, 9]), images, tmp_path)
+    how = {"layer": METHODS.get(method), "target": "jetpack-6.2", "precision": narrow}
+    exported = tiny.exported(tmp_path, tiny.vit(), [0, 2, 6, 9], method, **how)
+    made = exported.family
     assert (made.form, made.precision, made.fp32_nodes) == (f"op17-{narrow}", narrow, ())
     assert {candidate.precision for candidate in made.candidates} == {narrow}
-    batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
     for candidate in made.candidates:
-        logits, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, 1)
-        path = tmp_path / "onnx" / made.form / f"{candidate.id}.onnx"
-        check_for_all_targets(onnx.load(str(path)), made.form)
-        found = comparison.run_onnx(path, batch.numpy(), 1)
-        likeness = parity.compare(found, logits, margins, narrow)
+        check_for_all_targets(exported.graph(candidate), made.form)
+        found = exported.logits(candidate)
+        likeness = parity.compare(found, *exported.expected(candidate), narrow)
         assert found.dtype == np.float32 and likeness.compared and likeness.passed
-    assert not list(tmp_path.glob("onnx/*/.part-*"))
-
-
-def test_weights_take_half_the_space_in_fp16(tmp_path):
-    sizes = []
-    for asked in ("fp32", "fp16"):
-        plan, spec, images = tiny.plan(tiny.vit(), layer=1, precision=asked)
-        made = export.export(plan, tiny.grid(plan, spec, [0, 6]), images, tmp_path)
-        sizes.append(made.weights_bytes)
-    assert 0.5 < sizes[1] / sizes[0] < 0.6
 
 
 @pytest.mark.parametrize("target", WEAK.values())
 @pytest.mark.parametrize("method", suite.sampled([*METHODS, *MERGING], ["pomt", "ltmp"]))
 def test_weakly_typed_targets_read_fp32_graphs_and_the_names_of_what_to_pin(method, target, tmp_path):
-    made = {}
-    for asked in ("fp32", "fp16"):
-        plan, spec, images = tiny.plan(tiny.vit(), method, METHODS.get(method), target=target, precision=asked)
-        made[asked] = export.export(plan, tiny.grid(plan, spec, [0, 2, 6, 9]), images, tmp_path)
-    assert made["fp32"].fp32_nodes == () and made["fp32"].precision == "fp32" and made["fp16"].precision == "fp16"
-    assert made["fp16"].weights_sha256 == made["fp32"].weights_sha256
-    assert made["fp16"].model_sha256 == made["fp32"].model_sha256
-    assert made["fp16"].form == named(target).form("fp16") != made["fp32"].form
-    names = made["fp16"].fp32_nodes
+    how = {"layer": METHODS.get(method), "target": target}
+    exported = [
+        tiny.exported(tmp_path, tiny.vit(), [0, 2, 6, 9], method, precision=asked, **how) for asked in ("fp32", "fp16")
+    ]
+    wide, made = (each.family for each in exported)
+    assert wide.fp32_nodes == () and wide.precision == "fp32" and made.precision == "fp16"
+    assert (made.weights_sha256, made.model_sha256) == (wide.weights_sha256, wide.model_sha256)
+    assert made.form == named(target).form("fp16") != wide.form
+    names = made.fp32_nodes
     assert len(names) == len(set(names))
-    for candidate in made["fp16"].candidates:
-        graphs = [onnx.load(str(tmp_path / "onnx" / family.form / f"{candidate.id}.onnx")) for family in made.values()]
+    for candidate in made.candidates:
+        graphs = [each.graph(candidate) for each in exported]
         for plain, ours in zip(graphs[0].graph.node, graphs[1].graph.node, strict=True):
             assert ours.name == (mixed_precision.PINNED + plain.name if ours.name in names else plain.name)
             assert (ours.op_type, ours.input, ours.output) == (plain.op_type, plain.input, plain.output)
-        check_for_all_targets(graphs[1], made["fp16"].form)
+        check_for_all_targets(graphs[1], made.form)
         found = {node.name for node in graphs[1].graph.node} & set(names)
         assert found == {node.name for node in graphs[1].graph.node if node.name.startswith(mixed_precision.PINNED)}
         norms = [name for name in found if "norm" in name]  # a merge has square roots of its own
@@ -288,14 +248,14 @@ def test_weakly_typed_targets_read_fp32_graphs_and_the_names_of_what_to_pin(meth
 @pytest.mark.parametrize("norm", [torch.nn.LayerNorm, RmsNorm])
 @pytest.mark.parametrize("removed", [0, 6])
 @pytest.mark.parametrize("opset", suite.sampled([13, 17], [17]))
-def test_residuals_as_large_vits_have_them_stay_right_in_our_fp16_and_overflow_in_a_naive_one(opset, removed, norm):
+def test_large_residuals_stay_right_in_our_fp16_and_overflow_in_a_naive_one(opset, removed, norm, monkeypatch):
     trace, plan, candidate, images = traced(with_large_residuals(norm), removed=removed, opset=opset)
-    batch = normalised(images.pixels(tiny.IMAGES), images.preprocessing)
+    batch = next(images.batches(tiny.IMAGES))
     expected, margins = comparison.logits_and_margins(plan.reduced(candidate.schedule), batch, 1)
     assert np.ptp(expected, axis=0).max() > 0.1 * np.abs(expected).max()  # pictures make a difference
     ours = parity.compare(in_fp16(mixed_precision.mixed(trace), batch), expected, margins, "fp16")
     assert ours.compared and ours.passed
-    assert parity.compare(in_fp16(naive(trace), batch), expected, margins, "fp16").error > 0.5
+    assert parity.compare(in_fp16(naive(trace, monkeypatch), batch), expected, margins, "fp16").error > 0.5
 
 
 @pytest.mark.long
@@ -303,7 +263,7 @@ def test_the_bundled_model_in_fp16_classifies_its_held_out_pictures_as_in_fp32(t
     module, spec = loading.load("digits")
     images = image_batches.load(None, spec, 450, 0)
     assert len(images) == 450
-    batch = normalised(images.stored, images.preprocessing).numpy()
+    batch = next(images.batches(450)).numpy()
     logits = {}
     for asked in ("fp32", "fp16"):
         plan = export.Plan(module, "pomt", None, 50, 0, named("onnxruntime"), asked)

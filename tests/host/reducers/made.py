@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from pomt_trt.host.reducers import METHODS, Signals, Site
+from pomt_trt.host.reducers import METHODS
+from pomt_trt.host.reducers.common.contract import Signals, Site
 
 PREFIXES = (0, 1, 2, 5)
 

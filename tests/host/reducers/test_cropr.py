@@ -1,10 +1,9 @@
-"""Cropr spreads R over its modules, and ranks by one vector."""
+"""Cropr spreads R over its modules."""
 
 import pytest
-import torch
 
 from pomt_trt.host import reducers
-from pomt_trt.host.reducers import METHODS, Shape, Signals, Site, Tokens
+from pomt_trt.host.reducers.common.contract import Shape
 from tests.host import tiny
 
 
@@ -18,17 +17,3 @@ def test_cropr_spreads_r_over_its_modules(llf, tokens, prefix, removed):
     assert gone == [int((i + 1) * removed / modules + 0.5) for i in range(modules)]
     assert found.tokens[modules + 1 :] == ((tokens - removed, tokens) if llf else (tokens - removed,))
     assert (found.removed, found.tokens_after) == (removed, tokens - removed)
-
-
-def test_a_full_query_score_ranks_as_its_folded_vector():
-    """Sum over heads and queries of q . (K x), one product a head, against x . (K^T sum of queries)."""
-    generator = torch.Generator().manual_seed(11)
-    x, queries, key = (torch.randn(*shape, generator=generator).double() for shape in ((40, 24), (8, 24), (24, 24)))
-    heads = [slice(0, 12), slice(12, 24)]
-    full = sum((queries[:, h] @ (x @ key.T)[:, h].T).sum(0) for h in heads)  # (40,)
-    folded = key.T @ queries.sum(0)
-    step = METHODS["cropr"].plan(Site.END, 0, 40, 25, 0)
-    reducer = METHODS["cropr"](step, 0, reducers.Scorers(folded.float()[None], False))
-    left = reducer.reduce(Tokens(x.float()[None]), Signals())
-    best = full.argsort(descending=True)[:25]
-    assert torch.equal(left.origin[0], best) and torch.equal(left.x[0], x.float()[best])

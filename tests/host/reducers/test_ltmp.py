@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pomt_trt.core.errors import UsageError
 from pomt_trt.host import reducers
-from pomt_trt.host.reducers import METHODS, Shape, Signals, Tokens
+from pomt_trt.host.reducers import METHODS
+from pomt_trt.host.reducers.common.contract import Shape, Signals, Tokens, UserCounts
 from tests.host import tiny
 from tests.host.reducers.made import PREFIXES, merged_by_hand, rows, signals
 
@@ -51,8 +52,8 @@ def test_thresholds_that_remove_nothing_spread_nothing():
 
 
 def test_blocks_after_the_last_that_removes_are_left_alone_and_those_before_it_bring_patches_into_order():
-    schedule = METHODS["ltmp"].schedule_from(reducers.UserCounts(None, [0, 2, 0], [0, 0, 0]), Shape(9, 3, 1), None)
-    steps = reducers.plan("ltmp", schedule)
+    schedule = METHODS["ltmp"].schedule_from(UserCounts(None, [0, 2, 0], [0, 0, 0]), Shape(9, 3, 1), None)
+    steps = METHODS["ltmp"].steps(schedule, None)
     assert steps[2] is None and (steps[0].merged, steps[0].pruned, steps[1].merged) == (0, 0, 2)
     left = METHODS["ltmp"](steps[0]).reduce(Tokens(rows(1, 9)), Signals()).x
     assert left[0, :, 1].tolist() == [0, 2, 4, 6, 8, 1, 3, 5, 7]
@@ -70,8 +71,9 @@ def test_ltmp_merges_and_then_prunes_what_is_least_attended_to(tokens, prefix, m
     if merged > (tokens - prefix) // 2 or tokens - prefix - merged - pruned < 1:
         return
     sig = signals(2, tokens, prefix, width=8, seed=seed)
-    counts = reducers.UserCounts(None, [merged], [pruned])
-    step = reducers.plan("ltmp", METHODS["ltmp"].schedule_from(counts, Shape(tokens, 1, prefix), None))[0]
+    counts = UserCounts(None, [merged], [pruned])
+    schedule = METHODS["ltmp"].schedule_from(counts, Shape(tokens, 1, prefix), None)
+    step = METHODS["ltmp"].steps(schedule, None)[0]
     if step is None:
         return
     left = METHODS["ltmp"](step).reduce(Tokens(torch.eye(tokens).expand(2, -1, -1)), sig)

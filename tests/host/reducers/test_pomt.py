@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomt_trt.host.reducers import METHODS, Signals, Tokens, pomt
+from pomt_trt.host.reducers import METHODS
+from pomt_trt.host.reducers.common.contract import Signals, Tokens
 from tests.host.reducers.made import PREFIXES, most, plan, rows, signals
 
 
@@ -23,7 +24,7 @@ def scores_by_hand(attn, values, prefix):
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_pomt_scores_are_as_defined_image_by_image(prefix):
     sig = signals(3, 9, prefix)
-    got = pomt.scores(sig.attn, sig.values, prefix)
+    got = METHODS["pomt"](plan("pomt", 9, prefix, 1)).scores(sig)
     for image in range(3):
         expected = scores_by_hand(sig.attn[image].double().numpy(), sig.values[image].double().numpy(), prefix)
         assert np.allclose(got[image], expected, atol=1e-6)
@@ -34,9 +35,10 @@ def test_pomt_scores_are_as_defined_image_by_image(prefix):
 def test_pomt_keeps_the_best_by_score_and_the_mean_of_the_rest(tokens, prefix, seed, data):
     removed = data.draw(st.integers(1, most("pomt", tokens, prefix)))
     sig = signals(2, tokens, prefix, seed=seed)
-    reduced = METHODS["pomt"](plan("pomt", tokens, prefix, removed)).reduce(Tokens(rows(2, tokens)), sig).x
+    reducer = METHODS["pomt"](plan("pomt", tokens, prefix, removed))
+    reduced = reducer.reduce(Tokens(rows(2, tokens)), sig).x
     for image in range(2):
-        score = pomt.scores(sig.attn, sig.values, prefix)[image].tolist()
+        score = reducer.scores(sig)[image].tolist()
         best = [prefix + i for i in sorted(range(tokens - prefix), key=lambda i: (-score[i], i))]
         kept = tokens - prefix - removed - 1
         assert reduced[image, prefix:-1, 1].tolist() == best[:kept]

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.schedules import schedule as schedules
 from pomt_trt.host import reducers
-from pomt_trt.host.reducers import METHODS, Shape, Site, Tokens
+from pomt_trt.host.reducers import METHODS
+from pomt_trt.host.reducers.common.contract import Shape, Site, Tokens
 from tests.host import tiny
 from tests.host.reducers.made import PREFIXES, most, plan, rows, signals
 
@@ -43,12 +44,7 @@ def test_refuses_what_is_out_of_range_and_says_the_range(method, tokens, prefix,
 @pytest.mark.parametrize("method", METHODS)
 def test_removing_nothing_is_no_step(method):
     schedule = reducers.schedule_for(method, Shape(197, 12, 1), 0, None, tiny.learned(method, 12))
-    assert reducers.plan(method, schedule) == [None] * 12
-
-
-def test_none_refuses_to_remove():
-    with pytest.raises(UsageError, match="none cannot remove 1 of 197 .* Choose 0 to 0"):
-        plan("none", 197, 1, 1)
+    assert METHODS[method].steps(schedule, None) == [None] * 12
 
 
 def test_topk_says_why_it_needs_a_prefix_token():
@@ -61,11 +57,6 @@ def test_unknown_method_names_the_known_ones():
         reducers.find("prune")
 
 
-def test_deit_small_example_of_the_paper():
-    step = plan("pomt", 197, 1, 56)
-    assert (step.kept_patches, step.tokens_out) == (139, 141)
-
-
 def test_one_number_becomes_a_schedule():
     assert reducers.schedule_for("pomt", Shape(197, 12, 1), 56) == schedules.single_layer(197, 12, 1, 3, 56)
     assert reducers.schedule_for("pomt", Shape(197, 12, 1), 56, layer=5) == schedules.single_layer(197, 12, 1, 5, 56)
@@ -74,25 +65,13 @@ def test_one_number_becomes_a_schedule():
     assert reducers.schedule_for("none", Shape(197, 12, 1), 0) == schedules.constant(197, 12, 1)
 
 
-def test_a_schedule_that_the_method_cannot_follow_is_refused_at_once():
-    with pytest.raises(UsageError, match="Choose 0 to 194"):
-        reducers.schedule_for("pomt", Shape(197, 12, 1), 195)
-    with pytest.raises(UsageError, match="layer 12 is out of range.* 0 to 11"):
-        reducers.schedule_for("pomt", Shape(197, 12, 1), 56, layer=12)
-
-
 @pytest.mark.parametrize("method, layer", [("pomt", 4), ("pomt", None), ("random", 4), ("topk", None)])
 def test_a_schedule_says_itself_in_which_blocks_it_acts(method, layer):
-    steps = reducers.plan(method, schedules.per_block(197, 1, [0, 0, 0, 56, 0, 8, 8, 0, 0, 0, 0, 0]), layer)
+    steps = METHODS[method].steps(schedules.per_block(197, 1, [0, 0, 0, 56, 0, 8, 8, 0, 0, 0, 0, 0]), layer)
     assert [(s.layer, s.tokens_in, s.tokens_out) for s in steps if s] == [(3, 197, 141), (5, 141, 133), (6, 133, 125)]
     assert {s.site for s in steps if s} == {Site.MID}
 
 
 def test_what_acts_before_the_first_block_acts_nowhere_else():
     with pytest.raises(UsageError, match=r"removes tokens in blocks \[3\], but without a layer .* Give a layer"):
-        reducers.plan("random", schedules.single_layer(197, 12, 1, 3, 56))
-
-
-def test_topk_takes_no_layer():
-    with pytest.raises(UsageError, match="none to a method that acts in every block"):
-        reducers.schedule_for("topk", Shape(197, 12, 1), 48, layer=3)
+        METHODS["random"].steps(schedules.single_layer(197, 12, 1, 3, 56), None)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.host import reducers
-from pomt_trt.host.reducers import METHODS, Shape, Signals, Tokens
+from pomt_trt.host.reducers import METHODS
+from pomt_trt.host.reducers.common.contract import Shape, Signals, Tokens, UserCounts
 from tests.host.reducers.made import PREFIXES, merged_by_hand, most, plan, signals
 
 
@@ -41,24 +42,6 @@ def test_tome_merges_the_pairs_that_are_most_alike_by_their_sizes(tokens, prefix
     assert torch.allclose((left.x * left.size).sum(1), size[..., 0], atol=1e-5), "each token counts by its size"
 
 
-def test_merging_by_matmul_is_adding_by_index():
-    step = plan("tome", 197, 1, 60)._replace(sized=True)
-    generator = torch.Generator().manual_seed(5)
-    x, keys = torch.randn(2, 197, 24, generator=generator), torch.randn(2, 197, 8, generator=generator)
-    size = torch.randint(1, 9, (2, 197, 1), generator=generator).float()
-    reducer = METHODS["tome"](step)
-    match = reducer.match(keys)
-    left = reducer.reduce(Tokens(x, size), Signals(keys=keys))
-    for image in range(2):
-        target, source = match.into[image].argmax(1), match.merged[image]
-        even, odd = x[image, 2::2], x[image, 1::2]
-        size_even, size_odd = size[image, 2::2], size[image, 1::2]
-        total = size_odd.index_add(0, target, size_even[source])
-        summed = (odd * size_odd).index_add(0, target, (even * size_even)[source])
-        assert (left.x[image, -98:] - summed / total).abs().max() < 1e-6
-        assert torch.equal(left.size[image, -98:], total)
-
-
 @pytest.mark.parametrize(
     "removed, expected",
     [
@@ -70,7 +53,7 @@ def test_merging_by_matmul_is_adding_by_index():
     ids=str,
 )
 def test_tome_clips_to_what_a_block_can_merge_and_says_so(removed, expected, caplog):
-    found = METHODS["tome"].schedule_from(reducers.UserCounts(removed), Shape(197, 12, 1), None)
+    found = METHODS["tome"].schedule_from(UserCounts(removed), Shape(197, 12, 1), None)
     assert [before - after for before, after in zip(found.tokens, found.tokens[1:])] == expected
     clipped = sum(expected) < (192 if removed == 16 else 196 if isinstance(removed, list) else 0)
     assert ("tome merges" in caplog.text) == clipped
@@ -78,7 +61,7 @@ def test_tome_clips_to_what_a_block_can_merge_and_says_so(removed, expected, cap
 
 def test_a_slope_that_leads_below_zero_is_refused():
     with pytest.raises(UsageError, match=r"removed is \(16, -2\): give a count of 0 or more, and -1 to 1"):
-        METHODS["tome"].schedule_from(reducers.UserCounts((16, -2)), Shape(197, 12, 1), None)
+        METHODS["tome"].schedule_from(UserCounts((16, -2)), Shape(197, 12, 1), None)
 
 
 @given(st.integers(4, 30), st.integers(0, 3), st.integers(0, 1000), st.data())
@@ -87,7 +70,7 @@ def test_every_token_finds_the_one_that_it_was_merged_into(tokens, prefix, seed,
     first = data.draw(st.integers(0, most("tome", tokens, prefix)))
     second = data.draw(st.integers(0, most("tome", tokens - first, prefix)))
     schedule = Schedule((tokens, tokens - first, tokens - first - second), prefix)
-    steps = reducers.plan("tome", schedule)
+    steps = METHODS["tome"].steps(schedule, None)
     acting = reducers.made("tome", steps, 0)
     now = Tokens(torch.eye(tokens).expand(2, -1, -1), merges=())
     for step in steps:

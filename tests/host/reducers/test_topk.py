@@ -3,7 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomt_trt.host.reducers import METHODS, Tokens
+from pomt_trt.host.reducers import METHODS
+from pomt_trt.host.reducers.common.contract import Tokens
 from tests.host.reducers.made import PREFIXES, most, plan, rows, signals
 
 

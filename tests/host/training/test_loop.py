@@ -1,5 +1,6 @@
 """The loop: rates, records, going on from a checkpoint, and stopping where the loss is no number."""
 
+import itertools
 import os
 
 import pytest
@@ -30,17 +31,20 @@ class Interrupted(Exception):
     """Somebody pulls the plug."""
 
 
-def interrupt_after(trainee, steps):
-    """Raises in the step after so many."""
-    after_step, done = trainee.after_step, []
+def before_call(number, thing, method, act):
+    """Lets the number-th call of a method begin with something else."""
+    honest, calls = getattr(thing, method), itertools.count(1)
 
-    def counted():
-        done.append(1)
-        if len(done) > steps:
-            raise Interrupted
-        after_step()
+    def counted(*arguments):
+        if next(calls) == number:
+            act()
+        return honest(*arguments)
 
-    trainee.after_step = counted
+    setattr(thing, method, counted)
+
+
+def interrupt():
+    raise Interrupted
 
 
 @pytest.mark.parametrize("steps, pooling", [(1, "token"), (2, "token"), (4, "token"), (3, "")])
@@ -51,7 +55,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path, steps, poo
     whole, expected = made(tmp_path / "whole", global_pool=pooling, **pictures)
     state = whole.fit({"method": "cropr"})
     first, trainee = made(tmp_path / "cut", global_pool=pooling, **pictures)
-    interrupt_after(trainee, steps)
+    before_call(steps + 1, trainee, "after_step", interrupt)
     with pytest.raises(Interrupted):
         first.fit({"method": "cropr"})
     second, trainee = made(tmp_path / "cut", global_pool=pooling, **pictures)
@@ -64,15 +68,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path, steps, poo
 def test_a_training_that_was_interrupted_in_its_last_validation_goes_on_with_it(tmp_path):
     state = made(tmp_path / "whole")[0].fit({})
     first, trainee = made(tmp_path / "cut")
-    accuracy, validations = trainee.objective.accuracy, []
-
-    def counted(tallies):
-        validations.append(1)
-        if len(validations) == 4:  # two before the training, one for each epoch
-            raise Interrupted
-        return accuracy(tallies)
-
-    trainee.objective.accuracy = counted
+    before_call(4, trainee.objective, "accuracy", interrupt)  # two before the training, one for each epoch
     with pytest.raises(Interrupted):
         first.fit({})
     assert made(tmp_path / "cut")[0].fit({})._replace(seconds=0) == state._replace(seconds=0)
@@ -82,7 +78,7 @@ def test_a_finished_training_is_not_trained_again(tmp_path):
     first, _ = made(tmp_path)
     state = first.fit({"method": "cropr"})
     second, trainee = made(tmp_path)
-    interrupt_after(trainee, 0)
+    before_call(1, trainee, "after_step", interrupt)
     assert second.fit({"method": "cropr"})._replace(seconds=0) == state._replace(seconds=0)
 
 
@@ -100,15 +96,8 @@ def test_another_training_is_refused(tmp_path):
 
 def test_a_loss_that_is_no_number_stops_with_the_step_and_the_last_good_state(tmp_path):
     running, trainee = made(tmp_path)
-    after_step, done = trainee.after_step, []
-
-    def poisoned():
-        done.append(1)
-        if len(done) == 2:
-            torch.nn.init.constant_(trainee.vit.head.bias, torch.nan)
-        after_step()
-
-    trainee.after_step = poisoned
+    bias = trainee.vit.head.bias
+    before_call(2, trainee, "after_step", lambda: torch.nn.init.constant_(bias, torch.nan))
     with pytest.raises(
         TrainingDiverged, match=r"(parameter is no longer a number|loss is nan) at step 3 of epoch 1.*lower"
     ):

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from pomt_trt.core.errors import InputError
-from pomt_trt.host.reducers import learned
+from pomt_trt.host.reducers.common import learned
 
 THRESHOLDS = {name: torch.tensor([0.5, 0.25, 0.0]) for name in learned.Thresholds._fields}
 

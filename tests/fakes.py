@@ -5,7 +5,6 @@ quadrant's weight, so that it is sometimes wrong. Graphs: tests/data/quadrants, 
 """
 
 import contextlib
-import hashlib
 import os
 import resource
 import shutil
@@ -16,9 +15,16 @@ from PIL import Image
 from pomt_trt.core.records import Bundle, Candidate, DeviceSpec, Engine, ModelSpec, Preprocessing, Row, Selection
 from pomt_trt.core.schedules import schedule
 from pomt_trt.core.storage import bundle as bundles
+from pomt_trt.core.storage import store
 
 GRAPHS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "quadrants")
 DEVICE = DeviceSpec("ort-any-2c", "x86_64", "onnxruntime", "1.10.0", "a processor", 2, 1 << 30)
+
+
+def quadrant_weights(name):
+    """(64, 4) of the graph of a candidate: its logits are a picture's pixels times these."""
+    weights = np.fromfile(os.path.join(GRAPHS, "weights.bin"), np.float32)
+    return weights[{"r000": 0, "r004": 256}[name] :][:256].reshape(64, 4)
 
 
 @contextlib.contextmanager
@@ -73,14 +79,8 @@ def made_up_engine():
 def _record(sources, candidate_id):
     name = candidate_id + ".engine"
     size = os.path.getsize(sources[name])
-    return Engine(
-        candidate_id, DEVICE, name, _sha256(sources[name]), size, _sha256(sources["weights.bin"]), (1, 1, 8, 8), 2, 1
-    )
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    sha256, weights_sha256 = store.sha256_of(sources[name]), store.sha256_of(sources["weights.bin"])
+    return Engine(candidate_id, DEVICE, name, sha256, size, weights_sha256, (1, 1, 8, 8), 2, 1)
 
 
 def quadrant_bundle(folder, batch=1, model=None):

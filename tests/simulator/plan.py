@@ -6,7 +6,7 @@ The header names the release and the device, as NVIDIA's do; `header` reads it f
 import hashlib
 import json
 import struct
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple
 
 _MAGIC = b"simulated TensorRT plan\n"
 _CACHE_MAGIC = b"simulated TensorRT timing cache\n"
@@ -41,7 +41,9 @@ def unpack(blob: bytes) -> Plan:
     body, digest = blob[:-_DIGEST_BYTES], blob[-_DIGEST_BYTES:]
     if not body.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
         raise Damaged("magicTag or checksum")
-    description, position = _description(body)
+    (size,) = struct.unpack_from("<Q", body, len(_MAGIC))
+    start = len(_MAGIC) + 8
+    description, position = json.loads(body[start : start + size].decode()), start + size
     model = body[position : position + description["model"]]
     position += description["model"]
     files = {}
@@ -56,26 +58,17 @@ def header(blob: bytes) -> Dict[str, Any]:
     return unpack(bytes(blob)).header
 
 
-def _description(body: bytes) -> Tuple[Dict[str, Any], int]:
-    (size,) = struct.unpack_from("<Q", body, len(_MAGIC))
-    start = len(_MAGIC) + 8
-    return json.loads(body[start : start + size].decode()), start + size
-
-
-def pack_cache(device: Dict[str, Any], tactics: Dict[str, int]) -> bytes:
+def pack_cache(device: Dict[str, Any]) -> bytes:
     """The bytes of a timing cache."""
-    return _CACHE_MAGIC + json.dumps({"device": device, "tactics": tactics}, sort_keys=True).encode()
+    return _CACHE_MAGIC + json.dumps(device, sort_keys=True).encode()
 
 
-def unpack_cache(blob: bytes) -> Tuple[Dict[str, Any], Dict[str, int]]:
-    """Device and tactics of a timing cache.
+def unpack_cache(blob: bytes) -> Dict[str, Any]:
+    """The device of a timing cache.
 
     Raises: Damaged.
     """
     if not blob.startswith(_CACHE_MAGIC):
         raise Damaged("not a timing cache")
-    try:
-        cache = json.loads(blob[len(_CACHE_MAGIC) :].decode())
-    except ValueError as error:
-        raise Damaged(str(error)) from error
-    return cache["device"], cache["tactics"]
+    device: Dict[str, Any] = json.loads(blob[len(_CACHE_MAGIC) :].decode())
+    return device

@@ -30,7 +30,6 @@ class Gpu(NamedTuple):
 
     name: str
     compute_capability: str  # such as 8.7
-    multiprocessors: int
     memory_bytes: int
 
 
@@ -39,12 +38,10 @@ def gpu() -> Gpu:
 
     Raises: MissingDependency if pycuda is not installed, or there is no CUDA device.
     """
-    driver = _driver()
-    device = driver.Device(0)
+    device = _driver().Device(0)
     return Gpu(
         name=device.name(),
         compute_capability="{}.{}".format(*device.compute_capability()),
-        multiprocessors=device.get_attribute(driver.device_attribute.MULTIPROCESSOR_COUNT),
         memory_bytes=device.total_memory(),
     )
 
@@ -141,7 +138,7 @@ class Session:
         self._driver.memcpy_dtoh_async(buffer.host, buffer.device, self.stream)
 
     def event(self) -> Any:
-        """Enqueues an event, for elapsed_ms."""
+        """Enqueues an event: pycuda's, with time_till."""
         event = self._driver.Event()
         event.record(self.stream)
         return event
@@ -183,11 +180,6 @@ def _reported(what: Any) -> PomtError:
         "CUDA reports: {}. If memory ran out, close other programs, or take a smaller --batch-size; else look at the "
         "end of dmesg, and run the same command again.".format(what)
     )
-
-
-def elapsed_ms(start: Any, end: Any) -> float:
-    """Milliseconds between two events that have completed."""
-    return float(start.time_till(end))
 
 
 class GraphUnavailable(Exception):
@@ -251,7 +243,6 @@ def _cudart() -> Any:
     version = _version(library)
     if version < LEAST_RUNTIME:
         raise GraphUnavailable("libcudart {} is too old for CUDA graphs".format(version))
-    library.cudaGetErrorString.restype = ctypes.c_char_p
     library.cudaGraphLaunch.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     return library
 

@@ -154,7 +154,7 @@ class TrtRunner(Runner):
             part()
             events.append(session.event())
         session.wait(self._passive)
-        return [cuda.elapsed_ms(*pair) for pair in zip(events, events[1:])]
+        return [float(start.time_till(end)) for start, end in zip(events, events[1:])]
 
     def modes(self) -> Dict[str, Any]:
         """See Runner.modes."""

@@ -36,7 +36,7 @@ def there_and_back(session):
 
 def test_the_gpu_says_what_it_is():
     found = cuda.gpu()
-    assert found.name and found.multiprocessors > 0 and found.memory_bytes > 1 << 28
+    assert found.name and found.memory_bytes > 1 << 28
 
 
 @pytest.mark.parametrize("passive", [False, True])
@@ -90,7 +90,7 @@ def test_events_tell_how_long_the_device_took(session, there_and_back):
         enqueue()
         end = session.event()
         session.wait(passive=False)
-        assert 0 < cuda.elapsed_ms(start, end) < 1000
+        assert 0 < start.time_till(end) < 1000
 
 
 def test_closing_gives_the_memory_back():

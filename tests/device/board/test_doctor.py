@@ -43,23 +43,6 @@ def test_a_machine_without_any_of_the_files_is_no_jetson_and_raises_nothing(mach
     assert (found["memory"].value, found["load"].value) == ("not known", "not known")
 
 
-@pytest.mark.parametrize(
-    "major, revision, jetpack",
-    [
-        (32, "7.1", "4.6.1"),
-        (35, "4.1", "5.1"),
-        (36, "3.0", "6.0"),
-        (36, "4.0", "6.1"),
-        (36, "4.3", "6.2"),
-        (38, "2.0", "7.0"),
-    ],
-)
-def test_a_jetson_is_named_with_its_release(machine, major, revision, jetpack):
-    finding = jetson(machine, major, revision)["jetson"]
-    assert finding.state == "ok"
-    assert finding.value.startswith("NVIDIA Jetson TX2, L4T {}.{}, JetPack {}".format(major, revision, jetpack))
-
-
 @pytest.mark.parametrize("revision", ["6.1", "4.4"])
 def test_jetpack_4_6_and_older_are_refused_with_the_reason(machine, revision):
     found = jetson(machine, 32, revision)

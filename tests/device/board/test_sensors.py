@@ -9,7 +9,6 @@ import pytest
 from pomt_trt.core.records import LatencyProfile
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import sensors
-from pomt_trt.device.timing.engine_group import Modes
 from tests.device.board.test_jetson import tree
 from tests.device.turned import RuleOfRounds, profile, sample
 
@@ -246,11 +245,11 @@ def test_a_sensor_that_fails_meanwhile_does_not_end_the_timing(copy):
     assert (found["clock_ratio"], found["over_current"], found["max_temperature_c"]) == (None, {}, None)
 
 
-def timed(made, clocks, root, **modes):
+def timed(made, clocks, root, ms=5):
     """The profile of an engine of 5 ms, timed on a board."""
-    reference = made("r000", 5, sampler=sensors.Sampler(root), pace_fps=modes.get("pace_fps"))
+    reference = made("r000", ms, sampler=sensors.Sampler(root))
     sample([reference], {}, RuleOfRounds({5: 12}), clocks)
-    return profile(reference, modes=Modes(2, "default", 3.0, **modes))
+    return profile(reference)
 
 
 def test_a_profile_says_what_the_board_did(made, clocks):
@@ -266,9 +265,7 @@ def test_a_profile_under_floating_clocks_says_so(made, clocks):
 
 
 def test_a_profile_under_locked_clocks_that_sink_is_throttled(made, clocks, copy):
-    write = copy(XAVIER)
-    write("sys/class/devfreq/17000000.gv11b/cur_freq", "918000000\n")
-    assert timed(made, clocks, write()).verdict == "throttled"
+    assert timed(made, clocks, copy(XAVIER)(GPU_CLOCK, "918000000\n")).verdict == "throttled"
 
 
 @pytest.mark.parametrize("mhz, verdict", [(1300, "floating"), (918, "throttled")])
@@ -280,9 +277,7 @@ def test_a_profile_under_locked_clocks_that_move_says_so(made, clocks, copy, mhz
             write(GPU_CLOCK, "{}000000\n".format(mhz))
         return 5
 
-    reference = made("r000", sinking, sampler=sensors.Sampler(write()))
-    sample([reference], {}, RuleOfRounds({5: 12}), clocks)
-    found = profile(reference)
+    found = timed(made, clocks, write(), sinking)
     assert found.verdict == verdict and found.contention["clocks"] == "locked, but moving"
     assert found.contention["moved"] == ["gpu"]
 

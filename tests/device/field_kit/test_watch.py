@@ -39,8 +39,8 @@ def test_the_lowest_and_highest_readings_are_kept(root, clock):
         set_gpu(root, mhz)
         watch.look()
         clock.pass_ms(2000)
-    assert watch.watched().readings == 3 and watch.watched().clocks_mhz["gpu"] == (306.0, 1300.0)
-    assert all(low == high for low, high in watch.watched().temperatures_c.values())
+    assert watch.watched.readings == 3 and watch.watched.clocks_mhz["gpu"] == (306.0, 1300.0)
+    assert all(low == high for low, high in watch.watched.temperatures_c.values())
 
 
 def test_a_look_reads_nothing_before_it_is_due(root, clock):
@@ -49,4 +49,4 @@ def test_a_look_reads_nothing_before_it_is_due(root, clock):
     set_gpu(root, 1300)
     clock.pass_ms(1900)
     watch.look()
-    assert watch.watched().readings == 1 and watch.watched().clocks_mhz["gpu"] == (306.0, 306.0)
+    assert watch.watched.readings == 1 and watch.watched.clocks_mhz["gpu"] == (306.0, 306.0)

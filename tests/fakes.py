@@ -78,9 +78,8 @@ def made_up_engine():
 
 def _record(sources, candidate_id):
     name = candidate_id + ".engine"
-    size = os.path.getsize(sources[name])
-    sha256, weights_sha256 = store.sha256_of(sources[name]), store.sha256_of(sources["weights.bin"])
-    return Engine(candidate_id, DEVICE, name, sha256, size, weights_sha256, (1, 1, 8, 8), 2, 1)
+    engine, weights = (store.sha256_of(sources[file]) for file in (name, "weights.bin"))
+    return Engine(candidate_id, DEVICE, name, engine, os.path.getsize(sources[name]), weights, (1, 1, 8, 8), 2, 1)
 
 
 def quadrant_bundle(folder, batch=1, model=None):

@@ -5,6 +5,8 @@ Shapes are followed through what our graphs are made of; where one is not known,
 
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
+import numpy as np
+
 from .onnx_file import Model, Node
 
 Shape = Optional[Tuple[int, ...]]
@@ -108,13 +110,6 @@ def _reshaped(shape: Tuple[int, ...], target: Any) -> Tuple[Shape, str]:
     if target is None or not target.integers or -1 in target.integers:
         return None, ""
     wanted = tuple(shape[axis] if size == 0 else size for axis, size in enumerate(target.integers))
-    if _volume(shape) != _volume(wanted):
+    if np.prod(shape) != np.prod(wanted):
         return None, "reshape changes volume. Reshaping {} to {}.".format(list(shape), list(wanted))
     return wanted, ""
-
-
-def _volume(shape: Tuple[int, ...]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product

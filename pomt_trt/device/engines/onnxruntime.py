@@ -125,7 +125,8 @@ def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> A
         except Exception as error:  # ONNX Runtime's errors share no base class but Exception
             if not type(error).__module__.startswith("onnxruntime"):
                 raise
-            _check_space(folder)
+            # Raises WorkFolderUnusable if the disk is full. ONNX Runtime only reports a failed serialization then.
+            write_bytes(os.path.join(folder, "probe"), bytes(PROBE_BYTES))
             raise BuildFailed(
                 "ONNX Runtime {} cannot build {}: {}. Export it again, or install a newer ONNX Runtime.".format(
                     runtime.__version__, onnx_path, _first_line(error)
@@ -133,11 +134,6 @@ def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> A
             ) from error
         os.replace(options.optimized_model_filepath, finished)
         return tuple(session.get_inputs()[0].shape)
-
-
-def _check_space(folder: str) -> None:
-    """Raises WorkFolderUnusable if the disk is full. ONNX Runtime only reports a failed serialization then."""
-    write_bytes(os.path.join(folder, "probe"), bytes(PROBE_BYTES))
 
 
 def _first_line(error: Exception) -> str:

@@ -34,7 +34,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Runs one step; returns its exit code."""
     arguments = _parser().parse_args(argv)
     return exit_code_of(
-        lambda: _print(arguments.run(arguments)), lambda text: print(text, file=sys.stderr), "interrupted"
+        lambda: print(json.dumps(store.to_json(arguments.run(arguments)))),
+        lambda text: print(text, file=sys.stderr),
+        "interrupted",
     )
 
 
@@ -52,10 +54,6 @@ def _parser() -> argparse.ArgumentParser:
         step.add_argument("--max-seconds", type=float, default=MAX_S)
         step.set_defaults(run=run)
     return top
-
-
-def _print(value: Any) -> None:
-    print(json.dumps(store.to_json(value)))
 
 
 class _Opened:

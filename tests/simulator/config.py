@@ -6,6 +6,7 @@ from . import plan
 from .basics import say
 
 _CLASSES = {"profiling_verbosity": "ProfilingVerbosity", "progress_monitor": "IProgressMonitor"}  # what settings take
+_KIND = "timing cache"
 
 
 def device_header(board: Any) -> Dict[str, Any]:
@@ -26,7 +27,7 @@ class CacheCore:
         self._trt, self.device = trt, device
 
     def serialize(self) -> Any:
-        return self._trt.IHostMemory(plan.pack_cache(self.device))
+        return self._trt.IHostMemory(plan.seal(_KIND, self.device))
 
 
 class ConfigCore:
@@ -93,7 +94,7 @@ class ConfigCore:
         device = device_header(board)
         if blob:
             try:
-                device = plan.unpack_cache(blob)
+                device = plan.unseal(_KIND, blob)
             except plan.Damaged as error:
                 say(self._logger, "ERROR", "The serialized timing cache cannot be read: {}".format(error))
                 return None

@@ -16,19 +16,9 @@ class Error(Exception):
     """pycuda.driver.Error"""
 
 
-class LogicError(Error):
-    """A call that the driver refuses."""
-
-
-class MemoryError_(Error):
-    """Out of device memory."""
-
-
-class RuntimeError_(Error):
-    """The driver's environment is not right."""
-
-
-MemoryError_.__name__, RuntimeError_.__name__ = "MemoryError", "RuntimeError"
+LogicError, MemoryError_, RuntimeError_ = (
+    type(name, (Error,), {}) for name in ("LogicError", "MemoryError", "RuntimeError")
+)
 
 
 @functools.lru_cache(maxsize=None)

@@ -91,7 +91,6 @@ class OrtRunner(Runner):
         self._input = session.get_inputs()[0].name
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """See Runner.run."""
         logits: np.ndarray = self._session.run(self._outputs, {self._input: batch})[0]
         return logits
 

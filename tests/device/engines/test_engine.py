@@ -83,12 +83,10 @@ def test_an_engine_built_again_is_the_same_file(source, folder):
     assert built(source, folder).sha256 == built(source, folder).sha256
 
 
-@pytest.mark.parametrize(
-    "threads, waiting, shared_pool", [(1, "default", False), (2, "passive", False), (None, "default", False)]
-)
-def test_an_engine_runs_with_any_threads_and_waiting(source, folder, threads, waiting, shared_pool):
+@pytest.mark.parametrize("threads, waiting", [(1, "default"), (2, "passive"), (None, "default")])
+def test_an_engine_runs_with_any_threads_and_waiting(source, folder, threads, waiting):
     record = built(source, folder)
-    image, found = logits(record, folder, threads=threads, waiting=waiting, shared_pool=shared_pool)
+    image, found = logits(record, folder, threads=threads, waiting=waiting)
     np.testing.assert_allclose(found, image.reshape(1, 64) @ fakes.quadrant_weights("r004"), rtol=1e-5)
 
 

@@ -128,7 +128,6 @@ class TrtRunner(Runner):
             )
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """See Runner.run."""
         session = self._opened()
         with session.current():
             np.copyto(self._input.host, batch)
@@ -157,12 +156,10 @@ class TrtRunner(Runner):
         return [float(start.time_till(end)) for start, end in zip(events, events[1:])]
 
     def modes(self) -> Dict[str, Any]:
-        """See Runner.modes."""
         waiting = "asleep until an event" if self._passive else "asking the stream without pause"
         return {"memory": self._memory, "waiting": waiting, "cuda_graph": self._cuda_graph}
 
     def kernels(self) -> Optional[bytes]:
-        """See Runner.kernels."""
         with self._opened().current():
             return self._kernels.data() if self._kernels is not None else None
 

@@ -187,15 +187,15 @@ class GraphUnavailable(Exception):
 
 
 class Graph:
-    """Work on a stream that was captured once and is launched as a unit."""
+    """Work on a session's stream that was captured once and is launched as a unit. It is freed with the session."""
 
-    def __init__(self, library: Any, stream: int, enqueue: Callable[[], bool]) -> None:
-        """Captures the work that `enqueue` puts on `stream`. `enqueue` must have run once before.
+    def __init__(self, session: Session, enqueue: Callable[[], bool]) -> None:
+        """Captures the work that `enqueue` puts on the stream. `enqueue` must have run once before.
 
-        Raises: GraphUnavailable.
+        Raises: GraphUnavailable if libcudart is absent or too old, or the work cannot be captured.
         """
-        self._library, self._stream = library, ctypes.c_void_p(stream)
-        self._executable = ctypes.c_void_p()
+        self._library = library = _cudart()
+        self._stream, self._executable = ctypes.c_void_p(session.stream.handle), ctypes.c_void_p()
         graph = ctypes.c_void_p()
         _check(library, "cudaStreamBeginCapture", self._stream, ctypes.c_int(THREAD_LOCAL))
         try:
@@ -209,6 +209,7 @@ class Graph:
             _check(library, "cudaGraphInstantiate", ctypes.byref(self._executable), graph, *_options(library))
         finally:
             library.cudaGraphDestroy(graph)
+        session.at_close(lambda: library.cudaGraphExecDestroy(self._executable))
 
     def launch(self) -> None:
         """Enqueues the work.
@@ -218,20 +219,6 @@ class Graph:
         error = self._library.cudaGraphLaunch(self._executable, self._stream)
         if error:
             raise _reported("cudaGraphLaunch: {}".format(_text(self._library, error)))
-
-    def close(self) -> None:
-        """Frees the graph."""
-        self._library.cudaGraphExecDestroy(self._executable)
-
-
-def capture(session: Session, enqueue: Callable[[], bool]) -> Graph:
-    """A Graph of the work that `enqueue` puts on the session's stream. It is freed with the session.
-
-    Raises: GraphUnavailable if libcudart is absent or too old, or the work cannot be captured.
-    """
-    graph = Graph(_cudart(), session.stream.handle, enqueue)
-    session.at_close(graph.close)
-    return graph
 
 
 def _cudart() -> Any:

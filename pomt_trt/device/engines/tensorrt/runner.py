@@ -115,7 +115,7 @@ class TrtRunner(Runner):
         if not cuda_graph:
             return self._enqueue_checked, "off: not asked for"
         try:
-            return cuda.capture(session, self._enqueue).launch, "on"
+            return cuda.Graph(session, self._enqueue).launch, "on"
         except cuda.GraphUnavailable as error:
             logger.info("no CUDA graph: %s", error)
             return self._enqueue_checked, "off: {}".format(error)

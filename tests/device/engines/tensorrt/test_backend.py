@@ -350,7 +350,7 @@ def test_a_captured_graph_is_launched_for_each_run(source, folder, monkeypatch):
         Launched.launch = staticmethod(launch)
         return Launched
 
-    monkeypatch.setattr(cuda, "capture", capture)
+    monkeypatch.setattr(cuda, "Graph", capture)
     with simulator.installed("10.3.0"):
         record = built(source, folder)
         with engine.open_engine(record, folder) as runner:

@@ -133,7 +133,7 @@ def test_a_graph_is_instantiated_as_the_runtime_wants_it(session, libcudart, ver
     library = cudart(version)
     libcudart(library)
     with session.current():
-        cuda.capture(session, lambda: True).launch()
+        cuda.Graph(session, lambda: True).launch()
     assert graph_calls(library) == list(zip(CALLS, (2, 2, arguments, 1, 2)))
     assert library.cudaStreamBeginCapture.call_args[0][1].value == cuda.THREAD_LOCAL
     session.close()
@@ -145,28 +145,28 @@ def test_what_cannot_be_captured_says_why_and_leaves_no_error_behind(session, li
     library = cudart(refusal=refusal)
     libcudart(library)
     with session.current(), pytest.raises(cuda.GraphUnavailable, match="not permitted when stream is capturing"):
-        cuda.capture(session, lambda: True)
+        cuda.Graph(session, lambda: True)
     library.cudaGetLastError.assert_called_with()
 
 
 def test_a_graph_that_cannot_be_launched_says_why_and_what_to_do(session, libcudart):
     libcudart(cudart(refusal="cudaGraphLaunch"))
     with session.current(), pytest.raises(PomtError, match="cudaGraphLaunch: operation not.*run the same"):
-        cuda.capture(session, lambda: True).launch()
+        cuda.Graph(session, lambda: True).launch()
 
 
 def test_a_capture_in_which_nothing_could_be_enqueued_is_ended(session, libcudart):
     library = cudart()
     libcudart(library)
     with session.current(), pytest.raises(cuda.GraphUnavailable, match="cannot be captured"):
-        cuda.capture(session, lambda: False)
+        cuda.Graph(session, lambda: False)
     library.cudaStreamEndCapture.assert_called_once()
 
 
 def test_an_old_runtime_has_no_graphs(session, libcudart):
     libcudart(cudart(version=10000))
     with session.current(), pytest.raises(cuda.GraphUnavailable, match="10000"):
-        cuda.capture(session, lambda: True)
+        cuda.Graph(session, lambda: True)
 
 
 def test_a_machine_without_libcudart_has_no_graphs(session, monkeypatch):
@@ -175,4 +175,4 @@ def test_a_machine_without_libcudart_has_no_graphs(session, monkeypatch):
 
     monkeypatch.setattr(ctypes, "CDLL", refuse)
     with session.current(), pytest.raises(cuda.GraphUnavailable, match="not found"):
-        cuda.capture(session, lambda: True)
+        cuda.Graph(session, lambda: True)

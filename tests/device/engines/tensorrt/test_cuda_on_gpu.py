@@ -58,7 +58,7 @@ def test_a_captured_graph_runs_again_with_new_inputs(session, there_and_back):
     with session.current():
         enqueue()
         session.wait(passive=False)
-        graph = cuda.capture(session, enqueue)
+        graph = cuda.Graph(session, enqueue)
         for value in (1.0, 2.0):
             buffer.host[...] = value
             graph.launch()
@@ -76,7 +76,7 @@ def test_a_capture_that_waits_is_refused_and_the_stream_goes_on(session, there_a
 
     with session.current():
         with pytest.raises((cuda.GraphUnavailable, driver.Error)):
-            cuda.capture(session, enqueues_and_waits)
+            cuda.Graph(session, enqueues_and_waits)
         buffer.host[...] = 3.0
         enqueue()
         session.wait(passive=False)

@@ -146,8 +146,8 @@ class ParserCore:
         if unknown:
             return [_Error("INVALID_GRAPH", "Node input was not registered: {}".format(unknown))]
         types = layers.tensor_types(model, hasattr(self._trt.DataType, "INT64"))
-        found = shapes.refusals(model, types, self._network.strongly_typed)
-        return [_at(model, each.node, "INVALID_NODE", "Invalid Node - " + each.reason) for each in found]
+        misfit = shapes.misfit(model, types, self._network.strongly_typed)
+        return [_at(model, misfit[0], "INVALID_NODE", "Invalid Node - " + misfit[1])] if misfit else []
 
     def _output_errors(self, model: onnx_file.Model) -> List[_Error]:
         made = {name for node in model.nodes for name in node.outputs} | {tensor.name for tensor in model.inputs}

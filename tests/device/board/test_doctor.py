@@ -11,6 +11,7 @@ import pytest
 from pomt_trt.core.errors import MissingDependency
 from pomt_trt.device.board import doctor
 from tests import paths, simulator
+from tests.device.boards import written
 
 TX2 = "NVIDIA Jetson TX2\0"
 L4T = "# R{} (release), REVISION: {}, GCID: 27531264, BOARD: t186ref, EABI: aarch64, DATE: Mon Sep 19 2022\n"
@@ -21,12 +22,8 @@ def machine(tmp_path):
     """Writes files of a made-up machine; returns its findings by name."""
 
     def findings(**files):
-        for name, text in files.items():
-            path = str(tmp_path / name.replace("__", "/"))
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "w") as file:
-                file.write(text)
-        found = doctor.examine(root=str(tmp_path), pause=lambda seconds: None)
+        root = written(tmp_path, {name.replace("__", "/"): text for name, text in files.items()})
+        found = doctor.examine(root=root, pause=lambda seconds: None)
         return {finding.name: finding for finding in found}
 
     return findings

@@ -18,7 +18,7 @@ from pomt_trt.device.deploy import deployed
 from pomt_trt.device.engines import engine
 from tests import fakes, simulator
 from tests.device import golden
-from tests.device.board.test_jetson import tree
+from tests.device.boards import tree
 
 ORIN = "agx-orin-jetpack-6.2"
 HERE, UPGRADED = "36.4.3", "36.4.4"
@@ -94,7 +94,7 @@ def test_damage_after_an_upgrade_is_damage(bundle, release):
         content = file.read()
     os.unlink(path)
     with open(path, "wb") as file:
-        file.write(content[:-1] + b"x")
+        file.write(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(CorruptArtifact):
         deployed.open_predictor(bundle)
 

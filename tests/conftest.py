@@ -130,14 +130,18 @@ def machine(monkeypatch, tmp_path):
     from pomt_trt.device.board import board
     from tests import simulator
 
+    stack = []
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with contextlib.ExitStack() as here:
 
-        def install(release, faults=""):
-            for name, value in simulator.environment(release, faults).items():
-                monkeypatch.setenv(name, value)
-            here.close()  # the one before
-            here.enter_context(simulator.installed(release, faults=faults))
-            return board.device_spec(simulator.engine_of(release))
+    def install(release, faults=""):
+        for name, value in simulator.environment(release, faults).items():
+            monkeypatch.setenv(name, value)
+        while stack:
+            stack.pop().__exit__(None, None, None)
+        stack.append(simulator.installed(release, faults=faults))
+        stack[-1].__enter__()
+        return board.device_spec(simulator.engine_of(release))
 
-        yield install
+    yield install
+    while stack:
+        stack.pop().__exit__(None, None, None)

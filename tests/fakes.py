@@ -21,6 +21,12 @@ GRAPHS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "quadr
 DEVICE = DeviceSpec("ort-any-2c", "x86_64", "onnxruntime", "1.10.0", "a processor", 2, 1 << 30)
 
 
+def quadrant_weights(name):
+    """(64, 4) of the graph of a candidate: its logits are a picture's pixels times these."""
+    weights = np.fromfile(os.path.join(GRAPHS, "weights.bin"), np.float32)
+    return weights[{"r000": 0, "r004": 256}[name] :][:256].reshape(64, 4)
+
+
 @contextlib.contextmanager
 def files_at_most(size_bytes):
     """No file of this process and its children may grow beyond that: the system refuses, as where a disk is full."""

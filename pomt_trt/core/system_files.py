@@ -1,6 +1,8 @@
 """Files in which Linux describes the machine: /proc, /sys and /etc, or a copy of them."""
 
 import os
+import re
+from typing import Optional
 
 
 def text_of(root: str, path: str) -> str:
@@ -15,3 +17,9 @@ def text_of(root: str, path: str) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+def memory_bytes(root: str, key: str = "MemTotal") -> Optional[int]:
+    """A line of /proc/meminfo; None if it cannot be read."""
+    match = re.search(r"^{}:\s*(\d+) kB".format(key), text_of(root, "proc/meminfo"), re.MULTILINE)
+    return int(match.group(1)) * 1024 if match else None

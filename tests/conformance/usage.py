@@ -9,8 +9,9 @@ import ast
 import os
 from typing import Iterator, List, NamedTuple, Optional, Set, Tuple
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TENSORRT = os.path.join(ROOT, "pomt_trt", "device", "engines", "tensorrt")
+from tests import paths
+
+TENSORRT = os.path.join(paths.ROOT, "pomt_trt", "device", "engines", "tensorrt")
 OBJECTS = {
     "builder": "Builder",
     "cache": "ITimingCache",

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from pomt_trt.core.storage import bundle as bundles
-from pomt_trt.device.checks import golden_check
+from pomt_trt.device.deploy import predictor
 from pomt_trt.device.deploy.preprocess import normalise
 from pomt_trt.device.engines import contract, onnxruntime
 from pomt_trt.device.engines import engine as engines
@@ -23,7 +23,7 @@ def quadrant_bundle(folder):
     logits = {}
     for name in ("r000", "r004"):
         with onnxruntime.open_file(os.path.join(plain, name + ".onnx"), manifest.engine, 1, "passive", False) as runner:
-            logits[name] = golden_check.run(runner, images)
+            logits[name] = predictor.run(runner, images)
     golden, reduced = (os.path.join(str(folder), name) for name in ("golden.npz", "r004.npz"))
     np.savez(golden, pixels=pixels, logits=logits["r000"])
     np.savez(reduced, logits=logits["r004"], margins=np.full(IMAGES, 0.5))

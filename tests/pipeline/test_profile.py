@@ -15,7 +15,7 @@ from pomt_trt.device.board import energy, sensors  # noqa: E402
 from pomt_trt.device.timing import profiling  # noqa: E402
 from tests import compiled  # noqa: E402
 from tests.device.board.test_energy import Here  # noqa: E402
-from tests.device.board.test_jetson import tree  # noqa: E402
+from tests.device.boards import tree  # noqa: E402
 
 FLOATING, LOCKED = "agx-orin-jetpack-6.2", "agx-xavier-jetpack-5.1.2"
 READ = sensors.read

@@ -1,6 +1,5 @@
 """The kernels on a GPU, where there is one: the same cases as on a processor, through the same C functions."""
 
-import itertools
 import os
 import shutil
 
@@ -9,6 +8,13 @@ import pytest
 
 from tests.plugins import cases, compilers
 from tests.plugins.kernels import Kernels
+from tests.plugins.test_kernels import (  # noqa: F401  run here too, on the kernels of this module
+    test_prune_gives_prefix_kept_by_score_and_the_mean_of_the_others,
+    test_prune_takes_any_types,
+    test_ties_nans_and_extremes_still_give_each_row_once,
+    test_topk_gives_prefix_and_kept_by_score,
+    test_topk_takes_any_types,
+)
 
 torch = pytest.importorskip("torch", reason="brings arrays to the GPU")
 
@@ -38,23 +44,6 @@ def kernels(tmp_path_factory):
     capability = "{}{}".format(*torch.cuda.get_device_capability())
     compilers.command(["make", "-C", compilers.PLUGINS, "kernels", f"BUILD={folder}", f"SM={capability}"])
     return GpuKernels(os.path.join(folder, "libpomt_kernels.so"))
-
-
-@pytest.mark.parametrize("shape", cases.SHAPES + cases.WIDE, ids=str)
-def test_both_operators_give_what_the_reference_gives(kernels, shape):
-    cases.check_prune(kernels, shape, least=1e-7 if shape in cases.WIDE else 1e-5)
-    cases.check_topk(kernels, shape)
-
-
-@pytest.mark.parametrize("kinds", list(itertools.product(cases.KINDS, repeat=3)), ids=str)
-def test_any_types_are_taken(kernels, kinds):
-    cases.check_prune(kernels, (2, 2, 33, 8, 24, 1, 12), kinds)
-    cases.check_topk(kernels, (2, 2, 33, 8, 24, 1, 12), kinds[:2])
-
-
-@pytest.mark.parametrize("name", cases.hard())
-def test_ties_nans_and_extremes_still_give_each_row_once(kernels, name):
-    cases.check_hard(kernels, name)
 
 
 def test_the_same_call_gives_the_same_bits(kernels):

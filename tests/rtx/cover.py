@@ -3,9 +3,13 @@
 Makes cases, their graphs, and what TensorRT-RTX's parser and builder say of them. On a workstation with TensorRT-RTX.
 """
 
+import contextlib
 import itertools
 import logging
+import logging.handlers
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,14 +108,15 @@ def tried(case: Case, size: dict[str, Any], folder: Path) -> Found:
     options = contract.BuildOptions(precision=case.precision, gpu=ahead.PORTABLE)
     counts = f"{one.schedule.tokens_before} to {one.schedule.tokens_after}"
     started = time.perf_counter()
-    with _warnings() as warnings:
+    with _logged() as records:
         try:
             device = ahead.device(ENGINE, ahead.PORTABLE)
             made = engine.build(str(graph), str(folder / f"{one.id}.engine"), device, one.id, options)
             plan_bytes, refused = made.bytes, ""
         except PomtError as error:
             plan_bytes, refused = 0, str(error)
-    return Found(case, counts, time.perf_counter() - started, plan_bytes, tuple(warnings), refused)
+    warnings = tuple(" ".join(record.getMessage().split()) for record in records)
+    return Found(case, counts, time.perf_counter() - started, plan_bytes, warnings, refused)
 
 
 def _planned(case: Case, size: dict[str, Any], folder: Path) -> Any:
@@ -151,23 +156,15 @@ def _head(case: Case, size: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"head": path}
 
 
-class _warnings(logging.Handler):
+@contextlib.contextmanager
+def _logged() -> Iterator[list[logging.LogRecord]]:
     """What TensorRT warns of within the block; our log passes its warnings on as information."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.said: list[str] = []
-        self._logger = logging.getLogger("pomt_trt.device.engines.tensorrt.bindings")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(" ".join(record.getMessage().split()))
-
-    def __enter__(self) -> list[str]:
-        self._level = self._logger.level
-        self._logger.setLevel(logging.INFO)
-        self._logger.addHandler(self)
-        return self.said
-
-    def __exit__(self, *exception: object) -> None:
-        self._logger.removeHandler(self)
-        self._logger.setLevel(self._level)
+    log = logging.getLogger("pomt_trt.device.engines.tensorrt.bindings")
+    level, handler = log.level, logging.handlers.BufferingHandler(sys.maxsize)
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield handler.buffer
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

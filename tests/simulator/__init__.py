@@ -19,8 +19,8 @@ import os
 import sys
 from typing import Any, Dict, Iterator, Optional
 
-from . import cuda, generated
-from .basics import FUNCTIONS, ITEMSIZE, DimsCore, LoggerCore, host_memory_class
+from . import cuda, generated, plugins
+from .basics import DimsCore, LoggerCore, host_memory_class
 from .board import ORIN, THOR, TX2, XAVIER, Board, Device
 from .building import BuilderCore
 from .loading import RuntimeCore
@@ -37,7 +37,7 @@ RELEASE_VARIABLE, FAULTS_VARIABLE = "POMT_SIMULATED_TENSORRT", "POMT_SIMULATED_F
 SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
 
 _BEHAVIOURS: Dict[str, Any] = {"Builder": BuilderCore, "Runtime": RuntimeCore, "OnnxParser": ParserCore}
-_BEHAVIOURS.update({"Logger": LoggerCore, "IHostMemory": host_memory_class, "itemsize": ITEMSIZE.get})
+_BEHAVIOURS.update({"Logger": LoggerCore, "IHostMemory": host_memory_class})
 _BEHAVIOURS.update(dict.fromkeys(("Dims", "Dims2", "Dims3", "Dims4", "DimsHW"), DimsCore))
 
 
@@ -45,7 +45,7 @@ def modules(board: Board) -> Dict[str, Any]:
     """The modules of one board by their names in sys.modules."""
     package, driver = cuda.make(board)
     return {
-        board.table.package: generated.make(board, _BEHAVIOURS, FUNCTIONS),
+        board.table.package: generated.make(board, _BEHAVIOURS, {"get_plugin_registry": plugins.registry}),
         "pycuda": package,
         "pycuda.driver": driver,
     }

@@ -8,9 +8,6 @@ from typing import Any, List
 
 import numpy as np
 
-from . import plugins
-
-ITEMSIZE = {"FLOAT": 4, "HALF": 2, "BF16": 2, "INT8": 1, "UINT8": 1, "INT32": 4, "INT64": 8, "BOOL": 1, "FP8": 1}
 _NUMPY = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool_"}
 
 
@@ -44,11 +41,6 @@ class DimsCore:
 
     def __iter__(self) -> Any:
         return iter(self.shape)
-
-
-def dims(trt: Any, shape: Any) -> Any:
-    """A trt.Dims of a shape."""
-    return trt.Dims(tuple(shape))
 
 
 def host_memory_class(trt: Any, members: List[str]) -> type:
@@ -94,11 +86,6 @@ def host_memory_class(trt: Any, members: List[str]) -> type:
     return IHostMemory
 
 
-def nptype(trt: Any, kind: Any) -> Any:
+def nptype(kind: Any) -> Any:
     """NumPy's type for a trt.DataType."""
-    if kind.name not in _NUMPY:
-        raise TypeError("Could not resolve TensorRT datatype to an equivalent numpy datatype.")
     return getattr(np, _NUMPY[kind.name])
-
-
-FUNCTIONS = {"nptype": nptype, "get_plugin_registry": plugins.registry}

@@ -6,7 +6,6 @@ POMT_SIMULATED_FAULTS or from the caller, separated by commas:
     no-device               pycuda finds none
     out-of-memory=NAME      a build of a graph whose path holds NAME dies of SIGKILL, as by the kernel's OOM killer
     none-build=NAME         ... returns None, and says why through the logger only
-    slow-build=SECONDS      every build takes so much longer, in ten steps
     foreign-cache           every timing cache is of another device
     build-noise=MS          every engine is slower than its graph by 0 to so many ms, drawn once a build
     wrong-logits=RELATIVE   every engine multiplies its output by 1 + RELATIVE, from random signs
@@ -24,7 +23,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from . import memory, tables
 
 _ON_PATHS = ("out-of-memory", "none-build", "nan-logits")
-FAULTS = _ON_PATHS + ("no-device", "slow-build", "foreign-cache", "build-noise", "wrong-logits", "false-execution")
+FAULTS = _ON_PATHS + ("no-device", "foreign-cache", "build-noise", "wrong-logits", "false-execution")
 FAULTS += ("slow-page-locked", "slow-pageable")
 
 
@@ -33,16 +32,15 @@ class Device(NamedTuple):
 
     name: str
     compute_capability: Tuple[int, int]
-    multiprocessors: int
     memory_bytes: int
     cuda: Tuple[int, int]
 
 
-TX2 = Device("NVIDIA Tegra X2", (6, 2), 2, 8 << 30, (10, 2))
-XAVIER = Device("Xavier", (7, 2), 8, 16 << 30, (11, 4))
-ORIN = Device("Orin", (8, 7), 16, 32 << 30, (12, 6))
-THOR = Device("NVIDIA Thor", (11, 0), 20, 128 << 30, (13, 0))
-RTX_4090 = Device("NVIDIA GeForce RTX 4090", (8, 9), 128, 24 << 30, (13, 0))
+TX2 = Device("NVIDIA Tegra X2", (6, 2), 8 << 30, (10, 2))
+XAVIER = Device("Xavier", (7, 2), 16 << 30, (11, 4))
+ORIN = Device("Orin", (8, 7), 32 << 30, (12, 6))
+THOR = Device("NVIDIA Thor", (11, 0), 128 << 30, (13, 0))
+RTX_4090 = Device("NVIDIA GeForce RTX 4090", (8, 9), 24 << 30, (13, 0))
 _DEVICES = {"8.2": TX2, "8.5": XAVIER, "8.6.1": ORIN._replace(cuda=(12, 2)), "10.3.0": ORIN, "10.13.3": THOR}
 _DEVICES.update({"10.16.1": ORIN._replace(cuda=(13, 2)), "11.4.0": THOR._replace(cuda=(13, 2))})
 _DEVICES[tables.RTX] = RTX_4090

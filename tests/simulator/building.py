@@ -7,7 +7,7 @@ of integers, and a half precision that the device lacks. Tactics, speed and numb
 import os
 import random
 import signal
-import time
+from pathlib import Path
 from typing import Any, Dict, List
 
 from . import layers, plan, plugins, refusing
@@ -46,61 +46,40 @@ class BuilderCore:
         path = net.source.path
         if board.fault("out-of-memory", path) is not None:
             os.kill(os.getpid(), signal.SIGKILL)
-        if not self._progress(settings) or board.fault("none-build", path) is not None:
+        if settings.progress_monitor is not None:
+            _report(settings.progress_monitor)
+        if board.fault("none-build", path) is not None:
             name = net.source.model.nodes[-1].name
             text = "Could not find any implementation for node {{ForeignNode[{}]}} due to insufficient workspace."
             say(self.logger, "ERROR", "Error Code 10: Internal Error ({})".format(text.format(name)))
             return None
         return self._trt.IHostMemory(plan.pack(self._plan(net, settings)))
 
-    def _progress(self, config: ConfigCore) -> bool:
-        """Goes through the steps of a build; False where a monitor cancels it."""
-        seconds = float(self._trt._board.fault("slow-build") or 0)
-        monitor = config.progress_monitor
-        if monitor is not None:
-            monitor.phase_start("Building Engine", None, _STEPS)
-        going_on = True
-        for step in range(_STEPS):
-            time.sleep(seconds / _STEPS)
-            if monitor is not None and monitor.step_complete("Building Engine", step) is False:
-                going_on = False
-                break
-        if monitor is not None:
-            monitor.phase_finish("Building Engine")
-        return going_on
-
     def _plan(self, net: NetworkCore, config: ConfigCore) -> plan.Plan:
         assert net.source is not None
         model, board = net.source.model, self._trt._board
         precisions = self._precisions(net, config)
-        by_tensor = {name: precisions[layer.name] for layer in net for name in layer._core.record.outputs}
+        by_tensor = {name: precisions[layer.name] for layer in net.layers for name in layer.record.outputs}
         header = dict(
             device_header(board),
-            release=board.table.release,
             compute_capabilities=config.compute_capabilities,
-            name=net.name,
             io=[[each.name, True, net.types[each.name], each.shape] for each in model.inputs]
             + [[each.name, False, net.types[each.name], each.shape] for each in model.outputs],
             flags=[name for name in self._trt.BuilderFlag.__members__ if config.has(name)],
             strongly_typed=net.strongly_typed,
             verbosity=config.profiling_verbosity.name,
-            optimization_level=config.builder_optimization_level,
             avg_timing_iterations=config.avg_timing_iterations,
             workspace_bytes=self._workspace(config),
-            timing_cache=self._use_cache(net, config),
-            pinned=[layer.name for layer in net if getattr(layer._core, "precision_is_set", False)],
-            layers=[self._described(layer, precisions) for layer in net],
+            pinned=[layer.name for layer in net.layers if layer.precision_is_set],
+            layers=[dict(layer.record._asdict(), precision=precisions[layer.name]) for layer in net.layers],
             tensors=by_tensor,
-            fused=self._fused(net, by_tensor),
+            fused=self._fused(model, by_tensor),
             extra_ms=random.SystemRandom().uniform(0, float(board.fault("build-noise") or 0)),
             path=net.source.path,
             **self._ways(model),
         )
-        folder = os.path.dirname(net.source.path)
-        files = {}
-        for name in model.external_files:
-            with open(os.path.join(folder, name), "rb") as file:
-                files[name] = file.read()
+        folder = Path(net.source.path).parent
+        files = {name: (folder / name).read_bytes() for name in model.external_files}
         return plan.Plan(header, net.source.blob, files)
 
     def _ways(self, model: Any) -> Dict[str, List[str]]:
@@ -117,29 +96,17 @@ class BuilderCore:
         half = config.has("FP16") and not net.strongly_typed
         obeyed = config.has("OBEY_PRECISION_CONSTRAINTS")
         kinds = {}
-        for layer in net:
-            core = layer._core
-            kinds[layer.name] = core.get_output(0).dtype.name if core.num_outputs else "FLOAT"
+        for layer in net.layers:
+            kinds[layer.name] = layer.get_output(0).dtype.name if layer.num_outputs else "FLOAT"
             if half and kinds[layer.name] == "FLOAT":
-                kinds[layer.name] = core.precision.name if obeyed and core.precision_is_set else "HALF"
+                kinds[layer.name] = layer.precision.name if obeyed and layer.precision_is_set else "HALF"
         return kinds
 
-    def _described(self, layer: Any, precisions: Dict[str, str]) -> Dict[str, Any]:
-        record = layer._core.record
-        return {
-            "name": layer.name,
-            "kind": record.kind,
-            "inputs": record.inputs,
-            "outputs": record.outputs,
-            "nodes": record.nodes,
-            "precision": precisions[layer.name],
-        }
-
-    def _fused(self, net: NetworkCore, precisions: Dict[str, str]) -> List[List[str]]:
+    def _fused(self, model: Any, precisions: Dict[str, str]) -> List[List[str]]:
         capable = self._trt._board.device.compute_capability >= _FUSES_FROM
-        if net.source is None or not capable or not hasattr(self._trt, "INormalizationLayer"):
+        if not capable or not hasattr(self._trt, "INormalizationLayer"):
             return []
-        return layers.fused_attention(net.source.model, lambda name: precisions.get(name) in ("HALF", "BF16"))
+        return layers.fused_attention(model, lambda name: precisions.get(name) in ("HALF", "BF16"))
 
     def _workspace(self, config: ConfigCore) -> int:
         if hasattr(self._trt, "MemoryPoolType"):
@@ -148,12 +115,10 @@ class BuilderCore:
                 return config.get_memory_pool_limit(workspace)
         return getattr(config, "max_workspace_size", 0)
 
-    def _use_cache(self, net: NetworkCore, config: ConfigCore) -> Dict[str, int]:
-        """Looks every kind of layer up in the cache and adds what it lacks; how many were and were not there."""
-        if config.cache is None:
-            return {"hits": 0, "misses": 0}
-        tactics = config.cache._core.tactics
-        keys = {"{} {}".format(layer._core.record.kind, len(layer._core.record.inputs)) for layer in net}
-        missing = keys - set(tactics)
-        tactics.update(dict.fromkeys(missing, 1))
-        return {"hits": len(keys) - len(missing), "misses": len(missing)}
+
+def _report(monitor: Any) -> None:
+    """Tells a monitor of the steps of a build."""
+    monitor.phase_start("Building Engine", None, _STEPS)
+    for step in range(_STEPS):
+        monitor.step_complete("Building Engine", step)
+    monitor.phase_finish("Building Engine")

@@ -5,8 +5,8 @@ from typing import Any, Dict, List, Optional
 from . import plan
 from .basics import say
 
-_DEFAULTS = {"avg_timing_iterations": 1, "max_workspace_size": 0}
-_ENUMS = {"profiling_verbosity": ("ProfilingVerbosity", "LAYER_NAMES_ONLY")}
+_CLASSES = {"profiling_verbosity": "ProfilingVerbosity", "progress_monitor": "IProgressMonitor"}  # what settings take
+_KIND = "timing cache"
 
 
 def device_header(board: Any) -> Dict[str, Any]:
@@ -21,14 +21,13 @@ def device_header(board: Any) -> Dict[str, Any]:
 
 
 class CacheCore:
-    """A timing cache: a tactic for each kind of layer."""
+    """A timing cache. It holds no tactics, only the device that they would be of."""
 
-    def __init__(self, trt: Any, logger: Any, device: Dict[str, Any], tactics: Dict[str, int]) -> None:
-        self._trt, self._logger = trt, logger
-        self.device, self.tactics = device, tactics
+    def __init__(self, trt: Any, device: Dict[str, Any]) -> None:
+        self._trt, self.device = trt, device
 
     def serialize(self) -> Any:
-        return self._trt.IHostMemory(plan.pack_cache(self.device, self.tactics))
+        return self._trt.IHostMemory(plan.seal(_KIND, self.device))
 
 
 class ConfigCore:
@@ -36,25 +35,17 @@ class ConfigCore:
 
     def __init__(self, trt: Any, logger: Any) -> None:
         self._trt, self._logger = trt, logger
-        self.reset()
-
-    def reset(self) -> None:
-        for name, value in _DEFAULTS.items():
-            setattr(self, name, value)
-        for name, (enum, value) in _ENUMS.items():
-            setattr(self, name, getattr(getattr(self._trt, enum, None), value, None))
-        self.flags = 1 << self._trt.BuilderFlag.TF32.value
+        self.avg_timing_iterations, self.max_workspace_size, self.builder_optimization_level = 1, 0, 3
+        self.profiling_verbosity = trt.ProfilingVerbosity.LAYER_NAMES_ONLY
+        self.progress_monitor: Optional[Any] = None
+        self.flags = 1 << trt.BuilderFlag.TF32.value
         self.cache: Optional[Any] = None
         self.pools: Dict[Any, int] = {}
-        self._monitor: Optional[Any] = None
-        self._level = 3
         self.compute_capabilities: List[str] = []  # such as SM86; none: portable
 
     def __setattr__(self, name: str, value: Any) -> None:
-        known = _ENUMS.get(name)
-        enum = getattr(self._trt, known[0], None) if known else None
-        if enum is not None and value is not None and not isinstance(value, enum):
-            raise TypeError("{} is a {}, not {!r}".format(name, enum.__name__, value))
+        if name in _CLASSES and value is not None and not isinstance(value, getattr(self._trt, _CLASSES[name])):
+            raise TypeError("{} is a {}, not {!r}".format(name, _CLASSES[name], value))
         object.__setattr__(self, name, value)
 
     def set_flag(self, flag: Any) -> None:
@@ -77,33 +68,10 @@ class ConfigCore:
         return flag
 
     def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
-        if pool_size > self._trt._board.device.memory_bytes:
-            say(self._logger, "WARNING", "{} of {} bytes is more than the device has".format(pool.name, pool_size))
         self.pools[pool] = int(pool_size)
 
     def get_memory_pool_limit(self, pool: Any) -> int:
         return self.pools.get(pool, self._trt._board.device.memory_bytes)
-
-    @property
-    def progress_monitor(self) -> Any:
-        return self._monitor
-
-    @progress_monitor.setter
-    def progress_monitor(self, monitor: Any) -> None:
-        if monitor is not None and not isinstance(monitor, self._trt.IProgressMonitor):
-            raise TypeError("{!r} is no IProgressMonitor".format(monitor))
-        self._monitor = monitor
-
-    @property
-    def builder_optimization_level(self) -> int:
-        return self._level
-
-    @builder_optimization_level.setter
-    def builder_optimization_level(self, level: int) -> None:
-        if not 0 <= level <= 5:
-            say(self._logger, "ERROR", "builder optimization level {} is not in 0 to 5".format(level))
-            return
-        self._level = level
 
     @property
     def num_compute_capabilities(self) -> int:
@@ -123,16 +91,16 @@ class ConfigCore:
     def create_timing_cache(self, serialized_timing_cache: Any) -> Any:
         """A cache; None for bytes that are none."""
         blob, board = bytes(serialized_timing_cache), self._trt._board
-        device, tactics = device_header(board), {}  # type: Any
+        device = device_header(board)
         if blob:
             try:
-                device, tactics = plan.unpack_cache(blob)
+                device = plan.unseal(_KIND, blob)
             except plan.Damaged as error:
                 say(self._logger, "ERROR", "The serialized timing cache cannot be read: {}".format(error))
                 return None
         if board.fault("foreign-cache") is not None and blob:
             device = dict(device, device="another device")
-        return self._trt._wrap("ITimingCache", CacheCore(self._trt, self._logger, device, tactics))
+        return self._trt._wrap("ITimingCache", CacheCore(self._trt, device))
 
     def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
         if cache is None:

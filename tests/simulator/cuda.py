@@ -17,15 +17,11 @@ from .cuda_objects import LogicError, MemoryError_, RuntimeError_, bound, requir
 from .enums import make as make_enum
 from .memory import OutOfMemory, PageLocked
 
-VERSION = (2022, 1)
-
 
 def make(board: Board) -> Tuple[types.ModuleType, types.ModuleType]:
     """The modules `pycuda` and `pycuda.driver`."""
     package, driver = types.ModuleType("pycuda"), types.ModuleType("pycuda.driver")
-    vars(package).update(
-        __path__=[], VERSION=VERSION, VERSION_STATUS="", VERSION_TEXT=".".join(map(str, VERSION)), driver=driver
-    )
+    vars(package).update(__path__=[], driver=driver)
     vars(driver).update(_Driver(board).names())
     return package, driver
 
@@ -42,11 +38,7 @@ class _Driver:
         functions = (self.init, self.mem_alloc, self.pagelocked_empty, self.memcpy_htod_async, self.memcpy_dtoh_async)
         names = dict(classes, **{function.__name__: function for function in functions})
         names.update(Error=objects.Error, LogicError=LogicError, MemoryError=MemoryError_, RuntimeError=RuntimeError_)
-        names.update(
-            event_flags=make_enum("event_flags", objects.EVENT_FLAGS),
-            device_attribute=make_enum("device_attribute", {"MULTIPROCESSOR_COUNT": 16}),
-        )
-        return names
+        return dict(names, event_flags=make_enum("event_flags", objects.EVENT_FLAGS))
 
     def init(self, flags: int = 0) -> None:
         if self.board.fault("no-device") is not None:

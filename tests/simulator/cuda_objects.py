@@ -3,7 +3,8 @@
 Each class is bound to a board by a subclass of the same name, since a module pycuda.driver knows one machine.
 """
 
-from typing import Any, Callable, Dict, Optional, Tuple
+import functools
+from typing import Any, Callable, Optional, Tuple
 
 from .board import Board
 from .memory import IllegalAddress, Moment
@@ -15,31 +16,15 @@ class Error(Exception):
     """pycuda.driver.Error"""
 
 
-class LogicError(Error):
-    """A call that the driver refuses."""
+LogicError, MemoryError_, RuntimeError_ = (
+    type(name, (Error,), {}) for name in ("LogicError", "MemoryError", "RuntimeError")
+)
 
 
-class MemoryError_(Error):
-    """Out of device memory."""
-
-
-class RuntimeError_(Error):
-    """The driver's environment is not right."""
-
-
-MemoryError_.__name__, RuntimeError_.__name__ = "MemoryError", "RuntimeError"
-
-
-_bound: Dict[Tuple[int, type], Tuple[Board, type]] = {}
-
-
+@functools.lru_cache(maxsize=None)
 def bound(board: Board, kind: type) -> Any:
     """The class of this kind on a board; the same one at every call."""
-    key = (id(board), kind)
-    if key not in _bound:
-        made = type(kind.__name__, (kind,), {"_board": board, "__module__": "pycuda._driver"})
-        _bound[key] = (board, made)  # holds the board, so that its id stays its own
-    return _bound[key][1]
+    return type(kind.__name__, (kind,), {"_board": board, "__module__": "pycuda._driver"})
 
 
 class _OnBoard:
@@ -69,9 +54,6 @@ class Device(_OnBoard):
 
     def total_memory(self) -> int:
         return self._board.device.memory_bytes
-
-    def get_attribute(self, attr: Any) -> int:
-        return {"MULTIPROCESSOR_COUNT": self._board.device.multiprocessors}[attr.name]
 
     def retain_primary_context(self) -> "Context":
         context: Context = bound(self._board, Context)()

@@ -79,10 +79,7 @@ def _bases_first(table: Table) -> List[Entry]:
 
 def _class(module: Any, entry: Entry, behaviours: Dict[str, Any]) -> type:
     if entry.enum is not None:
-        enum = enums.make(entry.name, entry.enum)
-        if "itemsize" in entry.members:
-            setattr(enum, "itemsize", property(lambda self: behaviours["itemsize"](self.name)))  # noqa: B010
-        return enum
+        return enums.make(entry.name, entry.enum)
     if entry.name == "IHostMemory":
         made: type = behaviours["IHostMemory"](module, entry.members)
         return made

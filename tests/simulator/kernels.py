@@ -4,15 +4,13 @@ A kernel here is a name. A cache refuses bytes that are damaged or of another GP
 has it, and stays as it was.
 """
 
-import hashlib
-import json
-from typing import Any, Dict, List
+from typing import Any, List
 
 from . import plan
 from .basics import say
 from .config import device_header
 
-_MAGIC = b"simulated runtime cache\n"
+_KIND = "runtime cache"
 
 
 class RuntimeCacheCore:
@@ -23,17 +21,16 @@ class RuntimeCacheCore:
         self.kernels: List[str] = []
 
     def serialize(self) -> Any:
-        body = json.dumps({"device": device_header(self._trt._board), "kernels": self.kernels}).encode()
-        return self._trt.IHostMemory(_MAGIC + hashlib.sha256(body).digest() + body)
+        held = {"device": device_header(self._trt._board), "kernels": self.kernels}
+        return self._trt.IHostMemory(plan.seal(_KIND, held))
 
     def deserialize(self, blob: Any) -> bool:
         """Whether the bytes were taken."""
-        data = bytes(blob)
-        digest, body = data[len(_MAGIC) : len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
-        if not data.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
+        try:
+            held = plan.unseal(_KIND, bytes(blob))
+        except plan.Damaged:
             say(self._logger, "WARNING", "The runtime cache cannot be read")
             return False
-        held: Dict[str, Any] = json.loads(body.decode())
         if held["device"] != device_header(self._trt._board):
             say(self._logger, "WARNING", "The runtime cache is of another device or version")
             return False

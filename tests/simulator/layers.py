@@ -1,4 +1,4 @@
-"""From ONNX nodes to TensorRT's layers: their kinds and the data types of their tensors.
+"""From ONNX nodes to TensorRT's layers: their names and the data types of their tensors.
 
 Any machine, Python 3.6. Knows only what bookkeeping needs: one layer a node and one a constant, where TensorRT makes
 helpers besides; types follow the graph, as in a strongly typed network; shapes are not inferred.
@@ -6,70 +6,37 @@ helpers besides; types follow the graph, as in a strongly typed network; shapes 
 
 from typing import Any, Dict, List, NamedTuple
 
-from .onnx_file import Model, Node
+from .onnx_file import TYPES, Model, Node
 
-_KINDS = {
-    "CONVOLUTION": "Conv",
-    "MATRIX_MULTIPLY": "MatMul Gemm",
-    "ELEMENTWISE": "Add Sub Mul Div Pow Max Min Mod And Or Xor Equal Greater Less",
-    "UNARY": "Sqrt Erf Neg Exp Log Abs Ceil Floor Not Reciprocal Round Sin Cos IsInf",
-    "ACTIVATION": "Relu Sigmoid Tanh Gelu Clip LeakyRelu Elu Softplus",
-    "REDUCE": "ReduceMax ReduceMean ReduceMin ReduceSum ReduceProd ReduceL2 GlobalAveragePool",
-    "SHUFFLE": "Reshape Transpose Flatten",
-    "SLICE": "Slice Split Expand",
-    "GATHER": "Gather GatherElements GatherND",
-    "TOPK": "TopK ArgMax ArgMin",
-    "CONCATENATION": "Concat",
-    "SOFTMAX": "Softmax LogSoftmax",
-    "CONSTANT": "Constant",
-    "FILL": "ConstantOfShape Range",
-    "SHAPE": "Shape Size",
-    "SELECT": "Where",
-    "EINSUM": "Einsum",
-    "IDENTITY": "Identity Dropout Cast",
-    "NORMALIZATION": "LayerNormalization InstanceNormalization GroupNormalization",
-    "SQUEEZE": "Squeeze",
-    "UNSQUEEZE": "Unsqueeze",
-    "NON_ZERO": "NonZero",
-    "ONE_HOT": "OneHot",
-}
-_KIND = {operator: kind for kind, operators in _KINDS.items() for operator in operators.split()}
-_OLD = {"SQUEEZE": "SHUFFLE", "UNSQUEEZE": "SHUFFLE"}  # before those were layers of their own
+CONSTANT = "Constant"
 _COMPARING = {"Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "IsInf", "IsNaN"}
 _ATTENTION = [["MatMul", "Softmax", "MatMul"], ["MatMul", "Add", "Softmax", "MatMul"]]
-_ONNX_TYPES = {1: "FLOAT", 6: "INT32", 7: "INT64", 9: "BOOL", 10: "HALF", 16: "BF16"}
 
 
 class Layer(NamedTuple):
     """A layer before anybody has set anything of it."""
 
     name: str
-    kind: str  # name of its LayerType
-    inputs: List[str]
+    operator: str  # of the ONNX node that it comes from
+    node: str  # the name of that node
     outputs: List[str]
-    nodes: List[str]  # names of the ONNX nodes it comes from
 
 
-def of_model(model: Model, kinds: Dict[str, Any]) -> List[Layer]:
-    """The layers of a graph; `kinds` are the layer types that the release has."""
-    layers, used = [], {name for node in model.nodes for name in node.inputs}
-    for name in model.initialisers:
-        if name in used:
-            layers.append(Layer(name, "CONSTANT", [], [name], []))
+def of_model(model: Model) -> List[Layer]:
+    """The layers of a graph."""
+    used = {name for node in model.nodes for name in node.inputs}
+    layers = [Layer(name, CONSTANT, "", [name]) for name in model.initialisers if name in used]
     seen: Dict[str, int] = {}
     for node in model.nodes:
-        name = node.name or "node_of_" + node.outputs[0]
+        name = _name(node)
         seen[name] = seen.get(name, -1) + 1
         unique = "{}_{}".format(name, seen[name]) if seen[name] else name
-        layers.append(Layer(unique, _kind(node, kinds), list(filter(None, node.inputs)), node.outputs, [name]))
+        layers.append(Layer(unique, node.operator, name, node.outputs))
     return layers
 
 
-def _kind(node: Node, kinds: Dict[str, Any]) -> str:
-    if node.operator == "Cast" and "CAST" in kinds:
-        return "CAST"
-    kind = _KIND.get(node.operator, "PLUGIN_V2")
-    return kind if kind in kinds else _OLD.get(kind, "PLUGIN_V2")
+def _name(node: Node) -> str:
+    return node.name or "node_of_" + node.outputs[0]
 
 
 def tensor_types(model: Model, has_int64: bool) -> Dict[str, str]:
@@ -85,7 +52,7 @@ def tensor_types(model: Model, has_int64: bool) -> Dict[str, str]:
 
 def _output_type(node: Node, number: int, types: Dict[str, str]) -> str:
     if node.operator == "Cast":
-        return _ONNX_TYPES.get(node.attributes.get("to", 1), "FLOAT")
+        return TYPES.get(node.attributes.get("to"), "FLOAT")
     if node.operator in ("Constant", "ConstantOfShape"):
         value = node.attributes.get("value")
         return value.type if value is not None else "FLOAT"
@@ -122,5 +89,5 @@ def fused_attention(model: Model, half: Any) -> List[List[str]]:
         operators = [each.operator for each in block]
         alone = all(len(readers[each.outputs[0]]) == 1 for each in block[:-1])
         if operators in _ATTENTION and alone and half(node.outputs[0]):
-            blocks.append([each.name or "node_of_" + each.outputs[0] for each in block])
+            blocks.append(list(map(_name, block)))
     return blocks

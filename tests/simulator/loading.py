@@ -45,9 +45,6 @@ class RuntimeCore:
             text = "The engine plan file is generated on an incompatible device, expecting compute {} got compute {}, "
             text = text.format(here["compute_capability"], made["compute_capability"])
             return "Error Code 6: API Usage Error ({}please rebuild.)".format(text)
-        if made["device"] != here["device"]:
-            text = "Using an engine plan file across different models of devices is not recommended"
-            say(self.logger, "WARNING", text + " and is likely to affect performance or even cause errors.")
         return ""
 
     def _misplaced(self, opened: plan.Plan) -> str:

@@ -134,11 +134,10 @@ class PageLocked:
 
     def __init__(self, shape: Any, dtype: Any) -> None:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        self._array: Optional[np.ndarray] = np.empty(shape, dtype)
+        self._array = np.empty(shape, dtype)
         self._array.view(np.uint8).fill(0xFF)
         self.__array_interface__ = self._array.__array_interface__
 
     def free(self) -> None:
         """Fills the memory with 0xFF: a freed page is not to be read, here it can be noticed."""
-        if self._array is not None:
-            self._array.view(np.uint8).fill(0xFF)
+        self._array.view(np.uint8).fill(0xFF)

@@ -3,7 +3,6 @@
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from . import layers
-from .basics import dims
 from .onnx_file import Model
 
 
@@ -19,20 +18,17 @@ class TensorCore:
     """A tensor; only inputs and outputs of the network know their shape here."""
 
     def __init__(self, trt: Any, name: str, kind: str, shape: Any) -> None:
-        self.name, self.shape = name, dims(trt, shape)
+        self.name, self.shape = name, trt.Dims(tuple(shape))
         self.dtype = getattr(trt.DataType, kind, trt.DataType.FLOAT)
 
 
 class LayerCore:
     """A layer, and what was set of it."""
 
-    def __init__(self, trt: Any, layer: layers.Layer, network: "NetworkCore") -> None:
-        self._trt, self._layer, self._network = trt, layer, network
-        self.name, self.type = layer.name, getattr(trt.LayerType, layer.kind)
-        self.metadata = "[ONNX Layer: {}]".format(layer.name)
-        self.num_inputs, self.num_outputs = len(layer.inputs), len(layer.outputs)
+    def __init__(self, trt: Any, record: layers.Layer, network: "NetworkCore") -> None:
+        self._trt, self.record, self._network = trt, record, network
+        self.name, self.num_outputs = record.name, len(record.outputs)
         self._precision: Any = None
-        self._output_types: Dict[int, Any] = {}
 
     @property
     def precision(self) -> Any:
@@ -48,19 +44,11 @@ class LayerCore:
     def precision_is_set(self) -> bool:
         return self._precision is not None
 
-    def get_input(self, index: int) -> Any:
-        return self._network.tensor(self._layer.inputs[index]) if 0 <= index < self.num_inputs else None
-
     def get_output(self, index: int) -> Any:
-        return self._network.tensor(self._layer.outputs[index]) if 0 <= index < self.num_outputs else None
+        return self._network.tensor(self.record.outputs[index]) if 0 <= index < self.num_outputs else None
 
     def set_output_type(self, index: int, dtype: Any) -> None:
-        self._output_types[index] = dtype
-
-    @property
-    def record(self) -> layers.Layer:
-        """What the parser made it of."""
-        return self._layer
+        pass
 
     def computes_integers(self) -> bool:
         """Whether its first output is no floating point tensor."""
@@ -71,11 +59,10 @@ class NetworkCore:
     """A network; empty until a parser has filled it."""
 
     def __init__(self, trt: Any, builder: Any, flags: int) -> None:
-        self._trt, self.builder = trt, builder
-        self.name, self.flags = "Unnamed Network 0", flags
+        self._trt, self.builder, self.flags = trt, builder, flags
         self.source: Optional[Source] = None
         self.types: Dict[str, str] = {}
-        self._layers: List[Any] = []
+        self.layers: List[LayerCore] = []
         self._tensors: Dict[str, Any] = {}
 
     def has(self, flag: str) -> bool:
@@ -97,21 +84,7 @@ class NetworkCore:
         """Takes a graph that the parser has accepted."""
         self.source = source
         self.types = layers.tensor_types(source.model, hasattr(self._trt.DataType, "INT64"))
-        kinds = self._trt.LayerType.__members__
-        for layer in layers.of_model(source.model, kinds):
-            core = LayerCore(self._trt, layer, self)
-            name = "ILayer" if self._layer_class(layer.kind) is None else self._layer_class(layer.kind)
-            self._layers.append(self._trt._wrap(name, core))
-
-    def _layer_class(self, kind: str) -> Optional[str]:
-        name = "I{}Layer".format("".join(part.capitalize() for part in kind.split("_")))
-        special = {
-            "ISoftmaxLayer": "ISoftMaxLayer",
-            "IElementwiseLayer": "IElementWiseLayer",
-            "ITopkLayer": "ITopKLayer",
-        }
-        name = special.get(name, name)
-        return name if hasattr(self._trt, name) else None
+        self.layers = [LayerCore(self._trt, layer, self) for layer in layers.of_model(source.model)]
 
     def tensor(self, name: str) -> Any:
         """The ITensor of that name."""
@@ -125,30 +98,15 @@ class NetworkCore:
 
     @property
     def num_layers(self) -> int:
-        return len(self._layers)
+        return len(self.layers)
 
     @property
     def num_inputs(self) -> int:
         return len(self.source.model.inputs) if self.source else 0
 
-    @property
-    def num_outputs(self) -> int:
-        return len(self.source.model.outputs) if self.source else 0
-
     def get_layer(self, index: int) -> Any:
-        return self._layers[index] if 0 <= index < len(self._layers) else None
+        return self._trt._wrap("ILayer", self.layers[index]) if 0 <= index < len(self.layers) else None
 
     def get_input(self, index: int) -> Any:
-        return (
-            self.tensor(self.source.model.inputs[index].name) if self.source and 0 <= index < self.num_inputs else None
-        )
-
-    def get_output(self, index: int) -> Any:
-        known = self.source and 0 <= index < self.num_outputs
-        return self.tensor(self.source.model.outputs[index].name) if known and self.source else None
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._layers[index]
+        known = self.source and 0 <= index < self.num_inputs
+        return self.tensor(self.source.model.inputs[index].name) if known and self.source else None

@@ -6,12 +6,12 @@ those of onnx-tensorrt's sources, where they differ.
 """
 
 import os
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Tuple
 
 from . import layers, onnx_file, plugins, shapes
 from .basics import say
 from .network import Source
-from .tables import MISSING, RTX
+from .tables import RTX
 
 
 class _Error(NamedTuple):
@@ -59,8 +59,6 @@ class ParserCore:
         return len(self._errors)
 
     def get_error(self, index: int) -> Any:
-        if not 0 <= index < len(self._errors):
-            return None
         return self._trt._wrap("ParserError", ErrorCore(self._trt, self._errors[index]))
 
     def supports_operator(self, name: str) -> bool:
@@ -75,29 +73,17 @@ class ParserCore:
             say(self._logger, "ERROR", "Failed to parse ONNX model from file: {}!".format(path))
             return False
         with open(path, "rb") as file:
-            return self._parse(file.read(), path)
-
-    def parse(self, model: Any, path: Optional[Any] = None) -> bool:
-        """Reads a model from memory; `path` says where its weights lie."""
-        return self._parse(bytes(model), "" if path in (None, MISSING) else str(path))
-
-    def _parse(self, blob: bytes, path: str) -> bool:
+            blob = file.read()
         try:
             model = onnx_file.read(blob)
         except onnx_file.BadModel as error:
             text = "Failed to parse the ONNX model ({})".format(error)
             return self._refuse([_Error("MODEL_DESERIALIZE_FAILED", text)])
-        for found in (self._network_errors, self._opset_errors, self._input_errors, self._file_errors):
-            errors = found(model, path)
-            if errors:
-                return self._refuse(errors)
-        for look in (self._order_errors, self._nodes_errors, self._fit_errors, self._output_errors):
-            errors = look(model)
-            if errors:
-                return self._refuse(errors)
-        wide = any(each.type == "INT64" for each in model.initialisers.values())
-        if wide and not hasattr(self._trt.DataType, "INT64"):
-            say(self._logger, "WARNING", "INT64 weights are not natively supported. Attempting to cast down to INT32.")
+        errors = self._network_errors() or self._opset_errors(model) or self._input_errors(model)
+        errors = errors or self._file_errors(model, os.path.dirname(path)) or self._order_errors(model)
+        errors = errors or self._nodes_errors(model) or self._fit_errors(model) or self._output_errors(model)
+        if errors:
+            return self._refuse(errors)
         self._network.fill(Source(path, blob, model))
         return True
 
@@ -112,29 +98,29 @@ class ParserCore:
             say(self._logger, "ERROR", (where if error.node >= 0 else "") + error.desc)
         return False
 
-    def _network_errors(self, model: onnx_file.Model, path: str) -> List[_Error]:
+    def _network_errors(self) -> List[_Error]:
         if not self._network.has_implicit_batch_dimension:
             return []
         text = "This version of the ONNX parser only supports networks with an explicit batch dimension."
         return [_Error("INVALID_VALUE", text)]
 
-    def _opset_errors(self, model: onnx_file.Model, path: str) -> List[_Error]:
+    def _opset_errors(self, model: onnx_file.Model) -> List[_Error]:
         newest = self._limits["max_opset"]
         if newest is None or model.opset <= newest:
             return []
         return [_Error("UNSUPPORTED_GRAPH", "Opset {} is newer than {}".format(model.opset, newest))]
 
-    def _input_errors(self, model: onnx_file.Model, path: str) -> List[_Error]:
+    def _input_errors(self, model: onnx_file.Model) -> List[_Error]:
         known = set(onnx_file.TYPES.values())
         odd = [tensor for tensor in model.inputs if tensor.type not in known]
         text = "Failed to convert ONNX data type of {}"
         return [_Error("UNSUPPORTED_NODE", text.format(tensor.name)) for tensor in odd[:1]]
 
-    def _file_errors(self, model: onnx_file.Model, path: str) -> List[_Error]:
+    def _file_errors(self, model: onnx_file.Model, folder: str) -> List[_Error]:
         """Of weights that are missing or cut short, or of a type that the release takes none of."""
         for tensor in model.initialisers.values():
             reason = ""
-            full = os.path.join(os.path.dirname(path), tensor.location)
+            full = os.path.join(folder, tensor.location)
             if tensor.location and not os.path.isfile(full):
                 reason = "Failed to open file: {}".format(full)
             elif tensor.location and os.path.getsize(full) < tensor.last_byte:
@@ -160,8 +146,8 @@ class ParserCore:
         if unknown:
             return [_Error("INVALID_GRAPH", "Node input was not registered: {}".format(unknown))]
         types = layers.tensor_types(model, hasattr(self._trt.DataType, "INT64"))
-        found = shapes.refusals(model, types, self._network.strongly_typed)
-        return [_at(model, each.node, "INVALID_NODE", "Invalid Node - " + each.reason) for each in found]
+        misfit = shapes.misfit(model, types, self._network.strongly_typed)
+        return [_at(model, misfit[0], "INVALID_NODE", "Invalid Node - " + misfit[1])] if misfit else []
 
     def _output_errors(self, model: onnx_file.Model) -> List[_Error]:
         made = {name for node in model.nodes for name in node.outputs} | {tensor.name for tensor in model.inputs}

@@ -1,20 +1,18 @@
-"""The file format of simulated engines and timing caches: a header in JSON, the graph, its weights, a checksum.
+"""The file format of simulated engines and caches: a line with the kind, a value in JSON, a checksum.
 
-The header names the release and the device, as NVIDIA's do; `header` reads it for tests.
+The header of a plan names the release and the device, as NVIDIA's do; `header` reads it for tests.
 """
 
+import base64
 import hashlib
 import json
-import struct
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple
 
-_MAGIC = b"simulated TensorRT plan\n"
-_CACHE_MAGIC = b"simulated TensorRT timing cache\n"
-_DIGEST_BYTES = 32
+_PLAN, _DIGEST_BYTES = "plan", 32
 
 
 class Damaged(Exception):
-    """Not a whole plan or cache."""
+    """Not a whole file of its kind."""
 
 
 class Plan(NamedTuple):
@@ -27,10 +25,8 @@ class Plan(NamedTuple):
 
 def pack(plan: Plan) -> bytes:
     """The bytes of a plan."""
-    sizes = {name: len(content) for name, content in plan.files.items()}
-    header = json.dumps(dict(header=plan.header, model=len(plan.model), files=sizes), sort_keys=True).encode()
-    body = _MAGIC + struct.pack("<Q", len(header)) + header + plan.model + b"".join(plan.files.values())
-    return body + hashlib.sha256(body).digest()
+    files = {name: base64.b64encode(content).decode() for name, content in plan.files.items()}
+    return seal(_PLAN, [plan.header, base64.b64encode(plan.model).decode(), files])
 
 
 def unpack(blob: bytes) -> Plan:
@@ -38,17 +34,9 @@ def unpack(blob: bytes) -> Plan:
 
     Raises: Damaged.
     """
-    body, digest = blob[:-_DIGEST_BYTES], blob[-_DIGEST_BYTES:]
-    if not body.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
-        raise Damaged("magicTag or checksum")
-    description, position = _description(body)
-    model = body[position : position + description["model"]]
-    position += description["model"]
-    files = {}
-    for name, size in description["files"].items():
-        files[name] = body[position : position + size]
-        position += size
-    return Plan(description["header"], model, files)
+    header, model, files = unseal(_PLAN, blob)
+    contents = {name: base64.b64decode(content) for name, content in files.items()}
+    return Plan(header, base64.b64decode(model), contents)
 
 
 def header(blob: bytes) -> Dict[str, Any]:
@@ -56,26 +44,19 @@ def header(blob: bytes) -> Dict[str, Any]:
     return unpack(bytes(blob)).header
 
 
-def _description(body: bytes) -> Tuple[Dict[str, Any], int]:
-    (size,) = struct.unpack_from("<Q", body, len(_MAGIC))
-    start = len(_MAGIC) + 8
-    return json.loads(body[start : start + size].decode()), start + size
+def seal(kind: str, value: Any) -> bytes:
+    """The bytes of a file of that kind."""
+    body = "simulated {}\n{}".format(kind, json.dumps(value, sort_keys=True)).encode()
+    return body + hashlib.sha256(body).digest()
 
 
-def pack_cache(device: Dict[str, Any], tactics: Dict[str, int]) -> bytes:
-    """The bytes of a timing cache."""
-    return _CACHE_MAGIC + json.dumps({"device": device, "tactics": tactics}, sort_keys=True).encode()
-
-
-def unpack_cache(blob: bytes) -> Tuple[Dict[str, Any], Dict[str, int]]:
-    """Device and tactics of a timing cache.
+def unseal(kind: str, blob: bytes) -> Any:
+    """The value in such a file.
 
     Raises: Damaged.
     """
-    if not blob.startswith(_CACHE_MAGIC):
-        raise Damaged("not a timing cache")
-    try:
-        cache = json.loads(blob[len(_CACHE_MAGIC) :].decode())
-    except ValueError as error:
-        raise Damaged(str(error)) from error
-    return cache["device"], cache["tactics"]
+    body, digest = blob[:-_DIGEST_BYTES], blob[-_DIGEST_BYTES:]
+    first, _, value = body.partition(b"\n")
+    if first.decode(errors="replace") != "simulated " + kind or hashlib.sha256(body).digest() != digest:
+        raise Damaged("magicTag or checksum")
+    return json.loads(value.decode())

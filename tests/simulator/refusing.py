@@ -16,7 +16,7 @@ _PRECISIONS = ("FP16", "BF16", "INT8", "FP8", "INT4", "FP4", "OBEY_PRECISION_CON
 
 def refusal(net: NetworkCore, config: ConfigCore) -> str:
     """Why this cannot be built; empty where it can."""
-    if net.source is None or not len(net):
+    if net.source is None or not net.layers:
         return "Error Code 4: Internal Error (Network must have at least one output)"
     return _by_settings(net, config) or _by_graph(net.source.model, config)
 
@@ -24,13 +24,13 @@ def refusal(net: NetworkCore, config: ConfigCore) -> str:
 def _by_settings(net: NetworkCore, config: ConfigCore) -> str:
     if net.strongly_typed:
         wrong = [name for name in _PRECISIONS if config.has(name)]
-        pinned = [layer.name for layer in net if getattr(layer._core, "precision_is_set", False)]
+        pinned = [layer.name for layer in net.layers if layer.precision_is_set]
         if wrong or pinned:
             return "Error Code 4: API Usage Error (strongly typed networks take no {})".format(
                 ", ".join(wrong) or "precision of layers, as set for " + pinned[0]
             )
-    for layer in net:
-        if layer._core.precision_is_set and layer._core.computes_integers():
+    for layer in net.layers:
+        if layer.precision_is_set and layer.computes_integers():
             text = "Error Code 4: Internal Error ({}: precision is set to float, the output is of another type)"
             return text.format(layer.name)
     return ""

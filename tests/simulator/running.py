@@ -5,20 +5,27 @@ about TensorRT. Results appear in device memory when the stream is waited for, n
 """
 
 import os
-import shutil
 import tempfile
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from . import plan
-from .basics import dims, nptype, say
+from .basics import nptype, say
 from .inspecting import InspectorCore
 from .kernels import RuntimeConfigCore
-from .memory import IllegalAddress
 
 _QUIET = 3  # ONNX Runtime's ERROR
+
+
+class Tensor(NamedTuple):
+    """An input or output of an engine."""
+
+    name: str
+    is_input: bool
+    kind: Any  # a trt.DataType
+    shape: Tuple[int, ...]
 
 
 class EngineCore:
@@ -27,105 +34,68 @@ class EngineCore:
     def __init__(self, trt: Any, logger: Any, opened: plan.Plan) -> None:
         self.trt, self.logger, self.plan = trt, logger, opened
         self.io = [
-            (name, is_input, getattr(trt.DataType, kind), tuple(shape)) for name, is_input, kind, shape in self._io()
+            Tensor(name, is_input, getattr(trt.DataType, kind), tuple(shape))
+            for name, is_input, kind, shape in opened.header["io"]
         ]
-        self.name = opened.header["name"]
         self.num_io_tensors = self.num_bindings = len(self.io)
-        self.num_layers = len(InspectorCore(trt, opened.header).layers())
-
-    def _io(self) -> List[Any]:
-        io: List[Any] = self.plan.header["io"]
-        return io
 
     def create_engine_inspector(self) -> Any:
-        return self.trt._wrap("EngineInspector", InspectorCore(self.trt, self.plan.header))
+        return self.trt._wrap("EngineInspector", InspectorCore(self.plan.header))
 
     def create_execution_context(self, how: Any = None) -> Any:
         """`how`: an allocation strategy, or an IRuntimeConfig."""
-        wrapper = self.trt._wrap("ICudaEngine", self)
-        config = getattr(how, "_core", None)
-        return self.trt._wrap("IExecutionContext", ContextCore(self.trt, wrapper, self, config))
+        return self.trt._wrap("IExecutionContext", ContextCore(self.trt, self, getattr(how, "_core", None)))
 
     def create_runtime_config(self) -> Any:
         return self.trt._wrap("IRuntimeConfig", RuntimeConfigCore(self.trt, self.logger))
 
-    def position(self, name: Any) -> Optional[int]:
-        """Position of a tensor by its name or number; None, and an error in the logger, where it is none of ours."""
-        for number, (each, _, _, _) in enumerate(self.io):
-            if name in (each, number):
-                return number
-        say(self.logger, "ERROR", "Error Code 3: API Usage Error (no tensor {!r})".format(name))
-        return None
+    def tensor(self, name: Any) -> Tensor:
+        """A tensor by its name or number."""
+        return next(tensor for number, tensor in enumerate(self.io) if name in (tensor.name, number))
 
-    def get_tensor_name(self, index: int) -> Any:
-        position = self.position(index)
-        return None if position is None else self.io[position][0]
+    def get_tensor_name(self, index: int) -> str:
+        return self.io[index].name
 
     get_binding_name = get_tensor_name
 
-    def get_binding_index(self, name: str) -> int:
-        position = self.position(name)
-        return -1 if position is None else position
-
     def get_tensor_shape(self, name: Any) -> Any:
-        position = self.position(name)
-        return dims(self.trt, () if position is None else self.io[position][3])
+        return self.trt.Dims(self.tensor(name).shape)
 
     get_binding_shape = get_tensor_shape
 
     def get_tensor_dtype(self, name: Any) -> Any:
-        position = self.position(name)
-        return self.trt.DataType.FLOAT if position is None else self.io[position][2]
+        return self.tensor(name).kind
 
     get_binding_dtype = get_tensor_dtype
 
     def binding_is_input(self, name: Any) -> bool:
-        position = self.position(name)
-        return position is not None and self.io[position][1]
+        return self.tensor(name).is_input
 
     def get_tensor_mode(self, name: str) -> Any:
-        modes, position = self.trt.TensorIOMode, self.position(name)
-        if position is None:
-            return modes.NONE
-        return modes.INPUT if self.io[position][1] else modes.OUTPUT
-
-    def __len__(self) -> int:
-        return len(self.io)
-
-    def __getitem__(self, key: Any) -> Any:
-        position = self.position(key)
-        if position is None:
-            raise IndexError(key)
-        return position if isinstance(key, str) else self.io[position][0]
+        modes = self.trt.TensorIOMode
+        return modes.INPUT if self.tensor(name).is_input else modes.OUTPUT
 
 
 class ContextCore:
     """An IExecutionContext."""
 
-    def __init__(self, trt: Any, engine: Any, core: EngineCore, config: Optional[RuntimeConfigCore] = None) -> None:
-        self._trt, self.engine, self._core, self._config = trt, engine, core, config
+    def __init__(self, trt: Any, core: EngineCore, config: Optional[RuntimeConfigCore]) -> None:
+        self._trt, self._core, self._config = trt, core, config
         self._addresses: Dict[str, int] = {}
         self._session = _session(core.plan)
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
-        if self._core.position(name) is None:
-            return False
-        self._addresses[name] = int(memory)
+        self._addresses[self._core.tensor(name).name] = int(memory)
         return True
-
-    def get_tensor_shape(self, name: Any) -> Any:
-        return self._core.get_tensor_shape(name)
-
-    get_binding_shape = get_tensor_shape
 
     def execute_async_v2(self, bindings: Any, stream_handle: int, consumed: Any = None) -> bool:
         if len(bindings) != len(self._core.io):
             return self._refuse("{} bindings for {} tensors".format(len(bindings), len(self._core.io)))
-        names = [name for name, _, _, _ in self._core.io]
+        names = [tensor.name for tensor in self._core.io]
         return self._enqueue(dict(zip(names, map(int, bindings))), stream_handle)
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        unset = [name for name, _, _, _ in self._core.io if not self._addresses.get(name)]
+        unset = [tensor.name for tensor in self._core.io if not self._addresses.get(tensor.name)]
         if unset:
             return self._refuse("Address is not set for {} tensor {}".format("input or output", unset[0]))
         return self._enqueue(dict(self._addresses), stream_handle)
@@ -139,11 +109,7 @@ class ContextCore:
         if board.fault("false-execution") is not None:
             say(self._core.logger, "ERROR", "Error Code 1: Cuda Runtime (an illegal memory access was encountered)")
             return False
-        try:
-            queue = board.streams.queue(int(stream_handle))
-        except IllegalAddress as error:
-            return self._refuse(str(error))
-        queue.add(lambda: self._run(addresses))
+        board.streams.queue(int(stream_handle)).add(lambda: self._run(addresses))
         return True
 
     def _run(self, addresses: Dict[str, int]) -> None:
@@ -151,16 +117,16 @@ class ContextCore:
             self._config.compile(self._core.plan)
         given, memory = {}, self._trt._board.memory
         for value in self._session.get_inputs():
-            _, _, kind, shape = self._core.io[self._core.get_binding_index(value.name)]
-            itemsize = np.dtype(nptype(self._trt, kind)).itemsize
-            block = memory.bytes_at(addresses[value.name], int(np.prod(shape)) * itemsize)
-            array = block.view(nptype(self._trt, kind)).reshape(shape)
+            tensor = self._core.tensor(value.name)
+            kind = np.dtype(nptype(tensor.kind))
+            block = memory.bytes_at(addresses[value.name], int(np.prod(tensor.shape)) * kind.itemsize)
+            array = block.view(kind).reshape(tensor.shape)
             given[value.name] = array.astype(np.int64) if value.type == "tensor(int64)" else array
-        names = [name for name, is_input, _, _ in self._core.io if not is_input]
-        for name, result in zip(names, self._session.run(names, given)):
-            kind = nptype(self._trt, self._core.io[self._core.get_binding_index(name)][2])
-            flat = np.ascontiguousarray(self._damaged(result).astype(kind)).reshape(-1).view(np.uint8)
-            memory.bytes_at(addresses[name], flat.nbytes)[:] = flat
+        outputs = [tensor for tensor in self._core.io if not tensor.is_input]
+        for tensor, result in zip(outputs, self._session.run([tensor.name for tensor in outputs], given)):
+            damaged = self._damaged(result).astype(nptype(tensor.kind))
+            flat = np.ascontiguousarray(damaged).reshape(-1).view(np.uint8)
+            memory.bytes_at(addresses[tensor.name], flat.nbytes)[:] = flat
         _spend(self._core.plan.header["extra_ms"])
 
     def _damaged(self, result: np.ndarray) -> np.ndarray:
@@ -176,8 +142,7 @@ def _session(opened: plan.Plan) -> Any:
     """An ONNX Runtime session on the plan's graph."""
     import onnxruntime
 
-    folder = tempfile.mkdtemp(prefix="simulated-plan-")
-    try:
+    with tempfile.TemporaryDirectory(prefix="simulated-plan-") as folder:
         path = os.path.join(folder, "model.onnx")
         for name, content in dict(opened.files, **{"model.onnx": opened.model}).items():
             with open(os.path.join(folder, name), "wb") as file:
@@ -187,8 +152,6 @@ def _session(opened: plan.Plan) -> Any:
         if "BF16" in opened.header["tensors"].values() or opened.header["by_plugin"]:
             _make_runnable(path)
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_runnable(path: str) -> None:

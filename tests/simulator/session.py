@@ -1,9 +1,7 @@
-"""Short ways for the simulator's own tests: build, load and run as a program on any of the releases would."""
+"""Short ways for the simulator's own tests: build and load as a program on any of the releases would."""
 
 import sys
 from typing import Any, List, Tuple
-
-import numpy as np
 
 from .board import Board
 from .plan import header as plan_header
@@ -36,11 +34,6 @@ class Session:
         """What was logged as an error."""
         return "; ".join(text for severity, text in self.said if severity == "ERROR")
 
-    @property
-    def strong(self) -> bool:
-        """Whether networks of parsed() are strongly typed."""
-        return hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
-
     def network(self) -> Any:
         kinds, flags = self.trt.NetworkDefinitionCreationFlag, 0
         for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):
@@ -57,54 +50,16 @@ class Session:
         assert self.parser(network).parse_from_file(path), self.errors
         return network
 
-    def config(self) -> Any:
-        config = self.builder.create_builder_config()
-        config.profiling_verbosity = self.trt.ProfilingVerbosity.DETAILED
-        return config
-
     def built(self, path: str) -> Any:
         """The serialised engine of a graph."""
-        plan = self.builder.build_serialized_network(self.parsed(path), self.config())
+        plan = self.builder.build_serialized_network(self.parsed(path), self.builder.create_builder_config())
         assert plan is not None, self.errors
         return plan
 
-    def header(self, path: str, config: Any) -> Any:
-        """What the plan that this configuration makes of a graph says of itself."""
-        return plan_header(self.builder.build_serialized_network(self.parsed(path), config))
+    def header(self, path: str) -> Any:
+        """What the plan of a graph says of itself."""
+        return plan_header(self.built(path))
 
     def engine(self, plan: Any) -> Any:
         """The engine of a plan, or None."""
         return self.trt.Runtime(self.logger).deserialize_cuda_engine(bytes(plan))
-
-    def run(self, engine: Any, image: np.ndarray, shape: Tuple[int, ...], wait: bool = True) -> np.ndarray:
-        """The output of an engine with one input and one output; without waiting, what is there too early."""
-        import pycuda.driver as driver
-
-        driver.init()
-        primary = driver.Device(0).retain_primary_context()
-        primary.push()
-        try:
-            given, result = (
-                driver.pagelocked_empty(image.shape, image.dtype),
-                driver.pagelocked_empty(shape, np.float32),
-            )
-            np.copyto(given, image)
-            buffers = [driver.mem_alloc(given.nbytes), driver.mem_alloc(result.nbytes)]
-            stream = driver.Stream()
-            driver.memcpy_htod_async(buffers[0], given, stream)
-            assert self.enqueued(engine.create_execution_context(), list(map(int, buffers)), stream.handle), self.errors
-            driver.memcpy_dtoh_async(result, buffers[1], stream)
-            if wait:
-                stream.synchronize()
-            return result.copy()
-        finally:
-            driver.Context.pop()
-            primary.detach()
-
-    def enqueued(self, context: Any, addresses: List[int], stream: int) -> bool:
-        """What the release's way of executing returns."""
-        if not hasattr(context, "set_tensor_address"):
-            return bool(context.execute_async_v2(addresses, stream))
-        for number, address in enumerate(addresses):
-            assert context.set_tensor_address(context.engine.get_tensor_name(number), address)
-        return bool(context.execute_async_v3(stream))

@@ -3,7 +3,9 @@
 Shapes are followed through what our graphs are made of; where one is not known, nothing is refused. Any machine, 3.6.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
+
+import numpy as np
 
 from .onnx_file import Model, Node
 
@@ -12,13 +14,6 @@ _BINARY = {"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Equal", "Greater", 
 _AS_INPUT = {"Relu", "Cast", "Neg", "Erf", "Exp", "Log", "Sqrt", "Sigmoid", "Tanh", "Softmax", "LayerNormalization"}
 _AS_INPUT |= {"Identity", "Not"}
 _SHAPE_INPUTS = {"TopK": (1,), "Reshape": (1,), "Expand": (1,), "Slice": (1, 2)}  # tensors that decide shapes
-
-
-class Refusal(NamedTuple):
-    """A node that does not fit, by its number."""
-
-    node: int
-    reason: str
 
 
 def in_order(model: Model) -> Optional[List[int]]:
@@ -51,19 +46,19 @@ def shape_inputs(model: Model) -> List[str]:
     return sorted(given & {inputs[place] for inputs, place in places if place < len(inputs)})
 
 
-def refusals(model: Model, types: Dict[str, str], strongly_typed: bool) -> List[Refusal]:
-    """The first node whose inputs do not fit each other, as a list of one; of none where all do."""
+def misfit(model: Model, types: Dict[str, str], strongly_typed: bool) -> Optional[Tuple[int, str]]:
+    """(number, reason) of the first node whose inputs do not fit each other; None where all do."""
     shapes: Dict[str, Shape] = {tensor.name: _static(tensor.shape) for tensor in model.inputs}
     shapes.update({name: tensor.shape for name, tensor in model.initialisers.items()})
     for number in in_order(model) or []:
         node = model.nodes[number]
         reason = _types_differ(node, types) if strongly_typed else ""
         known = [shapes.get(name) for name in node.inputs]
-        shape, misfit = _followed(node, known, model)
-        if reason or misfit:
-            return [Refusal(number, reason or misfit)]
+        shape, mismatch = _followed(node, known, model)
+        if reason or mismatch:
+            return number, reason or mismatch
         shapes.update(dict.fromkeys(node.outputs[:1], shape))
-    return []
+    return None
 
 
 def _static(shape: Tuple[int, ...]) -> Shape:
@@ -108,13 +103,6 @@ def _reshaped(shape: Tuple[int, ...], target: Any) -> Tuple[Shape, str]:
     if target is None or not target.integers or -1 in target.integers:
         return None, ""
     wanted = tuple(shape[axis] if size == 0 else size for axis, size in enumerate(target.integers))
-    if _volume(shape) != _volume(wanted):
+    if np.prod(shape) != np.prod(wanted):
         return None, "reshape changes volume. Reshaping {} to {}.".format(list(shape), list(wanted))
     return wanted, ""
-
-
-def _volume(shape: Tuple[int, ...]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product

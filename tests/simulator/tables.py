@@ -19,11 +19,7 @@ _AS_NEW_AS = {RTX: (11, 4)}  # of which TensorRT its parser behaves as; any othe
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data")
 
 
-class Missing:
-    """The type of MISSING, an argument left to its default before one that was given."""
-
-
-MISSING = Missing()
+MISSING: Any = object()  # an argument left to its default before one that was given
 
 
 class Argument(NamedTuple):

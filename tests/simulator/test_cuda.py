@@ -8,9 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests import fakes, simulator
-
-GRAPH = os.path.join(fakes.GRAPHS, "r000-b1.onnx")
+from tests import simulator
 
 
 @pytest.fixture
@@ -35,9 +33,7 @@ def test_a_device_is_described_after_init_only(driver):
     with pytest.raises(driver.LogicError, match="initialization error"):
         driver.Device(0)
     driver.init()
-    device = driver.Device(0)
-    assert (device.name(), device.compute_capability()) == ("Orin", (8, 7))
-    assert device.get_attribute(driver.device_attribute.MULTIPROCESSOR_COUNT) == 16
+    assert driver.Device(0).name() == "Orin"
 
 
 def test_nothing_works_without_a_current_context(driver):
@@ -92,11 +88,6 @@ def test_more_than_an_allocation_cannot_be_copied(driver, context):
         stream.synchronize()
 
 
-def test_more_memory_than_there_is_cannot_be_had(driver, context):
-    with pytest.raises(driver.MemoryError, match="out of memory"):
-        driver.mem_alloc(1 << 40)
-
-
 def test_events_measure_what_lies_between_them(driver, context):
     stream, memory = driver.Stream(), driver.mem_alloc(8)
     start, end = driver.Event(), driver.Event()
@@ -109,47 +100,8 @@ def test_events_measure_what_lies_between_them(driver, context):
     assert end.time_since(start) == start.time_till(end) >= 0
 
 
-def test_a_stream_is_done_when_it_has_been_asked_often_enough(driver, context):
-    stream = driver.Stream()
-    for _ in range(3):
-        driver.Event().record(stream)
-    assert [stream.is_done() for _ in range(3)] == [False, False, True]
-
-
-def child(code, release, faults=""):
-    variables = dict(os.environ, **simulator.environment(release, faults))
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    return subprocess.run([sys.executable, "-c", code], env=variables, **pipes)
-
-
-BUILD = """
-import tensorrt as trt
-logger = trt.Logger(trt.Logger.ERROR)
-builder = trt.Builder(logger)
-network = builder.create_network(1)
-assert trt.OnnxParser(network, logger).parse_from_file({!r})
-print(builder.build_serialized_network(network, builder.create_builder_config()) is not None, trt.__version__)
-""".format(GRAPH)
-
-
-def test_child_processes_find_the_stand_ins_by_their_environment():
-    done = child(BUILD, "8.5")
-    assert done.stdout.split() == ["True", "8.5.3.1"], done.stderr
-    assert child("import pycuda.driver as driver; driver.init(); print(driver.Device(0).name())", "8.2").returncode == 0
-    assert "autoinit" in child("import pycuda.autoinit", "8.2").stderr
-
-
-def test_an_out_of_memory_build_kills_its_process():
-    assert child(BUILD, "8.5", "out-of-memory=r000").returncode == -signal.SIGKILL
-    assert child(BUILD, "8.5", "out-of-memory=r004").returncode == 0
-
-
 def test_a_context_left_at_exit_aborts_as_pycuda_does():
     code = "import pycuda.driver as d; d.init(); d.Device(0).retain_primary_context().push()"
-    done = child(code, "8.2")
+    variables = dict(os.environ, **simulator.environment("8.2"))
+    done = subprocess.run([sys.executable, "-c", code], env=variables, stderr=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == -signal.SIGABRT and "not empty upon module cleanup" in done.stderr
-
-
-def test_no_device_is_an_error_of_init():
-    done = child("import pycuda.driver as d\ntry: d.init()\nexcept d.RuntimeError as e: print(e)", "8.2", "no-device")
-    assert "no CUDA-capable device" in done.stdout

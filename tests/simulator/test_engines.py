@@ -1,118 +1,92 @@
-"""Graphs become engines and run on every release; the bookkeeping of precision can be looked into."""
+"""Which attention fuses, and what the stand-in refuses that a TensorRT refuses: by None and False, with a reason.
 
-import json
-import os
+Only rules that our code keeps, so that no other test meets them: what our code meets is tested through it
+(tests/device/engines/tensorrt), and which graphs are taken beside a real TensorRT (tests/rtx).
+"""
 
-import numpy as np
 import pytest
 
-from tests import fakes, simulator, suite
+from tests import simulator
 from tests.simulator import graphs
 from tests.simulator.session import Session
 
-GRAPH = os.path.join(fakes.GRAPHS, "r000-b1.onnx")
 
-
-@pytest.fixture(params=suite.ALL)
-def session(request):
-    with simulator.installed(request.param) as board:
-        yield Session(board)
-
-
-def test_an_engine_computes_what_its_graph_does(session):
-    image = np.random.RandomState(0).rand(1, 1, 8, 8).astype(np.float32)
-    weights = np.fromfile(os.path.join(fakes.GRAPHS, "weights.bin"), np.float32)[: 64 * 4].reshape(64, 4)
-    engine = session.engine(session.built(GRAPH))
-    np.testing.assert_allclose(session.run(engine, image, (1, 4)), image.reshape(1, 64) @ weights, rtol=1e-5)
-
-
-def test_an_engine_names_its_inputs_and_outputs_as_its_release_does(session):
-    engine = session.engine(session.built(GRAPH))
-    if hasattr(engine, "num_io_tensors"):
-        assert [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)] == ["image", "logits"]
-        assert engine.get_tensor_mode("image") == session.trt.TensorIOMode.INPUT
-        assert tuple(engine.get_tensor_shape("logits")) == (1, 4)
-    else:
-        assert [engine.get_binding_name(number) for number in range(engine.num_bindings)] == ["image", "logits"]
-        assert engine.binding_is_input(0) and not engine.binding_is_input("logits")
-        assert tuple(engine.get_binding_shape(1)) == (1, 4)
-
-
-def test_the_inspector_answers_in_the_releases_form(session):
-    engine = session.engine(session.built(GRAPH))
-    text = engine.create_engine_inspector().get_engine_information(session.trt.LayerInformationFormat.JSON)
-    layers = json.loads(text)["Layers"]
-    assert [layer["LayerType"] for layer in layers] == ["SHUFFLE", "MATRIX_MULTIPLY"]
-    new = session.board.table.as_new_as >= (11, 0)
-    assert set(json.loads(text)) == {"Layers", "I/O Tensors" if new else "Bindings"}
-    assert ("Format/Datatype" in layers[0]["Inputs"][0]) == (not new)
-
-
-def test_every_layer_says_which_precision_it_got(session, tmp_path):
-    path = tmp_path / "norm.onnx"
-    path.write_bytes(graphs.model(graphs.LAYER_NORM, (1, 4, 8), {}))
-    trt = session.trt
-    network = session.parsed(str(path))
-    config = session.config()
-    if hasattr(trt.ILayer, "precision") and not session.strong:
-        config.set_flag(trt.BuilderFlag.FP16)
-        config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-        for layer in network:
-            if layer.name in ("square", "variance"):
-                layer.precision = trt.DataType.FLOAT
-        header = simulator.plan_header(session.builder.build_serialized_network(network, config))
-        precisions = {layer["name"]: layer["precision"] for layer in header["layers"]}
-        assert precisions["square"] == precisions["variance"] == "FLOAT"
-        assert precisions["centred"] == precisions["y"] == "HALF"
-        assert header["pinned"] == ["square", "variance"]
-    else:
-        assert not hasattr(trt.ILayer, "precision") or session.strong
-
-
-def test_attention_fuses_only_in_half_and_where_the_device_and_release_have_kernels(session, tmp_path):
-    blocks = {}
-    for kind in (graphs.FLOAT, graphs.HALF):
-        path = tmp_path / "attention{}.onnx".format(kind)
-        path.write_bytes(graphs.model(graphs.ATTENTION, (2, 4, 8), {}, kind=kind))
-        blocks[kind] = simulator.plan_header(session.built(str(path)))["fused"]
-    assert blocks[graphs.FLOAT] == []
+def test_attention_fuses_only_in_half_and_where_the_device_and_release_have_kernels(session, graph):
+    assert session.header(graph(graphs.ATTENTION, (2, 4, 8)))["fused"] == []
     can = session.board.table.release not in ("8.2", "8.5")
-    assert blocks[graphs.HALF] == ([["scores", "weights", "y"]] if can else [])
+    blocks = session.header(graph(graphs.ATTENTION, (2, 4, 8), kind=graphs.HALF))["fused"]
+    assert blocks == ([["scores", "weights", "y"]] if can else [])
 
 
-def test_a_mask_may_be_added_in_fused_attention_and_nothing_else_may_read_its_weights(tmp_path):
-    read, fused = graphs.Op("Relu", ["weights"], ["seen"]), []
-    with simulator.installed("10.3.0") as board:
-        for nodes in (graphs.MASKED_ATTENTION, [*graphs.MASKED_ATTENTION[:-1], read, graphs.MASKED_ATTENTION[-1]]):
-            path = tmp_path / "attention.onnx"
-            path.write_bytes(graphs.model(nodes, (2, 4, 8), {}, kind=graphs.HALF))
-            fused.append(simulator.plan_header(Session(board).built(str(path)))["fused"])
-    assert fused == [[["scores", "masked", "weights", "y"]], []]
+def test_a_mask_may_be_added_in_fused_attention_and_nothing_else_may_read_its_weights(orin, graph):
+    masked, read = graphs.MASKED_ATTENTION, graphs.op("Relu", ["weights"], ["seen"])
+    assert orin.header(graph(masked, (2, 4, 8), kind=graphs.HALF))["fused"] == [["scores", "masked", "weights", "y"]]
+    assert orin.header(graph([*masked[:-1], read, masked[-1]], (2, 4, 8), kind=graphs.HALF))["fused"] == []
 
 
-def test_fused_attention_is_one_layer_to_the_inspector(tmp_path):
-    path = tmp_path / "attention.onnx"
-    path.write_bytes(graphs.model(graphs.ATTENTION, (2, 4, 8), {}, kind=graphs.HALF))
-    with simulator.installed("10.3.0") as board:
+@pytest.mark.parametrize("operator, since", [("OneHot", "8.5"), ("LayerNormalization", "8.6.1"), ("Gelu", "10.3.0")])
+def test_operators_arrive_with_the_release_that_brought_them(session, operator, since):
+    order = simulator.ALL.index
+    supported = session.parser(session.network()).supports_operator(operator)
+    assert supported == (order(session.board.table.release) >= order(since))
+
+
+def test_a_newer_opset_than_the_parsers_is_refused(graph):
+    path = graph([graphs.op("Relu", ["x"], ["y"])], (1, 4), opset=17)
+    with simulator.installed("8.2") as board:
         session = Session(board)
-        inspector = session.engine(session.built(str(path))).create_engine_inspector()
-        layers = json.loads(inspector.get_engine_information(session.trt.LayerInformationFormat.JSON))["Layers"]
-    assert [layer["Name"] for layer in layers] == ["keys", "_gemm_mha_v2_myl0_1"]
-    assert layers[1]["Metadata"].count("[ONNX Layer: ") == 3
+        assert session.parser(session.network()).parse_from_file(path) is False
+    assert "17 is newer than 13" in session.errors
 
 
-def test_a_timing_cache_fills_and_serves_the_next_build(session):
-    trt, config = session.trt, session.config()
-    assert config.set_timing_cache(config.create_timing_cache(b""), False)
-    assert session.header(GRAPH, config)["timing_cache"]["hits"] == 0
-    saved = bytes(config.get_timing_cache().serialize())
-    again = session.config()
-    assert again.set_timing_cache(cache=again.create_timing_cache(saved), ignore_mismatch=False)
-    assert session.header(GRAPH, again)["timing_cache"] == {"hits": 3, "misses": 0}
-    assert isinstance(again.get_timing_cache(), trt.ITimingCache)
+def test_eight_reads_only_networks_with_an_explicit_batch(session, quadrants):
+    parser = session.parser(session.builder.create_network(0))
+    assert parser.parse_from_file(quadrants) == (not session.board.table.release.startswith("8."))
 
 
-def test_results_appear_only_when_the_stream_is_waited_for(session):
-    engine = session.engine(session.built(GRAPH))
-    image = np.ones((1, 1, 8, 8), np.float32)
-    assert np.isnan(session.run(engine, image, (1, 4), wait=False)).all()
+def test_a_strongly_typed_network_takes_no_precision_flag(orin, quadrants):
+    config = orin.builder.create_builder_config()
+    config.set_flag(orin.trt.BuilderFlag.FP16)
+    assert orin.builder.build_serialized_network(orin.parsed(quadrants), config) is None
+    assert "FP16" in orin.errors
+
+
+def test_precision_cannot_be_pinned_on_a_layer_of_integers(graph):
+    path = graph([graphs.op("Shape", ["x"], ["y"])], (1, 4))
+    with simulator.installed("8.2") as board:
+        session = Session(board)
+        network = session.parsed(path)
+        network.get_layer(0).precision = session.trt.DataType.FLOAT
+        assert session.builder.build_serialized_network(network, session.builder.create_builder_config()) is None
+    assert "output is of another type" in session.errors
+
+
+def test_plans_of_another_release_or_device_are_refused(orin, quadrants):
+    plan = bytes(orin.built(quadrants))
+    assert orin.engine(plan) is not None
+    for release, device, reason in (("10.13.3", simulator.ORIN, "Version"), ("10.3.0", simulator.THOR, "incompatible")):
+        with simulator.installed(release, device) as board:
+            other = Session(board)
+            assert other.engine(plan) is None and reason in other.errors
+
+
+def test_a_compute_capability_that_cannot_be_set_is_refused():
+    with simulator.installed(simulator.RTX) as board:
+        session = Session(board)
+        config, capabilities = session.builder.create_builder_config(), session.trt.ComputeCapability
+        assert config.set_compute_capability(capabilities.SM86, 0) is False  # num_compute_capabilities is 0
+        config.num_compute_capabilities = 1
+        assert config.set_compute_capability(capabilities.NONE, 0) is False
+        assert config.set_compute_capability(capabilities.SM86, 0) is True
+
+
+def test_an_execution_needs_all_addresses(session, quadrants):
+    context = session.engine(session.built(quadrants)).create_execution_context()
+    has_names = hasattr(context, "execute_async_v3")
+    assert (context.execute_async_v3(0) if has_names else context.execute_async_v2([0], 0)) is False
+    assert ("Address is not set" if has_names else "1 bindings for 2 tensors") in session.errors
+
+
+def test_a_misspelled_fault_is_refused():
+    with pytest.raises(ValueError, match="'nan-logit' is not known"):
+        simulator.Board("8.2", faults="nan-logit")

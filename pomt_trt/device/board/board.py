@@ -3,6 +3,7 @@
 core/statistics/stability decides how much contention is too much.
 """
 
+import glob
 import os
 import platform
 import re
@@ -10,7 +11,7 @@ from typing import Any, Dict, NamedTuple, Optional
 
 from pomt_trt.core import cpus
 from pomt_trt.core.records import DeviceSpec
-from pomt_trt.core.system_files import text_of
+from pomt_trt.core.system_files import memory_bytes, text_of
 from pomt_trt.core.targets import PLUGIN, has_plugin
 from pomt_trt.device.board.jetson import identity
 from pomt_trt.device.engines import registry
@@ -31,7 +32,7 @@ def device_spec(engine: str) -> DeviceSpec:
         engine_version=version,
         processor=processor(),
         cores=cpus.usable().machine,  # of the machine, even if this process may use fewer
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory_bytes("/") or 0,
         power_mode=jetson.power_mode if jetson else None,
         l4t=jetson.l4t if jetson else None,
         jetpack=jetson.jetpack if jetson else None,
@@ -135,24 +136,8 @@ def contention(before: Reading, after: Reading) -> Dict[str, float]:
 
 
 def _involuntary_switches() -> int:
-    total = 0
-    for thread in _listed("/proc/self/task"):
-        status = text_of("/", "proc/self/task/{}/status".format(thread))
-        match = re.search(r"nonvoluntary_ctxt_switches:\s*(\d+)", status)
-        total += int(match.group(1)) if match else 0
-    return total
-
-
-def _memory_bytes() -> int:
-    match = re.search(r"MemTotal:\s*(\d+) kB", text_of("/", "proc/meminfo"))
-    return int(match.group(1)) * 1024 if match else 0
-
-
-def _listed(folder: str) -> Any:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+    statuses = "".join(text_of("/", path) for path in glob.glob("/proc/self/task/*/status"))
+    return sum(map(int, re.findall(r"nonvoluntary_ctxt_switches:\s*(\d+)", statuses)))
 
 
 def _slug(text: str) -> str:

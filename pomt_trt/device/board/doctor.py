@@ -17,7 +17,7 @@ from pomt_trt.core import cpus
 from pomt_trt.core.errors import MissingDependency
 from pomt_trt.core.records import Finding
 from pomt_trt.core.statistics.stability import Bounds
-from pomt_trt.core.system_files import text_of
+from pomt_trt.core.system_files import memory_bytes, text_of
 from pomt_trt.core.targets import PRECISIONS, of_engine
 from pomt_trt.core.text_table import aligned
 from pomt_trt.device.board import board, sensors
@@ -75,6 +75,11 @@ def table(findings: Tuple[Finding, ...]) -> str:
     return "\n".join(aligned(rows))
 
 
+def _judged(name: str, good: bool, value: str, remedy: str) -> Finding:
+    """A finding that is ok, or a warning with its remedy."""
+    return Finding(name, "ok", value) if good else Finding(name, "warning", value, remedy)
+
+
 def _python() -> Finding:
     host = "" if sys.version_info >= (3, 10) else " (runs engines; exporting models needs 3.10 or later)"
     return Finding("python", "ok", platform.python_version() + host)
@@ -82,9 +87,8 @@ def _python() -> Finding:
 
 def _system() -> Finding:
     value = "{} {} {}".format(platform.system(), platform.release(), platform.machine())
-    if platform.system() == "Linux":
-        return Finding("system", "ok", value)
-    return Finding("system", "warning", value, "profile on Linux: elsewhere disturbances of a measurement are not seen")
+    remedy = "profile on Linux: elsewhere disturbances of a measurement are not seen"
+    return _judged("system", platform.system() == "Linux", value, remedy)
 
 
 def _processor(root: str) -> Finding:
@@ -95,23 +99,19 @@ def _processor(root: str) -> Finding:
 
 
 def _memory(root: str) -> Finding:
-    text = text_of(root, "proc/meminfo")
-    total, free = (_kib(text, "MemTotal"), _kib(text, "MemAvailable"))
+    total, free = (memory_bytes(root, key) for key in ("MemTotal", "MemAvailable"))
     if total is None or free is None:
         return Finding("memory", "ok", "not known")
-    value = "{:.1f} GiB, {:.1f} available".format(total * 1024 / GIB, free * 1024 / GIB)
-    if free * 1024 / GIB >= LEAST_FREE_GIB:
-        return Finding("memory", "ok", value)
+    value = "{:.1f} GiB, {:.1f} available".format(total / GIB, free / GIB)
     remedy = "close other programs: profiling takes up to {:.1f} GiB".format(LEAST_FREE_GIB)
-    return Finding("memory", "warning", value, remedy)
+    return _judged("memory", free / GIB >= LEAST_FREE_GIB, value, remedy)
 
 
 def _disk() -> Finding:
     free = shutil.disk_usage(os.getcwd()).free / GIB
     value = "{:.1f} GiB free in the current folder".format(free)
-    if free >= LEAST_FREE_GIB:
-        return Finding("disk", "ok", value)
-    return Finding("disk", "warning", value, "free some space, or put the work folder on another disk with --work")
+    remedy = "free some space, or put the work folder on another disk with --work"
+    return _judged("disk", free >= LEAST_FREE_GIB, value, remedy)
 
 
 def _jetson(module: Optional[Identity]) -> Finding:
@@ -138,9 +138,9 @@ def _board(root: str) -> List[Finding]:
     words = ["{} {:.0f} of {:.0f} MHz".format(name, clock.now_mhz, clock.cap_mhz) for name, clock in clocks]
     floating = sensors.floating(readings.clocks)
     state = {True: "floating: ", False: "locked: ", None: "whether they are locked is not known: "}[floating]
-    remedy = "" if floating is False else "time engines under jetson/with_clocks, which locks them meanwhile"
     value = state + ", ".join(words or ["none seen"])
-    return [Finding("clocks", "warning" if remedy else "ok", value, remedy), _sensors(readings), _over_current(root)]
+    remedy = "time engines under jetson/with_clocks, which locks them meanwhile"
+    return [_judged("clocks", floating is False, value, remedy), _sensors(readings), _over_current(root)]
 
 
 def _sensors(readings: sensors.Readings) -> Finding:
@@ -222,9 +222,8 @@ def _tensorrt_rtx() -> Finding:
 
 
 def _jetson_package(name: str, version: Optional[str], jetson: bool, remedy: str) -> Finding:
-    if version or not jetson:
-        return Finding(name, "ok", version or "not installed; not needed here")
-    return Finding(name, "warning", "not installed: no TensorRT engines", remedy)
+    absent = "not installed: no TensorRT engines" if jetson else "not installed; not needed here"
+    return _judged(name, bool(version) or not jetson, version or absent, remedy)
 
 
 def _needed(name: str, module: str) -> Finding:
@@ -270,9 +269,8 @@ def _load(root: str) -> Finding:
         return Finding("load", "ok", "not known")
     load, cores = float(match.group()), cpus.usable(root).machine
     value = "{:.2f} on average over the last minute, {} cores".format(load, cores)
-    if load <= cores:
-        return Finding("load", "ok", value)
-    return Finding("load", "warning", value, "wait until other programs have finished: latencies will be contended")
+    remedy = "wait until other programs have finished: latencies will be contended"
+    return _judged("load", load <= cores, value, remedy)
 
 
 def _contention(root: str, pause: Callable[[float], Any]) -> Finding:
@@ -283,11 +281,5 @@ def _contention(root: str, pause: Callable[[float], Any]) -> Finding:
     contention = board.contention(before, board.read(time.perf_counter))
     steal, others = contention["steal"], contention["others"]
     value = "in {} s the hypervisor took {:.0f} %, other programs {:.0f} %".format(WATCH_S, 100 * steal, 100 * others)
-    if steal <= Bounds().steal and others <= Bounds().others:
-        return Finding("contention", "ok", value)
-    return Finding("contention", "warning", value, "profile on a quieter machine: latencies will be contended")
-
-
-def _kib(text: str, key: str) -> Optional[int]:
-    match = re.search(r"^{}:\s*(\d+) kB".format(key), text, re.MULTILINE)
-    return int(match.group(1)) if match else None
+    quiet = steal <= Bounds().steal and others <= Bounds().others
+    return _judged("contention", quiet, value, "profile on a quieter machine: latencies will be contended")

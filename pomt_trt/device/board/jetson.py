@@ -8,7 +8,7 @@ Sources: NVIDIA's Jetson Linux developer guides 32.7 to 38.2, JetPack release no
 import re
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from pomt_trt.core.system_files import text_of
+from pomt_trt.core.system_files import memory_bytes, text_of
 
 # SoC -> compute capability, and the GPU's name in /sys/class/devfreq (an Orin's changed with JetPack 6)
 SOCS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
@@ -65,14 +65,13 @@ def identity(root: str = "/") -> Optional[Identity]:
     model = text_of(root, "proc/device-tree/model").strip("\0\n ")
     if soc is None and l4t is None and "jetson" not in model.lower():
         return None
-    memory = re.search(r"MemTotal:\s*(\d+) kB", text_of(root, "proc/meminfo"))
     return Identity(
         module=model or "a Jetson",
         soc=soc,
         compute_capability=SOCS[soc][0] if soc else None,
         l4t=l4t,
         jetpack=_jetpack(l4t) if l4t else None,
-        memory_bytes=int(memory.group(1)) * 1024 if memory else None,
+        memory_bytes=memory_bytes(root),
         power_mode=_power_mode(root),
     )
 

@@ -211,11 +211,8 @@ def _clock(name: str, folder: str, files: Tuple[str, str, str], scale: float) ->
 def _temperatures(root: str) -> List[Sensor]:
     """The thermal zones, without PMIC-Die, which always reads 100 degrees."""
     zones = [(_line(path, "type"), path) for path in _below(root, "sys/class/thermal/thermal_zone*")]
-    return [Sensor("temperature", name, (os.path.join(path, "temp"),), 1e-3) for name, path in zones if _measures(name)]
-
-
-def _measures(name: str) -> bool:
-    return name not in ("", "PMIC-Die") and not name.endswith("fan-est")
+    measuring = [zone for zone in zones if zone[0] not in ("", "PMIC-Die") and not zone[0].endswith("fan-est")]
+    return [Sensor("temperature", name, (os.path.join(path, "temp"),), 1e-3) for name, path in measuring]
 
 
 def _rails(root: str) -> List[Sensor]:

@@ -4,14 +4,14 @@ It finds kernels that compute wrong values on this machine. It does not estimate
 """
 
 import os
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional
 
 import numpy as np
 
 from pomt_trt.core.errors import CorruptArtifact
 from pomt_trt.core.metrics.parity import Parity, compare
 from pomt_trt.core.records import Preprocessing
-from pomt_trt.device.deploy import preprocess
+from pomt_trt.device.deploy import predictor, preprocess
 from pomt_trt.device.engines.contract import Runner
 
 
@@ -40,10 +40,8 @@ class Verdict(NamedTuple):
         if self.parity is None or not np.isfinite(self.parity.error):
             return "the engine's logits are not finite: a value overflows in its precision. {}".format(_ADVICE)
         return (
-            "the engine's logits differ from {} by {:.1e} in the median of {} images, relative to an image's largest; "
-            "{:.0e} is allowed. {}".format(
-                self.source, self.parity.error, self.parity.compared, self.parity.allowed, _ADVICE
-            )
+            "the engine's logits differ from {0} by {1.error:.1e} in the median of {1.compared} images, relative to an "
+            "image's largest; {1.allowed:.0e} is allowed. {2}".format(self.source, self.parity, _ADVICE)
         )
 
 
@@ -75,7 +73,7 @@ def judge(
         expected: file of the candidate's logits and score margins on these images. Without it, logits only have to be
             finite, except for R = 0, whose expected logits are in `inputs`.
     """
-    logits = run(runner, preprocess.normalise(inputs.pixels, preprocessing))
+    logits = predictor.run(runner, preprocess.normalise(inputs.pixels, preprocessing))
     if expected is not None and os.path.isfile(expected):
         candidate = arrays(expected, ("logits", "margins"))
         parity = compare(logits, candidate["logits"], candidate["margins"], precision)
@@ -84,15 +82,6 @@ def judge(
         parity = compare(logits, inputs.logits, None, precision)
         return Verdict(parity.passed, parity, "golden.npz")
     return Verdict(bool(np.isfinite(logits).all()), None, "")
-
-
-def run(runner: Runner, images: np.ndarray) -> np.ndarray:
-    """Logits (n, ...) of normalised images (n, C, H, W). The last batch is filled up with the last image."""
-    size = runner.input_shape[0]
-    padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
-    batches = [np.ascontiguousarray(padded[start : start + size]) for start in range(0, len(padded), size)]
-    parts: List[np.ndarray] = [runner.run(batch) for batch in batches]
-    return np.concatenate(parts)[: len(images)]
 
 
 def arrays(path: str, names: Any) -> Dict[str, np.ndarray]:

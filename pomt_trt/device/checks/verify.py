@@ -22,6 +22,7 @@ from pomt_trt.core.storage.workfolder import WorkFolder
 from pomt_trt.core.targets import TARGETS, has_plugin, is_bare
 from pomt_trt.core.text_table import aligned
 from pomt_trt.device.checks import golden_check, polygraphy_judge
+from pomt_trt.device.deploy import predictor
 from pomt_trt.device.deploy.preprocess import normalise
 from pomt_trt.device.engines import onnxruntime
 from pomt_trt.device.engines.engine import check_device, open_engine
@@ -113,7 +114,7 @@ def checked(subject: Subject, images: np.ndarray, not_compared: Dict[str, str]) 
     except MissingDependency as error:
         not_compared["onnxruntime"] = str(error)
     with open_engine(engine, subject.folder, waiting="passive") as runner:
-        logits = golden_check.run(runner, images)
+        logits = predictor.run(runner, images)
     return [_check(subject, logits, name, references[name]) for name in sorted(references)]
 
 
@@ -129,7 +130,7 @@ def _logits_of_graph(subject: Subject, images: np.ndarray) -> np.ndarray:
         raise MissingDependency("graphs of form {} are for TensorRT with its plugins".format(subject.form))
     session = onnxruntime.session(subject.graph, engine.threads, "passive", False)
     with onnxruntime.OrtRunner(session, engine.input_shape) as reference:
-        return golden_check.run(reference, images)
+        return predictor.run(reference, images)
 
 
 def _check(subject: Subject, logits: np.ndarray, against: str, expected: np.ndarray) -> Check:

@@ -186,18 +186,10 @@ def _photo(folder: str, bundle: Bundle, temporary: str) -> Tuple[str, str]:
 def table(result: BenchResult) -> str:
     """The result for people."""
     lines = [
-        "{}, batch {}: {} ({} of {} tokens left) on {} {}".format(
-            result.model,
-            result.batch_size,
-            result.chosen,
-            result.tokens[1],
-            result.tokens[0],
-            result.device.engine,
-            result.device.engine_version,
-        ),
-        "{}, {} cores, {}; each setting is one interleaved run; ms with 95 % intervals".format(
-            result.device.processor, result.device.cores, result.date
-        ),
+        "{0.model}, batch {0.batch_size}: {0.chosen} ({0.tokens[1]} of {0.tokens[0]} tokens left) on {0.device.engine} "
+        "{0.device.engine_version}".format(result),
+        "{0.device.processor}, {0.device.cores} cores, {0.date}; each setting is one interleaved run; ms with 95 % "
+        "intervals".format(result),
     ]
     for setting in result.settings:
         lines += [""] + child_turns.lines(setting)

@@ -23,7 +23,6 @@ from pomt_trt.core.records import (
     Candidate,
     ClassOrder,
     Engine,
-    Preprocessing,
     Row,
     Selection,
 )
@@ -84,7 +83,7 @@ def evaluate(
     say_classes(images.class_order, bundle.model.labels)
     with _predictor(bundle, bundle.engine, bundle_folder, threads) as reduced:
         with _predictor(bundle, bundle.unreduced_engine, bundle_folder, threads) as unreduced:
-            chunks = list(_logits(images.items, reduced, unreduced, progress or _silent))
+            chunks = list(_logits(images.items, reduced, unreduced, progress or (lambda done, total: None)))
     if not chunks:
         message = "none of the {} images in {} can be read. Replace them."
         raise InputError(message.format(len(images.items), source.data))
@@ -156,15 +155,8 @@ def _readable(items: Sequence[Item], bundle: Bundle) -> List[Picture]:
         except InputError as error:
             logger.warning("skipped: %s", error)
             continue
-        label = item.label if item.label_map is None else _labels(item.label_map, size, bundle.model.classes, look)
+        label: Any = item.label
+        if item.label_map is not None:
+            label = preprocess.crop_labels(open_label_map(item.label_map, size, bundle.model.classes), look)
         pictures.append(Picture(item, pixels, label))
     return pictures
-
-
-def _labels(path: str, size: Tuple[int, int], classes: int, look: Preprocessing) -> np.ndarray:
-    """The label map of an image of (width, height) `size`, cropped as the image."""
-    return preprocess.crop_labels(open_label_map(path, size, classes), look)
-
-
-def _silent(done: int, total: int) -> None:
-    pass

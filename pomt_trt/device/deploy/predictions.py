@@ -65,8 +65,6 @@ class _Segmentation:
         """
         file = self._file(path)
         labels = own_label_map(logits, size, self._model.preprocessing)
-        with store.explained(self._folder):
-            os.makedirs(self._folder, exist_ok=True)
         write_png(labels, file)
         labelled = labels[labels != IGNORED]
         shares = np.bincount(labelled, minlength=self._model.classes) / max(len(labelled), 1)

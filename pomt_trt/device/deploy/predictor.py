@@ -53,17 +53,8 @@ class Predictor:
         return preprocess.normalise(images, preprocessing)
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
-        """Logits float32 (n, ...) of normalised images, C-contiguous float32 (n, C, H, W). The last batch is padded."""
-        size = self.batch_size
-        if len(batch) == size:
-            return self._runner.run(batch)  # type: ignore[no-any-return]
-        starts = range(0, max(len(batch), 1), size)  # even no image takes one run, which tells the shape of logits
-        return np.concatenate([self._padded(batch[start : start + size]) for start in starts])
-
-    def _padded(self, part: np.ndarray) -> np.ndarray:
-        full = np.zeros(self._runner.input_shape, np.float32)
-        full[: len(part)] = part
-        return np.array(self._runner.run(full)[: len(part)])
+        """Logits of normalised images, see run."""
+        return run(self._runner, batch)
 
     def close(self) -> None:
         """Frees the engine."""
@@ -74,6 +65,21 @@ class Predictor:
 
     def __exit__(self, *exception: Any) -> None:
         self.close()
+
+
+def run(runner: Runner, images: np.ndarray) -> np.ndarray:
+    """Logits float32 (n, ...) of normalised images, C-contiguous float32 (n, C, H, W). The last batch is padded."""
+    size = runner.input_shape[0]
+    if len(images) == size:
+        return runner.run(images)  # type: ignore[no-any-return]
+    starts = range(0, max(len(images), 1), size)  # even no image takes one run, which tells the shape of logits
+    return np.concatenate([_padded(runner, images[start : start + size]) for start in starts])
+
+
+def _padded(runner: Runner, part: np.ndarray) -> np.ndarray:
+    full = np.zeros(runner.input_shape, np.float32)
+    full[: len(part)] = part
+    return np.array(runner.run(full)[: len(part)])
 
 
 def listed(images: Any) -> Any:

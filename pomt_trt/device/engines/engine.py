@@ -3,7 +3,8 @@
 import logging
 import os
 import re
-from typing import Optional, Tuple
+import time
+from typing import Any, Dict, Optional, Tuple
 
 from pomt_trt.core import cpus
 from pomt_trt.core.errors import CorruptArtifact, WrongDevice
@@ -27,8 +28,18 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
         engine_path: the engine file; it is written completely or not at all.
     Raises: BuildFailed with the library's reason; MissingDependency if the library is not installed.
     """
-    record: Engine = registry.library(device.engine).build(onnx_path, engine_path, device, candidate_id, options)
-    return record
+    started_s = time.perf_counter()
+    own: Dict[str, Any] = registry.library(device.engine).build(onnx_path, engine_path, device, options)
+    return Engine(
+        candidate_id=candidate_id,
+        device=device,
+        file=os.path.basename(engine_path),
+        sha256=sha256_of(engine_path),
+        bytes=os.path.getsize(engine_path),
+        threads=options.threads,
+        build_s=time.perf_counter() - started_s,
+        **own,
+    )
 
 
 def open_engine(

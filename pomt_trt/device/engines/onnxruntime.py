@@ -5,16 +5,14 @@ last for Python 3.6) or later.
 """
 
 import os
-import shutil
 import tempfile
-import time
-from typing import Any, List
+from typing import Any, Dict, List
 
 import numpy as np
 
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency
 from pomt_trt.core.records import DeviceSpec, Engine
-from pomt_trt.core.storage.store import copy, explained, replacing, sha256_of, write_bytes
+from pomt_trt.core.storage.store import copy, replacing, sha256_of, write_bytes
 from pomt_trt.core.storage.workfolder import WEIGHTS
 from pomt_trt.device.engines.contract import BuildOptions, Runner
 
@@ -48,32 +46,18 @@ def share_threads(threads: int) -> bool:
     return True
 
 
-def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: str, options: BuildOptions) -> Engine:
-    """Optimises a graph for this processor and saves it, see engine.build."""
-    runtime, started = _onnxruntime(), time.perf_counter()
-    folder = os.path.dirname(engine_path)
-    weights = os.path.join(folder, WEIGHTS)
-    with explained(folder):
-        os.makedirs(folder, exist_ok=True)
+def build(onnx_path: str, engine_path: str, device: DeviceSpec, options: BuildOptions) -> Dict[str, Any]:
+    """Optimises a graph for this processor and saves it, see engine.build. Returns its own fields of the record."""
+    weights = os.path.join(os.path.dirname(engine_path), WEIGHTS)
     source = os.path.join(os.path.dirname(onnx_path), WEIGHTS)
     weights_sha256 = None
     if os.path.isfile(source):
         weights_sha256 = sha256_of(source)
         if not os.path.isfile(weights) or sha256_of(weights) != weights_sha256:
             copy(source, weights)
-    shape = _optimise(runtime, onnx_path, engine_path, options.threads)
-    return Engine(
-        candidate_id=candidate_id,
-        device=device,
-        file=os.path.basename(engine_path),
-        sha256=sha256_of(engine_path),
-        bytes=os.path.getsize(engine_path),
-        weights_sha256=weights_sha256,
-        input_shape=shape,
-        threads=options.threads,
-        precision="fp32" if options.fp32_nodes else options.precision,  # the CPU runs an fp32 graph in fp32
-        build_s=time.perf_counter() - started,
-    )
+    shape = _optimise(_onnxruntime(), onnx_path, engine_path, options.threads)
+    precision = "fp32" if options.fp32_nodes else options.precision  # the CPU runs an fp32 graph in fp32
+    return {"weights_sha256": weights_sha256, "input_shape": shape, "precision": precision}
 
 
 def open_file(path: str, engine: Engine, threads: int, waiting: str, shared_pool: bool) -> Runner:
@@ -107,7 +91,6 @@ class OrtRunner(Runner):
         self._input = session.get_inputs()[0].name
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """See Runner.run."""
         logits: np.ndarray = self._session.run(self._outputs, {self._input: batch})[0]
         return logits
 
@@ -131,33 +114,25 @@ def _session_options(runtime: Any, threads: int, waiting: str, shared_pool: bool
 
 def _optimise(runtime: Any, onnx_path: str, engine_path: str, threads: int) -> Any:
     """Writes the optimised model and returns the shape of its input. It reads the weights beside the graph."""
-    folder = tempfile.mkdtemp(prefix=".part-", dir=os.path.dirname(engine_path))
-    try:
-        with replacing(engine_path) as finished:
-            options = _session_options(runtime, threads, "passive", bool(shared_pools))  # a shared pool must be used
-            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
-            options.optimized_model_filepath = os.path.join(folder, os.path.basename(engine_path))
+    place = os.path.dirname(engine_path)
+    with replacing(engine_path) as finished, tempfile.TemporaryDirectory(prefix=".part-", dir=place) as folder:
+        options = _session_options(runtime, threads, "passive", bool(shared_pools))  # a shared pool must be used
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.optimized_model_filepath = os.path.join(folder, os.path.basename(engine_path))
+        try:
             session = runtime.InferenceSession(onnx_path, options, providers=["CPUExecutionProvider"])
-            os.replace(options.optimized_model_filepath, finished)
-            return tuple(session.get_inputs()[0].shape)
-    except OSError:
-        raise
-    except Exception as error:  # ONNX Runtime's errors share no base class but Exception
-        if isinstance(error, BuildFailed) or not type(error).__module__.startswith("onnxruntime"):
-            raise
-        _check_space(folder)
-        raise BuildFailed(
-            "ONNX Runtime {} cannot build {}: {}. Export it again, or install a newer ONNX Runtime.".format(
-                runtime.__version__, onnx_path, _first_line(error)
-            )
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_space(folder: str) -> None:
-    """Raises WorkFolderUnusable if the disk is full. ONNX Runtime only reports a failed serialization then."""
-    write_bytes(os.path.join(folder, "probe"), bytes(PROBE_BYTES))
+        except Exception as error:  # ONNX Runtime's errors share no base class but Exception
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            # Raises WorkFolderUnusable if the disk is full. ONNX Runtime only reports a failed serialization then.
+            write_bytes(os.path.join(folder, "probe"), bytes(PROBE_BYTES))
+            raise BuildFailed(
+                "ONNX Runtime {} cannot build {}: {}. Export it again, or install a newer ONNX Runtime.".format(
+                    runtime.__version__, onnx_path, _first_line(error)
+                )
+            ) from error
+        os.replace(options.optimized_model_filepath, finished)
+        return tuple(session.get_inputs()[0].shape)
 
 
 def _first_line(error: Exception) -> str:

@@ -45,13 +45,9 @@ class Plan(NamedTuple):
 
 
 class Collector:
-    """A run and its results so far."""
+    """A run and its results so far. `clock` gives seconds."""
 
     def __init__(self, plan: Plan, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
-        """
-        Args:
-            clock: seconds.
-        """
         self._plan, self._progress, self._clock = plan, progress, clock
         self._started_s = clock()
         self._ends_s = self._started_s + 60 * plan.minutes - RESERVE_S
@@ -91,7 +87,7 @@ class Collector:
         self._collected = self._collected._replace(
             steps=tuple(self._steps.values()),
             seconds=self._clock() - self._started_s,
-            watched=None if self._watch is None else self._watch.watched(),
+            watched=None if self._watch is None else self._watch.watched,
         )
         return self._collected
 

@@ -18,15 +18,10 @@ NO_REASON = ("for the reason above", "clocks are as they were", "nothing to rest
 class HeldClocks:
     """A context manager. `reason` says why the clocks are not locked; it is empty if they are.
 
-    sudo asks once for a password, on the terminal.
+    sudo asks once for a password, on the terminal. `scripts` is the folder of with_clocks; `clock` gives seconds.
     """
 
     def __init__(self, scripts: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """
-        Args:
-            scripts: folder of with_clocks.
-            clock: seconds.
-        """
         self._command = [os.path.join(scripts, "with_clocks"), "sh", "-c", "echo held; exec cat >/dev/null"]
         self._clock = clock
         self._process: "Optional[subprocess.Popen[bytes]]" = None

@@ -34,7 +34,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Runs one step; returns its exit code."""
     arguments = _parser().parse_args(argv)
     return exit_code_of(
-        lambda: _print(arguments.run(arguments)), lambda text: print(text, file=sys.stderr), "interrupted"
+        lambda: print(json.dumps(store.to_json(arguments.run(arguments)))),
+        lambda text: print(text, file=sys.stderr),
+        "interrupted",
     )
 
 
@@ -52,10 +54,6 @@ def _parser() -> argparse.ArgumentParser:
         step.add_argument("--max-seconds", type=float, default=MAX_S)
         step.set_defaults(run=run)
     return top
-
-
-def _print(value: Any) -> None:
-    print(json.dumps(store.to_json(value)))
 
 
 class _Opened:
@@ -93,11 +91,13 @@ def build(arguments: argparse.Namespace) -> BuildResult:
             profiling.profile(opened.records, opened.family.candidates, progress, Action.BUILD)
         except BuildFailed as error:  # of R = 0: its record has the failure, and the others are reported as not built
             print(error, file=sys.stderr)
-    return BuildResult(
-        opened.device,
-        tuple(_built(opened, candidate) for candidate in opened.family.candidates),
-        {"-".join([opened.model, opened.precision, candidate.id]): path for candidate, path in _layer_files(opened)},
-    )
+    built = tuple(_built(opened, candidate) for candidate in opened.family.candidates)
+    layers = {
+        "-".join([one.model, one.precision, one.candidate_id]): _layers_path(opened, one.engine)
+        for one in built
+        if one.engine is not None
+    }
+    return BuildResult(opened.device, built, {name: path for name, path in layers.items() if os.path.isfile(path)})
 
 
 def _built(opened: _Opened, candidate: Candidate) -> Built:
@@ -130,12 +130,6 @@ def _layers(opened: _Opened, record: Engine) -> int:
 
 def _layers_path(opened: _Opened, record: Engine) -> str:
     return layers_of(os.path.join(opened.work.engines(opened.device.id), record.file))
-
-
-def _layer_files(opened: _Opened) -> List[Tuple[Candidate, str]]:
-    records = [(candidate, opened.records.engine(candidate.id)) for candidate in opened.family.candidates]
-    paths = [(candidate, _layers_path(opened, record)) for candidate, record in records if record is not None]
-    return [(candidate, path) for candidate, path in paths if os.path.isfile(path)]
 
 
 def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:

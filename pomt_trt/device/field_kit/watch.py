@@ -22,31 +22,23 @@ def moment(root: str) -> Moment:
 
 
 class Watch:
-    """The lowest and highest value of each sensor so far."""
+    """The lowest and highest value of each sensor so far: `watched`. `clock` gives seconds."""
 
     def __init__(self, root: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """
-        Args:
-            clock: seconds.
-        """
         self._root, self._clock = root, clock
         self._due_s = clock()
-        self._watched = Watched(0, {}, {}, {})
+        self.watched = Watched(0, {}, {}, {})
 
     def look(self) -> None:
         """Reads the sensors, but at most every EVERY_S."""
         if self._clock() < self._due_s:
             return
         self._due_s = self._clock() + EVERY_S
-        now, watched = moment(self._root), self._watched
+        now, watched = moment(self._root), self.watched
         _widen(watched.clocks_mhz, {name: values[0] for name, values in now.clocks_mhz.items()})
         _widen(watched.temperatures_c, now.temperatures_c)
         _widen(watched.rails_w, now.rails_w)
-        self._watched = watched._replace(readings=watched.readings + 1)
-
-    def watched(self) -> Watched:
-        """The ranges so far."""
-        return self._watched
+        self.watched = watched._replace(readings=watched.readings + 1)
 
 
 def _widen(ranges: Dict[str, Interval], values: Dict[str, float]) -> None:

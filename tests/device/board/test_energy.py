@@ -8,7 +8,6 @@ from pomt_trt.cli import tables
 from pomt_trt.core.progress import Silent
 from pomt_trt.core.records import Energy, Row
 from pomt_trt.core.statistics import stability
-from pomt_trt.core.storage import store
 from pomt_trt.device.board import board, energy, sensors
 from pomt_trt.device.timing import profiling, worker
 from pomt_trt.device.timing.engine_records import EngineRecords
@@ -137,8 +136,3 @@ def test_energy_stands_only_in_rows_where_it_was_measured():
     first, second = tables.rows(rows, energies=found).splitlines()
     assert "mJ" not in first and "120.0 mJ a run [100.0, 140.0]" in second
     assert "mJ" not in tables.rows(rows)
-
-
-def test_it_is_a_record_that_can_be_stored(supply):
-    found = measured(supply, 1.0)
-    assert store.from_json(Energy, store.to_json(found)) == found

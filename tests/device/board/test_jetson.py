@@ -6,19 +6,13 @@ import shutil
 import pytest
 
 from pomt_trt.device.board import doctor, jetson
-from tests import paths
-
-TREES = os.path.join(paths.TESTS, "data", "jetson")
-
-
-def tree(board):
-    return os.path.join(TREES, board)
+from tests.device.boards import copied, tree, written
 
 
 @pytest.fixture
 def orin(tmp_path):
     """A copy of the Orin's tree, to be cut."""
-    return shutil.copytree(tree("agx-orin-jetpack-6.2"), str(tmp_path / "orin"))
+    return copied(tmp_path, "agx-orin-jetpack-6.2")
 
 
 @pytest.mark.parametrize(
@@ -47,15 +41,13 @@ def test_a_machine_without_any_of_the_files_is_no_jetson(tmp_path):
 
 
 def test_a_board_of_another_maker_is_no_jetson(tmp_path):
-    (tmp_path / "proc" / "device-tree").mkdir(parents=True)
-    (tmp_path / "proc" / "device-tree" / "model").write_text("Raspberry Pi 4 Model B Rev 1.4\0")
-    (tmp_path / "proc" / "device-tree" / "compatible").write_text("raspberrypi,4-model-b\0brcm,bcm2711\0")
-    assert jetson.identity(str(tmp_path)) is None
+    files = {"model": "Raspberry Pi 4 Model B Rev 1.4\0", "compatible": "raspberrypi,4-model-b\0brcm,bcm2711\0"}
+    root = written(tmp_path, {"proc/device-tree/" + name: text for name, text in files.items()})
+    assert jetson.identity(root) is None
 
 
 def test_a_soc_that_the_table_lacks_leaves_the_capability_open(orin):
-    with open(os.path.join(orin, "proc/device-tree/compatible"), "w") as file:
-        file.write("nvidia,p9999\0nvidia,tegra999\0")
+    written(orin, {"proc/device-tree/compatible": "nvidia,p9999\0nvidia,tegra999\0"})
     found = jetson.identity(orin)
     assert (found.soc, found.compute_capability, found.l4t) == (None, None, "36.4.3")
 
@@ -80,8 +72,8 @@ def test_a_soc_that_the_table_lacks_leaves_the_capability_open(orin):
 )
 def test_the_jetpack_follows_from_the_release(orin, l4t, jetpack):
     major, revision = l4t.split(".", 1)
-    with open(os.path.join(orin, "etc/nv_tegra_release"), "w") as file:
-        file.write("# R{} (release), REVISION: {}, GCID: 1, BOARD: generic\n".format(major, revision))
+    line = "# R{} (release), REVISION: {}, GCID: 1, BOARD: generic\n".format(major, revision)
+    written(orin, {"etc/nv_tegra_release": line})
     found = jetson.identity(orin)
     assert (found.l4t, found.jetpack) == (l4t, jetpack)
 
@@ -93,8 +85,7 @@ def test_without_any_record_of_the_release_it_is_not_known(orin):
 
 
 def test_a_mode_without_a_name_is_given_by_number(orin):
-    with open(os.path.join(orin, "var/lib/nvpmodel/status"), "w") as file:
-        file.write("pmode:0012\n")
+    written(orin, {"var/lib/nvpmodel/status": "pmode:0012\n"})
     assert jetson.identity(orin).power_mode == "mode 12"
 
 

@@ -1,5 +1,6 @@
 """What a Jetson's sensors say: made-up boards, sensors that are missing or wrong, and profiles taken meanwhile."""
 
+import functools
 import os
 import shutil
 import time
@@ -9,8 +10,7 @@ import pytest
 from pomt_trt.core.records import LatencyProfile
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import sensors
-from pomt_trt.device.timing.engine_group import Modes
-from tests.device.board.test_jetson import tree
+from tests.device.boards import copied, tree, written
 from tests.device.turned import RuleOfRounds, profile, sample
 
 BOARDS = sorted(name for name in os.listdir(tree("")) if os.path.isdir(tree(name)))
@@ -20,20 +20,8 @@ XAVIER = "agx-xavier-jetpack-5.1.2"  # clocks locked
 
 @pytest.fixture
 def copy(tmp_path):
-    """copy(board) -> a function that writes a file of a copy of its tree; without a name it gives the root."""
-
-    def copied(board):
-        root = shutil.copytree(tree(board), str(tmp_path / board))
-
-        def write(name=None, text=""):
-            if name is not None:
-                with open(os.path.join(root, name), "w") as file:
-                    file.write(text)
-            return root
-
-        return write
-
-    return copied
+    """copy(board, files) -> the root of a copy of its tree with these files."""
+    return functools.partial(copied, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +76,8 @@ def test_zones_that_refuse_or_say_nonsense_are_unknown():
 
 @pytest.mark.parametrize("text", ["", "not a number\n", "-392\n", "900000000\n"])
 def test_a_rail_that_says_nonsense_is_unknown(copy, text):
-    write = copy("tx2-jetpack-4.6.6")
-    root = write("sys/bus/i2c/drivers/ina3221x/0-0041/iio:device1/in_power0_input", text)
-    found = sensors.read(root)
+    rail = "sys/bus/i2c/drivers/ina3221x/0-0041/iio:device1/in_power0_input"
+    found = sensors.read(copy("tx2-jetpack-4.6.6", {rail: text}))
     assert found.unknown["VDD_IN"] == "unknown" and "VDD_IN" not in found.rails_w
 
 
@@ -108,12 +95,12 @@ def test_what_only_root_may_read_says_so(monkeypatch):
 def test_clocks_are_locked_where_no_clock_of_gpu_or_cpu_may_move(copy):
     assert sensors.floating(sensors.read(tree(XAVIER)).clocks) is False
     assert sensors.floating(sensors.read(tree(ORIN)).clocks) is True
-    one_core = copy(XAVIER)("sys/devices/system/cpu/cpufreq/policy4/scaling_min_freq", "1190400\n")
+    one_core = copy(XAVIER, {"sys/devices/system/cpu/cpufreq/policy4/scaling_min_freq": "1190400\n"})
     assert sensors.floating(sensors.read(one_core).clocks) is True
 
 
 def test_without_the_gpus_clock_nothing_is_called_locked(copy):
-    root = copy(XAVIER)()
+    root = copy(XAVIER)
     shutil.rmtree(os.path.join(root, "sys/class/devfreq"))
     assert sensors.floating(sensors.read(root).clocks) is None
 
@@ -140,7 +127,7 @@ def test_the_meter_reads_the_rails_that_are_what_is_drawn(board):
 
 
 def test_there_is_no_meter_without_a_rail_and_it_says_when_it_cannot_be_read(copy):
-    root = copy("tx2-jetpack-4.6.6")()
+    root = copy("tx2-jetpack-4.6.6")
     meter = sensors.power_meter(root)
     shutil.rmtree(os.path.join(root, "sys/bus"))
     assert meter() is None and sensors.power_meter(root) is None
@@ -160,9 +147,7 @@ GPU_CLOCK = "sys/class/devfreq/17000000.gv11b/cur_freq"  # of the Xavier, locked
 
 
 def test_the_lowest_clock_is_kept(copy):
-    write = copy(XAVIER)
-    write(GPU_CLOCK, "918000000\n")  # throttled
-    sampler = sensors.Sampler(write())
+    sampler = sensors.Sampler(copy(XAVIER, {GPU_CLOCK: "918000000\n"}))  # throttled
     sampler.sample()
     sampler.sample()
     found = sampler.summary()
@@ -172,20 +157,20 @@ def test_the_lowest_clock_is_kept(copy):
 
 @pytest.mark.parametrize("then_mhz, state, moved", [(1377, "locked", []), (1300, "locked, but moving", ["gpu"])])
 def test_clocks_that_are_called_locked_and_move_are_named(copy, then_mhz, state, moved):
-    write = copy(XAVIER)
-    sampler = sensors.Sampler(write())
+    root = copy(XAVIER)
+    sampler = sensors.Sampler(root)
     sampler.sample()
-    write(GPU_CLOCK, "{}000000\n".format(then_mhz))
+    written(root, {GPU_CLOCK: "{}000000\n".format(then_mhz)})
     sampler.sample()
     found = sampler.summary()
     assert (found["clocks"], found["moved"]) == (state, moved)
 
 
 def test_clocks_that_are_free_to_move_are_not_said_to_be_locked_when_they_do(copy):
-    write = copy(ORIN)
-    sampler = sensors.Sampler(write())
+    root = copy(ORIN)
+    sampler = sensors.Sampler(root)
     sampler.sample()
-    write("sys/class/devfreq/17000000.gpu/cur_freq", "1300500000\n")
+    written(root, {"sys/class/devfreq/17000000.gpu/cur_freq": "1300500000\n"})
     sampler.sample()
     assert (sampler.summary()["clocks"], sampler.summary()["moved"]) == ("floating", [])
 
@@ -198,12 +183,10 @@ def alarming(copy):
     """alarming(board, counter) -> (root, a function that sets how often oc3 went off)."""
 
     def make(board, counter="event_cnt"):
-        write = copy(board)
-        os.makedirs(os.path.join(write(), ALARMS), exist_ok=True)
-        write(ALARMS + "name", "soctherm_oc\n")
-        for name in ("oc1", "oc2", "oc3"):
-            write("{}{}_{}".format(ALARMS, name, counter), "0\n")
-        return write(), lambda count: write("{}oc3_{}".format(ALARMS, counter), "{}\n".format(count))
+        counters = ["{}{}_{}".format(ALARMS, name, counter) for name in ("oc1", "oc2", "oc3")]
+        root = copy(board, dict.fromkeys(counters, "0\n"))
+        written(root, {ALARMS + "name": "soctherm_oc\n"})
+        return root, lambda count: written(root, {counters[2]: "{}\n".format(count)})
 
     return make
 
@@ -238,7 +221,7 @@ def test_a_profile_during_which_an_alarm_went_off_is_throttled_and_counts_it(mad
 
 
 def test_a_sensor_that_fails_meanwhile_does_not_end_the_timing(copy):
-    root = copy(XAVIER)()
+    root = copy(XAVIER)
     sampler = sensors.Sampler(root)
     shutil.rmtree(os.path.join(root, "sys"))
     sampler.sample()
@@ -246,11 +229,11 @@ def test_a_sensor_that_fails_meanwhile_does_not_end_the_timing(copy):
     assert (found["clock_ratio"], found["over_current"], found["max_temperature_c"]) == (None, {}, None)
 
 
-def timed(made, clocks, root, **modes):
+def timed(made, clocks, root, ms=5):
     """The profile of an engine of 5 ms, timed on a board."""
-    reference = made("r000", 5, sampler=sensors.Sampler(root), pace_fps=modes.get("pace_fps"))
+    reference = made("r000", ms, sampler=sensors.Sampler(root))
     sample([reference], {}, RuleOfRounds({5: 12}), clocks)
-    return profile(reference, modes=Modes(2, "default", 3.0, **modes))
+    return profile(reference)
 
 
 def test_a_profile_says_what_the_board_did(made, clocks):
@@ -266,23 +249,19 @@ def test_a_profile_under_floating_clocks_says_so(made, clocks):
 
 
 def test_a_profile_under_locked_clocks_that_sink_is_throttled(made, clocks, copy):
-    write = copy(XAVIER)
-    write("sys/class/devfreq/17000000.gv11b/cur_freq", "918000000\n")
-    assert timed(made, clocks, write()).verdict == "throttled"
+    assert timed(made, clocks, copy(XAVIER, {GPU_CLOCK: "918000000\n"})).verdict == "throttled"
 
 
 @pytest.mark.parametrize("mhz, verdict", [(1300, "floating"), (918, "throttled")])
 def test_a_profile_under_locked_clocks_that_move_says_so(made, clocks, copy, mhz, verdict):
-    write = copy(XAVIER)
+    root = copy(XAVIER)
 
     def sinking(number):
         if number == 20:
-            write(GPU_CLOCK, "{}000000\n".format(mhz))
+            written(root, {GPU_CLOCK: "{}000000\n".format(mhz)})
         return 5
 
-    reference = made("r000", sinking, sampler=sensors.Sampler(write()))
-    sample([reference], {}, RuleOfRounds({5: 12}), clocks)
-    found = profile(reference)
+    found = timed(made, clocks, root, sinking)
     assert found.verdict == verdict and found.contention["clocks"] == "locked, but moving"
     assert found.contention["moved"] == ["gpu"]
 

@@ -1,17 +1,9 @@
 """Which torch is named on which machine."""
 
-import os
-
 import pytest
 
 from pomt_trt.device.board import torch_wheels
-
-
-def board(root, release):
-    os.makedirs(os.path.join(str(root), "etc"))
-    with open(os.path.join(str(root), "etc", "nv_tegra_release"), "w") as file:
-        file.write(release)
-    return str(root)
+from tests.device.boards import written
 
 
 @pytest.mark.parametrize("release, wheel", [
@@ -22,7 +14,7 @@ def board(root, release):
     ("# R99 (release), REVISION: 1.0, GCID: 1", "NVIDIA's wheel for this JetPack"),
 ])  # fmt: skip
 def test_a_jetson_gets_the_wheel_of_its_jetpack(tmp_path, release, wheel):
-    assert wheel in torch_wheels.advice(board(tmp_path, release))
+    assert wheel in torch_wheels.advice(written(tmp_path, {"etc/nv_tegra_release": release}))
 
 
 def test_elsewhere_it_is_the_host_extra(tmp_path):

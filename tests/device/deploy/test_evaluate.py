@@ -81,11 +81,6 @@ def test_batches_change_nothing_whatever_the_number_of_images(bundle, tmp_path, 
     assert one_by_one.engine._replace(kl_divergence=0) == by_four.engine._replace(kl_divergence=0)
 
 
-def test_a_seed_draws_the_same_images_again(bundle, tmp_path):
-    data = labelled(tmp_path / "data")
-    assert evaluate(bundle, ImageSource(data, 6, 1)) == evaluate(bundle, ImageSource(data, 6, 1))
-
-
 def test_skips_what_it_cannot_read_and_says_so(bundle, tmp_path, caplog):
     data = labelled(tmp_path / "data")
     (tmp_path / "data" / "2" / "broken.png").write_bytes(b"broken")

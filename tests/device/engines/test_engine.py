@@ -11,6 +11,7 @@ from pomt_trt.core.errors import BuildFailed, CorruptArtifact, UsageError, WorkF
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import board
 from pomt_trt.device.engines import contract, engine, onnxruntime, registry
+from tests import fakes
 
 runtime = pytest.importorskip("onnxruntime", reason="builds ONNX Runtime engines")
 OPTIONS = contract.BuildOptions(threads=1)
@@ -35,17 +36,12 @@ def logits(record, folder, **options):
         return batch, runner.run(batch)
 
 
-def weights_of(source, offset):
-    with open(os.path.join(source, "weights.bin"), "rb") as file:
-        return np.frombuffer(file.read(), np.float32, 256, offset).reshape(64, 4)
-
-
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("name, offset", [("r000", 0), ("r004", 1024)])
-def test_an_engine_computes_what_its_graph_says(source, folder, name, offset, batch):
+@pytest.mark.parametrize("name", ["r000", "r004"])
+def test_an_engine_computes_what_its_graph_says(source, folder, name, batch):
     record = built(source, folder, name, batch)
     image, found = logits(record, folder)
-    np.testing.assert_allclose(found, image.reshape(batch, 64) @ weights_of(source, offset), rtol=1e-5)
+    np.testing.assert_allclose(found, image.reshape(batch, 64) @ fakes.quadrant_weights(name), rtol=1e-5)
     assert found.dtype == np.float32 and record.input_shape == (batch, 1, 8, 8)
 
 
@@ -87,13 +83,11 @@ def test_an_engine_built_again_is_the_same_file(source, folder):
     assert built(source, folder).sha256 == built(source, folder).sha256
 
 
-@pytest.mark.parametrize(
-    "threads, waiting, shared_pool", [(1, "default", False), (2, "passive", False), (None, "default", False)]
-)
-def test_an_engine_runs_with_any_threads_and_waiting(source, folder, threads, waiting, shared_pool):
+@pytest.mark.parametrize("threads, waiting", [(1, "default"), (2, "passive"), (None, "default")])
+def test_an_engine_runs_with_any_threads_and_waiting(source, folder, threads, waiting):
     record = built(source, folder)
-    image, found = logits(record, folder, threads=threads, waiting=waiting, shared_pool=shared_pool)
-    np.testing.assert_allclose(found, image.reshape(1, 64) @ weights_of(source, 1024), rtol=1e-5)
+    image, found = logits(record, folder, threads=threads, waiting=waiting)
+    np.testing.assert_allclose(found, image.reshape(1, 64) @ fakes.quadrant_weights("r004"), rtol=1e-5)
 
 
 @pytest.mark.parametrize("data", [b"", b"this is no ONNX", None], ids=["empty", "garbage", "cut"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import sys
 
@@ -17,7 +16,7 @@ from pomt_trt.device.field_kit.collector import Collector, Plan
 from pomt_trt.device.field_kit.interrupts import OneInterrupt
 from pomt_trt.device.field_kit.tasks import Task
 from tests import field as made
-from tests.device.board.test_jetson import tree
+from tests.device.boards import copied, tree
 
 ORIN = "agx-orin-jetpack-6.2"
 KIT = Kit("jetpack-6.2", ("digits",))
@@ -165,14 +164,9 @@ FILES = {
 
 def test_nothing_personal_reaches_the_archive_from_any_source(tmp_path, monkeypatch):
     """It is planted in the board's files, its sensors, its variables, paths, results, logs, errors and layers."""
-    root = str(tmp_path / "home" / "alovelace" / "root")
-    shutil.copytree(tree(ORIN), root)
     planted = " ".join(PERSONAL) + " ALovelace /home/alovelace/secret-client/kit ~alovelace/secret-client"
     labels = {"sys/class/thermal/thermal_zone0/type": "of-difference-engine", "proc/device-tree/model": planted}
-    for name, text in dict(FILES, **labels).items():
-        os.makedirs(os.path.dirname(os.path.join(root, name)), exist_ok=True)
-        with open(os.path.join(root, name), "w") as file:
-            file.write(text)
+    root = copied(tmp_path / "home" / "alovelace", ORIN, dict(FILES, **labels))
     for name, value in (("USER", "alovelace"), ("HOME", "/home/alovelace"), ("SSH_CLIENT", "192.168.55.7 50000 22")):
         monkeypatch.setenv(name, value)
     folder = str(tmp_path / "secret-client" / "kit")

@@ -1,12 +1,11 @@
 """What a machine's files and variables tell of its users: all of it is found, and nothing of the board itself."""
 
 import os
-import shutil
 
 import pytest
 
 from pomt_trt.device.field_kit import identifiers
-from tests.device.board.test_jetson import tree
+from tests.device.boards import copied
 
 FILES = {
     "etc/hostname": "difference-engine\n",
@@ -29,13 +28,7 @@ VARIABLES = {"USER": "ada", "HOME": "/srv/people/ada", "SSH_CLIENT": "10.1.2.3 5
 
 @pytest.fixture
 def root(tmp_path):
-    folder = shutil.copytree(tree("agx-orin-jetpack-6.2"), str(tmp_path / "root"))
-    for name, text in FILES.items():
-        path = os.path.join(folder, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w") as file:
-            file.write(text)
-    return folder
+    return copied(tmp_path, "agx-orin-jetpack-6.2", FILES)
 
 
 def test_people_and_machines_are_found_by_name(root):

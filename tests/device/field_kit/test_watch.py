@@ -1,25 +1,21 @@
 """The sensors of made-up boards at a moment, and between which values they moved."""
 
-import os
-import shutil
-
 import pytest
 
 from pomt_trt.device.field_kit import watch
 from pomt_trt.device.field_kit.watch import Watch
-from tests.device.board.test_jetson import tree
+from tests.device.boards import copied, tree, written
 
 GPU = "sys/class/devfreq/17000000.gpu/cur_freq"
 
 
 @pytest.fixture
 def root(tmp_path):
-    return shutil.copytree(tree("agx-orin-jetpack-6.2"), str(tmp_path / "root"))
+    return copied(tmp_path, "agx-orin-jetpack-6.2")
 
 
 def set_gpu(root, mhz):
-    with open(os.path.join(root, GPU), "w") as file:
-        file.write("{:d}".format(mhz * 1000000))
+    written(root, {GPU: "{:d}".format(mhz * 1000000)})
 
 
 def test_a_moment_holds_all_that_the_board_tells(root):
@@ -39,8 +35,8 @@ def test_the_lowest_and_highest_readings_are_kept(root, clock):
         set_gpu(root, mhz)
         watch.look()
         clock.pass_ms(2000)
-    assert watch.watched().readings == 3 and watch.watched().clocks_mhz["gpu"] == (306.0, 1300.0)
-    assert all(low == high for low, high in watch.watched().temperatures_c.values())
+    assert watch.watched.readings == 3 and watch.watched.clocks_mhz["gpu"] == (306.0, 1300.0)
+    assert all(low == high for low, high in watch.watched.temperatures_c.values())
 
 
 def test_a_look_reads_nothing_before_it_is_due(root, clock):
@@ -49,4 +45,4 @@ def test_a_look_reads_nothing_before_it_is_due(root, clock):
     set_gpu(root, 1300)
     clock.pass_ms(1900)
     watch.look()
-    assert watch.watched().readings == 1 and watch.watched().clocks_mhz["gpu"] == (306.0, 306.0)
+    assert watch.watched.readings == 1 and watch.watched.clocks_mhz["gpu"] == (306.0, 306.0)

@@ -4,7 +4,6 @@ What a release can do is asked by its attributes (hasattr), never by its name or
 """
 
 import os
-import time
 from typing import Any, Dict
 
 from pomt_trt.core.records import DeviceSpec, Engine
@@ -32,16 +31,14 @@ def share_threads(threads: int) -> bool:
     return True
 
 
-def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: str, options: BuildOptions) -> Engine:
-    """Builds a graph for this GPU, or ahead of time for others, see engine.build.
+def build(onnx_path: str, engine_path: str, device: DeviceSpec, options: BuildOptions) -> Dict[str, Any]:
+    """Builds a graph for this GPU, or ahead of time for others, see engine.build. Returns its own fields of the record.
 
     Raises: UsageError for an engine that cannot be built ahead of time.
     """
     if options.gpu is not None:
         gpu_targets.check(options.gpu, options.precision, options.plugin is not None)
-    trt, started = package(device.engine), time.perf_counter()
-    with store.explained(os.path.dirname(engine_path)):
-        os.makedirs(os.path.dirname(engine_path), exist_ok=True)
+    trt = package(device.engine)
     if options.plugin is not None:
         plugin_files.register(trt, options.plugin)
     plan = building.build(trt, onnx_path, device, options)
@@ -53,19 +50,12 @@ def build(onnx_path: str, engine_path: str, device: DeviceSpec, candidate_id: st
         details["layers"] = os.path.basename(layers_of(engine_path))
         store.write_bytes(layers_of(engine_path), plan.layers.encode())
     store.write_bytes(engine_path, plan.data)
-    return Engine(
-        candidate_id=candidate_id,
-        device=device,
-        file=os.path.basename(engine_path),
-        sha256=store.sha256_of(engine_path),
-        bytes=len(plan.data),
-        weights_sha256=None,
-        input_shape=plan.input_shape,
-        threads=options.threads,
-        build_s=time.perf_counter() - started,
-        precision=options.precision,
-        details=details,
-    )
+    return {
+        "weights_sha256": None,
+        "input_shape": plan.input_shape,
+        "precision": options.precision,
+        "details": details,
+    }
 
 
 def open_file(path: str, engine: Engine, threads: int, waiting: str, shared_pool: bool) -> Runner:

@@ -5,6 +5,7 @@ TensorRT reports failures by None or False; only its log gives the reason.
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import logging
 import re
@@ -70,17 +71,9 @@ def native_version(name: str) -> Optional[str]:
     return None
 
 
-_logs: Dict[Any, Any] = {}  # ILogger class -> log; one for each package, since TensorRT keeps the first that it gets
-
-
+@functools.lru_cache(maxsize=None)  # one for each package, since TensorRT keeps the first that it gets
 def log_of(trt: Any) -> Any:
     """The log of this process: a tensorrt.ILogger. Its `errors` are those since the last clear()."""
-    if trt.ILogger not in _logs:
-        _logs[trt.ILogger] = _log_class(trt)()
-    return _logs[trt.ILogger]
-
-
-def _log_class(trt: Any) -> Any:
     levels = {trt.ILogger.WARNING: logging.INFO, trt.ILogger.INFO: logging.DEBUG}
 
     class Log(trt.ILogger):  # type: ignore[misc, name-defined]
@@ -106,7 +99,7 @@ def _log_class(trt: Any) -> Any:
                 return "TensorRT does not say why"
             return "; ".join(self.errors[:MOST_ERRORS])
 
-    return Log
+    return Log()
 
 
 def monitor_of(trt: Any, report: Callable[[str], None]) -> Any:

@@ -19,7 +19,6 @@ from pomt_trt.device.engines.tensorrt.bindings import log_of, monitor_of, named
 logger = logging.getLogger(__name__)
 WORKSPACE_SHARE = 4  # a quarter of the memory, which on a Jetson the processor uses too
 TIMING_ITERATIONS = 8  # averaged for each tactic; with fewer, noise decides
-BF16_FROM = (8, 0)  # compute capability: NvInfer.h, BuilderFlag::kBF16, "Ampere and later"
 OPTIMISATION_LEVEL = 3  # TensorRT's default; the record states it
 
 # (pattern in TensorRT's reason, advice). The first match counts.
@@ -112,11 +111,10 @@ def _check_gpu(onnx_path: str, device: DeviceSpec, options: BuildOptions) -> Non
     """Raises BuildFailed for bf16 on a GPU without it. TensorRT would name some layer, or emulate bf16."""
     if options.gpu is not None:  # another GPU than the one here: gpu_targets.check has checked it
         return
-    capability = tuple(int(part) for part in (device.compute_capability or "0").split("."))
-    if options.precision == "bf16" and capability < BF16_FROM:
+    if options.precision == "bf16" and gpu_targets.numbers(device.compute_capability) < gpu_targets.BF16_FROM:
         raise BuildFailed(
             "{} is in bf16, and this GPU's compute capability is {}: bf16 needs {}.{} or later (Orin has 8.7). Export "
-            "with --precision fp16.".format(onnx_path, device.compute_capability or "not known", *BF16_FROM)
+            "with --precision fp16.".format(onnx_path, device.compute_capability or "not known", *gpu_targets.BF16_FROM)
         )
 
 
@@ -257,24 +255,21 @@ def _layers_named(network: Any, names: Set[str]) -> Iterator[Any]:
 
 def _load_cache(config: Any, path: str) -> str:
     """Loads the timing cache of earlier builds; returns for the record whether it was new, reused or discarded."""
-    state = "new"
-    data = b""
+    state, data = "new", b""
     if os.path.isfile(path):
         with open(path, "rb") as file:
-            data = file.read()
-        state = "reused"
-    cache = config.create_timing_cache(data)
-    if cache is None or not config.set_timing_cache(cache, False):
+            state, data = "reused", file.read()
+    if not _takes_cache(config, data):
         state = "discarded: it was of another device, driver or TensorRT, or damaged"
         logger.warning("%s is %s. It is made anew.", path, state)
-        _set_empty_cache(config)
+        if not _takes_cache(config, b""):
+            raise BuildFailed("TensorRT takes not even an empty timing cache. Restart the board and run this again.")
     return state
 
 
-def _set_empty_cache(config: Any) -> None:
-    cache = config.create_timing_cache(b"")
-    if cache is None or not config.set_timing_cache(cache, False):
-        raise BuildFailed("TensorRT takes not even an empty timing cache. Restart the board and run this again.")
+def _takes_cache(config: Any, data: bytes) -> bool:
+    cache = config.create_timing_cache(data)
+    return cache is not None and bool(config.set_timing_cache(cache, False))
 
 
 def _save_cache(config: Any, path: str) -> None:

@@ -30,7 +30,6 @@ class Gpu(NamedTuple):
 
     name: str
     compute_capability: str  # such as 8.7
-    multiprocessors: int
     memory_bytes: int
 
 
@@ -39,12 +38,10 @@ def gpu() -> Gpu:
 
     Raises: MissingDependency if pycuda is not installed, or there is no CUDA device.
     """
-    driver = _driver()
-    device = driver.Device(0)
+    device = _driver().Device(0)
     return Gpu(
         name=device.name(),
         compute_capability="{}.{}".format(*device.compute_capability()),
-        multiprocessors=device.get_attribute(driver.device_attribute.MULTIPROCESSOR_COUNT),
         memory_bytes=device.total_memory(),
     )
 
@@ -141,7 +138,7 @@ class Session:
         self._driver.memcpy_dtoh_async(buffer.host, buffer.device, self.stream)
 
     def event(self) -> Any:
-        """Enqueues an event, for elapsed_ms."""
+        """Enqueues an event: pycuda's, with time_till."""
         event = self._driver.Event()
         event.record(self.stream)
         return event
@@ -185,25 +182,20 @@ def _reported(what: Any) -> PomtError:
     )
 
 
-def elapsed_ms(start: Any, end: Any) -> float:
-    """Milliseconds between two events that have completed."""
-    return float(start.time_till(end))
-
-
 class GraphUnavailable(Exception):
     """There is no CUDA graph, for this reason. The caller enqueues the work for each run instead."""
 
 
 class Graph:
-    """Work on a stream that was captured once and is launched as a unit."""
+    """Work on a session's stream that was captured once and is launched as a unit. It is freed with the session."""
 
-    def __init__(self, library: Any, stream: int, enqueue: Callable[[], bool]) -> None:
-        """Captures the work that `enqueue` puts on `stream`. `enqueue` must have run once before.
+    def __init__(self, session: Session, enqueue: Callable[[], bool]) -> None:
+        """Captures the work that `enqueue` puts on the stream. `enqueue` must have run once before.
 
-        Raises: GraphUnavailable.
+        Raises: GraphUnavailable if libcudart is absent or too old, or the work cannot be captured.
         """
-        self._library, self._stream = library, ctypes.c_void_p(stream)
-        self._executable = ctypes.c_void_p()
+        self._library = library = _cudart()
+        self._stream, self._executable = ctypes.c_void_p(session.stream.handle), ctypes.c_void_p()
         graph = ctypes.c_void_p()
         _check(library, "cudaStreamBeginCapture", self._stream, ctypes.c_int(THREAD_LOCAL))
         try:
@@ -217,6 +209,7 @@ class Graph:
             _check(library, "cudaGraphInstantiate", ctypes.byref(self._executable), graph, *_options(library))
         finally:
             library.cudaGraphDestroy(graph)
+        session.at_close(lambda: library.cudaGraphExecDestroy(self._executable))
 
     def launch(self) -> None:
         """Enqueues the work.
@@ -226,20 +219,6 @@ class Graph:
         error = self._library.cudaGraphLaunch(self._executable, self._stream)
         if error:
             raise _reported("cudaGraphLaunch: {}".format(_text(self._library, error)))
-
-    def close(self) -> None:
-        """Frees the graph."""
-        self._library.cudaGraphExecDestroy(self._executable)
-
-
-def capture(session: Session, enqueue: Callable[[], bool]) -> Graph:
-    """A Graph of the work that `enqueue` puts on the session's stream. It is freed with the session.
-
-    Raises: GraphUnavailable if libcudart is absent or too old, or the work cannot be captured.
-    """
-    graph = Graph(_cudart(), session.stream.handle, enqueue)
-    session.at_close(graph.close)
-    return graph
 
 
 def _cudart() -> Any:
@@ -251,7 +230,6 @@ def _cudart() -> Any:
     version = _version(library)
     if version < LEAST_RUNTIME:
         raise GraphUnavailable("libcudart {} is too old for CUDA graphs".format(version))
-    library.cudaGetErrorString.restype = ctypes.c_char_p
     library.cudaGraphLaunch.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     return library
 

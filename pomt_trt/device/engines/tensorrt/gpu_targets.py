@@ -9,14 +9,14 @@ PORTABLE = "portable"
 # Compute capability -> name in tensorrt_rtx.ComputeCapability.
 GPUS = {"7.5": "SM75", "8.6": "SM86", "8.9": "SM89", "12.0": "SM120", "12.1": "SM121"}
 _PORTABLE_FROM = (8, 0)  # TensorRT-RTX's own default: 8.0, 8.6, 8.9, 12.0 and later
-_BF16_FROM = (8, 0)
+BF16_FROM = (8, 0)  # NvInfer.h, BuilderFlag::kBF16: "Ampere and later"
 
 
 def adoptable(here: DeviceSpec) -> Tuple[str, ...]:
     """The targets whose engines run on the GPU here, the most specific first."""
-    capability = here.compute_capability or ""
+    capability = here.compute_capability
     exact: Tuple[str, ...] = (capability,) if capability in GPUS else ()
-    return exact + ((PORTABLE,) if _numbers(capability) >= _PORTABLE_FROM else ())
+    return exact + ((PORTABLE,) if numbers(capability) >= _PORTABLE_FROM else ())
 
 
 def target(gpu: Optional[str], here: DeviceSpec) -> str:
@@ -24,12 +24,12 @@ def target(gpu: Optional[str], here: DeviceSpec) -> str:
     if gpu is not None:
         return gpu
     capability = here.compute_capability or ""
-    return capability if _numbers(capability) < _PORTABLE_FROM and capability in GPUS else PORTABLE
+    return capability if numbers(capability) < _PORTABLE_FROM and capability in GPUS else PORTABLE
 
 
 def check(gpu: str, precision: str, plugin: bool) -> None:
     """Raises UsageError for an engine that cannot be built ahead of time for that target."""
-    if precision == "bf16" and gpu != PORTABLE and _numbers(gpu) < _BF16_FROM:
+    if precision == "bf16" and gpu != PORTABLE and numbers(gpu) < BF16_FROM:
         raise UsageError(
             "--precision bf16 is not for --gpu {}: bf16 needs compute capability 8.0 or later. Export and build with "
             "--precision fp16, or give another --gpu.".format(gpu)
@@ -41,5 +41,6 @@ def check(gpu: str, precision: str, plugin: bool) -> None:
         )
 
 
-def _numbers(capability: str) -> Tuple[int, ...]:
+def numbers(capability: Optional[str]) -> Tuple[int, ...]:
+    """(8, 7) of 8.7; () where it is not known."""
     return tuple(int(part) for part in capability.split(".")) if capability else ()

@@ -5,6 +5,7 @@ import re
 from typing import Any, Dict, List, Optional
 
 from pomt_trt.core.records import Engine, Schedule
+from pomt_trt.device.engines.tensorrt.gpu_targets import numbers
 
 # Names of layers and tactics with fused attention contain mha, such as _gemm_mha_v2_myl0_15 or fmha_v2_fp16_64_S_80.
 # Source: engine listings of users of TensorRT 8.6 to 10.7. ONNX node names of timm's models contain attn, never mha.
@@ -49,8 +50,7 @@ def shortfall(engine: Engine, schedule: Schedule, reads_attention: bool) -> Opti
         reads_attention: of the Family.
     """
     fused = (engine.details or {}).get("fused_attention")
-    capability = tuple(int(part) for part in (engine.device.compute_capability or "0").split("."))
-    if fused is None or engine.precision == "fp32" or capability < (7, 5):
+    if fused is None or engine.precision == "fp32" or numbers(engine.device.compute_capability) < (7, 5):
         return None
     possible = fusible(schedule, reads_attention)
     if fused >= possible:

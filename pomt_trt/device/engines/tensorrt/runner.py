@@ -115,7 +115,7 @@ class TrtRunner(Runner):
         if not cuda_graph:
             return self._enqueue_checked, "off: not asked for"
         try:
-            return cuda.capture(session, self._enqueue).launch, "on"
+            return cuda.Graph(session, self._enqueue).launch, "on"
         except cuda.GraphUnavailable as error:
             logger.info("no CUDA graph: %s", error)
             return self._enqueue_checked, "off: {}".format(error)
@@ -128,7 +128,6 @@ class TrtRunner(Runner):
             )
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """See Runner.run."""
         session = self._opened()
         with session.current():
             np.copyto(self._input.host, batch)
@@ -154,15 +153,13 @@ class TrtRunner(Runner):
             part()
             events.append(session.event())
         session.wait(self._passive)
-        return [cuda.elapsed_ms(*pair) for pair in zip(events, events[1:])]
+        return [float(start.time_till(end)) for start, end in zip(events, events[1:])]
 
     def modes(self) -> Dict[str, Any]:
-        """See Runner.modes."""
         waiting = "asleep until an event" if self._passive else "asking the stream without pause"
         return {"memory": self._memory, "waiting": waiting, "cuda_graph": self._cuda_graph}
 
     def kernels(self) -> Optional[bytes]:
-        """See Runner.kernels."""
         with self._opened().current():
             return self._kernels.data() if self._kernels is not None else None
 

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import numpy as np
+import onnx
 import pytest
 
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, MissingDependency, WrongDevice
@@ -20,7 +21,7 @@ from pomt_trt.device.board.jetson import Identity
 from pomt_trt.device.engines import contract, engine, registry
 from pomt_trt.device.engines.tensorrt import bindings, building, cuda, layer_info
 from tests import fakes, simulator
-from tests.suite import ALL, RELEASES, each
+from tests.suite import ALL, RELEASES
 
 pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
 pytestmark = pytest.mark.usefixtures("no_libcudart")
@@ -35,34 +36,24 @@ def built(source, folder, name="r004", batch=1, **options):
     return engine.build(graph, path, board.device_spec(library), name, contract.BuildOptions(**options))
 
 
-def patched(source, old, new, name="r004"):
-    """Changes bytes of a graph; both have one length."""
-    path = os.path.join(source, name + "-b1.onnx")
-    with open(path, "rb") as file:
-        content = file.read()
-    assert content.count(old) == 1 and len(old) == len(new)
+def edited(source, edit):
+    """Changes a graph as onnx has it."""
+    path = os.path.join(source, "r004-b1.onnx")
+    model = onnx.load(path, load_external_data=False)
+    edit(model.graph)
     with open(path, "wb") as file:
-        file.write(content.replace(old, new))
+        file.write(model.SerializeToString())
 
 
-def named_node(source, name="r004"):
-    """Gives the graph's product a name, which its writer did not: lengths of the node and of the graph grow by 6."""
-    path = os.path.join(source, name + "-b1.onnx")
-    with open(path, "rb") as file:
-        content = file.read()
-    start = content.index(b"\x3a") + 1
-    length = (content[start] & 0x7F) + (content[start + 1] << 7) + 6
-    content = content[:start] + bytes([length & 0x7F | 0x80, length >> 7]) + content[start + 2 :]
-    node = content.index(b"\n\x04flat\n\x06weight")
-    content = content[: node - 1] + bytes([content[node - 1] + 6]) + content[node:]
-    assert content.count(b'"\x06MatMul') == 1
-    with open(path, "wb") as file:
-        file.write(content.replace(b'"\x06MatMul', b'\x1a\x04pick"\x06MatMul'))
+def named_node(source, **more):
+    """Gives the graph's product a name, which its writer did not, and other fields."""
 
+    def edit(graph):
+        (product,) = [node for node in graph.node if node.op_type == "MatMul"]
+        for field, value in dict(more, name=NODE).items():
+            setattr(product, field, value)
 
-def weights_of(source, offset):
-    with open(os.path.join(source, "weights.bin"), "rb") as file:
-        return np.frombuffer(file.read(), np.float32, 256, offset).reshape(64, 4)
+    edited(source, edit)
 
 
 def image_for(record):
@@ -79,10 +70,11 @@ def test_an_engine_computes_what_its_graph_says(source, folder, release, batch):
             image = image_for(record)
             first = runner.run(image)
             again = runner.run(2 * image)
-            np.testing.assert_allclose(first, image.reshape(batch, 64) @ weights_of(source, 1024), rtol=1e-5)
+            np.testing.assert_allclose(first, image.reshape(batch, 64) @ fakes.quadrant_weights("r004"), rtol=1e-5)
             np.testing.assert_allclose(again, 2 * first, rtol=1e-5)  # and what was given back stays as it was
             times = runner.gpu_times(image)
             assert times.compute_ms >= 0 and times.copy_in_ms >= 0 and times.copy_out_ms >= 0
+            runner.close()  # a second time does nothing
         assert machine.memory.used_bytes == 0
 
 
@@ -160,32 +152,18 @@ def test_blocks_that_only_merge_leave_their_attention_to_be_fused():
     assert layer_info.fusible(mixed, reads_attention=False) == 3
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("release", ALL)
-def test_a_mixed_graph_is_built_strongly_typed_or_refused(source, folder, release):
+def test_a_mixed_graph_is_built_strongly_typed_without_a_flag_or_refused(source, folder, release, precision):
     with simulator.installed(release):
         if release in WEAK:
-            with pytest.raises(BuildFailed, match="honours loosely.*--target"):
-                built(source, folder, precision="fp16")
+            with pytest.raises(BuildFailed, match="honours loosely.*--target|bf16 needs 8.0 or later"):
+                built(source, folder, precision=precision)
             return
-        record = built(source, folder, precision="fp16")
+        record = built(source, folder, precision=precision)
         header = plan_of(folder)
-    assert record.precision == "fp16" and record.details["strongly_typed"] and header["strongly_typed"]
-    assert not {"FP16", "OBEY_PRECISION_CONSTRAINTS"} & set(header["flags"])
-
-
-@pytest.mark.parametrize("release", each(release for release in simulator.ALL if release not in WEAK))
-def test_a_graph_of_bf16_is_built_strongly_typed_without_a_flag(source, folder, release):
-    with simulator.installed(release):
-        record = built(source, folder, precision="bf16")
-        header = plan_of(folder)
-    assert record.precision == "bf16" and header["strongly_typed"]
+    assert record.precision == precision and record.details["strongly_typed"] and header["strongly_typed"]
     assert not {"BF16", "FP16", "OBEY_PRECISION_CONSTRAINTS"} & set(header["flags"])
-
-
-@pytest.mark.parametrize("release", WEAK)
-def test_a_graph_of_bf16_is_refused_where_tensorrt_has_none(source, folder, release):
-    with simulator.installed(release), pytest.raises(BuildFailed, match="bf16"):
-        built(source, folder, precision="bf16")
 
 
 def test_bf16_is_refused_on_a_gpu_without_it(source, folder):
@@ -214,15 +192,14 @@ def test_nodes_to_pin_that_are_not_there_are_an_error(source, folder):
         built(source, folder, precision="fp16", fp32_nodes=("norm1",))
 
 
-def test_bf16_is_refused_where_there_is_none(source, folder):
+def test_bf16_is_not_picked_where_there_is_none(source, folder):
     with simulator.installed("8.6.1"), pytest.raises(BuildFailed, match="bf16"):
         built(source, folder, precision="bf16", fp32_nodes=(NODE,))
 
 
 @pytest.mark.parametrize("release", ALL)
 def test_an_operator_that_the_parser_lacks_names_its_node_and_the_way_out(source, folder, release):
-    named_node(source)
-    patched(source, b"MatMul", b"MatMil")
+    named_node(source, op_type="MatMil")
     with simulator.installed(release), pytest.raises(BuildFailed, match="node 1 .MatMil 'pick'.*--target jetpack-"):
         built(source, folder)
     assert not os.path.exists(os.path.join(folder, "r004.engine"))
@@ -237,7 +214,7 @@ def test_more_tokens_than_tensorrt_ranks_are_explained():
 
 @pytest.mark.parametrize("release", ALL)
 def test_int64_inputs_are_refused_on_all_releases_alike(source, folder, release):
-    patched(source, b"\n\x05image\x12\x16\n\x14\x08\x01", b"\n\x05image\x12\x16\n\x14\x08\x07")
+    edited(source, lambda graph: setattr(graph.input[0].type.tensor_type, "elem_type", onnx.TensorProto.INT64))
     told = "input image.*float32 of a fixed shape|types INT64 and FLOAT.*makes float32 inputs"
     with simulator.installed(release), pytest.raises(BuildFailed, match=told):
         built(source, folder)
@@ -373,13 +350,14 @@ def test_a_captured_graph_is_launched_for_each_run(source, folder, monkeypatch):
         Launched.launch = staticmethod(launch)
         return Launched
 
-    monkeypatch.setattr(cuda, "capture", capture)
+    monkeypatch.setattr(cuda, "Graph", capture)
     with simulator.installed("10.3.0"):
         record = built(source, folder)
         with engine.open_engine(record, folder) as runner:
             assert runner.modes()["cuda_graph"] == "on"
             image = image_for(record)
-            np.testing.assert_allclose(runner.run(image), image.reshape(1, 64) @ weights_of(source, 1024), rtol=1e-5)
+            logits = image.reshape(1, 64) @ fakes.quadrant_weights("r004")
+            np.testing.assert_allclose(runner.run(image), logits, rtol=1e-5)
     assert Launched.count == 1
 
 
@@ -392,8 +370,9 @@ def test_threads_that_share_a_runner_take_turns(source, folder, release):
 
             def work(seed):
                 image = np.random.RandomState(seed).rand(*record.input_shape).astype(np.float32)
+                logits = image.reshape(1, 64) @ fakes.quadrant_weights("r004")
                 for _ in range(10):
-                    if not np.allclose(runner.run(image), image.reshape(1, 64) @ weights_of(source, 1024), rtol=1e-5):
+                    if not np.allclose(runner.run(image), logits, rtol=1e-5):
                         wrong.append(seed)
 
             threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
@@ -402,13 +381,6 @@ def test_threads_that_share_a_runner_take_turns(source, folder, release):
             for thread in threads:
                 thread.join()
         assert wrong == []
-
-
-def test_a_runner_may_be_closed_twice(source, folder):
-    with simulator.installed("10.3.0"):
-        runner = engine.open_engine(built(source, folder), folder)
-        runner.close()
-        runner.close()
 
 
 def test_tensorrt_8_0_is_refused_and_the_reason_is_told(monkeypatch):

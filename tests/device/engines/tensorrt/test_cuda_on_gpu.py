@@ -36,7 +36,7 @@ def there_and_back(session):
 
 def test_the_gpu_says_what_it_is():
     found = cuda.gpu()
-    assert found.name and found.multiprocessors > 0 and found.memory_bytes > 1 << 28
+    assert found.name and found.memory_bytes > 1 << 28
 
 
 @pytest.mark.parametrize("passive", [False, True])
@@ -58,7 +58,7 @@ def test_a_captured_graph_runs_again_with_new_inputs(session, there_and_back):
     with session.current():
         enqueue()
         session.wait(passive=False)
-        graph = cuda.capture(session, enqueue)
+        graph = cuda.Graph(session, enqueue)
         for value in (1.0, 2.0):
             buffer.host[...] = value
             graph.launch()
@@ -76,7 +76,7 @@ def test_a_capture_that_waits_is_refused_and_the_stream_goes_on(session, there_a
 
     with session.current():
         with pytest.raises((cuda.GraphUnavailable, driver.Error)):
-            cuda.capture(session, enqueues_and_waits)
+            cuda.Graph(session, enqueues_and_waits)
         buffer.host[...] = 3.0
         enqueue()
         session.wait(passive=False)
@@ -90,7 +90,7 @@ def test_events_tell_how_long_the_device_took(session, there_and_back):
         enqueue()
         end = session.event()
         session.wait(passive=False)
-        assert 0 < cuda.elapsed_ms(start, end) < 1000
+        assert 0 < start.time_till(end) < 1000
 
 
 def test_closing_gives_the_memory_back():

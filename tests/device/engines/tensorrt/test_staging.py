@@ -10,7 +10,7 @@ pytest.importorskip("onnxruntime", reason="the stand-in runs graphs by it")
 from pomt_trt.device.board import board
 from pomt_trt.device.engines import contract, engine
 from pomt_trt.device.engines.tensorrt import staging
-from tests import simulator
+from tests import fakes, simulator
 
 
 @pytest.fixture
@@ -25,17 +25,13 @@ def opened(source, folder):
             machine.faults.update(part.split("=") for part in faults.split(",") if part)
             with engine.open_engine(record, folder) as runner:
                 image = np.random.RandomState(0).rand(1, 1, 8, 8).astype(np.float32)
-                np.testing.assert_allclose(runner.run(image), image.reshape(1, 64) @ weights(source), rtol=1e-5)
+                logits = image.reshape(1, 64) @ fakes.quadrant_weights("r004")
+                np.testing.assert_allclose(runner.run(image), logits, rtol=1e-5)
                 told = runner.modes()["memory"]
         assert machine.memory.used_bytes == 0
         return told
 
     return run
-
-
-def weights(source):
-    with open(os.path.join(source, "weights.bin"), "rb") as file:
-        return np.frombuffer(file.read(), np.float32, 256, 1024).reshape(64, 4)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ from pomt_trt.core.records.measurements import (
     LatencyProfile,
     ReductionLatency,
     Sensitivity,
+    TimedGroup,
+    TimedMember,
 )
 from pomt_trt.core.records.models import (
     CLASSIFICATION,
@@ -98,6 +100,8 @@ __all__ = [
     "Step",
     "StoredTensor",
     "TOP1",
+    "TimedGroup",
+    "TimedMember",
     "Training",
     "TrainingEpoch",
 ]

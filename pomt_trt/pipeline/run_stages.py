@@ -22,6 +22,7 @@ from pomt_trt.pipeline.accuracy import estimate
 from pomt_trt.pipeline.export import GraphKind, Workstation, export_graphs, request_for, workstation_for
 from pomt_trt.pipeline.options import Budget, Options
 from pomt_trt.pipeline.profile import build_lost, forget_damaged, forget_unsettled
+from pomt_trt.pipeline.refine import refine
 from pomt_trt.pipeline.search import schedules
 from pomt_trt.pipeline.search.adaptive import measure
 from pomt_trt.pipeline.select import select_winner
@@ -48,6 +49,7 @@ def compile_all(options: Options, module: Any = None) -> Selection:
         notes = measure(here, options.choice, options.budget, workstation)
         if options.schedule == "search":
             notes += schedules.search(here, options.choice, workstation)
+        refine(here, options.choice)
         chosen = _selected(here, options, notes)
         package.make_bundle(here, chosen)
         if not options.keep_engines:
@@ -129,6 +131,7 @@ def profile(
         forget_damaged(here)
         forget_unsettled(here, sensors.read().clocks)
         measure(here, choice, budget)
+        refine(here, choice)
         if energy:
             build_lost(here, here.candidates)
             profiling.measure_energy(here.engines, here.candidates)

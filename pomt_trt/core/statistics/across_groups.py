@@ -100,11 +100,11 @@ def fit(groups: Sequence[GroupLogs], unit: str, known: Mapping[str, Tuple[float,
 
 
 def _table(groups: Sequence[GroupLogs], place: Dict[str, int], known: Mapping[str, Tuple[float, float]]) -> _Table:
-    rows: List[Tuple[int, int, float, float]] = [(place[name], -1, *pair) for name, pair in known.items()]
+    rows: List[Tuple[int, int, float, float]] = []
+    rows += [(place[name], -1, log, variance) for name, (log, variance) in known.items()]
     for number, group in enumerate(groups):
         rows += [(place[name], number, log, group.variances[name]) for name, log in group.logs.items()]
-    engine, number, value, variance = zip(*rows)
-    return _Table(np.array(engine), np.array(number), np.array(value), np.array(variance))
+    return _Table(*(np.array(column) for column in zip(*rows)))
 
 
 def _solve(table: _Table, squares: np.ndarray, engines: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -1,11 +1,15 @@
 """The verdict: one word for a latency profile by what disturbed it.
 
 A latency may be quoted if its verdict is stable. Otherwise the word names the cause, so that the user can remove it.
+It is said of a selection only where it could change the choice.
 """
 
 from typing import Any, Mapping, NamedTuple
 
 from pomt_trt.core.records import Energy
+
+
+QUOTABLE = (None, "stable", "drifting")  # of verdicts; older profiles say drifting where drift was taken out
 
 
 class Bounds(NamedTuple):

@@ -227,7 +227,8 @@ def judged(made: LatencyProfile, shown: Dict[str, Any], clean: bool, is_unit: bo
     low, high = made.latency_ci_ms
     bounds = Bounds(relative_width=UNIT_WIDTH) if is_unit else Bounds()
     word = verdict((high - low) / made.latency_ms, clean, shown, bounds)
-    if word != "throttled" and shown.get("clocks") in (sensors.FLOATING, sensors.MOVING):
+    clocks = shown.get("clocks")
+    if clocks == sensors.FLOATING or clocks == sensors.MOVING and word != "throttled":
         word = "floating"
     return made._replace(verdict=word, contention=dict(shown, drift=max(made.drift) - 1.0))
 

@@ -74,6 +74,25 @@ def groups_of(records: EngineRecords) -> List[Located]:
     return [group for group in read if group is not None]
 
 
+def clean_groups(records: EngineRecords, unit_id: str) -> Optional[List[Dict[str, Tuple[float, float]]]]:
+    """Of each clean group: candidate id -> log latency in it, and its variance with that of c[e, g].
+
+    A difference of two engines of one group has the sum of their variances. None where no group was recorded.
+    """
+    unit, groups = records.latency(unit_id), groups_of(records)
+    if unit is None or not groups:
+        return None
+    groups = [group for group in groups if group.logs.clean and unit.engine_sha256 in group.logs.logs]
+    if not groups:
+        return []
+    ids = {profile.engine_sha256: profile.candidate_id for profile in _profiles(records)}
+    sds = across_groups.fit([group.logs for group in groups], unit.engine_sha256).group_sds
+    return [
+        {ids[name]: (log, group.logs.variances[name] + sd**2) for name, log in group.logs.logs.items() if name in ids}
+        for group, sd in zip(groups, sds)
+    ]
+
+
 def _read(records: EngineRecords, path: str) -> Optional[Located]:
     group = store.read_matching(path, TimedGroup, timing_inputs(records.settings))
     if group is None:

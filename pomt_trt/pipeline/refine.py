@@ -14,7 +14,7 @@ from pomt_trt.core.errors import ConstraintUnmet, InputError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Row
 from pomt_trt.core.search.held_steps import sides, unproved_steps
-from pomt_trt.device.timing import profiling
+from pomt_trt.device.timing import profiling, settling
 from pomt_trt.device.timing.engine_records import Action
 from pomt_trt.pipeline.select import choose_winner
 from pomt_trt.pipeline.session import Session
@@ -23,15 +23,21 @@ MOST = 9  # candidates of a batch: with R = 0 and known ones they make one group
 LONGER = 2  # times the settings' limit of the timing of one candidate
 
 
-def refine(session: Session, choice: Goal) -> None:
-    """See above. Without accuracies, nothing is chosen yet, and the third is left out."""
+def refine(session: Session, choice: Goal, once: bool = True) -> None:
+    """See above. Without accuracies, nothing is chosen yet, and the third is left out.
+
+    Args:
+        once: leaves out what has its second group, so that a command that is run again changes nothing; False: times
+            what is disturbed again, however often that was done.
+    """
     while True:
-        disturbed = _disturbed(session)[:MOST]
+        disturbed = _disturbed(session, once)[:MOST]
         _time_again(session, disturbed)
-        if not disturbed or set(disturbed) & set(_disturbed(session)):
+        if not disturbed or set(disturbed) & set(_disturbed(session, False)):
             break
-    _time_again(session, _step_sides(session)[:MOST])
-    _time_again(session, _rivals(session, choice)[:MOST])
+    for asked in (_step_sides(session), _rivals(session, choice)):
+        if _have_one_group(session, asked[:MOST]):
+            _time_again(session, asked[:MOST])
 
 
 def _time_again(session: Session, ids: Sequence[str]) -> None:
@@ -50,8 +56,15 @@ def _measured(session: Session) -> List[Row]:
     return [row for row in session.rows() if row.status == "measured" and row.removed]
 
 
-def _disturbed(session: Session) -> List[str]:
-    return [row.id for row in _measured(session) if row.verdict == "contended"]
+def _disturbed(session: Session, once: bool) -> List[str]:
+    ids = [row.id for row in _measured(session) if row.verdict == "contended"]
+    return _have_one_group(session, ids) if once else ids
+
+
+def _have_one_group(session: Session, ids: Sequence[str]) -> List[str]:
+    """Those that were timed in one group only."""
+    counts = settling.group_counts(session.engines)
+    return [each for each in ids if counts[session.candidate(each).id] < 2]
 
 
 def _step_sides(session: Session) -> List[str]:
@@ -66,12 +79,11 @@ def _step_sides(session: Session) -> List[str]:
 
 
 def _rivals(session: Session, choice: Goal) -> List[str]:
-    """The winner and the candidates that may be chosen and do not differ from it; none once all have two groups."""
+    """The winner and the candidates that may be chosen and do not differ from it, the nearest first."""
     try:
         winner = choose_winner(session, choice).chosen
     except (ConstraintUnmet, InputError):
         return []
-    groups = session.clean_groups() or []
     limit = choice.max_accuracy_drop
     allowed = [
         row
@@ -79,8 +91,7 @@ def _rivals(session: Session, choice: Goal) -> List[str]:
         if row.accuracy_drop is not None and (limit is None or row.accuracy_drop <= limit)
     ]
     near = sorted((row for row in allowed if _is_near(row, winner)), key=lambda row: abs(_log_ratio(row, winner)))
-    once = [row for row in near if sum(row.tokens_after in group for group in groups) < 2]
-    return [row.id for row in near] if once and len(near) > 1 else []
+    return [row.id for row in near] if len(near) > 1 else []
 
 
 def _is_near(row: Row, winner: Row) -> bool:

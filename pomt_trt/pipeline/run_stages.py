@@ -131,7 +131,7 @@ def profile(
         forget_damaged(here)
         forget_unsettled(here, sensors.read().clocks)
         measure(here, choice, budget)
-        refine(here, choice)
+        refine(here, choice, once=False)
         if energy:
             build_lost(here, here.candidates)
             profiling.measure_energy(here.engines, here.candidates)

@@ -173,10 +173,12 @@ def _why_unknown(row: Row) -> str:
 
 def _is_doubtful(row: Row, chosen: Row, max_accuracy_drop: Optional[float]) -> bool:
     """Whether the timing of a row was disturbed, and a better one could change the choice."""
-    if row.verdict in QUOTABLE or row.latency_ci_ms is None or chosen.latency_ms is None:
-        return False
+    if row.verdict in QUOTABLE or row is chosen:
+        return row.verdict not in QUOTABLE
     lossy = max_accuracy_drop is not None and row.accuracy_drop is not None and row.accuracy_drop > max_accuracy_drop
-    return row is chosen or not lossy and row.removed > 0 and row.latency_ci_ms[0] < chosen.latency_ms
+    if lossy or not row.removed or row.latency_ci_ms is None or chosen.latency_ms is None:
+        return False
+    return row.latency_ci_ms[0] < chosen.latency_ms
 
 
 def _remarks(rows: Sequence[Row], chosen: Row, max_accuracy_drop: Optional[float]) -> List[str]:

@@ -101,7 +101,8 @@ class TimedMember(NamedTuple):
 class TimedGroup(NamedTuple):
     """Engines that took turns in one process: what latencies are estimated from, see core/statistics/across_groups."""
 
-    members: Tuple[TimedMember, ...]  # R = 0 and other known engines first
+    members: Tuple[TimedMember, ...]  # R = 0 and other references first
+    references: int  # how many of the members had a latency before
     disturbed: Tuple[bool, ...]  # of each round: whether other programs or the hypervisor took CPU time
 
 

@@ -14,7 +14,7 @@ longer than a round. Source of the circular blocks: Politis and Romano, 1992.
 
 import math
 import statistics
-from typing import Dict, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence
 
 import numpy as np
 
@@ -42,8 +42,8 @@ def group_logs(group: Group, disturbed: Sequence[bool] = (), resamples: int = RE
         disturbed: by round, whether other processes or the hypervisor took CPU time; missing values are False.
     Raises: UnstableMeasurement if no member has a usable time.
     """
-    used, clean = used_rounds(group, disturbed)
-    table = {name: _relative(rounds, used) for name, rounds in group.items()}
+    used = counted(group, disturbed)
+    table = {name: _relative(name, rounds, used) for name, rounds in group.items()}
     table = {name: row for name, row in table.items() if len(row)}
     if not table:
         raise UnstableMeasurement(
@@ -51,7 +51,7 @@ def group_logs(group: Group, disturbed: Sequence[bool] = (), resamples: int = RE
         )
     rng = np.random.RandomState(0)
     logs = {name: float(np.median(row)) for name, row in table.items()}
-    return GroupLogs(logs, {name: _variance(row, rng, resamples) for name, row in table.items()}, clean)
+    return GroupLogs(logs, {name: _variance(row, rng, resamples) for name, row in table.items()}, used.clean)
 
 
 def quick(name: str, group: Group) -> Location:
@@ -66,40 +66,47 @@ def quick(name: str, group: Group) -> Location:
     return Location(value, value * math.exp(-half), value * math.exp(half))
 
 
-class UsedRounds(NamedTuple):
-    """Which rounds count, and level[r] of every round."""
+class Counted(NamedTuple):
+    """Which rounds of a group count."""
 
-    usable: np.ndarray  # (rounds,) bool
-    level: np.ndarray  # (rounds,)
+    rows: Dict[str, List[int]]  # by member; of one that settled while no round counted, all of its own
+    level: np.ndarray  # level[r] of every round
+    clean: bool
+
+    def rounds(self, name: str, rounds: Rounds) -> List[Sequence[float]]:
+        """The rounds of a member that count."""
+        return [rounds[row] for row in self.rows[name]]
 
 
-def used_rounds(group: Group, disturbed: Sequence[bool] = ()) -> Tuple[UsedRounds, bool]:
-    """The rounds that count, and whether they are undisturbed.
+def counted(group: Group, disturbed: Sequence[bool] = ()) -> Counted:
+    """The rounds that count.
 
     A round is also disturbed if the machine was slower by more than MOST_DRIFT than in its fast state: engines of
-    different size then no longer slow down by one factor. That is left out where it would leave less than a quarter.
+    different size then no longer slow down by one factor. Such rounds stay where less than a quarter would be left.
+
+    Args:
+        disturbed: by round; missing values are False.
     """
     level = levels(list(group.values()))
     count = len(level)
     quiet = ~np.array([*disturbed[:count], *[False] * (count - len(disturbed))], dtype=bool)
-    enough = min(LEAST_ROUNDS, count)
-    if quiet.sum() < max(1, enough):
-        return UsedRounds(np.ones(count, dtype=bool), level), False
+    clean = quiet.sum() >= max(1, min(LEAST_ROUNDS, count))
+    usable = _near_fast(level, quiet) if clean else np.ones(count, dtype=bool)
+    rows = {name: np.flatnonzero(usable[: len(rounds)]).tolist() for name, rounds in group.items()}
+    return Counted({name: found or list(range(len(group[name]))) for name, found in rows.items()}, level, bool(clean))
+
+
+def _near_fast(level: np.ndarray, quiet: np.ndarray) -> np.ndarray:
     fast = np.percentile(level[quiet], 100 * FAST_QUANTILE)
     near = quiet & (level - fast <= math.log1p(MOST_DRIFT))
-    return UsedRounds(near if near.sum() >= max(enough, quiet.sum() / 4) else quiet, level), True
+    return near if near.sum() >= max(LEAST_ROUNDS, quiet.sum() / 4) else quiet
 
 
-def left_out(group: Group, disturbed: Sequence[bool]) -> Sequence[bool]:
-    """Of each round, whether it does not count; see used_rounds."""
-    return [not usable for usable in used_rounds(group, disturbed)[0].usable]
-
-
-def _relative(rounds: Rounds, used: UsedRounds) -> np.ndarray:
-    """m[e, r] - level[r] over the used rounds in which the member has a usable time."""
-    rows = [[time for time in burst if 0 < time < math.inf] for burst in rounds]
+def _relative(name: str, rounds: Rounds, used: Counted) -> np.ndarray:
+    """m[e, r] - level[r] over the rounds that count and in which the member has a usable time."""
+    rows = [[time for time in burst if 0 < time < math.inf] for burst in used.rounds(name, rounds)]
     logs = np.array([math.log(statistics.median(row)) if row else math.nan for row in rows])
-    logs = (logs - used.level[: len(logs)])[used.usable[: len(logs)]]
+    logs = logs - used.level[used.rows[name]]
     return np.asarray(logs[np.isfinite(logs)])
 
 

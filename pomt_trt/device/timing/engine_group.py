@@ -150,7 +150,7 @@ def profiles(
         results.append((record, judged(made, dict(watch.contention(), **member.seen()), clean, not references and member is timed[0])._replace(**extra)))
     parts = zip(records, members)
     rows = [TimedMember(one.candidate_id, one.sha256, _rows(member.rounds_ms)) for one, member in parts]
-    return TimedGroup(tuple(rows), tuple(watch.disturbed)), results
+    return TimedGroup(tuple(rows), len(references), tuple(watch.disturbed)), results
 
 
 class Found(NamedTuple):
@@ -172,7 +172,8 @@ def located(
     Raises: UnstableMeasurement if a member has no usable time.
     """
     group = rounds_of(members)
-    counting = rounds_of(members, within_group.left_out(group, disturbed))
+    used = within_group.counted(group, disturbed)
+    counting = {name: used.rounds(name, rounds) for name, rounds in group.items()}
     own = {name: estimate(name, counting) for name in counting}
     unit = members[0].name
     unit_ms = references[unit].latency_ms if unit in references else own[unit].latency.value

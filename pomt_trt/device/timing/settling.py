@@ -5,7 +5,8 @@ takes all groups together, and the profiles are written again where that changes
 first one too, is put right by later groups.
 
 Latency in ms: the ratio to R = 0 times the latency of R = 0. The latter is the median over clean groups; where none is
-clean, its interval holds what any group said.
+clean, its interval holds what any group said. Where R = 0 was only a reference in all groups, its profile came from
+another work folder, whose latencies are to be compared with these, and stays as it is.
 """
 
 import functools
@@ -35,6 +36,7 @@ class Located(NamedTuple):
 
     logs: GroupLogs
     own: Dict[str, Location]  # in ms, by its own times from the rounds that count
+    references: Tuple[str, ...]  # the engines that had a latency before
 
 
 class Settled(NamedTuple):
@@ -74,6 +76,15 @@ def groups_of(records: EngineRecords) -> List[Located]:
     return [group for group in read if group is not None]
 
 
+def group_counts(records: EngineRecords) -> Dict[str, int]:
+    """In how many groups each candidate's engine was timed, by candidate id."""
+    groups = groups_of(records)
+    return {
+        profile.candidate_id: sum(profile.engine_sha256 in group.logs.logs for group in groups)
+        for profile in _profiles(records)
+    }
+
+
 def clean_groups(records: EngineRecords, unit_id: str) -> Optional[List[Dict[str, Tuple[float, float]]]]:
     """Of each clean group: candidate id -> log latency in it, and its variance with that of c[e, g].
 
@@ -98,11 +109,12 @@ def _read(records: EngineRecords, path: str) -> Optional[Located]:
     if group is None:
         return None
     rounds = {member.engine_sha256: member.rounds_ms for member in reversed(group.members)}  # a twin: the first one
-    left_out = within_group.left_out(rounds, group.disturbed)
-    counting = {name: [row for row, out in zip(rows, left_out) if not out] for name, rows in rounds.items()}
+    used = within_group.counted(rounds, group.disturbed)
+    counting = {name: used.rounds(name, rows) for name, rows in rounds.items()}
     try:
         logs = within_group.group_logs(rounds, group.disturbed)
-        return Located(logs, {name: quick(name, counting) for name in logs.logs})
+        references = tuple(member.engine_sha256 for member in group.members[: group.references])
+        return Located(logs, {name: quick(name, counting) for name in logs.logs}, references)
     except UnstableMeasurement:
         return None
 
@@ -120,6 +132,8 @@ def _settled(groups: Sequence[Located], unit: LatencyProfile, profiles: Sequence
     apart = (profile for profile in profiles if profile.engine_sha256 not in clean)
     known = {profile.engine_sha256: known_ratio(profile, unit.latency_ms) for profile in apart}
     fit = across_groups.fit([group.logs for group in groups], unit.engine_sha256, known)
+    if all(unit.engine_sha256 in group.references for group in groups):
+        return Settled(fit, Location(unit.latency_ms, *unit.latency_ci_ms), clean)
     return Settled(fit, unit_location(groups, unit.engine_sha256), clean)
 
 

@@ -4,9 +4,10 @@ A profile holds what the newest group and its references told. Afterwards the mo
 takes all groups together, and the profiles are written again where that changes them. So a group that was off, R = 0's
 first one too, is put right by later groups.
 
-Latency in ms: the ratio to R = 0 times the latency of R = 0. The latter is the median over clean groups; where none is
-clean, its interval holds what any group said. Where R = 0 was only a reference in all groups, its profile came from
-another work folder, whose latencies are to be compared with these, and stays as it is.
+Latency in ms: the ratio to R = 0 times the latency of R = 0. The latter is that of the first clean group, so that no later
+group rescales what others have read; how far clean groups differ is in its interval. Where none is clean, the interval
+holds what any group said. Where R = 0 was only a reference in all groups, its profile came from elsewhere and stays as
+it is: latencies are compared with others that are relative to it.
 """
 
 import functools
@@ -141,14 +142,13 @@ def unit_location(groups: Sequence[Located], name: str) -> Location:
     """The latency of R = 0 with its 95 % interval, from the groups that it was timed in; see above."""
     clean = [group.own[name] for group in groups if group.logs.clean]
     every = [group.own[name] for group in groups]
-    logs = np.log([each.value for each in clean or every])
-    value = math.exp(np.median(logs))
     if not clean:
-        return Location(value, min(each.low for each in every), max(each.high for each in every))
+        return Location(every[0].value, min(each.low for each in every), max(each.high for each in every))
+    logs = np.log([each.value for each in clean])
     within = float(np.mean([math.log(each.high / each.low) / (2 * 1.96) for each in clean]))
     degrees = FREEDOM + len(logs) - 1
-    square = (FREEDOM * within**2 + float(((logs - np.median(logs)) ** 2).sum())) / degrees
-    half = quantile(degrees) * math.sqrt(square / len(logs))
+    half = quantile(degrees) * math.sqrt((FREEDOM * within**2 + float(((logs - logs.mean()) ** 2).sum())) / degrees)
+    value = clean[0].value
     return Location(value, value * math.exp(-half), value * math.exp(half))
 
 

@@ -103,7 +103,7 @@ def _cells(row: Row, chosen: Selection) -> List[str]:
     mark = "->" if row.id == chosen.chosen.id else ("*" if row.id in chosen.pareto else "")
     base = chosen.unreduced.latency_ms
     gain = "" if row.latency_ms is None or not base else "{:.1%}".format(1 - row.latency_ms / base)
-    unstable = "" if row.verdict in (None, "stable") else " ({})".format(row.verdict)
+    unstable = "" if row.verdict in stability.QUOTABLE else " ({})".format(row.verdict)
     return [
         mark,
         str(row.tokens_after) + ("" if row.schedule is None else " " + row.id),

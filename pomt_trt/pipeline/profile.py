@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import shutil
 from typing import Any, Dict, Sequence
 
 from pomt_trt.core.errors import PomtError
@@ -12,6 +13,7 @@ from pomt_trt.core.storage import store
 from pomt_trt.device.board.sensors import Clock, floating
 from pomt_trt.device.timing import profiling
 from pomt_trt.device.timing.engine_records import Action
+from pomt_trt.device.timing.worker_protocol import GROUPS
 from pomt_trt.pipeline.session import Session
 
 UNSETTLED = ("floating", "throttled")  # verdicts of profiles that locked clocks would change
@@ -60,6 +62,7 @@ def forget_unsettled(session: Session, clocks: Dict[str, Clock]) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(each)
     if unsettled:
+        shutil.rmtree(os.path.join(session.engines.latency_folder, GROUPS), ignore_errors=True)
         session.engines.renew()
 
 

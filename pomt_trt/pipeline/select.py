@@ -10,7 +10,7 @@ from pomt_trt.core.data import class_order
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics.accuracy import doubt
 from pomt_trt.core.records import LatencyProfile, Row, Selection
-from pomt_trt.core.search.steps import significant_steps
+from pomt_trt.core.search.held_steps import held_steps
 from pomt_trt.core.statistics import stability
 from pomt_trt.core.storage import store
 from pomt_trt.device.engines.tensorrt.layer_info import shortfall
@@ -37,15 +37,13 @@ def select_winner(session: Session, choice: Goal, notes: Sequence[str] = ()) -> 
 
 
 def choose_winner(session: Session, choice: Goal) -> Selection:
-    """The winner among what is known. Steps are those of the grid's curve; searched candidates are no points of it."""
+    """The winner among what is known. Steps are those of the grid's curve that hold within a group."""
     rows = session.rows()
     _check_settings(session, rows[0])
-    curve = [row for row in rows if row.status == "measured" and row.schedule is None]
-    points = {row.tokens_after: session.point(row.id) for row in curve}
     return selection.select(
         rows,
         choice,
-        significant_steps(points, rows[0].tokens_after),
+        held_steps(session.curve(), rows[0].tokens_after, session.clean_groups()),
         device_id=session.device.id,
         accuracy=selection.AccuracySource(session.experiment.accuracy_kind, "host-fp32", session.experiment.images),
     )

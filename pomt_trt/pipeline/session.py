@@ -7,6 +7,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optiona
 from pomt_trt.core.choice.variant import Variant, variants_by_id
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import (
+    GRID,
     SEARCHED,
     AccuracyEstimate,
     Candidate,
@@ -24,6 +25,7 @@ from pomt_trt.core.storage.workfolder import WorkFolder, locked
 from pomt_trt.core.targets import PRECISIONS, of_engine
 from pomt_trt.device.board import board
 from pomt_trt.device.engines.tensorrt import plugin_files
+from pomt_trt.device.timing import settling
 from pomt_trt.device.timing.engine_records import EngineRecords
 from pomt_trt.device.timing.worker_protocol import Settings
 
@@ -181,6 +183,21 @@ class Session:
         if row.latency_ms is None or row.latency_ci_ms is None:
             return Point(row.tokens_after)
         return Point(row.tokens_after, row.latency_ms, row.latency_ci_ms, self.builds_ms(variant_id))
+
+    def curve(self) -> Dict[int, Point]:
+        """The measured candidates of the grid by tokens, but for contended ones, which support no step."""
+        rows = (self.row(name) for name, one in self.variants.items() if one.candidate.kind == GRID)
+        usable = (row for row in rows if row.status == "measured" and row.verdict != "contended")
+        return {row.tokens_after: self.point(row.id) for row in usable}
+
+    def clean_groups(self) -> Optional[List[Dict[int, Tuple[float, float]]]]:
+        """What each clean group says of the grid's candidates, see settling.clean_groups; by tokens, without R = 0."""
+        groups = settling.clean_groups(self.engines, self.unreduced.id)
+        if groups is None:
+            return None
+        tokens = {one.id: one.schedule.tokens_after for one in self.candidates if one.kind == GRID}
+        del tokens[self.unreduced.id]
+        return [{tokens[name]: pair for name, pair in group.items() if name in tokens} for group in groups]
 
 
 def _variants(candidates: Sequence[Candidate], precision: str, engine: str) -> Dict[str, Variant]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pomt_trt.core.records import ACCURACY_TITLES, Interval, Row, Selection
+from pomt_trt.core.statistics.stability import QUOTABLE
 
 # Okabe and Ito's palette, safe for colour-blind readers; grey for guides.
 FRONT, OTHER, CHOSEN, PLAIN, HELP, FAINT = "#0072B2", "#8FB3CC", "#D55E00", "#333333", "#666666", "#D8D8D8"
@@ -159,7 +160,7 @@ def _draw_candidates(axes: Any, panel: Panel, selection: Selection, low: float, 
 
 def stable(row: Row) -> bool:
     """False where the timing of the row is not stable."""
-    return row.verdict in (None, "stable")
+    return row.verdict in QUOTABLE
 
 
 def _fill(row: Row, color: str) -> dict[str, Any]:

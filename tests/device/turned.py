@@ -1,7 +1,7 @@
 """Stand-ins for timing a group: clocks that only what runs or sleeps turns, and a rule that counts rounds."""
 
 from pomt_trt.core.records import Engine
-from pomt_trt.core.statistics.estimate import Absolute, Relative
+from pomt_trt.core.statistics import within_group
 from pomt_trt.device.timing import engine_group, sampler
 from pomt_trt.device.timing.engine_group import Modes
 from tests import fakes
@@ -14,9 +14,11 @@ class RuleOfRounds:
     """Settles each member after its own number of rounds; remembers what it was told."""
 
     def __init__(self, wanted):
-        self._wanted, self.seen = dict(wanted), []
+        self._wanted, self.seen, self.max_s = dict(wanted), [], 60.0
 
     def decide(self, rounds, located, elapsed_s):
+        if not rounds:
+            return None
         first = rounds[0][0]
         self.seen.append((first, len(rounds), located(), elapsed_s))
         return "settled" if len(rounds) >= self._wanted[round(first)] else None
@@ -43,13 +45,15 @@ def engine_of(name):
 
 def sample(members, references, rule, clocks, **options):
     """Samples members beside references, a dict of members and their latencies; see sampler.sample."""
-    estimator = Relative({reference.name: latency_ms for reference, latency_ms in references.items()})
-    return sampler.sample(list(references), members, sampler.Sampling(rule, estimator, clocks.wall, **options))
+    sampling = sampler.Sampling(rule, within_group.quick, clocks.wall, **options)
+    return sampler.sample(list(references), members, sampling)
 
 
-def profile(member, *others, references=None, modes=MODES, stopped="settled", contention=QUIET):
-    """The profile of a member that was timed with others."""
-    known = {reference.name: latency_ms for reference, latency_ms in (references or {}).items()}
-    estimator = Relative(known) if known else Absolute()
-    estimate = estimator.of(member.name, sampler.rounds_of([member, *others, *(references or {})]))
-    return engine_group.profile(member, engine_of(member.name), modes, estimate, stopped, contention)
+def profile(member, *others, references=None, modes=MODES, stopped="settled", disturbed=()):
+    """The profile of a member that was timed with others; without references relative to the first of these."""
+    beside = {reference: fakes.known(reference.name, latency_ms) for reference, latency_ms in (references or {}).items()}
+    everyone = [*beside, *others, member]
+    known = {reference.name: known for reference, known in beside.items()}
+    found, clean = engine_group.located(everyone, known, disturbed)
+    made = engine_group.profile(member, engine_of(member.name), modes, found[member.name], stopped)
+    return engine_group.judged(made, dict(QUIET, **member.seen()), clean)

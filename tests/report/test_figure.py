@@ -100,7 +100,7 @@ def test_more_is_pruned_to_the_right():
 
 
 def test_what_is_not_stable_is_hollow_and_does_not_set_the_scale():
-    rows = [row(0), row(4, verdict="contended", latency_ms=9.7), row(8, verdict="drifting", latency_ms=90.0), row(12)]
+    rows = [row(0), row(4, verdict="contended", latency_ms=9.7), row(8, verdict="throttled", latency_ms=90.0), row(12)]
     picture = figure(selection(rows), title="t")
     axes = picture.axes[0]
     hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]

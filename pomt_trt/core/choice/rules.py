@@ -167,8 +167,14 @@ def _utility(allowed: Sequence[Entry], problem: Problem) -> Decision:
 
 def _fastest(allowed: Sequence[Entry], problem: Problem) -> Decision:
     winner = min(allowed, key=lambda e: (e.latency_ms, -e.tokens))
-    tied = [e for e in allowed if e.latency_ci_ms[0] <= winner.latency_ci_ms[1]]
+    tied = [e for e in allowed if not _apart(e, winner)]
     return _ranked(winner, tied, "lowest latency within the accuracy constraint", "slower than {}", "fastest-within")
+
+
+def _apart(entry: Entry, winner: Entry) -> bool:
+    """Whether two latencies differ by more than the intervals explain: their errors are independent."""
+    below_ms, above_ms = entry.latency_ms - entry.latency_ci_ms[0], winner.latency_ci_ms[1] - winner.latency_ms
+    return entry.latency_ms - winner.latency_ms > math.hypot(below_ms, above_ms)
 
 
 def _best(allowed: Sequence[Entry], problem: Problem) -> Decision:
@@ -190,8 +196,12 @@ def _ranked(winner: Entry, tied: List[Entry], reason: str, against: str, rule: s
     return Decision(winner, reason, explain, rule)
 
 
-def _names(entries: Sequence[Entry], winner: Entry, most: int = 6) -> str:
-    ids = [entry.id for entry in entries if entry.id != winner.id]
+def _names(entries: Sequence[Entry], winner: Entry) -> str:
+    return short_list([entry.id for entry in entries if entry.id != winner.id])
+
+
+def short_list(ids: Sequence[str], most: int = 6) -> str:
+    """The first few names, and how many more there are."""
     return ", ".join(ids[:most]) + (" and {} more".format(len(ids) - most) if len(ids) > most else "")
 
 

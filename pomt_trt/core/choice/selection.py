@@ -7,9 +7,10 @@ Source: Eliopoulos et al., Pruning One More Token is Enough, arXiv 2407.05941, w
 import math
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from pomt_trt.core.choice.rules import RULES, Decision, Entry, Goal, Problem, broken_constraint, decide
+from pomt_trt.core.choice.rules import RULES, Decision, Entry, Goal, Problem, broken_constraint, decide, short_list
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Interval, Row, Selection, Step
+from pomt_trt.core.statistics.stability import QUOTABLE
 
 # verdict of a latency profile -> how to get a better one; for any other: on a quieter machine
 REMEDIES = {
@@ -130,7 +131,9 @@ def _entry(row: Row, zero: Unreduced, alpha: float) -> Optional[Entry]:
     if row.status != "measured" or row.latency_ms is None or row.accuracy is None:
         return None
     drop = row.accuracy_drop if row.accuracy_drop is not None else zero.accuracy - row.accuracy
-    latency_ci, drop_ci = row.latency_ci_ms or (row.latency_ms, row.latency_ms), row.accuracy_drop_ci or (drop, drop)
+    # R = 0 is the unit, without an error of its own: its interval is that of the machine's speed.
+    latency_ci = row.latency_ci_ms if row.latency_ci_ms and row.removed else (row.latency_ms, row.latency_ms)
+    drop_ci = row.accuracy_drop_ci or (drop, drop)
     best_accuracy, worst_accuracy = row.accuracy + (drop - drop_ci[0]), row.accuracy - (drop_ci[1] - drop)
     value = utility(row.latency_ms, row.accuracy, zero.latency_ms, zero.accuracy, alpha)
     worst = utility(latency_ci[1], worst_accuracy, zero.latency_ms, zero.accuracy, alpha)
@@ -168,6 +171,16 @@ def _why_unknown(row: Row) -> str:
     }.get(row.status, row.status)
 
 
+def _is_doubtful(row: Row, chosen: Row, max_accuracy_drop: Optional[float]) -> bool:
+    """Whether the timing of a row was disturbed, and a better one could change the choice."""
+    if row.verdict in QUOTABLE or row is chosen:
+        return row.verdict not in QUOTABLE
+    lossy = max_accuracy_drop is not None and row.accuracy_drop is not None and row.accuracy_drop > max_accuracy_drop
+    if lossy or not row.removed or row.latency_ci_ms is None or chosen.latency_ms is None:
+        return False
+    return row.latency_ci_ms[0] < chosen.latency_ms
+
+
 def _remarks(rows: Sequence[Row], chosen: Row, max_accuracy_drop: Optional[float]) -> List[str]:
     remarks = []
     interval = chosen.accuracy_drop_ci if chosen.removed else None  # R = 0 loses nothing against itself
@@ -177,9 +190,12 @@ def _remarks(rows: Sequence[Row], chosen: Row, max_accuracy_drop: Optional[float
                 chosen.id, 100 * interval[1]
             )
         )
-    if chosen.verdict not in (None, "stable"):
-        remedy = REMEDIES.get(chosen.verdict, "on a quieter machine")
-        remarks.append("the latency of {} is {}: profile again {}".format(chosen.id, chosen.verdict, remedy))
+    doubtful = [row for row in rows if _is_doubtful(row, chosen, max_accuracy_drop)]
+    if doubtful:
+        verdict = chosen.verdict if chosen in doubtful else doubtful[0].verdict
+        text = "latencies that decide the choice are {} ({}): profile again {}"
+        remedy = REMEDIES.get(verdict or "", "on a quieter machine")
+        remarks.append(text.format(verdict, short_list([row.id for row in doubtful]), remedy))
     for status, text in (("failed", "{} candidates failed"), ("over-budget", "{} candidates are beyond the budget")):
         count = sum(row.status == status for row in rows)
         if count:

@@ -24,6 +24,8 @@ from pomt_trt.core.records.measurements import (
     LatencyProfile,
     ReductionLatency,
     Sensitivity,
+    TimedGroup,
+    TimedMember,
 )
 from pomt_trt.core.records.models import (
     CLASSIFICATION,

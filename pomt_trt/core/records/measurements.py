@@ -80,7 +80,7 @@ class LatencyProfile(NamedTuple):
     tie: float  # latency_ms over the location of these rounds alone: the factor that samples are multiplied by
     stopped: str  # why sampling ended: settled, time cap
     max_s: float  # the time cap: wall time allowed for its runs
-    verdict: str  # stable, drifting, contended, throttled, floating (clocks could move, or did)
+    verdict: str  # stable, contended, throttled, floating (clocks could move, or did)
     # Steal, involuntary switches, drift; a board's sensors, see sensors.Sampler. Paced: also `missed`, the share of
     # runs that had not ended when the next one was due.
     contention: Dict[str, Any]
@@ -88,6 +88,22 @@ class LatencyProfile(NamedTuple):
     transfers_ms: Optional[float] = None  # of the copies to and from the device
     modes: Optional[Dict[str, Any]] = None  # memory, waiting, CUDA graph or why there is none
     energy: Optional[Energy] = None  # None: not requested, or no power rail could be read
+
+
+class TimedMember(NamedTuple):
+    """An engine's part in a group."""
+
+    candidate_id: str
+    engine_sha256: str
+    rounds_ms: Tuple[Tuple[float, ...], ...]  # one row a round, from the group's first round on
+
+
+class TimedGroup(NamedTuple):
+    """Engines that took turns in one process: what latencies are estimated from, see core/statistics/across_groups."""
+
+    members: Tuple[TimedMember, ...]  # R = 0 and other references first
+    references: int  # how many of the members had a latency before
+    disturbed: Tuple[bool, ...]  # of each round: whether other programs or the hypervisor took CPU time
 
 
 class EagerLatencies(NamedTuple):

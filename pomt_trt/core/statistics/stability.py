@@ -1,6 +1,7 @@
 """The verdict: one word for a latency profile by what disturbed it.
 
 A latency may be quoted if its verdict is stable. Otherwise the word names the cause, so that the user can remove it.
+It is said of a selection only where it could change the choice.
 """
 
 from typing import Any, Mapping, NamedTuple
@@ -8,42 +9,37 @@ from typing import Any, Mapping, NamedTuple
 from pomt_trt.core.records import Energy
 
 
-class Bounds(NamedTuple):
-    """A profile beyond one of these is not stable."""
+QUOTABLE = (None, "stable", "drifting")  # of verdicts; older profiles say drifting where drift was taken out
 
-    relative_width: float = 0.05  # of the latency's interval: full width over value
-    drift: float = 0.05  # slowest round over the fast state, or latency over the references' state; minus 1
+
+class Bounds(NamedTuple):
+    """The first three bound a profile, the others a round of its group."""
+
+    relative_width: float = 0.06  # of the latency's interval: full width over value
+    clock_ratio: float = 0.90  # lowest clock over the power mode's cap
+    over_current: int = 0  # alarms: each slows all clocks down for a moment
     steal: float = 0.02  # share of CPU time that the hypervisor took
     others: float = 0.10  # share of CPU time that other processes used
     involuntary_per_s: float = 80.0  # involuntary context switches a second of wall time, all threads. Two spinning
     # threads on two shared cores had 36 undisturbed, and 200 to 300 beside a CPU hog
-    tail: float = 0.25  # share of runs that were a quarter slower than the location
-    clock_ratio: float = 0.90  # lowest clock over the power mode's cap
-    over_current: int = 0  # alarms: each slows all clocks down for a moment
 
 
-def verdict(relative_width: float, drift: float = 0.0, seen: Mapping[str, Any] = {}, bounds: Bounds = Bounds()) -> str:
-    """The first of these that applies: throttled, contended, drifting, stable.
+def verdict(relative_width: float, clean: bool = True, seen: Mapping[str, Any] = {}, bounds: Bounds = Bounds()) -> str:
+    """The first of these that applies: throttled, contended, stable.
 
-    An interval that is too wide without a known cause is called contended: something made the runs differ.
+    A machine that drifts is no verdict: drift is taken out, and what is left of it is in the interval. An interval that
+    is too wide without a known cause is called contended: something made the runs differ.
 
     Args:
-        seen: what the machine's counters and sensors showed, by the names and in the units of Bounds. A value that is
+        clean: whether the engine was timed in undisturbed rounds.
+        seen: what the board's sensors showed: clock_ratio, and over_current (alarms by their name). A value that is
             absent or None could not be read, and counts as undisturbed.
     """
     clock_ratio = seen.get("clock_ratio")
-    if clock_ratio is not None and clock_ratio < bounds.clock_ratio or _exceeds(seen, bounds, "over_current"):
+    alarms = sum((seen.get("over_current") or {}).values())
+    if clock_ratio is not None and clock_ratio < bounds.clock_ratio or alarms > bounds.over_current:
         return "throttled"
-    if any(_exceeds(seen, bounds, name) for name in ("steal", "others", "involuntary_per_s", "tail")):
-        return "contended"
-    if drift > bounds.drift:
-        return "drifting"
-    return "stable" if relative_width <= bounds.relative_width else "contended"
-
-
-def _exceeds(seen: Mapping[str, Any], bounds: Bounds, name: str) -> bool:
-    value = seen.get(name)
-    return value is not None and value > getattr(bounds, name)
+    return "stable" if clean and relative_width <= bounds.relative_width else "contended"
 
 
 def paced(pace_fps: float) -> str:

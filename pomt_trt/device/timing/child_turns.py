@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 from pomt_trt.core.child_process import Child, command, environment
 from pomt_trt.core.records import Interval
 from pomt_trt.core.statistics import stats
-from pomt_trt.core.statistics.estimate import Absolute
+from pomt_trt.core.statistics.estimate import estimate
 from pomt_trt.core.statistics.stability import Bounds
 from pomt_trt.core.text_table import aligned
 from pomt_trt.device.board import board
@@ -150,7 +150,7 @@ def time_in_turn(
     def told(text: str) -> None:
         progress("{:.0f} of {:.0f} s, {}".format(clock() - began_s, rule.max_s, text))
 
-    stopped = sampler.sample([], members, Sampling(rule, Absolute(), clock, together=True, progress=told))
+    stopped = sampler.sample([], members, Sampling(rule, clock=clock, together=True, progress=told))
     contention = before.contention(_Usage(members, clock))
     return {each.name: _timing(each, members, stopped[each.name], contention) for each in members}, contention
 
@@ -190,7 +190,7 @@ def lines(setting: Setting) -> List[str]:
 
 
 def _timing(member: Member, members: Sequence[Member], stopped: str, contention: Dict[str, float]) -> Timing:
-    located, raw = Absolute().of(member.name, rounds_of(members)).latency, stats.percentiles(member.rounds_ms)
+    located, raw = estimate(member.name, rounds_of(members)).latency, stats.percentiles(member.rounds_ms)
     return Timing(
         name=member.name,
         latency_ms=located.value,

@@ -4,24 +4,29 @@ Why one process and one pool: idle threads of several pools spin, and would slow
 """
 
 import contextlib
+import math
 import statistics
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from pomt_trt.core.records import Energy, Engine, LatencyProfile
-from pomt_trt.core.statistics import stats
-from pomt_trt.core.statistics.estimate import Estimate, Relative
-from pomt_trt.core.statistics.stability import verdict
-from pomt_trt.core.statistics.stats import StoppingRule
+from pomt_trt.core.records import Energy, Engine, LatencyProfile, TimedGroup, TimedMember
+from pomt_trt.core.statistics import across_groups, stats, within_group
+from pomt_trt.core.statistics.drift import Rounds
+from pomt_trt.core.statistics.estimate import Estimate, estimate
+from pomt_trt.core.statistics.stability import Bounds, verdict
+from pomt_trt.core.statistics.stats import Location, StoppingRule
 from pomt_trt.core.timing_protocol import timed_ms
-from pomt_trt.device.board import board, energy, sensors
+from pomt_trt.device.board import energy, sensors
 from pomt_trt.device.engines import contract, engine, registry
+from pomt_trt.device.timing.round_watch import RoundWatch
 from pomt_trt.device.timing.sampler import Member, Sampling, fitting_runs, rounds_of, sample
 from pomt_trt.device.timing.worker_protocol import Request
 
 BURST_MS = 10.0
+NARROW = 0.012  # relative width within a group; below it the difference between groups is the larger error
+UNIT_WIDTH = 0.25  # relative width of R = 0's interval above which it is called contended
 PACED_RUNS = 3  # in a burst; each costs an interval, in which the others of the group wait
 REPORT_EVERY_S = 1.0
 
@@ -111,57 +116,82 @@ def profiles(
     engines: Sequence[Engine],
     references: Sequence[Tuple[Engine, LatencyProfile]],
     told: Callable[[str], None],
-) -> List[Tuple[Engine, LatencyProfile]]:
+) -> Tuple[TimedGroup, List[Tuple[Engine, LatencyProfile]]]:
     """Times engines beside reference engines of known latency; without references, beside the first of them.
 
     Args:
+        references: R = 0 first; without references, it is the first engine.
         told: hears now and then how far it is.
+    Returns: the group, and the profile of each engine as far as this group and the references tell.
     Raises: what opening an engine raises; UnstableMeasurement if the clock is unusable.
     """
     settings = request.settings
     shared = settings.waiting == "default" and registry.share_threads(request.device.engine, settings.threads)
     waiting = "default" if shared else "passive"  # pools that spin slow each other down
     modes, clocks = Modes(settings.threads, waiting, settings.max_s, settings.pace_fps), Clocks()
+    records = [record for record, _ in references] + list(engines)
     with contextlib.ExitStack() as stack:
         runners, members = [], []
-        for number, record in enumerate([record for record, _ in references] + list(engines)):
+        for number, record in enumerate(records):
             runner = engine.open_engine(record, request.engines, settings.threads, waiting, shared)
             runners.append(stack.enter_context(runner))
             name = "{}.{}".format(record.candidate_id, number)  # a rebuilt engine runs beside the one it may replace
             members.append(EngineMember(name, _call(runner), clocks, modes.pace_fps, sensors.Sampler()))
-        latencies_ms = {member.name: known.latency_ms for member, (_, known) in zip(members, references)}
-        rule, estimator = StoppingRule(max_s=settings.max_s), Relative(latencies_ms)
-        sampling = Sampling(rule, estimator, clocks.wall, progress=Seldom(clocks.wall, told))
-        before = board.read(clocks.wall)
-        timed = members[len(references) :]
+        watch, timed = RoundWatch(), members[len(references) :]
+        rule = StoppingRule(narrow=NARROW, max_s=settings.max_s)
+        sampling = Sampling(rule, within_group.quick, clocks.wall, watch, progress=Seldom(clocks.wall, told))
         stopped = sample(members[: len(references)], timed, sampling)
-        contention = board.contention(before, board.read(clocks.wall))
         on_gpu = [_on_gpu(runner) for runner in runners[len(references) :]]
+    known = {member.name: profile for member, (_, profile) in zip(members, references)}
+    found, clean = located(members, known, watch.disturbed)
     results = []
     for member, record, extra in zip(timed, engines, on_gpu):
-        estimate = estimator.of(member.name, rounds_of(members))
-        made = profile(member, record, modes, estimate, stopped[member.name], contention)
-        results.append((record, made._replace(**extra)))
-    return results
+        made = profile(member, record, modes, found[member.name], stopped[member.name])
+        results.append((record, judged(made, dict(watch.contention(), **member.seen()), clean, not references and member is timed[0])._replace(**extra)))
+    parts = zip(records, members)
+    rows = [TimedMember(one.candidate_id, one.sha256, _rows(member.rounds_ms)) for one, member in parts]
+    return TimedGroup(tuple(rows), len(references), tuple(watch.disturbed)), results
 
 
-def profile(
-    member: EngineMember,
-    record: Engine,
-    modes: Modes,
-    estimate: Estimate,
-    stopped: str,
-    contention: Dict[str, float],
-) -> LatencyProfile:
-    """The profile of a member that was timed.
+class Found(NamedTuple):
+    """What a group says of one member."""
+
+    latency: Location
+    own: Estimate  # by its own times, from the rounds that count
+    rounds: Tuple[Tuple[float, ...], ...]  # those
+
+
+def located(
+    members: Sequence[Member], references: Mapping[str, LatencyProfile], disturbed: Sequence[bool]
+) -> Tuple[Dict[str, Found], bool]:
+    """The latency of each member by name, relative to the first one and to references; whether the group is clean.
 
     Args:
-        estimate: what the rounds of its group say of it.
-        contention: what the machine's counters showed meanwhile, see board.contention.
+        references: profiles by the name of the member.
+        disturbed: of each round.
+    Raises: UnstableMeasurement if a member has no usable time.
     """
-    moved = max(max(estimate.drift) - 1.0, abs(estimate.scale - 1.0))
-    tail = stats.tail_fraction(member.rounds_ms, estimate.drift, estimate.own)
-    seen = dict(contention, drift=moved, tail=tail, **member.seen())
+    group = rounds_of(members)
+    used = within_group.counted(group, disturbed)
+    counting = {name: used.rounds(name, rounds) for name, rounds in group.items()}
+    own = {name: estimate(name, counting) for name in counting}
+    unit = members[0].name
+    unit_ms = references[unit].latency_ms if unit in references else own[unit].latency.value
+    known = {name: known_ratio(profile, unit_ms) for name, profile in references.items() if name != unit}
+    logs = within_group.group_logs(group, disturbed)
+    fitted = across_groups.fit([logs], unit, known)
+    found = {name: Found(fitted.location(name, unit_ms), own[name], _rows(counting[name])) for name in own}
+    return {**found, unit: found[unit]._replace(latency=own[unit].latency)}, logs.clean
+
+
+def known_ratio(profile: LatencyProfile, unit_ms: float) -> Tuple[float, float]:
+    """The log of a profile's latency relative to R = 0, and its variance: what across_groups.fit takes as known."""
+    low, high = profile.latency_ci_ms
+    return math.log(profile.latency_ms / unit_ms), (math.log(high / low) / (2 * 1.96)) ** 2
+
+
+def profile(member: EngineMember, record: Engine, modes: Modes, found: Found, stopped: str) -> LatencyProfile:
+    """The profile of a member that was timed; its verdict and what the machine showed are filled in afterwards."""
     percentiles = stats.percentiles(member.rounds_ms)
     return LatencyProfile(
         candidate_id=record.candidate_id,
@@ -170,29 +200,38 @@ def profile(
         threads=modes.threads,
         waiting=modes.waiting,
         pace_fps=modes.pace_fps,
-        latency_ms=estimate.latency.value,
-        latency_ci_ms=(estimate.latency.low, estimate.latency.high),
+        latency_ms=found.latency.value,
+        latency_ci_ms=(found.latency.low, found.latency.high),
         cpu_ms=statistics.median(member.cpu_ms),
         p50_ms=percentiles.p50,
         p90_ms=percentiles.p90,
         p95_ms=percentiles.p95,
         p99_ms=percentiles.p99,
-        rounds_ms=tuple(tuple(row) for row in member.rounds_ms),
-        drift=tuple(estimate.drift),
-        tie=estimate.scale,
+        rounds_ms=found.rounds,
+        drift=tuple(found.own.drift),
+        tie=found.latency.value / found.own.latency.value,
         stopped=stopped,
         max_s=modes.max_s,
-        verdict=_verdict(estimate.latency.relative_width, seen),
-        contention=seen,
+        verdict="",
+        contention={},
     )
 
 
-def _verdict(relative_width: float, seen: Dict[str, Any]) -> str:
-    """The word of core/statistics/stability, but 'floating' if clocks were free to move, or moved."""
-    if seen.get("clocks") == sensors.FLOATING:
-        return "floating"
-    word = verdict(relative_width, seen["drift"], dict(seen, over_current=sum(seen.get("over_current", {}).values())))
-    return "floating" if seen.get("clocks") == sensors.MOVING and word != "throttled" else word
+def judged(made: LatencyProfile, shown: Dict[str, Any], clean: bool, is_unit: bool = False) -> LatencyProfile:
+    """A profile with its verdict.
+
+    Args:
+        shown: what the machine's counters and sensors showed meanwhile.
+        clean: whether the engine was timed in undisturbed rounds.
+        is_unit: R = 0. Its interval is that of the machine's speed, which no ratio depends on.
+    """
+    low, high = made.latency_ci_ms
+    bounds = Bounds(relative_width=UNIT_WIDTH) if is_unit else Bounds()
+    word = verdict((high - low) / made.latency_ms, clean, shown, bounds)
+    clocks = shown.get("clocks")
+    if clocks == sensors.FLOATING or clocks == sensors.MOVING and word != "throttled":
+        word = "floating"
+    return made._replace(verdict=word, contention=dict(shown, drift=max(made.drift) - 1.0))
 
 
 def energy_of(request: Request, record: Engine) -> Optional[Energy]:
@@ -234,3 +273,7 @@ def _call(runner: contract.Runner) -> Any:
 
 def _image(runner: contract.Runner) -> np.ndarray:
     return np.random.RandomState(0).rand(*runner.input_shape).astype(np.float32)
+
+
+def _rows(rounds: Rounds) -> Tuple[Tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in rounds)

@@ -13,7 +13,7 @@ from pomt_trt.core.records import DeviceSpec, Engine, Failure, Family, LatencyPr
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS, WorkFolder
 from pomt_trt.device.engines.tensorrt.plugin_files import needed
-from pomt_trt.device.timing.worker_protocol import Settings, engine_inputs, latency_inputs, other_builds_ms
+from pomt_trt.device.timing.worker_protocol import GROUPS, Settings, engine_inputs, latency_inputs, other_builds_ms
 
 T = TypeVar("T")
 
@@ -62,29 +62,32 @@ class EngineRecords:
         return self.work.latencies(self.device.id)
 
     def renew(self, candidate_ids: Optional[Iterable[str]] = None) -> None:
-        """Reads the records of these candidates anew when they are next asked for; None: of all."""
+        """Reads the records of these candidates anew when they are next asked for; None: of all.
+
+        A group, once recorded, does not change.
+        """
         renewed = None if candidate_ids is None else set(candidate_ids)
-        for key in [key for key in self._read if renewed is None or key[1] in renewed]:
+        for key in [key for key in self._read if key[0] != GROUPS and (renewed is None or key[1] in renewed)]:
             del self._read[key]
 
     def engine(self, candidate_id: str) -> Optional[Engine]:
         """The record of a candidate's engine. The engine's file may be gone: see is_done with BUILD."""
-        return self._once("engine", candidate_id, lambda: self._read_engine(candidate_id))
+        return self.once("engine", candidate_id, lambda: self._read_engine(candidate_id))
 
     def failure(self, candidate_id: str) -> Optional[Failure]:
         """Why a candidate has no engine, where a build was tried."""
-        return self._once("failure", candidate_id, lambda: self._read_failure(candidate_id))
+        return self.once("failure", candidate_id, lambda: self._read_failure(candidate_id))
 
     def latency(self, candidate_id: str) -> Optional[LatencyProfile]:
         """The latency profile of a candidate's engine."""
-        return self._once("latency", candidate_id, lambda: self._read_latency(candidate_id))
+        return self.once("latency", candidate_id, lambda: self._read_latency(candidate_id))
 
     def builds_ms(self, candidate_id: str) -> Tuple[float, ...]:
         """Latency in ms of each engine that was built for a candidate, the one that is kept first.
 
         () where no latency is known; math.inf for a rebuild that failed.
         """
-        return self._once("builds", candidate_id, lambda: self._read_builds_ms(candidate_id))
+        return self.once("builds", candidate_id, lambda: self._read_builds_ms(candidate_id))
 
     def is_done(self, candidate_id: str, action: Action) -> bool:
         """Whether nothing is left to do. RETIME and REBUILD are never done; a candidate that fails is done."""
@@ -130,8 +133,9 @@ class EngineRecords:
         hashes = (self.graph_set.graph_sha256[candidate_id], self.graph_set.weights_sha256)
         return engine_inputs(hashes, self.device, self.settings, self.graph_set.precision, self.plugin)
 
-    def _once(self, kind: str, candidate_id: str, read: Callable[[], T]) -> T:
-        key = (kind, candidate_id)
+    def once(self, kind: str, name: str, read: Callable[[], T]) -> T:
+        """What `read` returned when it was first called for this, until `renew`."""
+        key = (kind, name)
         if key not in self._read:
             self._read[key] = read()
         value: T = self._read[key]

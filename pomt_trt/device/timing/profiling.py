@@ -19,6 +19,7 @@ from pomt_trt.device.engines import ahead
 from pomt_trt.device.engines.tensorrt import gpu_targets
 from pomt_trt.device.engines.traits import traits
 from pomt_trt.device.timing.engine_records import Action, EngineRecords
+from pomt_trt.device.timing.settling import settle
 from pomt_trt.device.timing.worker_process import Outcome, Worker
 from pomt_trt.device.timing.worker_protocol import Gate, Job, Request, inputs_of, remember_build
 
@@ -61,6 +62,8 @@ def profile(
         with contextlib.ExitStack() as stack:
             _run(records, _request(records, group, known, action), worker or stack.enter_context(Worker()), progress)
         _check_reference(records)
+    if action is not Action.BUILD:
+        settle(records, REFERENCE)
 
 
 def measure_energy(records: EngineRecords, candidates: Sequence[Candidate]) -> None:

@@ -24,14 +24,17 @@ from pomt_trt.device.engines import contract, engine
 from pomt_trt.device.engines.tensorrt import kernel_cache
 from pomt_trt.device.timing.engine_group import Seldom, energy_of, profiles
 from pomt_trt.device.timing.worker_protocol import (
+    GROUPS,
     TIMING_CACHE,
     Gate,
     Job,
     Request,
     inputs_of,
+    next_group,
     profile_inputs,
     record_of,
     remember_build,
+    timing_inputs,
 )
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -86,9 +89,19 @@ class Group:
             return
         references = self._references(reference)
         timed = built if references else [reference] + built
-        for record, result in profiles(request, timed, references, self._tell):
+        for record, result in self._timed(timed, references):
             self._write_profile(record, result)
             self._report_profiled(record.candidate_id, result)
+
+    def _timed(
+        self, engines: Sequence[Engine], references: Sequence[Tuple[Engine, LatencyProfile]]
+    ) -> List[Tuple[Engine, LatencyProfile]]:
+        """Times engines as a group, and records the group."""
+        request = self._request
+        group, results = profiles(request, engines, references, self._tell)
+        folder = os.path.join(str(request.latency), GROUPS)
+        store.write_record(next_group(folder), group, timing_inputs(request.settings))
+        return results
 
     def _built(self, job: Job) -> Optional[Engine]:
         """The candidate's engine, built unless it is there; None if it cannot be, which is recorded."""
@@ -198,7 +211,7 @@ class Group:
             remember_build(job, request, float("nan"))
             self._report("failed", id=job.candidate_id, reason=made.reason)
             return
-        result = profiles(request, [made], self._references(reference), self._tell)[0][1]
+        result = self._timed([made], self._references(reference))[0][1]
         if before.latency_ms in good_builds((before.latency_ms, result.latency_ms)):
             remember_build(job, request, result.latency_ms)
             _remove_engine(path)

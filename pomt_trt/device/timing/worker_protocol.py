@@ -7,6 +7,7 @@ from pomt_trt.core.records import Builds, DeviceSpec, Engine, Preprocessing
 from pomt_trt.core.storage import store
 from pomt_trt.device.engines.tensorrt.plugin_files import Library
 
+GROUPS = "groups"  # in the folder of a device's latency profiles: the groups that they come from
 TIMING_CACHE = "timing.cache"  # in the folder of a device's engines, whose name holds the power mode
 
 
@@ -92,13 +93,24 @@ def latency_inputs(engine_sha256: str, settings: Settings) -> Dict[str, str]:
 
     So a curve never mixes paced profiles with others.
     """
+    return dict(timing_inputs(settings), engine=engine_sha256)
+
+
+def timing_inputs(settings: Settings) -> Dict[str, str]:
+    """How engines of a group are run."""
     pace = "none" if settings.pace_fps is None else repr(float(settings.pace_fps))
-    return {
-        "engine": engine_sha256,
-        "threads": str(settings.threads),
-        "waiting": settings.waiting,
-        "pace": pace,
-    }
+    return {"threads": str(settings.threads), "waiting": settings.waiting, "pace": pace}
+
+
+def next_group(folder: str) -> str:
+    """A file for one more group, numbered from 1."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return os.path.join(folder, "{:04d}.json".format(1 + max([_number(name) for name in names], default=0)))
+
+
+def _number(name: str) -> int:
+    stem = os.path.splitext(name)[0]
+    return int(stem) if stem.isdigit() else 0
 
 
 def record_of(engine_path: str) -> str:

@@ -84,7 +84,7 @@ def test_drift_is_taken_out_of_paced_times_too(made, clock, clocks):
     reference, member = made("r000", slower(5), pace_fps=20.0), made("a", slower(4), pace_fps=20.0)
     sample([member], {reference: 5}, RuleOfRounds({4: 60}), clocks)
     found = profile(member, reference, modes=PACED)
-    assert found.latency_ms == pytest.approx(4.0, rel=0.01) and found.verdict == "drifting"
+    assert found.latency_ms == pytest.approx(4.0, rel=0.01) and found.contention["drift"] > 0.1
 
 
 @pytest.mark.parametrize("pace_fps", [None, 20.0])

@@ -12,12 +12,13 @@ import pytest
 
 from pomt_trt.core.errors import BuildFailed, PomtError
 from pomt_trt.core.progress import Progress
+from pomt_trt.core.records import TimedGroup
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import locked
 from pomt_trt.device.board import board
 from pomt_trt.device.timing import profiling
 from pomt_trt.device.timing.engine_records import Action, EngineRecords
-from pomt_trt.device.timing.worker_protocol import Settings
+from pomt_trt.device.timing.worker_protocol import GROUPS, Settings
 from tests import fakes, paths
 from tests.device.conftest import FORM
 
@@ -102,12 +103,16 @@ def test_every_candidate_gets_an_engine_and_a_profile(graphs, run, device, recor
         assert records(made).failure(name) is None
 
 
-def test_groups_are_tied_by_r0_which_is_timed_in_each(graphs, run, monkeypatch, records):
+def test_each_group_is_recorded_with_r0_in_it_and_what_was_known(graphs, run, device, monkeypatch):
     monkeypatch.setattr(profiling, "MOST", 2)
     made = graphs({0: "r000", 2: "r004", 4: "r004", 6: "r004", 8: "r004"})
     assert run(made).steps == 5
-    found = [records(made).latency(c.id) for c in made.family.candidates]
-    assert [latency.tie == 1.0 for latency in found] == [True, False, False, False, False]
+    folder = os.path.join(made.work.latencies(device.id), GROUPS)
+    groups = [store.read_record(os.path.join(folder, name), TimedGroup).record for name in sorted(os.listdir(folder))]
+    ids = [[member.candidate_id for member in group.members] for group in groups]
+    assert {group[0] for group in ids} == {"r000"} and [group.references for group in groups] == [0, 1, 2]
+    assert ids == [["r000", "r002"], ["r000", "r004", "r006"], ["r000", "r004", "r008"]]
+    assert all(len(group.disturbed) == len(group.members[0].rounds_ms) for group in groups)
 
 
 @pytest.fixture
@@ -336,6 +341,7 @@ import sys
 from pomt_trt.core.records import Family
 from pomt_trt.core.storage import store
 from pomt_trt.core.progress import Progress
+from pomt_trt.core.records import TimedGroup
 from pomt_trt.core.storage.workfolder import WorkFolder, locked
 from pomt_trt.device.board import board
 from pomt_trt.device.timing import profiling

@@ -61,3 +61,26 @@ def test_progress_counts_the_settled(made, clocks):
     reference = made("r000", 5)
     sample([reference], {}, RuleOfRounds({5: 2}), clocks, progress=told.append)
     assert told == ["0 of 1 settled", "1 of 1 settled"]
+
+
+class Disturbed:
+    """The first rounds are disturbed, as many as are said."""
+
+    def __init__(self, rounds):
+        self.left = rounds
+
+    def __call__(self):
+        self.left -= 1
+        return self.left >= 0
+
+
+def test_disturbed_rounds_are_no_samples_and_are_waited_out(made, clocks):
+    rule, reference = RuleOfRounds({5: 4}), made("r000", lambda run: 9.0 if run < 12 else 5.0)
+    assert sample([reference], {}, rule, clocks, watch=Disturbed(4)) == {"r000": "settled"}
+    assert len(reference.rounds_ms) == 8 and [rounds for _, rounds, _, _ in rule.seen] == [1, 2, 3, 4]
+
+
+def test_a_machine_that_stays_disturbed_is_waited_for_as_long_as_the_rule_times(made, clocks):
+    reference = made("r000", 5)
+    stopped = sample([reference], {}, StoppingRule(max_s=0.5), clocks, watch=Disturbed(10**6))
+    assert stopped == {"r000": "time cap"} and len(reference.rounds_ms) * 3 * 0.005 == pytest.approx(1.0, abs=0.05)

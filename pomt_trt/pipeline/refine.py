@@ -1,0 +1,109 @@
+"""Times again what could change the choice, each time in one new group whose members then compare without its error.
+
+1. Candidates that were timed only while other programs disturbed them, until the machine is disturbed again.
+2. Both sides of steps that were never timed in one group. A step that does not hold there is none.
+3. The winner and those that the intervals do not tell from it. Near the choice a second group is worth its time; far
+   from it, it is not.
+"""
+
+import math
+from typing import List, Sequence
+
+from pomt_trt.core.choice.rules import Goal
+from pomt_trt.core.errors import ConstraintUnmet, InputError
+from pomt_trt.core.progress import Progress
+from pomt_trt.core.records import Row
+from pomt_trt.core.search.held_steps import sides, unproved_steps
+from pomt_trt.device.timing import profiling, settling
+from pomt_trt.device.timing.engine_records import Action
+from pomt_trt.pipeline.select import choose_winner
+from pomt_trt.pipeline.session import Session
+
+MOST = 9  # candidates of a batch: with R = 0 and known ones they make one group
+LONGER = 2  # times the settings' limit of the timing of one candidate
+
+
+def refine(session: Session, choice: Goal, once: bool = True) -> None:
+    """See above. Without accuracies, nothing is chosen yet, and the third is left out.
+
+    Args:
+        once: leaves out what has its second group, so that a command that is run again changes nothing; False: times
+            what is disturbed again, however often that was done.
+    """
+    while True:
+        disturbed = _disturbed(session, once)[:MOST]
+        _time_again(session, disturbed)
+        if not disturbed or set(disturbed) & set(_disturbed(session, False)):
+            break
+    for asked in (_step_sides(session), _rivals(session, choice)):
+        if _have_one_group(session, asked[:MOST]):
+            _time_again(session, asked[:MOST])
+
+
+def _time_again(session: Session, ids: Sequence[str]) -> None:
+    """One group of these candidates, without those whose engine is gone."""
+    batch = [session.candidate(each) for each in ids]
+    batch = [one for one in batch if session.engines.is_done(one.id, Action.BUILD)]
+    if batch:
+        longer = session.engines.within(LONGER * session.settings.max_s)
+        with Progress("confirm", len(batch)) as progress:
+            profiling.profile(longer, batch, progress, Action.RETIME)
+        session.renew()
+
+
+def _measured(session: Session) -> List[Row]:
+    """All but R = 0, which is in every group."""
+    return [row for row in session.rows() if row.status == "measured" and row.removed]
+
+
+def _disturbed(session: Session, once: bool) -> List[str]:
+    ids = [row.id for row in _measured(session) if row.verdict == "contended"]
+    return _have_one_group(session, ids) if once else ids
+
+
+def _have_one_group(session: Session, ids: Sequence[str]) -> List[str]:
+    """Those that were timed in one group only."""
+    counts = settling.group_counts(session.engines)
+    return [each for each in ids if counts[session.candidate(each).id] < 2]
+
+
+def _step_sides(session: Session) -> List[str]:
+    """The counts nearest to each unproved step; the largest step first."""
+    groups, points = session.clean_groups(), session.curve()
+    if groups is None:
+        return []
+    steps = sorted(unproved_steps(points, session.unreduced.schedule.tokens_after, groups), key=lambda s: -s.drop_ms)
+    ids = {row.tokens_after: row.id for row in _measured(session) if row.schedule is None}
+    counts = [t for step in steps for side in sides(step, list(ids)) for t in side]
+    return [ids[t] for t in dict.fromkeys(counts)]
+
+
+def _rivals(session: Session, choice: Goal) -> List[str]:
+    """The winner and the candidates that may be chosen and do not differ from it, the nearest first."""
+    try:
+        winner = choose_winner(session, choice).chosen
+    except (ConstraintUnmet, InputError):
+        return []
+    limit = choice.max_accuracy_drop
+    allowed = [
+        row
+        for row in _measured(session)
+        if row.accuracy_drop is not None and (limit is None or row.accuracy_drop <= limit)
+    ]
+    near = sorted((row for row in allowed if _is_near(row, winner)), key=lambda row: abs(_log_ratio(row, winner)))
+    return [row.id for row in near] if len(near) > 1 else []
+
+
+def _is_near(row: Row, winner: Row) -> bool:
+    return winner.removed > 0 and abs(_log_ratio(row, winner)) <= math.hypot(_half(row), _half(winner))
+
+
+def _log_ratio(row: Row, winner: Row) -> float:
+    assert row.latency_ms and winner.latency_ms
+    return math.log(row.latency_ms / winner.latency_ms)
+
+
+def _half(row: Row) -> float:
+    """Half-width of the interval of the log latency."""
+    assert row.latency_ci_ms
+    return 0.5 * math.log(row.latency_ci_ms[1] / row.latency_ci_ms[0])

@@ -51,9 +51,9 @@ def test_lines_say_builds_choice_and_regret():
 def test_serves_no_more_samples_than_the_stopping_rule_asks_for():
     curve = curve_from_json(recorded(samples=400, noise=0.002, lowest=190))
     machine = Recorded(curve)
-    first = machine.serve("build", 197)
+    (first,) = machine.serve("build", (197,))
     assert machine.served[197] < 400 and first.more
-    again = machine.serve("time", 197)
+    (again,) = machine.serve("time", (197,))
     assert machine.served[197] == 400 and not again.more
 
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.search.replay import choose, drive
-from pomt_trt.core.search.search import Done, expected_builds, next_candidate, next_in_order, progress, ranges
-from pomt_trt.core.search.search_state import Bounds, Point, SearchState, SearchTask, build_effect, valley_period
+from pomt_trt.core.search.search import Done, expected_builds, next_batch, next_in_order, progress, ranges
+from pomt_trt.core.search.step_search import MOST
+from pomt_trt.core.search.search_state import Bounds, Point, SearchState, Batch, build_effect, valley_period
 
 GRID = tuple(range(197, 60, -1))
 
@@ -28,9 +29,15 @@ def accuracy_at(tokens):
     return 0.8 - 0.06 * (1 - tokens / 197.0) ** 2
 
 
+def each(point):
+    """Serves the counts of a batch one by one."""
+    return lambda kind, counts: [point(kind, tokens) for tokens in counts]
+
+
 def exact(curve, failing=()):
     """Serves a curve without noise; the counts in `failing` cannot be built."""
 
+    @each
     def serve(kind, tokens):
         if tokens in failing:
             return Point(tokens)
@@ -40,7 +47,7 @@ def exact(curve, failing=()):
     return serve
 
 
-def searched(curve, goal, grid=GRID, failing=(), strategy=next_candidate, **others):
+def searched(curve, goal, grid=GRID, failing=(), strategy=next_batch, **others):
     """State and end of a search; accuracy known beforehand unless it is on demand."""
     accuracy = {tokens: accuracy_at(tokens) for tokens in grid}
     at_first = {} if others.get("accuracy_on_demand") else accuracy
@@ -98,30 +105,37 @@ def test_ends_on_any_curve_and_never_asks_twice_for_the_same_build(latencies, ru
     steps = []
 
     def strategy(state):
-        step = next_candidate(state)
+        step = next_batch(state)
         steps.append(step)
         assert len(steps) <= 4 * len(grid)
         return step
 
     curve = dict(zip(grid, latencies))
     searched(curve.__getitem__, Goal(rule), grid, strategy=strategy)
-    built = [step.tokens for step in steps if isinstance(step, SearchTask) and step.kind == "build"]
+    batches = [step for step in steps if isinstance(step, Batch)]
+    built = [tokens for batch in batches if batch.kind == "build" for tokens in batch.counts]
     assert len(built) == len(set(built))
+    assert all(1 <= len(batch.counts) <= MOST for batch in batches)
 
 
 def test_is_a_pure_function_of_the_state():
     state, _ = searched(stairs, Goal("step"), max_builds=7)
     state = state._replace(max_builds=None)
     shuffled = state._replace(points=dict(sorted(state.points.items())))
-    assert next_candidate(state) == next_candidate(state) == next_candidate(shuffled)
+    assert next_batch(state) == next_batch(state) == next_batch(shuffled)
 
 
-def test_resumes_anywhere_with_the_same_end():
+@pytest.mark.parametrize("batches", [1, 2, 4])
+def test_resumes_after_any_batch_with_the_same_end(batches):
+    def interrupted(state):
+        steps.append(next_batch(state))
+        return steps[-1] if len(steps) <= batches else Done("interrupted")
+
+    steps, accuracy = [], {tokens: accuracy_at(tokens) for tokens in GRID}
     whole, _ = searched(stairs, Goal("step"))
-    part, _ = searched(stairs, Goal("step"), max_builds=6)
-    accuracy = {tokens: accuracy_at(tokens) for tokens in GRID}
-    resumed, _ = drive(part._replace(max_builds=None), exact(stairs), accuracy, next_candidate)
-    assert resumed.points == whole.points
+    part, _ = searched(stairs, Goal("step"), strategy=interrupted)
+    resumed, _ = drive(part, exact(stairs), accuracy, next_batch)
+    assert len(part.points) < len(whole.points) and resumed.points == whole.points
 
 
 def test_a_failed_build_is_recorded_and_searched_around():
@@ -151,8 +165,9 @@ def test_a_spent_budget_names_the_ranges_that_could_still_win():
 
 def test_out_of_time_ends_the_search():
     state, _ = searched(stairs, Goal("utility"), max_builds=3)
-    done = next_candidate(state._replace(max_builds=None, out_of_time=True))
-    assert isinstance(done, Done) and "time budget" in done.reason
+    done = next_batch(state._replace(max_builds=None, stopped="the time budget is spent"))
+    assert isinstance(done, Done) and not done.complete
+    assert done.reason == "the time budget is spent" and done.unknown
 
 
 def test_accuracy_is_asked_only_where_it_can_change_the_choice():
@@ -176,13 +191,14 @@ def test_the_step_rule_asks_for_the_accuracy_of_the_edges_it_could_choose():
 def test_a_rebuild_that_fails_counts_and_ends():
     accuracy = {tokens: accuracy_at(tokens) for tokens in GRID}
 
+    @each
     def serve(kind, tokens):
         ms = stairs(tokens)
         builds[tokens] = builds.get(tokens, ()) + ((ms,) if kind == "build" else (math.inf,))
         return Point(tokens, ms, (ms * 0.999, ms * 1.001), builds[tokens])
 
     builds = {}
-    state, done = drive(SearchState(GRID, Goal("step"), {}, accuracy, builds_vary=True), serve, {}, next_candidate)
+    state, done = drive(SearchState(GRID, Goal("step"), {}, accuracy, builds_vary=True), serve, {}, next_batch)
     assert isinstance(done, Done) and choose(state).chosen.latency_ms < 10
 
 
@@ -190,7 +206,7 @@ def test_on_a_board_the_search_never_asks_for_accuracy():
     steps = []
 
     def strategy(state):
-        step = next_candidate(state)
+        step = next_batch(state)
         steps.append(step)
         return step
 
@@ -202,6 +218,7 @@ def noisy_builds(seed, bad=()):
     """Engines that differ by 1 % from build to build; the first build of `bad` counts is twice as slow."""
     built = {}
 
+    @each
     def serve(kind, tokens):
         engines = built.setdefault(tokens, [])
         rng = np.random.RandomState([seed, tokens, len(engines)])
@@ -218,7 +235,7 @@ def test_builds_that_vary_are_calibrated_and_bad_ones_rebuilt():
     goal = Goal("utility", max_accuracy_drop=0.01)
     start = SearchState(GRID, goal, {}, accuracy, builds_vary=True)
     lowest = min(t for t in GRID if accuracy[197] - accuracy[t] <= 0.01)
-    state, _ = drive(start, noisy_builds(0, bad=(128, 144, lowest)), {}, next_candidate)
+    state, _ = drive(start, noisy_builds(0, bad=(128, 144, lowest)), {}, next_batch)
     assert len(state.points[197].builds_ms) >= 3
     assert 0.002 < build_effect(state.points) < 0.03
     best = min(stairs(t) for t in GRID if accuracy[197] - accuracy[t] <= 0.01)
@@ -226,6 +243,7 @@ def test_builds_that_vary_are_calibrated_and_bad_ones_rebuilt():
 
 
 def test_noise_that_decides_is_met_with_more_samples():
+    @each
     def serve(kind, tokens):
         served[tokens] = served.get(tokens, 0) + 1
         ms, half = stairs(tokens), 0.02 / served[tokens]
@@ -233,7 +251,7 @@ def test_noise_that_decides_is_met_with_more_samples():
 
     served = {}
     accuracy = {tokens: accuracy_at(tokens) for tokens in GRID}
-    state, _ = drive(SearchState(GRID, Goal("utility"), {}, accuracy), serve, {}, next_candidate)
+    state, _ = drive(SearchState(GRID, Goal("utility"), {}, accuracy), serve, {}, next_batch)
     assert served[choose(state).chosen.tokens_after] == 4
 
 
@@ -252,9 +270,9 @@ def test_exhaustive_search_has_the_same_interface():
 
 def test_progress_says_what_is_done_expected_and_narrowed():
     state, _ = searched(stairs, Goal("step"), max_builds=6)
-    request = next_candidate(state._replace(max_builds=None))
+    request = next_batch(state._replace(max_builds=None))
     line = progress(state, request)
-    assert line.startswith("6 built, about ") and str(request.tokens) in line
+    assert line.startswith("6 built, about ") and str(request.counts[0]) in line
     assert 1 <= expected_builds(state) <= 60
 
 
@@ -280,12 +298,66 @@ def test_accuracies_that_wander_around_the_constraint_are_looked_for_below_the_f
     accuracy = {t: 0.7885 if 144 < t < 192 else accuracy_at(t) - 0.02 * (t < 144) for t in GRID}
     accuracy[197] = 0.8
     start = SearchState(GRID, Goal("fastest-within", max_accuracy_drop=0.01), {}, {}, accuracy_on_demand=True)
-    state, _ = drive(start._replace(accuracy_slack=slack), exact(stairs), accuracy, next_candidate)
+    state, _ = drive(start._replace(accuracy_slack=slack), exact(stairs), accuracy, next_batch)
     assert choose(state).chosen.tokens_after == chosen
 
 
 def test_the_chosen_edge_is_known_to_the_count_even_where_counts_above_it_lose_more():
     accuracy = {t: accuracy_at(t) - 0.002 * (t == 177) for t in GRID}
     curve = exact(lambda tokens: stairs(tokens, edges=(177,)))
-    state, _ = drive(SearchState(GRID, Goal("step"), {}, accuracy), curve, {}, next_candidate)
+    state, _ = drive(SearchState(GRID, Goal("step"), {}, accuracy), curve, {}, next_batch)
     assert choose(state).chosen.tokens_after == 177
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.003, 0.006]), st.sampled_from(["utility", "fastest-within"]))
+@settings(max_examples=40, deadline=None)
+def test_accuracies_that_rise_by_no_more_than_the_slack_hide_no_better_count(seed, slack, rule):
+    rng, goal = np.random.RandomState(seed), Goal(rule, max_accuracy_drop=0.01)
+    accuracy = {t: accuracy_at(t) + slack * rng.rand() * (t < 197) for t in GRID}
+    start = SearchState(GRID, goal, {}, {}, accuracy_on_demand=True, accuracy_slack=slack)
+    state, done = drive(start, exact(stairs), accuracy, next_batch)
+    whole, _ = drive(start, exact(stairs), accuracy, next_in_order)
+    assert done.complete
+    assert choose(state).chosen.utility >= choose(whole).chosen.utility - 0.004
+
+
+def test_a_valley_beside_the_best_is_found_though_no_others_are_there():
+    def curve(tokens):
+        return stairs(tokens, edges=()) * (0.95 if tokens == 144 else 1.0)
+
+    accuracy = {t: accuracy_at(t) - 0.02 * (t < 143) for t in GRID}
+    for on_demand in (False, True):
+        goal, known = Goal("step", max_accuracy_drop=0.015), {} if on_demand else accuracy
+        start = SearchState(GRID, goal, {}, known, accuracy_on_demand=on_demand)
+        state, _ = drive(start, exact(curve), accuracy, next_batch)
+        assert choose(state).chosen.tokens_after == 144
+
+
+def test_a_valley_is_believed_in_though_the_intervals_touch():
+    def pair(depth, half):
+        ms = {160: 1.0 - depth, 159: 1.0}
+        return {t: Point(t, ms[t], (ms[t] * (1 - half), ms[t] * (1 + half)), (ms[t],)) for t in ms}
+
+    start = SearchState(GRID, Goal("utility"), {}, {})
+    assert valley_period(start._replace(points=pair(0.035, 0.019))) == 32
+    assert valley_period(start._replace(points=pair(0.020, 0.019))) is None
+    assert valley_period(start._replace(points=pair(0.010, 0.001))) is None
+
+
+def test_the_end_says_what_was_assumed():
+    _, done = searched(stairs, Goal("utility"))
+    assert "multiples of 8, 16 and 32" in done.reason and "accuracy" not in done.reason
+    _, done = searched(stairs, Goal("utility"), accuracy_on_demand=True, accuracy_slack=0.004)
+    assert "0.40 points" in done.reason
+
+
+def test_a_measurement_of_many_counts_is_asked_for_at_once():
+    kinds = []
+
+    def strategy(state):
+        step = next_batch(state)
+        kinds.append(step)
+        return step
+
+    state, _ = searched(stairs, Goal("step"), strategy=strategy)
+    assert len([step for step in kinds if isinstance(step, Batch)]) <= 0.6 * state.builds

@@ -28,8 +28,7 @@ import numpy as np
 from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.search.replay import choose, drive
 from pomt_trt.core.search.search import next_batch
-from pomt_trt.core.search.search_state import Point, SearchState, kept_build
-from pomt_trt.core.search.step_search import MOST
+from pomt_trt.core.search.search_state import GROUP, MOST, Point, SearchState, kept_build
 from pomt_trt.core.search.steps import find_steps
 from pomt_trt.core.statistics.stats import locate
 from tests.generators import curves
@@ -55,7 +54,7 @@ SCENARIOS = (
     Scenario("on demand", 0.25, MIXED, on_demand=True),
     Scenario("group error", 0.25, MIXED, group=0.01),
 )
-SLACK = 0.005  # standard error of an accuracy drop on about a thousand images
+SLACK = 0.0075  # one and a half standard errors of an accuracy drop on a thousand images
 ALL = "all of these"
 TAKES = 3  # profiles that one engine can be given
 
@@ -75,7 +74,7 @@ class Machine:
     def serve(self, kind, counts):
         """The Points of the counts of one batch."""
         self.calls += 1
-        assert len(counts) <= MOST, "engines of a batch are timed beside one another"
+        assert len(counts) <= (GROUP if self.calls == 1 else MOST), "engines of a batch are timed beside one another"
         error = 1 + self.group * np.random.RandomState([self.seed, 17, self.calls]).randn()
         return [self.point(kind, tokens, error if tokens != self.curve.grid[0] else 1.0) for tokens in counts]
 
@@ -207,7 +206,7 @@ def line(name, rule, trials):
 
 def missed_numbers(name, rule, trials):
     """Which of the wanted numbers a group misses, in words; 'holds' if none."""
-    mean, most = (0.20, 0.35) if name in ("build effect", "valleys") else (0.10, 0.25)
+    mean, most = (0.10, 0.25) if name in ("steps", "stepless") else (0.20, 0.35)
     share, regret = np.array([t.share for t in trials]), np.array([t.regret for t in trials])
     wanted = [("mean builds", share.mean() <= mean), ("most builds", share.max() <= most)]
     if name == ALL:

@@ -1,7 +1,7 @@
 """Predicts how long an exhaustive search would take, so that the adaptive one never takes longer.
 
 A call that measures k engines times them beside R = 0 and known engines, REFERENCES in a group. It costs
-    T(k) = a e(k),   e(k) = k + REFERENCES ceil(k / (GROUP - REFERENCES))
+    T(k) = a e(k),   e(k) = k + REFERENCES ceil(k / MOST)
 with a the seconds an engine, build included. An accuracy costs b seconds. An exhaustive search of n counts takes
     min(a) e(n) + min(b) n
 over the calls so far. A batch is expected to take max(a) e(k) or max(b) k; timing engines again takes AGAIN as long.
@@ -11,15 +11,13 @@ Why least and most: the adaptive search then ends rather too early than too late
 import math
 from typing import Dict, List
 
-from pomt_trt.core.search.search_state import Batch
+from pomt_trt.core.search.search_state import MOST, REFERENCES, Batch
 
-GROUP = 12  # engines that are timed together
-REFERENCES = 4  # of them: R = 0 and three known engines
 AGAIN = 2  # times as long as the first time a candidate is timed
 
 
 def _engines(counts: int) -> float:
-    return counts + REFERENCES * math.ceil(counts / (GROUP - REFERENCES))
+    return counts + REFERENCES * math.ceil(counts / MOST)
 
 
 class Pace:

@@ -13,8 +13,8 @@ import math
 from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from pomt_trt.core.search.first_batches import around_constraint, calibrate, grouped, needed
-from pomt_trt.core.search.search_state import VALLEY_PERIODS, Batch, Bounds, SearchState
-from pomt_trt.core.search.step_search import MOST, cut, next_bracket, unbracketed
+from pomt_trt.core.search.search_state import GROUP, MOST, VALLEY_PERIODS, Batch, Bounds, SearchState
+from pomt_trt.core.search.step_search import cut, knows_edge, next_bracket, unbracketed
 
 TOLERANCE = 0.002  # of utility: what an unmeasured count must be able to gain to be worth a build
 LIMIT = 0.34  # of the grid: a search that needs more builds stops, and says which counts are still open
@@ -94,13 +94,13 @@ def _first(state: SearchState) -> Optional[SearchStep]:
         return None
     bounds = Bounds(state)
     return around_constraint(bounds) or Batch(
-        "build", (top, *needed(bounds))[:MOST], "everything is compared with R = 0"
+        "build", (top, *needed(bounds))[:GROUP], "everything is compared with R = 0"
     )
 
 
 def _search(bounds: Bounds) -> SearchStep:
     """The first batch of these phases, in this order."""
-    for phase in (_anchor, calibrate, _rebuild_outlier, _improve, _look_beside, next_bracket, _confirm, _sharpen):
+    for phase in (_anchor, calibrate, _rebuild_outlier, _improve, next_bracket, _look_beside, _confirm, _sharpen):
         batch = phase(bounds)
         if batch is not None:
             return batch
@@ -185,7 +185,8 @@ def _accuracy_first(bounds: Bounds, counts: Sequence[int], why: str) -> Optional
 
 
 def _look_beside(bounds: Bounds) -> Optional[Batch]:
-    return _accuracy_first(bounds, _beside_best(bounds), "is there a valley beside the best")
+    counts = [] if knows_edge(bounds) else _beside_best(bounds)
+    return _accuracy_first(bounds, counts, "is there a valley beside the best")
 
 
 def _beside_best(bounds: Bounds) -> List[int]:

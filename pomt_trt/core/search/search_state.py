@@ -9,8 +9,8 @@ Latency: L rises with t, so L(t) >= L(b), where b is the next measured count bel
   a disturbed measurement, so it bounds nothing.
 
 Accuracy: A(t) <= max(A(a), A(b)) + slack, where a and b are the next counts above and below t whose accuracy is known.
-Why both: an accuracy on a few hundred images does not fall with every token removed. The slack, which is the images' luck,
-counts where a constraint must be met, and not as a gain.
+Why both: an accuracy on a few hundred images does not fall with every token removed. The slack, the
+luck of the images, counts where a constraint must be met, and not as a gain.
 
 Two latencies differ where their difference exceeds SIGMAS hypot(s1, s2), the standard errors of both. Why not disjoint
 intervals: these ask for 2.8 standard errors instead of 2, and valleys are lost.
@@ -24,6 +24,9 @@ from pomt_trt.core.choice.rules import ROUNDING, Goal
 from pomt_trt.core.records import Interval
 
 VALLEY_PERIODS = (32, 16, 8)  # tested in this order; the next one only where the one before has valleys
+GROUP = 12  # engines that are timed beside one another
+REFERENCES = 4  # of them: R = 0 and known engines, once there are any
+MOST = GROUP - REFERENCES  # counts of a batch
 BAD_BUILD = 0.08  # relative: a build that is slower than the fastest of its count by more is a bad build
 FAR_SLOWER = 1.25  # times L0: no method costs that much, so such a count is an outlier
 VALLEY_DEPTH = 0.015  # relative: shallower valleys are ignored
@@ -144,6 +147,10 @@ class Bounds:
         """Relative standard error, from timing alone, of the difference of two counts."""
         return math.hypot(standard_error(self.points[above]), standard_error(self.points[below]))
 
+    def noise(self, above: int, below: int) -> float:
+        """Relative standard error of the difference of two counts."""
+        return math.hypot(self.timing_noise(above, below), self.build_noise(above, below))
+
     def _outliers(self) -> Set[int]:
         """Measured counts far slower than R = 0, or significantly slower than one of their kind with more tokens."""
         outliers = {t for t in self.points if self.interval(t)[0] > FAR_SLOWER * self.latency0}
@@ -151,7 +158,7 @@ class Bounds:
             fastest = None
             for tokens in sorted((t for t in self.points if self.is_valley(t) is valley), reverse=True):
                 slower = 0.0 if fastest is None else level(self.points[tokens].builds_ms) / self._level(fastest) - 1
-                if fastest is not None and slower > OUTLYING * self.timing_noise(fastest, tokens):
+                if fastest is not None and slower > OUTLYING * self.noise(fastest, tokens):
                     outliers.add(tokens)
                 if fastest is None or slower < 0:
                     fastest = tokens

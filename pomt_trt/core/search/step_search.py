@@ -12,13 +12,12 @@ import math
 from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core.records import Step
-from pomt_trt.core.search.search_state import Batch, Bounds, level
+from pomt_trt.core.search.search_state import MOST, Batch, Bounds, level
 from pomt_trt.core.search.steps import significant_steps
 
 SCAN = 12  # intervals of the scan
-SCAN_FIRST = 4  # of them that are measured at once, before anything is known
-CUTS = 3  # gaps that are cut at once
-MOST = 8  # counts of a batch: beside R = 0 and three known engines they fill a group
+SCAN_FIRST = 6  # intervals that are measured at once, before anything is known
+CUTS = 2  # gaps of the scan that are cut at once
 MOST_BUILDS = 4  # of a count, to tell a step from a difference between builds
 SUSPICIOUS = 0.018  # excess that leaves room for a step of 3 % within the noise
 LIKELY = 4  # power of two in batch x tokens from which a count is a likely edge
@@ -71,6 +70,11 @@ def next_bracket(bounds: Bounds) -> Optional[Batch]:
         if batch is not None:
             return batch
     return None
+
+
+def knows_edge(bounds: Bounds) -> bool:
+    """Whether the step rule has an edge to choose, and does not act as fastest-within."""
+    return bounds.goal.rule == "step" and bool(_edges(bounds).known)
 
 
 def unbracketed(bounds: Bounds) -> List[int]:
@@ -157,7 +161,9 @@ def _narrow(edges: Edges) -> Optional[Batch]:
         single = [t for t in (gap.below, gap.above) if len(bounds.points[t].builds_ms) < 2]
         if single:
             return _batch("rebuild", single, why + " or a matter of the build")
-    return _batch("build", [cut(list(g.inside), g.below, bounds.state.batch_size) for g in wanted[:CUTS]], why)
+    wide = [g for g in wanted if _is_wide(bounds, g)]
+    together = wide[:CUTS] if gap in wide and not bounds.state.builds_vary else [gap]
+    return _batch("build", [cut(list(g.inside), g.below, bounds.state.batch_size) for g in together], why)
 
 
 def _verify(edges: Edges) -> Optional[Batch]:
@@ -194,11 +200,14 @@ def _wanted(edges: Edges) -> List[Gap]:
     """
     bounds, best, wanted = edges.bounds, _best_edge(edges), []
     for gap in _gaps(bounds):
-        wide = len(gap.inside) + 1 > _room(bounds) and gap.drop > SUSPICIOUS
-        hides = (wide or gap.excess > _threshold(bounds, gap)) and gap.ratio <= edges.limit
-        if gap.inside and (gap.below == best or hides and gap.ratio < math.inf):
+        hides = gap.excess > _threshold(bounds, gap) or _is_wide(bounds, gap) and gap.drop > SUSPICIOUS
+        if gap.inside and (gap.below == best or hides and gap.ratio <= edges.limit and gap.ratio < math.inf):
             wanted.append(gap)
     return wanted
+
+
+def _is_wide(bounds: Bounds, gap: Gap) -> bool:
+    return len(gap.inside) + 1 > _room(bounds)
 
 
 def _room(bounds: Bounds) -> float:

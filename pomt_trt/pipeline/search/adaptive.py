@@ -40,6 +40,7 @@ def measure(
     return notes
 
 
+SLACK = 1.5  # standard errors of a drop, by which an unknown accuracy may exceed those of its neighbours
 OVERTAKEN = "the exhaustive search would be done before the next measurements"
 
 
@@ -124,7 +125,7 @@ class _Loop:
         return self._session.point(row.id)._replace(more=row.removed > 0 and can_tell_more)
 
     def _accuracy_slack(self, rows: Sequence[Row]) -> float:
-        """The largest standard error of an accuracy drop within the constraint: few images make estimates uncertain."""
+        """SLACK times the largest standard error of a drop within the constraint: few images make it uncertain."""
         limit = self._choice.max_accuracy_drop
         errors = [
             (row.accuracy_drop_ci[1] - row.accuracy_drop_ci[0]) / (2 * 1.96)
@@ -132,7 +133,7 @@ class _Loop:
             if row.removed and row.accuracy_drop is not None and row.accuracy_drop_ci is not None
             if limit is None or row.accuracy_drop <= limit
         ]
-        return max(errors, default=0.0)
+        return SLACK * max(errors, default=0.0)
 
     def _notes(self, done: search.Done) -> Tuple[str, ...]:
         tried = sum(row.status in ("measured", "failed") for row in self._rows())

@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.search.replay import choose, drive
 from pomt_trt.core.search.search import Done, expected_builds, next_batch, next_in_order, progress, ranges
-from pomt_trt.core.search.step_search import MOST
-from pomt_trt.core.search.search_state import Bounds, Point, SearchState, Batch, build_effect, valley_period
+from pomt_trt.core.search.search_state import (
+    GROUP,
+    MOST,
+    Batch,
+    Bounds,
+    Point,
+    SearchState,
+    build_effect,
+    valley_period,
+)
 
 GRID = tuple(range(197, 60, -1))
 
@@ -115,7 +123,7 @@ def test_ends_on_any_curve_and_never_asks_twice_for_the_same_build(latencies, ru
     batches = [step for step in steps if isinstance(step, Batch)]
     built = [tokens for batch in batches if batch.kind == "build" for tokens in batch.counts]
     assert len(built) == len(set(built))
-    assert all(1 <= len(batch.counts) <= MOST for batch in batches)
+    assert all(1 <= len(batch.counts) <= (GROUP if grid[0] in batch.counts else MOST) for batch in batches)
 
 
 def test_is_a_pure_function_of_the_state():
@@ -125,7 +133,7 @@ def test_is_a_pure_function_of_the_state():
     assert next_batch(state) == next_batch(state) == next_batch(shuffled)
 
 
-@pytest.mark.parametrize("batches", [1, 2, 4])
+@pytest.mark.parametrize("batches", [1, 2, 3])
 def test_resumes_after_any_batch_with_the_same_end(batches):
     def interrupted(state):
         steps.append(next_batch(state))
@@ -293,13 +301,12 @@ def test_equal_latencies_choose_r0():
         assert choose(state).chosen.removed == 0
 
 
-@pytest.mark.parametrize("slack, chosen", [(0.0, 192), (0.004, 144)])
-def test_accuracies_that_wander_around_the_constraint_are_looked_for_below_the_first_that_fails(slack, chosen):
+def test_accuracies_that_wander_around_the_constraint_are_looked_for_below_the_first_that_fails():
     accuracy = {t: 0.7885 if 144 < t < 192 else accuracy_at(t) - 0.02 * (t < 144) for t in GRID}
     accuracy[197] = 0.8
     start = SearchState(GRID, Goal("fastest-within", max_accuracy_drop=0.01), {}, {}, accuracy_on_demand=True)
-    state, _ = drive(start._replace(accuracy_slack=slack), exact(stairs), accuracy, next_batch)
-    assert choose(state).chosen.tokens_after == chosen
+    state, _ = drive(start._replace(accuracy_slack=0.004), exact(stairs), accuracy, next_batch)
+    assert choose(state).chosen.tokens_after == 144
 
 
 def test_the_chosen_edge_is_known_to_the_count_even_where_counts_above_it_lose_more():

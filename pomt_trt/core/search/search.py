@@ -66,9 +66,11 @@ def _within_budget(state: SearchState, step: SearchStep) -> SearchStep:
 
 def _within_limit(state: SearchState, step: SearchStep) -> SearchStep:
     """Ends the search at a third of the grid: beyond it, only an exhaustive search would help."""
-    limit = max(LEAST_LIMIT, LIMIT * len(state.grid))
-    if isinstance(step, Done) or step.kind in ("accuracy", "time") or state.builds < limit:
+    left = int(max(LEAST_LIMIT, LIMIT * len(state.grid))) - state.builds
+    if isinstance(step, Done) or step.kind in ("accuracy", "time"):
         return step
+    if left > 0:
+        return step._replace(counts=step.counts[:left])
     return Done("a third of the grid was built, and noise leaves the rest open", _unknown(state), complete=False)
 
 
@@ -151,13 +153,7 @@ def _tolerance(bounds: Bounds) -> float:
 def _improve(bounds: Bounds) -> Optional[Batch]:
     """Cuts the ranges of open counts in which the best bounds lie."""
 
-    def place(tokens: int) -> Tuple[object, ...]:
-        if tokens in bounds.points:
-            return (tokens,)
-        gap = -1 if bounds.knows_accuracy(tokens) else bounds.accuracy_gap(tokens)
-        return bounds.below(tokens), bounds.is_valley(tokens), gap
-
-    groups = grouped(open_counts(bounds), place)
+    groups = grouped(open_counts(bounds), lambda t: (t in bounds.points and t, bounds.below(t), bounds.is_valley(t)))
     if not groups:
         return None
     worth = {group[0]: max(bounds.best_possible(t) for t in group) for group in groups}
@@ -169,10 +165,15 @@ def _improve(bounds: Bounds) -> Optional[Batch]:
 
 
 def _cut(bounds: Bounds, group: List[int]) -> int:
-    """A count of the group. Where accuracies are unknown, one near the middle: they may exclude both halves."""
+    """A count of the group: one whose accuracy is known, or else one in the middle of the best gap between such counts."""
     if group[0] in bounds.points:
         return group[0]
-    return cut(group, bounds.below(group[0]) if bounds.knows_accuracy(group[0]) else None, bounds.state.batch_size)
+    known = [t for t in group if bounds.knows_accuracy(t)]
+    if known:
+        return cut(known, bounds.below(group[0]), bounds.state.batch_size)
+    gaps = grouped(group, bounds.accuracy_gap)
+    gap = max(gaps, key=lambda counts: (max(map(bounds.best_possible, counts)), len(counts)))
+    return cut(gap, None, bounds.state.batch_size)
 
 
 def _accuracy_first(bounds: Bounds, counts: Sequence[int], why: str) -> Optional[Batch]:

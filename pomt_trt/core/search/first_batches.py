@@ -7,9 +7,9 @@ the counts below them, which show whether there are valleys; and where builds di
 from typing import Callable, Dict, Hashable, Iterable, List, Optional
 
 from pomt_trt.core.search.search_state import VALLEY_PERIODS, Batch, Bounds, are_deep, measured_pairs, valley_pairs
-from pomt_trt.core.search.step_search import first_scan
 
 CALIBRATION_BUILDS = 3  # of each of three counts, to learn how much builds differ
+SCAN_FIRST = 6  # intervals of the first scan for steps
 COARSE = 1.0 / 16  # of the grid: counts between known accuracies before the first build, around the constraint
 
 
@@ -38,7 +38,7 @@ def needed(bounds: Bounds) -> List[int]:
         counts += [t for t in bounds.admissible if bounds.is_valley(t) is kind and bounds.below(t) is None][-1:]
     if not bounds.candidates:
         counts += [t for t in bounds.admissible if bounds.knows_accuracy(t)][-1:]
-    counts += _probe(bounds) + first_scan(bounds)
+    counts += _probe(bounds) + _first_scan(bounds)
     return [t for i, t in enumerate(counts) if t not in bounds.state.points and t not in counts[:i]]
 
 
@@ -55,6 +55,16 @@ def _probe(bounds: Bounds) -> List[int]:
         if not are_deep(bounds.state, measured):
             break
     return []
+
+
+def _first_scan(bounds: Bounds) -> List[int]:
+    """For the step rule: the upper end of the curve; before anything is measured, a scan too."""
+    if bounds.goal.rule != "step" or not bounds.admissible:
+        return []
+    counts, measured = bounds.admissible, [t for t in bounds.grid[1:] if t in bounds.points]
+    if measured:
+        return counts[:1] if measured[0] < counts[0] else []
+    return [counts[i * (len(counts) - 1) // SCAN_FIRST] for i in range(SCAN_FIRST)]
 
 
 def calibrate(bounds: Bounds) -> Optional[Batch]:
@@ -76,6 +86,7 @@ def calibrate(bounds: Bounds) -> Optional[Batch]:
 
 
 def grouped(counts: Iterable[int], key: Callable[[int], Hashable]) -> List[List[int]]:
+    """Counts with equal keys together, in their order."""
     groups: Dict[Hashable, List[int]] = {}
     for tokens in counts:
         groups.setdefault(key(tokens), []).append(tokens)

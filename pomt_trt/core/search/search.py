@@ -165,7 +165,7 @@ def _improve(bounds: Bounds) -> Optional[Batch]:
 
 
 def _cut(bounds: Bounds, group: List[int]) -> int:
-    """A count of the group: one whose accuracy is known, or else one in the middle of the best gap between such counts."""
+    """A count of the group: one whose accuracy is known, or else one amid the widest gap between such counts."""
     if group[0] in bounds.points:
         return group[0]
     known = [t for t in group if bounds.knows_accuracy(t)]

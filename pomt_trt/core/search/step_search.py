@@ -16,7 +16,6 @@ from pomt_trt.core.search.search_state import MOST, Batch, Bounds, level
 from pomt_trt.core.search.steps import significant_steps
 
 SCAN = 12  # intervals of the scan
-SCAN_FIRST = 6  # intervals that are measured at once, before anything is known
 CUTS = 2  # gaps of the scan that are cut at once
 MOST_BUILDS = 4  # of a count, to tell a step from a difference between builds
 SUSPICIOUS = 0.018  # excess that leaves room for a step of 3 % within the noise
@@ -48,16 +47,6 @@ def _edges(bounds: Bounds) -> Edges:
     known = [step.edge_tokens for step in steps if step.edge_tokens in bounds.candidates]
     known = [t for t in known if 1 - bounds.points[t].latency_ms / bounds.latency0 >= bounds.goal.min_gain]
     return Edges(bounds, steps, tuple(known), min([_most_ratio(bounds, t) for t in known] + [math.inf]))
-
-
-def first_scan(bounds: Bounds) -> List[int]:
-    """For the step rule: the upper end of the curve; before anything is measured, its quarters too."""
-    if bounds.goal.rule != "step" or not bounds.admissible:
-        return []
-    counts, measured = bounds.admissible, [t for t in bounds.grid[1:] if t in bounds.points]
-    if measured:
-        return counts[:1] if measured[0] < counts[0] else []
-    return [counts[i * (len(counts) - 1) // SCAN_FIRST] for i in range(SCAN_FIRST)]
 
 
 def next_bracket(bounds: Bounds) -> Optional[Batch]:
@@ -125,8 +114,8 @@ def _again(bounds: Bounds, counts: Iterable[int], why: str) -> Optional[Batch]:
 def _uncertain(edges: Edges) -> Optional[Batch]:
     """Times again both sides of gaps whose excess is hidden by the noise of timing."""
     bounds = edges.bounds
-    gaps = [gap for gap in _gaps(bounds) if SUSPICIOUS < gap.excess < _threshold(bounds, gap)]
-    gaps = [gap for gap in gaps if gap.ratio <= edges.limit and 2.5 * _timing_noise(bounds, gap) > SUSPICIOUS]
+    gaps = [gap for gap in _gaps(bounds) if gap.ratio <= edges.limit and _timing_noise(bounds, gap) > SUSPICIOUS]
+    gaps = [gap for gap in gaps if SUSPICIOUS < gap.excess < _threshold(bounds, gap)]
     gaps.sort(key=lambda gap: (gap.ratio, -gap.above))
     return _again(bounds, [t for gap in gaps for t in (gap.below, gap.above)], "noise could hide a step")
 
@@ -217,11 +206,11 @@ def _room(bounds: Bounds) -> float:
 
 def _threshold(bounds: Bounds, gap: Gap) -> float:
     """The excess above which a gap is suspicious."""
-    return max(SUSPICIOUS, 2.0 * bounds.build_noise(gap.above, gap.below), 2.5 * _timing_noise(bounds, gap))
+    return max(SUSPICIOUS, 2.0 * bounds.build_noise(gap.above, gap.below), _timing_noise(bounds, gap))
 
 
 def _timing_noise(bounds: Bounds, gap: Gap) -> float:
-    return bounds.timing_noise(gap.above, gap.below)
+    return 2.5 * bounds.timing_noise(gap.above, gap.below)
 
 
 def _best_edge(edges: Edges) -> Optional[int]:

@@ -125,15 +125,17 @@ class _Loop:
         return self._session.point(row.id)._replace(more=row.removed > 0 and can_tell_more)
 
     def _accuracy_slack(self, rows: Sequence[Row]) -> float:
-        """SLACK times the largest standard error of a drop within the constraint: few images make it uncertain."""
-        limit = self._choice.max_accuracy_drop
-        errors = [
-            (row.accuracy_drop_ci[1] - row.accuracy_drop_ci[0]) / (2 * 1.96)
-            for row in rows
-            if row.removed and row.accuracy_drop is not None and row.accuracy_drop_ci is not None
-            if limit is None or row.accuracy_drop <= limit
-        ]
-        return SLACK * max(errors, default=0.0)
+        """SLACK times the standard error of a drop at the constraint: few images make it uncertain.
+
+        It is the largest error within the constraint; if no count is within, the smallest beyond.
+        """
+        limit, within = self._choice.max_accuracy_drop, [0.0]
+        beyond: List[float] = []
+        for row in rows:
+            if row.removed and row.accuracy_drop is not None and row.accuracy_drop_ci is not None:
+                error = (row.accuracy_drop_ci[1] - row.accuracy_drop_ci[0]) / (2 * 1.96)
+                (within if limit is None or row.accuracy_drop <= limit else beyond).append(error)
+        return SLACK * (min(beyond) if beyond and len(within) == 1 else max(within))
 
     def _notes(self, done: search.Done) -> Tuple[str, ...]:
         tried = sum(row.status in ("measured", "failed") for row in self._rows())

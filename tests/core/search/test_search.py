@@ -20,46 +20,7 @@ from pomt_trt.core.search.search_state import (
     build_effect,
     valley_period,
 )
-
-GRID = tuple(range(197, 60, -1))
-
-
-def stairs(tokens, edges=(176, 128, 96), drop=0.12):
-    """Flat treads with a slight slope, in ms."""
-    return 10.0 * (1 - drop) ** sum(tokens <= edge for edge in edges) + 0.002 * tokens
-
-
-def slope_with_valleys(tokens):
-    return (2.0 + 0.05 * tokens) * (0.92 if tokens % 16 == 0 else 1.0)
-
-
-def accuracy_at(tokens):
-    return 0.8 - 0.06 * (1 - tokens / 197.0) ** 2
-
-
-def each(point):
-    """Serves the counts of a batch one by one."""
-    return lambda kind, counts: [point(kind, tokens) for tokens in counts]
-
-
-def exact(curve, failing=()):
-    """Serves a curve without noise; the counts in `failing` cannot be built."""
-
-    @each
-    def serve(kind, tokens):
-        if tokens in failing:
-            return Point(tokens)
-        ms = curve(tokens)
-        return Point(tokens, ms, (ms * 0.999, ms * 1.001), (ms,))
-
-    return serve
-
-
-def searched(curve, goal, grid=GRID, failing=(), strategy=next_batch, **others):
-    """State and end of a search; accuracy known beforehand unless it is on demand."""
-    accuracy = {tokens: accuracy_at(tokens) for tokens in grid}
-    at_first = {} if others.get("accuracy_on_demand") else accuracy
-    return drive(SearchState(grid, goal, {}, at_first, **others), exact(curve, failing), accuracy, strategy)
+from tests.core.search.served import GRID, accuracy_at, each, exact, searched, slope_with_valleys, stairs
 
 
 @pytest.mark.parametrize("rule", ["utility", "step", "fastest-within"])
@@ -178,24 +139,6 @@ def test_out_of_time_ends_the_search():
     assert done.reason == "the time budget is spent" and done.unknown
 
 
-def test_accuracy_is_asked_only_where_it_can_change_the_choice():
-    goal = Goal("utility", max_accuracy_drop=0.01)
-    state, _ = searched(stairs, goal, accuracy_on_demand=True)
-    beforehand, _ = searched(stairs, goal)
-    assert abs(choose(state).chosen.utility - choose(beforehand).chosen.utility) < 0.004
-    assert len(state.accuracy) < 0.2 * len(GRID)
-
-
-def test_the_step_rule_asks_for_the_accuracy_of_the_edges_it_could_choose():
-    for curve in (stairs, slope_with_valleys):
-        for drop in (0.01, None):
-            goal = Goal("step", max_accuracy_drop=drop)
-            state, _ = searched(curve, goal, accuracy_on_demand=True)
-            beforehand, _ = searched(curve, goal)
-            assert choose(state).chosen.id == choose(beforehand).chosen.id
-            assert len(state.accuracy) < 0.25 * len(GRID)
-
-
 def test_a_rebuild_that_fails_counts_and_ends():
     accuracy = {tokens: accuracy_at(tokens) for tokens in GRID}
 
@@ -208,18 +151,6 @@ def test_a_rebuild_that_fails_counts_and_ends():
     builds = {}
     state, done = drive(SearchState(GRID, Goal("step"), {}, accuracy, builds_vary=True), serve, {}, next_batch)
     assert isinstance(done, Done) and choose(state).chosen.latency_ms < 10
-
-
-def test_on_a_board_the_search_never_asks_for_accuracy():
-    steps = []
-
-    def strategy(state):
-        step = next_batch(state)
-        steps.append(step)
-        return step
-
-    searched(stairs, Goal("step"), strategy=strategy)
-    assert all(step.kind == "build" for step in steps[:-1])
 
 
 def noisy_builds(seed, bad=()):
@@ -301,61 +232,11 @@ def test_equal_latencies_choose_r0():
         assert choose(state).chosen.removed == 0
 
 
-def test_accuracies_that_wander_around_the_constraint_are_looked_for_below_the_first_that_fails():
-    accuracy = {t: 0.7885 if 144 < t < 192 else accuracy_at(t) - 0.02 * (t < 144) for t in GRID}
-    accuracy[197] = 0.8
-    start = SearchState(GRID, Goal("fastest-within", max_accuracy_drop=0.01), {}, {}, accuracy_on_demand=True)
-    state, _ = drive(start._replace(accuracy_slack=0.004), exact(stairs), accuracy, next_batch)
-    assert choose(state).chosen.tokens_after == 144
-
-
 def test_the_chosen_edge_is_known_to_the_count_even_where_counts_above_it_lose_more():
     accuracy = {t: accuracy_at(t) - 0.002 * (t == 177) for t in GRID}
     curve = exact(lambda tokens: stairs(tokens, edges=(177,)))
     state, _ = drive(SearchState(GRID, Goal("step"), {}, accuracy), curve, {}, next_batch)
     assert choose(state).chosen.tokens_after == 177
-
-
-@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.003, 0.006]), st.sampled_from(["utility", "fastest-within"]))
-@settings(max_examples=40, deadline=None)
-def test_accuracies_that_rise_by_no_more_than_the_slack_hide_no_better_count(seed, slack, rule):
-    rng, goal = np.random.RandomState(seed), Goal(rule, max_accuracy_drop=0.01)
-    accuracy = {t: accuracy_at(t) + slack * rng.rand() * (t < 197) for t in GRID}
-    start = SearchState(GRID, goal, {}, {}, accuracy_on_demand=True, accuracy_slack=slack)
-    state, done = drive(start, exact(stairs), accuracy, next_batch)
-    whole, _ = drive(start, exact(stairs), accuracy, next_in_order)
-    assert done.complete
-    assert choose(state).chosen.utility >= choose(whole).chosen.utility - 0.004
-
-
-def test_a_valley_beside_the_best_is_found_though_no_others_are_there():
-    def curve(tokens):
-        return stairs(tokens, edges=()) * (0.95 if tokens == 144 else 1.0)
-
-    accuracy = {t: accuracy_at(t) - 0.02 * (t < 143) for t in GRID}
-    for on_demand in (False, True):
-        goal, known = Goal("step", max_accuracy_drop=0.015), {} if on_demand else accuracy
-        start = SearchState(GRID, goal, {}, known, accuracy_on_demand=on_demand)
-        state, _ = drive(start, exact(curve), accuracy, next_batch)
-        assert choose(state).chosen.tokens_after == 144
-
-
-def test_a_valley_is_believed_in_though_the_intervals_touch():
-    def pair(depth, half):
-        ms = {160: 1.0 - depth, 159: 1.0}
-        return {t: Point(t, ms[t], (ms[t] * (1 - half), ms[t] * (1 + half)), (ms[t],)) for t in ms}
-
-    start = SearchState(GRID, Goal("utility"), {}, {})
-    assert valley_period(start._replace(points=pair(0.035, 0.019))) == 32
-    assert valley_period(start._replace(points=pair(0.020, 0.019))) is None
-    assert valley_period(start._replace(points=pair(0.010, 0.001))) is None
-
-
-def test_the_end_says_what_was_assumed():
-    _, done = searched(stairs, Goal("utility"))
-    assert "multiples of 8, 16 and 32" in done.reason and "accuracy" not in done.reason
-    _, done = searched(stairs, Goal("utility"), accuracy_on_demand=True, accuracy_slack=0.004)
-    assert "0.40 points" in done.reason
 
 
 def test_a_measurement_of_many_counts_is_asked_for_at_once():

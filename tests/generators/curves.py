@@ -111,6 +111,14 @@ def _accuracy(rng: np.random.RandomState, counts: np.ndarray) -> np.ndarray:
     return np.asarray(np.round(1024 * (top - loss * removed ** rng.uniform(1.5, 3.5) + wander)) / 1024)
 
 
+def wandering(seed: int, accuracy: np.ndarray) -> np.ndarray:
+    """The accuracy as few images show it: it rises and falls by up to half a point between neighbours."""
+    rng, wander = np.random.RandomState([seed, 19]), np.zeros(len(accuracy))
+    for i in range(1, len(accuracy)):
+        wander[i] = 0.8 * wander[i - 1] + 0.6 * rng.randn()
+    return np.asarray(np.clip(accuracy + np.round(1024 * 0.002 * wander) / 1024, 0, 1))
+
+
 def noise(seed: int, machine: str, builds: bool = False) -> Noise:
     """locked: up to 2 % in one mode. shared: up to half of the runs disturbed, by up to 30 % on average."""
     rng = np.random.RandomState([seed, 77])

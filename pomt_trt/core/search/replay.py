@@ -4,14 +4,14 @@ regret = U(exhaustive choice) - U(adaptive choice), where U is the utility from 
 """
 
 import math
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.choice.selection import AccuracySource, select, utility
 from pomt_trt.core.records import Row, Selection
 from pomt_trt.core.search.curve import Curve
-from pomt_trt.core.search.search import Done, SearchStep, next_candidate, next_in_order
-from pomt_trt.core.search.search_state import Point, SearchState, SearchTask
+from pomt_trt.core.search.search import Done, SearchStep, next_batch, next_in_order
+from pomt_trt.core.search.search_state import Batch, Point, SearchState
 from pomt_trt.core.search.steps import significant_steps
 from pomt_trt.core.statistics.drift import Rounds
 from pomt_trt.core.statistics.stats import QUICK_RESAMPLES, StoppingRule, locate
@@ -19,7 +19,7 @@ from pomt_trt.core.storage.store import to_json
 from pomt_trt.core.text_table import aligned
 
 Strategy = Callable[[SearchState], SearchStep]
-Serve = Callable[[str, int], Point]  # (kind of task, tokens) -> the measurements of that count
+Serve = Callable[[str, Sequence[int]], List[Point]]  # (kind of batch, its counts) -> the measurements of each
 
 
 class Replay(NamedTuple):
@@ -36,13 +36,18 @@ class Replay(NamedTuple):
 class Recorded:
     """Serves a recorded curve one sample at a time, as long as the stopping rule asks for more."""
 
-    def __init__(self, curve: Curve) -> None:
+    def __init__(self, curve: Curve, error: float = 0.0) -> None:
+        """error: relative half interval that each count but R = 0 has besides, as groups of engines share one."""
+        self.error, self.unreduced = error, curve.points[0].tokens
         self.samples = {point.tokens: point.latency_ms for point in curve.points}
         self.served: Dict[int, int] = {}
         self.rule = StoppingRule(max_s=math.inf)
 
-    def serve(self, kind: str, tokens: int) -> Point:
-        """The samples of a first profile for build, all samples for time; each count has only one engine."""
+    def serve(self, kind: str, counts: Sequence[int]) -> List[Point]:
+        """The samples of first profiles for build, all samples for time; each count has only one engine."""
+        return [self._point(kind, tokens) for tokens in counts]
+
+    def _point(self, kind: str, tokens: int) -> Point:
         samples, served = self.samples[tokens], self.served.get(tokens, 0)
         if not samples:
             return Point(tokens)
@@ -54,22 +59,36 @@ class Recorded:
             served = len(samples)
         self.served[tokens] = served
         value, low, high = locate([[sample] for sample in samples[:served]])
-        return Point(tokens, value, (low, high), (value,), served < len(samples))
+        error = self.error * value if tokens != self.unreduced else 0.0
+        interval = (value - math.hypot(value - low, error), value + math.hypot(high - value, error))
+        return Point(tokens, value, interval, (value,), served < len(samples))
 
     def _is_enough(self, rounds: Rounds) -> bool:
         return self.rule.decide(rounds, lambda: locate(rounds, resamples=QUICK_RESAMPLES), 0.0) is not None
 
 
-def replay(curve: Curve, goal: Goal, max_builds: Optional[int] = None) -> Replay:
+def replay(
+    curve: Curve,
+    goal: Goal,
+    max_builds: Optional[int] = None,
+    error: float = 0.0,
+    accuracy_slack: Optional[float] = None,
+) -> Replay:
     """The adaptive and the exhaustive search over a recorded curve.
 
+    Args:
+        error: see Recorded.
+        accuracy_slack: of accuracies that the adaptive search has to ask for; None: it knows them all beforehand.
     Raises: ConstraintUnmet where no candidate meets the constraints.
     """
     grid = tuple(point.tokens for point in curve.points)
     accuracy = {point.tokens: point.accuracy for point in curve.points if point.accuracy is not None}
     start = SearchState(grid, goal, {}, accuracy, batch_size=curve.batch_size)
     everything, _ = drive(start, _all_samples(curve), accuracy, next_in_order)
-    state, done = drive(start._replace(max_builds=max_builds), Recorded(curve).serve, accuracy, next_candidate)
+    state = start._replace(max_builds=max_builds)
+    if accuracy_slack is not None:
+        state = state._replace(accuracy={}, accuracy_on_demand=True, accuracy_slack=accuracy_slack)
+    state, done = drive(state, Recorded(curve, error).serve, accuracy, next_batch)
     exhaustive, selection = choose(everything), choose(state, within_budget=done.complete)
     regret = _utility(exhaustive, exhaustive.chosen) - _utility(exhaustive, selection.chosen)
     return Replay(state.builds, len(grid), selection, exhaustive, regret, done)
@@ -84,10 +103,10 @@ def drive(state: SearchState, serve: Serve, accuracy: Dict[int, float], strategy
         state = _after(state, step, serve, accuracy)
 
 
-def _after(state: SearchState, task: SearchTask, serve: Serve, accuracy: Dict[int, float]) -> SearchState:
-    if task.kind == "accuracy":
-        return state._replace(accuracy={**state.accuracy, task.tokens: accuracy[task.tokens]})
-    return state._replace(points={**state.points, task.tokens: serve(task.kind, task.tokens)})
+def _after(state: SearchState, batch: Batch, serve: Serve, accuracy: Dict[int, float]) -> SearchState:
+    if batch.kind == "accuracy":
+        return state._replace(accuracy={**state.accuracy, **{t: accuracy[t] for t in batch.counts}})
+    return state._replace(points={**state.points, **{p.tokens: p for p in serve(batch.kind, batch.counts)}})
 
 
 def choose(state: SearchState, device_id: str = "replay", within_budget: bool = True) -> Selection:
@@ -137,11 +156,14 @@ def _describe(row: Row) -> str:
 def _all_samples(curve: Curve) -> Serve:
     samples = {point.tokens: point.latency_ms for point in curve.points}
 
-    def serve(kind: str, tokens: int) -> Point:
+    def point(tokens: int) -> Point:
         if not samples[tokens]:
             return Point(tokens)
         value, low, high = locate([[sample] for sample in samples[tokens]])
         return Point(tokens, value, (low, high), (value,))
+
+    def serve(kind: str, counts: Sequence[int]) -> List[Point]:
+        return [point(tokens) for tokens in counts]
 
     return serve
 

@@ -1,26 +1,26 @@
-"""Chooses which count to measure next, by best-first branch and bound.
+"""Chooses what to measure next, by best-first branch and bound.
 
-best is the best measured score. An unmeasured count t is open while bound(t) > best + TOLERANCE (bounds: search_state).
-The search cuts the range around the open count with the best bound, and ends when no count is open. Why: every count
-that was not built is then known to gain less than the tolerance.
+best is the best measured score. A count t is open while bound(t) > best + TOLERANCE (bounds: search_state), and its
+latency or its accuracy is unknown. The search cuts the ranges of open counts with the best bounds, and ends when no
+count is open. Why: every count that was not built is then known to gain less than the tolerance.
 
 The step rule also needs both sides of each step (step_search). Priors, such as tile sizes, only decide where a range is
 cut: a wrong prior costs a build, never the choice. The search is a pure function of its state, so that it can stop and
-resume anywhere.
+resume anywhere. It asks for batches: engines that are timed together share the engines they are compared with.
 """
 
-from typing import Iterable, List, NamedTuple, Optional, Tuple, Union
+import math
+from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-from pomt_trt.core.choice.rules import ROUNDING
-from pomt_trt.core.search.search_state import Bounds, SearchState, SearchTask, is_deep, valley_pairs
-from pomt_trt.core.search.step_search import candidate_edges, cut, next_bracket, unbracketed
+from pomt_trt.core.search.first_batches import around_constraint, calibrate, grouped, needed
+from pomt_trt.core.search.search_state import GROUP, MOST, VALLEY_PERIODS, Batch, Bounds, SearchState
+from pomt_trt.core.search.step_search import cut, knows_edge, next_bracket, unbracketed
 
 TOLERANCE = 0.002  # of utility: what an unmeasured count must be able to gain to be worth a build
-CALIBRATION_BUILDS = 3  # of each of three counts, to learn how much builds differ
 LIMIT = 0.34  # of the grid: a search that needs more builds stops, and says which counts are still open
 LEAST_LIMIT = 24  # builds that are always allowed
 CONFIRM = 0.01  # of utility: a single build is repeated where it alone excludes a gain of more
-NARROW = 0.01  # relative full width of an interval above which a best candidate is timed again
+AMBITION = 0.5  # a range is cut beside the best one if its bound lies so far from the best score to the best bound
 
 
 class Done(NamedTuple):
@@ -31,39 +31,46 @@ class Done(NamedTuple):
     complete: bool = True
 
 
-SearchStep = Union[SearchTask, Done]
+SearchStep = Union[Batch, Done]
 
 
-def next_candidate(state: SearchState) -> SearchStep:
-    """The next thing to measure, or Done. Pure: the same state gives the same answer."""
+def next_batch(state: SearchState) -> SearchStep:
+    """The next things to measure, or Done. Pure: the same state gives the same answer."""
     return _within_budget(state, _first(state) or _within_limit(state, _search(Bounds(state))))
 
 
 def next_in_order(state: SearchState) -> SearchStep:
-    """The exhaustive search: every count of the grid from the top, then its accuracy."""
-    for tokens in state.grid:
-        if tokens not in state.points:
-            return _within_budget(state, SearchTask("build", tokens, "exhaustive search"))
-        if not state.points[tokens].failed and tokens not in state.accuracy and state.accuracy_on_demand:
-            return SearchTask("accuracy", tokens, "exhaustive search")
+    """The exhaustive search: every count of the grid from the top, then the accuracies."""
+    unbuilt = [t for t in state.grid if t not in state.points]
+    if unbuilt:
+        return _within_budget(state, Batch("build", tuple(unbuilt), "exhaustive search"))
+    unknown = [t for t in state.grid if not state.points[t].failed and t not in state.accuracy]
+    if unknown and state.accuracy_on_demand:
+        return Batch("accuracy", tuple(unknown), "exhaustive search")
     return Done("every count of the grid was measured")
 
 
 def _within_budget(state: SearchState, step: SearchStep) -> SearchStep:
-    if isinstance(step, Done) or step.kind == "accuracy" or step.kind == "time" and not state.out_of_time:
+    """The batch without what exceeds the budgets."""
+    if isinstance(step, Done):
         return step
-    if state.out_of_time:
-        return Done("the time budget is spent", _unknown(state), complete=False)
-    if state.max_builds is not None and state.builds >= state.max_builds:
+    if state.stopped:
+        return Done(state.stopped, _unknown(state), complete=False)
+    if state.max_builds is None or step.kind in ("accuracy", "time"):
+        return step
+    left = state.max_builds - state.builds
+    if left <= 0:
         return Done("the build budget is spent", _unknown(state), complete=False)
-    return step
+    return step._replace(counts=step.counts[:left])
 
 
 def _within_limit(state: SearchState, step: SearchStep) -> SearchStep:
     """Ends the search at a third of the grid: beyond it, only an exhaustive search would help."""
-    limit = max(LEAST_LIMIT, LIMIT * len(state.grid))
-    if isinstance(step, Done) or step.kind in ("accuracy", "time") or state.builds < limit:
+    left = int(max(LEAST_LIMIT, LIMIT * len(state.grid))) - state.builds
+    if isinstance(step, Done) or step.kind in ("accuracy", "time"):
         return step
+    if left > 0:
+        return step._replace(counts=step.counts[:left])
     return Done("a third of the grid was built, and noise leaves the rest open", _unknown(state), complete=False)
 
 
@@ -75,121 +82,67 @@ def _unknown(state: SearchState) -> Tuple[Tuple[int, int], ...]:
 
 def _open_ranges(bounds: Bounds) -> Tuple[Tuple[int, int], ...]:
     """Ranges of counts that could still win."""
-    return ranges(bounds.grid, set(open_counts(bounds, bounds.best_score())) | set(unbracketed(bounds)))
+    return ranges(bounds.grid, {*open_counts(bounds), *_beside_best(bounds), *unbracketed(bounds)})
 
 
 def _first(state: SearchState) -> Optional[SearchStep]:
-    """R = 0, to which everything is relative; then the end of the accuracy constraint, if accuracies are on demand."""
+    """The accuracies around the constraint; then R = 0, to which all is relative, beside what is needed in any case."""
     top = state.grid[0]
-    if top not in state.points:
-        return SearchTask("build", top, "everything is compared with R = 0")
-    if state.points[top].failed:
+    if top in state.points and state.points[top].failed:
         return Done("R = 0 could not be built", complete=False)
     if top not in state.accuracy:
-        return SearchTask("accuracy", top, "everything is compared with R = 0")
-    if state.accuracy_on_demand and state.goal.max_accuracy_drop is not None:
-        least = state.accuracy[top] - state.goal.max_accuracy_drop - state.accuracy_slack - ROUNDING
-        return _accuracy_limit(state, least)
-    return None
-
-
-def _accuracy_limit(state: SearchState, least: float) -> Optional[SearchTask]:
-    """Bisects for the lowest count whose accuracy is at least `least`, which already allows for the slack."""
-    kept = [i for i, t in enumerate(state.grid) if state.accuracy.get(t, -1.0) >= least]
-    lost = [i for i, t in enumerate(state.grid) if state.accuracy.get(t, 2.0) < least]
-    low, high = max(kept), min([i for i in lost if i > max(kept)] + [len(state.grid)])
-    if high - low <= 1:
+        return Batch("accuracy", state.grid[:1], "everything is compared with R = 0")
+    if top in state.points:
         return None
-    at = len(state.grid) - 1 if high == len(state.grid) else (low + high) // 2
-    ends = state.grid[low], state.grid[min(high, len(state.grid) - 1)]
-    return SearchTask("accuracy", state.grid[at], "the accuracy constraint ends between {} and {} tokens".format(*ends))
-
-
-def _search(bounds: Bounds) -> SearchStep:
-    """The first task of these phases, in this order."""
-    phases = (_anchor, _calibrate, _probe_valleys, _rebuild_outlier, _measure_accuracy, _improve)
-    for phase in phases + (next_bracket, _confirm, _sharpen):
-        task = phase(bounds)
-        if task is not None:
-            return _accuracy_first(bounds, task) if phase in (_anchor, _improve) else task
-    return Done(
-        "no unmeasured count can beat the best within the intervals; valleys were looked for at multiples of 32, 16 "
-        "and 8 only"
+    bounds = Bounds(state)
+    return around_constraint(bounds) or Batch(
+        "build", (top, *needed(bounds))[:GROUP], "everything is compared with R = 0"
     )
 
 
-def _accuracy_first(bounds: Bounds, task: SearchTask) -> SearchTask:
-    """Measures the accuracy of a count before its engine is built: it may rule the count out."""
-    if task.tokens in bounds.state.accuracy or not bounds.state.accuracy_on_demand:
-        return task
-    return SearchTask("accuracy", task.tokens, task.why)
+def _search(bounds: Bounds) -> SearchStep:
+    """The first batch of these phases, in this order."""
+    for phase in (_anchor, calibrate, _rebuild_outlier, _improve, next_bracket, _look_beside, _confirm, _sharpen):
+        batch = phase(bounds)
+        if batch is not None:
+            return batch
+    return Done(_assumed(bounds))
 
 
-def _anchor(bounds: Bounds) -> Optional[SearchTask]:
-    """Builds the fewest tokens allowed, which bound all others; then the lowest valley, which bounds the valleys."""
-    for kind, name in ((False, "the fewest tokens allowed"), (True, "the lowest valley allowed")):
-        counts = [t for t in bounds.admissible if bounds.is_valley(t) is kind]
-        if counts and counts[-1] not in bounds.points:
-            return SearchTask("build", counts[-1], name)
-    return None
-
-
-def _calibrate(bounds: Bounds) -> Optional[SearchTask]:
-    """Builds R = 0 and two other counts three times, to learn how much builds differ."""
-    if not bounds.state.builds_vary or not bounds.admissible:
-        return None
-    counts = [bounds.grid[0], bounds.admissible[-1], bounds.admissible[len(bounds.admissible) // 2]]
-    for tokens in counts:
-        point = bounds.state.points.get(tokens)
-        if point is None or (not point.failed and len(point.builds_ms) < CALIBRATION_BUILDS):
-            return SearchTask("build" if point is None else "rebuild", tokens, "how much do builds differ")
-    return None
-
-
-def _probe_valleys(bounds: Bounds) -> Optional[SearchTask]:
-    """Measures a multiple of 32 and its lower neighbour; where that is a valley, of 16, then of 8.
-
-    Where builds differ, a valley counts only once both were built twice.
-    """
-    if len(bounds.admissible) < 8:
-        return None
-    for period, multiple, lower in valley_pairs(bounds.grid):
-        why = "are there valleys at multiples of {}".format(period)
-        for tokens in (multiple, lower):
-            if tokens not in bounds.state.points:
-                return SearchTask("build", tokens, why)
-        if not is_deep(bounds.state, multiple, lower):
-            return None
-        for tokens in (lower, multiple):
-            if bounds.state.builds_vary and len(bounds.points[tokens].builds_ms) < 2:
-                return SearchTask("rebuild", tokens, why)
-    return None
-
-
-def _rebuild_outlier(bounds: Bounds) -> Optional[SearchTask]:
-    if bounds.state.builds_vary:
-        for tokens in sorted(bounds.outliers):
-            if len(bounds.points[tokens].builds_ms) < 2:
-                return SearchTask("rebuild", tokens, "slower than a count with more tokens")
-    return None
-
-
-def _measure_accuracy(bounds: Bounds) -> Optional[SearchTask]:
-    """Measures the accuracy of a timed count where it could make that count the choice."""
+def _assumed(bounds: Bounds) -> str:
+    """Why the search ended, and what that rests on."""
+    text = (
+        "no unmeasured count can beat the best, if latency rises with tokens but for valleys at multiples of 8, 16 and "
+        "32, which were looked for beside the best count and at one multiple of {}".format(VALLEY_PERIODS[0])
+    )
     if not bounds.state.accuracy_on_demand:
+        return text
+    return text + (
+        ", and if no accuracy exceeds the higher one of the nearest known counts on both sides by more than {:.2f} "
+        "points".format(100 * bounds.state.accuracy_slack)
+    )
+
+
+def _anchor(bounds: Bounds) -> Optional[Batch]:
+    counts, why = needed(bounds), "the ends of the curve, and whether there are valleys"
+    return Batch("build", tuple(counts[:MOST]), why) if counts else None
+
+
+def _rebuild_outlier(bounds: Bounds) -> Optional[Batch]:
+    again = [t for t in sorted(bounds.outliers) if len(bounds.points[t].builds_ms) < 2]
+    if not again or not bounds.state.builds_vary:
         return None
-    least, edges = bounds.best_score() + _tolerance(bounds), candidate_edges(bounds)
-    for tokens in (t for t in bounds.admissible if t in bounds.points and t not in bounds.state.accuracy):
-        could_win = bounds.score(bounds.points[tokens].latency_ms, bounds.accuracy(tokens)) > least
-        if could_win or tokens in edges:
-            return SearchTask("accuracy", tokens, "measured, and could be chosen")
-    return None
+    return Batch("rebuild", tuple(again[:MOST]), "slower than a count with more tokens")
 
 
-def open_counts(bounds: Bounds, best: float) -> List[int]:
-    """Unmeasured counts t with bound(t) > best + tolerance, by descending tokens."""
-    least = best + _tolerance(bounds)
-    return [t for t in bounds.admissible if t not in bounds.points and bounds.best_possible(t) > least]
+def open_counts(bounds: Bounds) -> List[int]:
+    """Counts t that are not fully measured with bound(t) > best + tolerance, by descending tokens."""
+    least = bounds.best_score() + _tolerance(bounds)
+    return [t for t in bounds.admissible if _is_unknown(bounds, t) and bounds.best_possible(t) > least]
+
+
+def _is_unknown(bounds: Bounds, tokens: int) -> bool:
+    return tokens not in bounds.points or not bounds.knows_accuracy(tokens)
 
 
 def _tolerance(bounds: Bounds) -> float:
@@ -197,20 +150,58 @@ def _tolerance(bounds: Bounds) -> float:
     return 1e-9 if bounds.goal.rule == "best-within" else TOLERANCE
 
 
-def _improve(bounds: Bounds) -> Optional[SearchTask]:
-    """Cuts the range of open counts in which the best bound lies."""
-    counts = open_counts(bounds, bounds.best_score())
+def _improve(bounds: Bounds) -> Optional[Batch]:
+    """Cuts the ranges of open counts in which the best bounds lie."""
+
+    groups = grouped(open_counts(bounds), lambda t: (t in bounds.points and t, bounds.below(t), bounds.is_valley(t)))
+    if not groups:
+        return None
+    worth = {group[0]: max(bounds.best_possible(t) for t in group) for group in groups}
+    best, top = bounds.best_score(), max(worth.values())
+    least = best + AMBITION * (top - best) if math.isfinite(best) else -math.inf
+    chosen = [group for group in sorted(groups, key=lambda g: (-worth[g[0]], -g[0])) if worth[group[0]] >= least]
+    why = "could still win: {} to {} tokens".format(chosen[0][0], chosen[0][-1])
+    return _accuracy_first(bounds, [_cut(bounds, group) for group in chosen], why)
+
+
+def _cut(bounds: Bounds, group: List[int]) -> int:
+    """A count of the group: one whose accuracy is known, or else one amid the widest gap between such counts."""
+    if group[0] in bounds.points:
+        return group[0]
+    known = [t for t in group if bounds.knows_accuracy(t)]
+    if known:
+        return cut(known, bounds.below(group[0]), bounds.state.batch_size)
+    gaps = grouped(group, bounds.accuracy_gap)
+    gap = max(gaps, key=lambda counts: (max(map(bounds.best_possible, counts)), len(counts)))
+    return cut(gap, None, bounds.state.batch_size)
+
+
+def _accuracy_first(bounds: Bounds, counts: Sequence[int], why: str) -> Optional[Batch]:
+    """Measures the accuracies of counts before their engines are built: these may rule them out."""
     if not counts:
         return None
-    top = max(counts, key=lambda t: (bounds.best_possible(t), t))
-    below = bounds.below(top)
-    group = [t for t in counts if bounds.below(t) == below and bounds.is_valley(t) == bounds.is_valley(top)]
-    why = "could still win: {} to {} tokens".format(group[0], group[-1])
-    return SearchTask("build", cut(group, below, bounds.state.batch_size), why)
+    known = bounds.knows_accuracy(counts[0])
+    same = [t for t in counts if bounds.knows_accuracy(t) is known]
+    return Batch("build" if known else "accuracy", tuple(same[:MOST]), why)
 
 
-def _confirm(bounds: Bounds) -> Optional[SearchTask]:
-    """Where builds differ, repeats a single build that alone excludes counts which could gain more than CONFIRM."""
+def _look_beside(bounds: Bounds) -> Optional[Batch]:
+    counts = [] if knows_edge(bounds) else _beside_best(bounds)
+    return _accuracy_first(bounds, counts, "is there a valley beside the best")
+
+
+def _beside_best(bounds: Bounds) -> List[int]:
+    """Unmeasured multiples of 8, 16 and 32 next to the best count that would win if they were deep valleys."""
+    scores = {t: bounds.best_possible(t) for t in bounds.candidates}
+    scores[bounds.grid[0]] = bounds.score(bounds.latency0, bounds.accuracy0)
+    best = max(scores, key=lambda t: (scores[t], t))
+    beside = {t for p in VALLEY_PERIODS for t in (best // p * p, (best - 1) // p * p, (best // p + 1) * p)}
+    least = scores[best] + _tolerance(bounds)
+    return [t for t in bounds.admissible if t in beside and t not in bounds.points and bounds.as_valley(t) > least]
+
+
+def _confirm(bounds: Bounds) -> Optional[Batch]:
+    """Where builds differ, repeats single builds that alone exclude counts which could gain more than CONFIRM."""
     if not bounds.state.builds_vary:
         return None
     best = bounds.best_score()
@@ -219,20 +210,17 @@ def _confirm(bounds: Bounds) -> Optional[SearchTask]:
             without = bounds.bounding_without(tokens)
             freed = [t for t in bounds.admissible if t not in bounds.points and bounds.below(t) == tokens]
             if freed and max(bounds.best_possible(t, without) for t in freed) > best + CONFIRM:
-                return SearchTask("rebuild", tokens, "it alone excludes {} to {} tokens".format(freed[0], freed[-1]))
+                why = "it alone excludes {} to {} tokens".format(freed[0], freed[-1])
+                return Batch("rebuild", (tokens,), why)
     return None
 
 
-def _sharpen(bounds: Bounds) -> Optional[SearchTask]:
-    """Times again a candidate that could be the best and whose interval is wide."""
-    best = bounds.best_score()
-    for tokens in sorted(bounds.candidates, reverse=True):
-        point = bounds.points[tokens]
-        low, high = point.latency_ci_ms
-        wide = high - low > NARROW * point.latency_ms
-        if wide and point.more and bounds.score(low, bounds.accuracy(tokens)) >= best - TOLERANCE:
-            return SearchTask("time", tokens, "noise decides: it may be the best")
-    return None
+def _sharpen(bounds: Bounds) -> Optional[Batch]:
+    """Times again, together, the candidates that only noise separates from the best."""
+    best, low = bounds.best_score(), {t: bounds.points[t].latency_ci_ms[0] for t in bounds.candidates}
+    rivals = [t for t in low if bounds.score(low[t], bounds.accuracy(t)) >= best]
+    again = sorted((t for t in rivals if bounds.points[t].more), key=lambda t: (-bounds.best_possible(t), -t))
+    return Batch("time", tuple(again[:MOST]), "noise decides: each may be the best") if again else None
 
 
 def ranges(grid: Tuple[int, ...], counts: Iterable[int]) -> Tuple[Tuple[int, int], ...]:
@@ -247,10 +235,10 @@ def ranges(grid: Tuple[int, ...], counts: Iterable[int]) -> Tuple[Tuple[int, int
     return tuple(joined)
 
 
-def progress(state: SearchState, task: SearchTask) -> str:
-    """A line for people: builds done, builds expected, and the next task."""
+def progress(state: SearchState, batch: Batch) -> str:
+    """A line for people: builds done, builds expected, and the next batch."""
     return "{} built, about {} more expected; {} {} tokens: {}".format(
-        state.builds, expected_builds(state), task.kind, task.tokens, task.why
+        state.builds, expected_builds(state), batch.kind, ", ".join(map(str, batch.counts)), batch.why
     )
 
 

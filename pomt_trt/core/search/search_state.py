@@ -8,11 +8,15 @@ Latency: L rises with t, so L(t) >= L(b), where b is the next measured count bel
 - An outlier is a measured count that is slower than a count of its kind with more tokens. It comes from a bad build or
   a disturbed measurement, so it bounds nothing.
 
-Accuracy: A(t) <= A(a) + slack, where a is the next count above t whose accuracy is known.
+Accuracy: A(t) <= max(A(a), A(b)) + slack, where a and b are the next counts above and below t whose accuracy is known.
+Why both: an accuracy on a few hundred images does not fall with every token removed. The slack, the
+luck of the images, counts where a constraint must be met, and not as a gain.
+
+Two latencies differ where their difference exceeds SIGMAS hypot(s1, s2), the standard errors of both. Why not disjoint
+intervals: these ask for 2.8 standard errors instead of 2, and valleys are lost.
 """
 
 import bisect
-import functools
 import math
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -20,9 +24,15 @@ from pomt_trt.core.choice.rules import ROUNDING, Goal
 from pomt_trt.core.records import Interval
 
 VALLEY_PERIODS = (32, 16, 8)  # tested in this order; the next one only where the one before has valleys
+GROUP = 12  # engines that are timed beside one another
+REFERENCES = 4  # of them: R = 0 and known engines, once there are any
+MOST = GROUP - REFERENCES  # counts of a batch
 BAD_BUILD = 0.08  # relative: a build that is slower than the fastest of its count by more is a bad build
 FAR_SLOWER = 1.25  # times L0: no method costs that much, so such a count is an outlier
 VALLEY_DEPTH = 0.015  # relative: shallower valleys are ignored
+UNSEEN_DEPTH = 0.1  # relative: how deep a valley may be that was not looked at
+SIGMAS = 2.0  # standard errors of a difference, above which a valley is believed in
+OUTLYING = 2.8  # standard errors of a difference, above which a count is an outlier
 
 
 class Point(NamedTuple):
@@ -44,11 +54,11 @@ class Point(NamedTuple):
         return not self.builds_ms
 
 
-class SearchTask(NamedTuple):
-    """The next measurement of one count, and why it is needed (for the progress line)."""
+class Batch(NamedTuple):
+    """Measurements of one kind that need not wait for one another, and why they are needed (for the progress line)."""
 
     kind: str  # build (and time), rebuild (without cache, and time), time (the engine there is), accuracy
-    tokens: int
+    counts: Tuple[int, ...]
     why: str
 
 
@@ -64,7 +74,7 @@ class SearchState(NamedTuple):
     batch_size: int = 1
     builds_vary: bool = False  # whether two builds of one candidate differ (TensorRT), so that a rebuild tells more
     max_builds: Optional[int] = None
-    out_of_time: bool = False
+    stopped: str = ""  # why nothing more may be measured, as in "the search ended since ..."; empty: more may be
 
     @property
     def builds(self) -> int:
@@ -77,8 +87,9 @@ class Bounds:
 
     def __init__(self, state: SearchState) -> None:
         self.state, self.goal, self.grid = state, state.goal, state.grid
-        top = state.points[state.grid[0]]
-        self.latency0, self.accuracy0 = level(top.builds_ms), state.accuracy[state.grid[0]]
+        top = state.points.get(state.grid[0])
+        self.latency0 = level(top.builds_ms) if top is not None and not top.failed else math.nan
+        self.accuracy0 = state.accuracy[state.grid[0]]
         self.build_effect = build_effect(state.points)
         self.points = {t: p for t, p in state.points.items() if not p.failed and t != state.grid[0]}
         self.known_accuracy = sorted(state.accuracy)
@@ -90,17 +101,30 @@ class Bounds:
     def _failed(self, tokens: int) -> bool:
         return tokens in self.state.points and self.state.points[tokens].failed
 
+    def knows_accuracy(self, tokens: int) -> bool:
+        """Whether the accuracy of a count is known, or will never be."""
+        return tokens in self.state.accuracy or not self.state.accuracy_on_demand
+
+    def accuracy_gap(self, tokens: int) -> int:
+        """The number of counts below, whose accuracy is known: equal for counts with the same neighbours of those."""
+        return bisect.bisect_right(self.known_accuracy, tokens)
+
     def accuracy(self, tokens: int) -> float:
-        """The accuracy of a count, or its upper bound where it is unknown."""
+        """The accuracy of a count; where it is unknown, the higher one of its nearest known neighbours."""
         if tokens in self.state.accuracy:
             return self.state.accuracy[tokens]
-        above = bisect.bisect_right(self.known_accuracy, tokens)
-        return self.state.accuracy[self.known_accuracy[above]] + self.state.accuracy_slack
+        above = self.accuracy_gap(tokens)
+        return max(self.state.accuracy[t] for t in self.known_accuracy[max(0, above - 1) : above + 1])
+
+    def least_drop(self, tokens: int) -> float:
+        """The accuracy drop of a count, or its lower bound where it is unknown."""
+        slack = 0.0 if tokens in self.state.accuracy else self.state.accuracy_slack
+        return self.accuracy0 - self.accuracy(tokens) - slack
 
     def may_keep_accuracy(self, tokens: int) -> bool:
         """Whether the accuracy, or its upper bound, meets the accuracy constraint."""
         limit = self.goal.max_accuracy_drop
-        return limit is None or self.accuracy0 - self.accuracy(tokens) <= limit + ROUNDING
+        return limit is None or self.least_drop(tokens) <= limit + ROUNDING
 
     def is_valley(self, tokens: int) -> bool:
         """Whether a count belongs to the curve of the valleys."""
@@ -117,20 +141,31 @@ class Bounds:
 
     def build_noise(self, above: int, below: int) -> float:
         """Relative standard error, from builds alone, of the difference of two counts: effect sqrt(1/n + 1/m)."""
-        builds = [len(good_builds(self.points[t].builds_ms)) for t in (above, below)]
-        return self.build_effect * math.sqrt(sum(1.0 / n for n in builds))
+        return build_noise(self.build_effect, self.points[above], self.points[below])
+
+    def timing_noise(self, above: int, below: int) -> float:
+        """Relative standard error, from timing alone, of the difference of two counts."""
+        return math.hypot(standard_error(self.points[above]), standard_error(self.points[below]))
+
+    def noise(self, above: int, below: int) -> float:
+        """Relative standard error of the difference of two counts."""
+        return math.hypot(self.timing_noise(above, below), self.build_noise(above, below))
 
     def _outliers(self) -> Set[int]:
-        """Measured counts slower than one of their kind with more tokens, intervals apart, or than FAR_SLOWER L0."""
+        """Measured counts far slower than R = 0, or significantly slower than one of their kind with more tokens."""
         outliers = {t for t in self.points if self.interval(t)[0] > FAR_SLOWER * self.latency0}
         for valley in (False, True):
-            least = math.inf
+            fastest = None
             for tokens in sorted((t for t in self.points if self.is_valley(t) is valley), reverse=True):
-                low, high = self.interval(tokens)
-                if low > least:
+                slower = 0.0 if fastest is None else level(self.points[tokens].builds_ms) / self._level(fastest) - 1
+                if fastest is not None and slower > OUTLYING * self.noise(fastest, tokens):
                     outliers.add(tokens)
-                least = min(least, high)
+                if fastest is None or slower < 0:
+                    fastest = tokens
         return outliers
+
+    def _level(self, tokens: int) -> float:
+        return level(self.points[tokens].builds_ms)
 
     def bounding_without(self, left_out: Optional[int]) -> Dict[bool, List[int]]:
         """Measured counts that bound others, ascending: ordinary ones under False, valleys under True."""
@@ -165,13 +200,18 @@ class Bounds:
         return -latency_ms / self.latency0
 
     def best_possible(self, tokens: int, bounding: Optional[Dict[bool, List[int]]] = None) -> float:
-        """The upper bound of an unmeasured count's score."""
-        return self.score(self.least_latency(tokens, bounding), self.accuracy(tokens))
+        """The score of a count, or its upper bound where latency or accuracy is unknown."""
+        measured = self.points.get(tokens)
+        latency_ms = self.least_latency(tokens, bounding) if measured is None else measured.latency_ms
+        return self.score(latency_ms, self.accuracy(tokens))
+
+    def as_valley(self, tokens: int) -> float:
+        """The upper bound of an unmeasured count's score if it is a valley that is not believed in yet."""
+        return self.score((1 - UNSEEN_DEPTH) * self.least_latency(tokens), self.accuracy(tokens))
 
     def best_score(self) -> float:
         """The best measured score, R = 0 included."""
-        scores = [self.score(self.points[t].latency_ms, self.accuracy(t)) for t in self.candidates]
-        return max(scores + [self.score(self.latency0, self.accuracy0)])
+        return max([self.best_possible(t) for t in self.candidates] + [self.score(self.latency0, self.accuracy0)])
 
     @property
     def candidates(self) -> Set[int]:
@@ -209,34 +249,45 @@ def build_effect(points: Mapping[int, Point]) -> float:
     return math.sqrt(squares / degrees) if degrees else 0.0
 
 
-@functools.lru_cache(maxsize=8)
-def valley_pairs(grid: Tuple[int, ...]) -> Tuple[Tuple[int, int, int], ...]:
-    """(period, multiple, its lower neighbour) for each valley period, near the middle of the grid."""
-    middle, pairs = grid[len(grid) // 2], []
-    for period in VALLEY_PERIODS:
-        rest, every = (0, period) if period == VALLEY_PERIODS[0] else (period, 2 * period)
-        usable = [(t, low) for t, low in zip(grid[1:-1], grid[2:]) if t % every == rest and low % VALLEY_PERIODS[-1]]
-        if usable:
-            pairs.append((period,) + min(usable, key=lambda pair: abs(pair[0] - middle)))
-    return tuple(pairs)
+def standard_error(point: Point) -> float:
+    """Of a measured latency, relative to it."""
+    low, high = point.latency_ci_ms
+    return (high - low) / (2 * 1.96 * point.latency_ms)
 
 
-def is_deep(state: SearchState, tokens: int, lower: int) -> bool:
-    """Whether a multiple is faster than the count below it by more than builds and timing explain."""
-    at, below = state.points.get(tokens), state.points.get(lower)
-    if at is None or below is None or at.failed or below.failed:
+def build_noise(effect: float, one: Point, other: Point) -> float:
+    """Relative standard error of the difference of two counts, each the mean of n builds: effect sqrt(1/n + 1/m)."""
+    return effect * math.sqrt(sum(1.0 / len(good_builds(point.builds_ms)) for point in (one, other)))
+
+
+def valley_pairs(grid: Sequence[int], period: int) -> List[Tuple[int, int]]:
+    """(multiple, the count below it) for a valley period: odd multiples alone, if they are valleys of another one."""
+    rest, every = (0, period) if period == VALLEY_PERIODS[0] else (period, 2 * period)
+    return [(t, low) for t, low in zip(grid[1:-1], grid[2:]) if t % every == rest and low % VALLEY_PERIODS[-1]]
+
+
+def measured_pairs(state: SearchState, period: int) -> List[Tuple[Point, Point]]:
+    """Those of the valley pairs that were measured."""
+    pairs = [tuple(state.points.get(t) for t in pair) for pair in valley_pairs(state.grid, period)]
+    return [(at, low) for at, low in pairs if at is not None and low is not None and not (at.failed or low.failed)]
+
+
+def are_deep(state: SearchState, pairs: Sequence[Tuple[Point, Point]]) -> bool:
+    """Whether multiples are faster than the counts below them by more, on average, than builds and timing explain."""
+    if not pairs:
         return False
-    builds = sum(1.0 / len(good_builds(point.builds_ms)) for point in (at, below))
-    least = max(VALLEY_DEPTH, 2.5 * build_effect(state.points) * math.sqrt(builds))
-    apart = below.latency_ci_ms[0] > at.latency_ci_ms[1]
-    return apart and level(below.builds_ms) > (1 + least) * level(at.builds_ms)
+    effect = build_effect(state.points)
+    depth = sum(math.log(level(low.builds_ms) / level(at.builds_ms)) for at, low in pairs) / len(pairs)
+    errors = [(standard_error(at), standard_error(low), build_noise(effect, at, low)) for at, low in pairs]
+    error = math.sqrt(sum(one**2 for triple in errors for one in triple)) / len(pairs)
+    return depth > max(VALLEY_DEPTH, SIGMAS * error)
 
 
 def valley_period(state: SearchState) -> Optional[int]:
-    """The smallest period whose multiples were measured to be valleys, or None."""
+    """The smallest period whose multiples were measured to be valleys, as those of the larger ones were; or None."""
     smallest = None
-    for period, tokens, lower in valley_pairs(state.grid):
-        if not is_deep(state, tokens, lower):
+    for period in VALLEY_PERIODS:
+        if not are_deep(state, measured_pairs(state, period)):
             break
         smallest = period
     return smallest

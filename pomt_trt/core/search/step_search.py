@@ -9,13 +9,14 @@ ratio <= limit. Why: an edge with a larger ratio cannot be chosen, so it is not 
 """
 
 import math
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from pomt_trt.core.records import Step
-from pomt_trt.core.search.search_state import Bounds, SearchTask, level
+from pomt_trt.core.search.search_state import MOST, Batch, Bounds, level
 from pomt_trt.core.search.steps import significant_steps
 
-SCAN = 12  # intervals of the first scan
+SCAN = 12  # intervals of the scan
+CUTS = 2  # gaps of the scan that are cut at once
 MOST_BUILDS = 4  # of a count, to tell a step from a difference between builds
 SUSPICIOUS = 0.018  # excess that leaves room for a step of 3 % within the noise
 LIKELY = 4  # power of two in batch x tokens from which a count is a likely edge
@@ -48,16 +49,21 @@ def _edges(bounds: Bounds) -> Edges:
     return Edges(bounds, steps, tuple(known), min([_most_ratio(bounds, t) for t in known] + [math.inf]))
 
 
-def next_bracket(bounds: Bounds) -> Optional[SearchTask]:
-    """The next task of the step rule, or None where every edge that could be chosen is bracketed."""
+def next_bracket(bounds: Bounds) -> Optional[Batch]:
+    """The next batch of the step rule, or None where every edge that could be chosen is bracketed."""
     if bounds.goal.rule != "step" or not bounds.admissible:
         return None
     edges = _edges(bounds)
-    for phase in (_upper_end, _valley, _uncertain, _verify_best, _hidden, _narrow, _verify, _tied):
-        task = phase(edges)
-        if task is not None:
-            return task
+    for phase in (_accuracies, _valley, _uncertain, _verify_best, _hidden, _narrow, _verify, _tied):
+        batch = phase(edges)
+        if batch is not None:
+            return batch
     return None
+
+
+def knows_edge(bounds: Bounds) -> bool:
+    """Whether the step rule has an edge to choose, and does not act as fastest-within."""
+    return bounds.goal.rule == "step" and bool(_edges(bounds).known)
 
 
 def unbracketed(bounds: Bounds) -> List[int]:
@@ -65,111 +71,114 @@ def unbracketed(bounds: Bounds) -> List[int]:
     return [t for gap in _wanted(_edges(bounds)) for t in gap.inside] if bounds.goal.rule == "step" else []
 
 
-def candidate_edges(bounds: Bounds) -> List[int]:
-    """Edges of significant steps that the step rule could choose, whether or not their accuracy is known."""
-    if bounds.goal.rule != "step":
-        return []
-    edges, allowed = _edges(bounds), set(bounds.admissible)
+def _accuracies(edges: Edges) -> Optional[Batch]:
+    """Measures the accuracies of edges that could be chosen."""
+    bounds, allowed = edges.bounds, set(edges.bounds.admissible)
     counts = [step.edge_tokens for step in edges.steps if step.edge_tokens in allowed]
-    return [t for t in counts if _measured_ratio(bounds, t) <= edges.limit]
+    unknown = [t for t in counts if not bounds.knows_accuracy(t) and _measured_ratio(bounds, t) <= edges.limit]
+    return _batch("accuracy", unknown, "edges that could be chosen")
 
 
-def _upper_end(edges: Edges) -> Optional[SearchTask]:
-    tokens = edges.bounds.admissible[0]
-    return None if tokens in edges.bounds.state.points else SearchTask("build", tokens, "the upper end of the curve")
-
-
-def _valley(edges: Edges) -> Optional[SearchTask]:
-    """Measures the valley with the least loss per gain, then both its neighbours, which show that it is a valley."""
+def _valley(edges: Edges) -> Optional[Batch]:
+    """Measures the valley with the least loss per gain and both its neighbours, which show that it is a valley."""
     bounds = edges.bounds
     if bounds.period is None:
         return None
     shown, place = {step.edge_tokens for step in edges.steps}, {t: i for i, t in enumerate(bounds.grid)}
     ratios = sorted((_valley_ratio(bounds, t), -t) for t in bounds.admissible if bounds.is_valley(t))
-    for tokens in [-minus for ratio, minus in ratios if ratio <= edges.limit]:
-        around = [i for i in (place[tokens] + 1, place[tokens] - 1) if 0 < i < len(place)]
-        for count in [tokens] + [bounds.grid[i] for i in around]:
-            if count not in bounds.state.points:
-                return SearchTask("build", count, "the valley at {} tokens".format(tokens))
-            if tokens not in shown and not bounds.state.points[count].failed and bounds.state.points[count].more:
-                return SearchTask("time", count, "is the valley at {} tokens noise".format(tokens))
+    wanted = [-minus for ratio, minus in ratios if ratio <= edges.limit]
+    unknown = [t for t in wanted[:MOST] if not bounds.knows_accuracy(t)]
+    if unknown and unknown[0] == wanted[0]:
+        return _batch("accuracy", unknown, "valleys that could be chosen")
+    for tokens in wanted:
+        around = [tokens, *(bounds.grid[i] for i in (place[tokens] + 1, place[tokens] - 1) if 0 < i < len(place))]
+        new = [t for t in around if t not in bounds.state.points]
+        batch = _batch("build", new, "the valley at {} tokens".format(tokens))
+        if batch is None and tokens not in shown:
+            batch = _again(bounds, around, "is the valley at {} tokens noise".format(tokens))
+        if batch is not None:
+            return batch
     return None
 
 
-def _uncertain(edges: Edges) -> Optional[SearchTask]:
-    """Times again both sides of a gap whose excess is hidden by the noise of timing."""
+def _batch(kind: str, counts: Sequence[int], why: str) -> Optional[Batch]:
+    return Batch(kind, tuple(counts[:MOST]), why) if counts else None
+
+
+def _again(bounds: Bounds, counts: Iterable[int], why: str) -> Optional[Batch]:
+    """Times counts again that can tell more."""
+    counts = list(dict.fromkeys(t for t in counts if t in bounds.points and bounds.points[t].more))
+    return _batch("time", counts, why)
+
+
+def _uncertain(edges: Edges) -> Optional[Batch]:
+    """Times again both sides of gaps whose excess is hidden by the noise of timing."""
     bounds = edges.bounds
-    for gap in _gaps(bounds):
-        if SUSPICIOUS < gap.excess < _threshold(bounds, gap) and gap.ratio <= edges.limit:
-            for tokens in (gap.below, gap.above):
-                if bounds.points[tokens].more and 2.5 * _timing_noise(bounds, gap) > SUSPICIOUS:
-                    why = "noise could hide a step at {} to {} tokens".format(gap.above, gap.below)
-                    return SearchTask("time", tokens, why)
-    return None
+    gaps = [gap for gap in _gaps(bounds) if gap.ratio <= edges.limit and _timing_noise(bounds, gap) > SUSPICIOUS]
+    gaps = [gap for gap in gaps if SUSPICIOUS < gap.excess < _threshold(bounds, gap)]
+    gaps.sort(key=lambda gap: (gap.ratio, -gap.above))
+    return _again(bounds, [t for gap in gaps for t in (gap.below, gap.above)], "noise could hide a step")
 
 
-def _verify_best(edges: Edges) -> Optional[SearchTask]:
+def _verify_best(edges: Edges) -> Optional[Batch]:
     """Verifies the best known edge first, since its limit excludes others."""
     best = _best_edge(edges)
     return _verified(edges, [gap for gap in _gaps(edges.bounds) if gap.below == best])
 
 
-def _hidden(edges: Edges) -> Optional[SearchTask]:
-    """Rebuilds a count that splits one suspicious drop into two parts, neither of which is suspicious."""
-    bounds = edges.bounds
+def _hidden(edges: Edges) -> Optional[Batch]:
+    """Rebuilds counts that split one suspicious drop into two parts, neither of which is suspicious."""
+    bounds, again = edges.bounds, []
     gaps = _gaps(bounds) if bounds.state.builds_vary else []
     for one, other in zip(gaps, gaps[1:]):
         joint = one._replace(below=other.below, excess=one.excess + other.excess, ratio=min(one.ratio, other.ratio))
         apart = max(gap.excess - _threshold(bounds, gap) for gap in (one, other))
         if joint.ratio <= edges.limit and joint.excess > _threshold(bounds, joint) and apart <= 0:
-            if len(bounds.points[one.below].builds_ms) < MOST_BUILDS:
-                why = "does it hide a step between {} and {}".format(one.above, other.below)
-                return SearchTask("rebuild", one.below, why)
-    return None
+            again += [one.below] if len(bounds.points[one.below].builds_ms) < MOST_BUILDS else []
+    return _batch("rebuild", again[:1], "does it hide a step")
 
 
-def _narrow(edges: Edges) -> Optional[SearchTask]:
-    """Cuts the gap with the least ratio. Where a single build may explain the excess, it is repeated first."""
+def _narrow(edges: Edges) -> Optional[Batch]:
+    """Cuts the gaps with the least ratios. Where a single build may explain the excess, it is repeated first."""
     bounds, wanted = edges.bounds, _wanted(edges)
     if not wanted:
         return None
-    gap = min(wanted, key=lambda g: (g.ratio, -g.above))
+    wanted.sort(key=lambda g: (g.ratio, -g.above))
+    gap = wanted[0]
     why = "a step between {} and {} tokens".format(gap.above, gap.below)
-    for tokens in (gap.below, gap.above):
-        single = bounds.state.builds_vary and len(bounds.points[tokens].builds_ms) < 2
-        if single and _threshold(bounds, gap) < gap.excess < 2.5 * _threshold(bounds, gap):
-            return SearchTask("rebuild", tokens, why + " or a matter of the build")
-    return SearchTask("build", cut(list(gap.inside), gap.below, bounds.state.batch_size), why)
+    if bounds.state.builds_vary and _threshold(bounds, gap) < gap.excess < 2.5 * _threshold(bounds, gap):
+        single = [t for t in (gap.below, gap.above) if len(bounds.points[t].builds_ms) < 2]
+        if single:
+            return _batch("rebuild", single, why + " or a matter of the build")
+    wide = [g for g in wanted if _is_wide(bounds, g)]
+    together = wide[:CUTS] if gap in wide and not bounds.state.builds_vary else [gap]
+    return _batch("build", [cut(list(g.inside), g.below, bounds.state.batch_size) for g in together], why)
 
 
-def _verify(edges: Edges) -> Optional[SearchTask]:
+def _verify(edges: Edges) -> Optional[Batch]:
     return _verified(edges, [gap for gap in _gaps(edges.bounds) if gap.ratio <= edges.limit])
 
 
-def _tied(edges: Edges) -> Optional[SearchTask]:
+def _tied(edges: Edges) -> Optional[Batch]:
     """Times again known edges that only noise keeps from being ranked."""
-    bounds = edges.bounds
-    rivals = [t for t in edges.known if _measured_ratio(bounds, t) <= edges.limit]
-    for tokens in rivals if len(rivals) > 1 else []:
-        if bounds.points[tokens].more:
-            names = ", ".join(str(rival) for rival in rivals)
-            return SearchTask("time", tokens, "noise decides between the edges at {} tokens".format(names))
-    return None
+    rivals = [t for t in edges.known if _measured_ratio(edges.bounds, t) <= edges.limit]
+    why = "noise decides between the edges at {} tokens".format(", ".join(map(str, rivals)))
+    return _again(edges.bounds, rivals, why) if len(rivals) > 1 else None
 
 
-def _verified(edges: Edges, gaps: Sequence[Gap]) -> Optional[SearchTask]:
+def _verified(edges: Edges, gaps: Sequence[Gap]) -> Optional[Batch]:
     """Rebuilds both sides of a bracketed step where builds differ; times them again where noise hides the step."""
     bounds, significant = edges.bounds, {step.edge_tokens for step in edges.steps}
     for gap in gaps:
         if gap.inside or gap.excess <= _threshold(bounds, gap):
             continue
-        for tokens in (gap.below, gap.above):
-            point = bounds.points[tokens]
-            if bounds.state.builds_vary and len(point.builds_ms) < MOST_BUILDS:
-                why = "is the step at {} tokens a matter of the build".format(gap.below)
-                return SearchTask("rebuild", tokens, why)
-            if gap.below not in significant and point.more:
-                return SearchTask("time", tokens, "is the step at {} tokens noise".format(gap.below))
+        sides = [gap.below, gap.above]
+        few = [t for t in sides if bounds.state.builds_vary and len(bounds.points[t].builds_ms) < MOST_BUILDS]
+        batch = _batch("rebuild", few, "is the step at {} tokens a matter of the build".format(gap.below))
+        if batch is None and gap.below not in significant:
+            batch = _again(bounds, sides, "is the step at {} tokens noise".format(gap.below))
+        if batch is not None:
+            return batch
     return None
 
 
@@ -180,11 +189,14 @@ def _wanted(edges: Edges) -> List[Gap]:
     """
     bounds, best, wanted = edges.bounds, _best_edge(edges), []
     for gap in _gaps(bounds):
-        wide = len(gap.inside) + 1 > _room(bounds) and gap.drop > SUSPICIOUS
-        hides = (wide or gap.excess > _threshold(bounds, gap)) and gap.ratio <= edges.limit
-        if gap.inside and (gap.below == best or hides and gap.ratio < math.inf):
+        hides = gap.excess > _threshold(bounds, gap) or _is_wide(bounds, gap) and gap.drop > SUSPICIOUS
+        if gap.inside and (gap.below == best or hides and gap.ratio <= edges.limit and gap.ratio < math.inf):
             wanted.append(gap)
     return wanted
+
+
+def _is_wide(bounds: Bounds, gap: Gap) -> bool:
+    return len(gap.inside) + 1 > _room(bounds)
 
 
 def _room(bounds: Bounds) -> float:
@@ -194,13 +206,11 @@ def _room(bounds: Bounds) -> float:
 
 def _threshold(bounds: Bounds, gap: Gap) -> float:
     """The excess above which a gap is suspicious."""
-    return max(SUSPICIOUS, 2.0 * bounds.build_noise(gap.above, gap.below), 2.5 * _timing_noise(bounds, gap))
+    return max(SUSPICIOUS, 2.0 * bounds.build_noise(gap.above, gap.below), _timing_noise(bounds, gap))
 
 
 def _timing_noise(bounds: Bounds, gap: Gap) -> float:
-    """Standard error of the gap's log drop from the intervals of timing."""
-    widths = [(high - low) / (low + high) for low, high in map(bounds.interval, (gap.above, gap.below))]
-    return math.hypot(*widths) / 1.96
+    return 2.5 * bounds.timing_noise(gap.above, gap.below)
 
 
 def _best_edge(edges: Edges) -> Optional[int]:
@@ -231,7 +241,7 @@ def _ratio(bounds: Bounds, loss: float, latency_ms: float) -> float:
 
 
 def _loss(bounds: Bounds, tokens: int) -> float:
-    return max(0.0, bounds.accuracy0 - bounds.accuracy(tokens))
+    return max(0.0, bounds.least_drop(tokens))
 
 
 def _gaps(bounds: Bounds) -> List[Gap]:

@@ -11,7 +11,8 @@ from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.progress import Progress, Silent
 from pomt_trt.core.records import GRID, Candidate, Row
 from pomt_trt.core.search import search
-from pomt_trt.core.search.search_state import Point, SearchState, SearchTask
+from pomt_trt.core.search.pace import AGAIN, Pace
+from pomt_trt.core.search.search_state import Batch, Point, SearchState
 from pomt_trt.device.engines.traits import traits
 from pomt_trt.device.timing import profiling
 from pomt_trt.device.timing.engine_records import Action
@@ -20,9 +21,6 @@ from pomt_trt.pipeline.accuracy import estimate
 from pomt_trt.pipeline.export import Workstation
 from pomt_trt.pipeline.options import Budget
 from pomt_trt.pipeline.session import Session
-
-LONGER = 2  # times the limit of the last timing, when a candidate is timed again
-LONGEST = 4  # times the settings' limit, from which on a candidate is not timed again
 
 
 def measure(
@@ -35,11 +33,15 @@ def measure(
     Returns: how the search ended and what it does not know, as sentences for the selection.
     """
     loop = _Loop(session, choice, budget, workstation)
-    notes = loop.exhaustive() if budget.search == "exhaustive" else loop.adaptive()
+    notes = loop.exhaustive() if budget.search == "exhaustive" else loop.adaptive(Pace())
     searched = [candidate for candidate in session.candidates if candidate.kind != GRID]
     with Progress("profile", len(searched)) as progress:
         profiling.profile(session.engines, searched, progress)
     return notes
+
+
+SLACK = 1.5  # standard errors of a drop, by which an unknown accuracy may exceed those of its neighbours
+OVERTAKEN = "the exhaustive search would be done before the next measurements"
 
 
 class _Loop:
@@ -50,6 +52,7 @@ class _Loop:
         self._grid = [candidate for candidate in session.candidates if candidate.kind == GRID]
         self._by_tokens: Dict[int, Candidate] = {one.schedule.tokens_after: one for one in self._grid}
         self._varies = traits(session.device.engine).varies
+        self._on_demand = workstation is not None
         self._deadline_s = time.monotonic() + (budget.max_time_s or math.inf)
 
     def exhaustive(self) -> Tuple[str, ...]:
@@ -62,30 +65,38 @@ class _Loop:
         notes = ("Every count of the grid was measured.",)
         return notes + self.adaptive() if self._varies else notes
 
-    def adaptive(self) -> Tuple[str, ...]:
-        """Measures what core/search/search asks for, one candidate at a time."""
+    def adaptive(self, pace: Optional[Pace] = None) -> Tuple[str, ...]:
+        """Measures what core/search/search asks for, a batch in one call.
+
+        Args:
+            pace: ends the search before it takes longer than the exhaustive one; None: that one is done already.
+        """
+        missing = sum(row.status not in ("measured", "failed") for row in self._rows())
         with Progress("search", len(self._grid)) as progress, Worker() as worker:
             while True:
                 state = self._state()
-                step = search.next_candidate(state)
+                step = search.next_batch(state)
+                if isinstance(step, Batch) and pace is not None and not pace.allows(step, missing, self._on_demand):
+                    step = search.next_batch(state._replace(stopped=OVERTAKEN))
                 if isinstance(step, search.Done):
                     return self._notes(step)
                 expected = state.builds + search.expected_builds(state)
                 progress.at(state.builds, search.progress(state, step), total=expected)
-                self._answer(step, self._by_tokens[step.tokens], worker)
+                began_s = time.monotonic()
+                self._answer(step, worker)
+                if pace is not None:
+                    pace.add(step, time.monotonic() - began_s)
 
-    def _answer(self, task: SearchTask, candidate: Candidate, worker: Worker) -> None:
-        engines = self._session.engines
-        if task.kind == "accuracy":
+    def _answer(self, batch: Batch, worker: Worker) -> None:
+        engines, candidates = self._session.engines, [self._by_tokens[t] for t in batch.counts]
+        if batch.kind == "accuracy":
             assert self._workstation is not None
-            estimate(self._session, [self._grid[0], candidate], self._workstation, Silent())
+            estimate(self._session, candidates, self._workstation, Silent())
             return
-        action = {"time": Action.RETIME, "rebuild": Action.REBUILD}.get(task.kind, Action.TIME)
+        action = {"time": Action.RETIME, "rebuild": Action.REBUILD}.get(batch.kind, Action.TIME)
         if action is Action.RETIME:
-            profile = engines.latency(candidate.id)
-            assert profile is not None
-            engines = engines.within(LONGER * profile.max_s)
-        profiling.profile(engines, [candidate], Silent(), action, worker)
+            engines = engines.within(AGAIN * self._session.settings.max_s)
+        profiling.profile(engines, candidates, Silent(), action, worker)
 
     def _state(self) -> SearchState:
         """What is known, in the search's terms."""
@@ -95,34 +106,36 @@ class _Loop:
             goal=self._choice,
             points={row.tokens_after: self._point(row) for row in rows if row.status in ("measured", "failed")},
             accuracy={row.tokens_after: row.accuracy for row in rows if row.accuracy is not None},
-            accuracy_on_demand=self._workstation is not None,
-            accuracy_slack=self._accuracy_slack(rows) if self._workstation is not None else 0.0,
+            accuracy_on_demand=self._on_demand,
+            accuracy_slack=self._accuracy_slack(rows) if self._on_demand else 0.0,
             batch_size=self._grid[0].batch_size,
             builds_vary=self._varies,
             max_builds=self._budget.max_builds,
-            out_of_time=time.monotonic() > self._deadline_s,
+            stopped="the time budget is spent" if time.monotonic() > self._deadline_s else "",
         )
 
     def _rows(self) -> List[Row]:
         return [self._session.row(candidate.id) for candidate in self._grid]
 
     def _point(self, row: Row) -> Point:
-        """The row's point. R = 0 is never timed again, since all latencies are relative to it."""
+        """The row's point. One is timed again once. R = 0 never is, since all latencies are relative to it."""
         profile = self._session.latency(row.id)
-        limit_s = LONGEST * self._session.settings.max_s
+        limit_s = AGAIN * self._session.settings.max_s
         can_tell_more = profile is not None and profile.stopped == "time cap" and profile.max_s < limit_s
         return self._session.point(row.id)._replace(more=row.removed > 0 and can_tell_more)
 
     def _accuracy_slack(self, rows: Sequence[Row]) -> float:
-        """The largest standard error of an accuracy drop within the constraint: few images make estimates uncertain."""
-        limit = self._choice.max_accuracy_drop
-        errors = [
-            (row.accuracy_drop_ci[1] - row.accuracy_drop_ci[0]) / (2 * 1.96)
-            for row in rows
-            if row.removed and row.accuracy_drop is not None and row.accuracy_drop_ci is not None
-            if limit is None or row.accuracy_drop <= limit
-        ]
-        return max(errors, default=0.0)
+        """SLACK times the standard error of a drop at the constraint: few images make it uncertain.
+
+        It is the largest error within the constraint; if no count is within, the smallest beyond.
+        """
+        limit, within = self._choice.max_accuracy_drop, [0.0]
+        beyond: List[float] = []
+        for row in rows:
+            if row.removed and row.accuracy_drop is not None and row.accuracy_drop_ci is not None:
+                error = (row.accuracy_drop_ci[1] - row.accuracy_drop_ci[0]) / (2 * 1.96)
+                (within if limit is None or row.accuracy_drop <= limit else beyond).append(error)
+        return SLACK * (min(beyond) if beyond and len(within) == 1 else max(within))
 
     def _notes(self, done: search.Done) -> Tuple[str, ...]:
         tried = sum(row.status in ("measured", "failed") for row in self._rows())

@@ -9,42 +9,18 @@ from hypothesis import strategies as st
 
 from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.search.replay import choose, drive
-from pomt_trt.core.search.search import Done, expected_builds, next_candidate, next_in_order, progress, ranges
-from pomt_trt.core.search.search_state import Bounds, Point, SearchState, SearchTask, build_effect, valley_period
-
-GRID = tuple(range(197, 60, -1))
-
-
-def stairs(tokens, edges=(176, 128, 96), drop=0.12):
-    """Flat treads with a slight slope, in ms."""
-    return 10.0 * (1 - drop) ** sum(tokens <= edge for edge in edges) + 0.002 * tokens
-
-
-def slope_with_valleys(tokens):
-    return (2.0 + 0.05 * tokens) * (0.92 if tokens % 16 == 0 else 1.0)
-
-
-def accuracy_at(tokens):
-    return 0.8 - 0.06 * (1 - tokens / 197.0) ** 2
-
-
-def exact(curve, failing=()):
-    """Serves a curve without noise; the counts in `failing` cannot be built."""
-
-    def serve(kind, tokens):
-        if tokens in failing:
-            return Point(tokens)
-        ms = curve(tokens)
-        return Point(tokens, ms, (ms * 0.999, ms * 1.001), (ms,))
-
-    return serve
-
-
-def searched(curve, goal, grid=GRID, failing=(), strategy=next_candidate, **others):
-    """State and end of a search; accuracy known beforehand unless it is on demand."""
-    accuracy = {tokens: accuracy_at(tokens) for tokens in grid}
-    at_first = {} if others.get("accuracy_on_demand") else accuracy
-    return drive(SearchState(grid, goal, {}, at_first, **others), exact(curve, failing), accuracy, strategy)
+from pomt_trt.core.search.search import Done, expected_builds, next_batch, next_in_order, progress, ranges
+from pomt_trt.core.search.search_state import (
+    GROUP,
+    MOST,
+    Batch,
+    Bounds,
+    Point,
+    SearchState,
+    build_effect,
+    valley_period,
+)
+from tests.core.search.served import GRID, accuracy_at, each, exact, searched, slope_with_valleys, stairs
 
 
 @pytest.mark.parametrize("rule", ["utility", "step", "fastest-within"])
@@ -98,30 +74,37 @@ def test_ends_on_any_curve_and_never_asks_twice_for_the_same_build(latencies, ru
     steps = []
 
     def strategy(state):
-        step = next_candidate(state)
+        step = next_batch(state)
         steps.append(step)
         assert len(steps) <= 4 * len(grid)
         return step
 
     curve = dict(zip(grid, latencies))
     searched(curve.__getitem__, Goal(rule), grid, strategy=strategy)
-    built = [step.tokens for step in steps if isinstance(step, SearchTask) and step.kind == "build"]
+    batches = [step for step in steps if isinstance(step, Batch)]
+    built = [tokens for batch in batches if batch.kind == "build" for tokens in batch.counts]
     assert len(built) == len(set(built))
+    assert all(1 <= len(batch.counts) <= (GROUP if grid[0] in batch.counts else MOST) for batch in batches)
 
 
 def test_is_a_pure_function_of_the_state():
     state, _ = searched(stairs, Goal("step"), max_builds=7)
     state = state._replace(max_builds=None)
     shuffled = state._replace(points=dict(sorted(state.points.items())))
-    assert next_candidate(state) == next_candidate(state) == next_candidate(shuffled)
+    assert next_batch(state) == next_batch(state) == next_batch(shuffled)
 
 
-def test_resumes_anywhere_with_the_same_end():
+@pytest.mark.parametrize("batches", [1, 2, 3])
+def test_resumes_after_any_batch_with_the_same_end(batches):
+    def interrupted(state):
+        steps.append(next_batch(state))
+        return steps[-1] if len(steps) <= batches else Done("interrupted")
+
+    steps, accuracy = [], {tokens: accuracy_at(tokens) for tokens in GRID}
     whole, _ = searched(stairs, Goal("step"))
-    part, _ = searched(stairs, Goal("step"), max_builds=6)
-    accuracy = {tokens: accuracy_at(tokens) for tokens in GRID}
-    resumed, _ = drive(part._replace(max_builds=None), exact(stairs), accuracy, next_candidate)
-    assert resumed.points == whole.points
+    part, _ = searched(stairs, Goal("step"), strategy=interrupted)
+    resumed, _ = drive(part, exact(stairs), accuracy, next_batch)
+    assert len(part.points) < len(whole.points) and resumed.points == whole.points
 
 
 def test_a_failed_build_is_recorded_and_searched_around():
@@ -151,57 +134,30 @@ def test_a_spent_budget_names_the_ranges_that_could_still_win():
 
 def test_out_of_time_ends_the_search():
     state, _ = searched(stairs, Goal("utility"), max_builds=3)
-    done = next_candidate(state._replace(max_builds=None, out_of_time=True))
-    assert isinstance(done, Done) and "time budget" in done.reason
-
-
-def test_accuracy_is_asked_only_where_it_can_change_the_choice():
-    goal = Goal("utility", max_accuracy_drop=0.01)
-    state, _ = searched(stairs, goal, accuracy_on_demand=True)
-    beforehand, _ = searched(stairs, goal)
-    assert abs(choose(state).chosen.utility - choose(beforehand).chosen.utility) < 0.004
-    assert len(state.accuracy) < 0.2 * len(GRID)
-
-
-def test_the_step_rule_asks_for_the_accuracy_of_the_edges_it_could_choose():
-    for curve in (stairs, slope_with_valleys):
-        for drop in (0.01, None):
-            goal = Goal("step", max_accuracy_drop=drop)
-            state, _ = searched(curve, goal, accuracy_on_demand=True)
-            beforehand, _ = searched(curve, goal)
-            assert choose(state).chosen.id == choose(beforehand).chosen.id
-            assert len(state.accuracy) < 0.25 * len(GRID)
+    done = next_batch(state._replace(max_builds=None, stopped="the time budget is spent"))
+    assert isinstance(done, Done) and not done.complete
+    assert done.reason == "the time budget is spent" and done.unknown
 
 
 def test_a_rebuild_that_fails_counts_and_ends():
     accuracy = {tokens: accuracy_at(tokens) for tokens in GRID}
 
+    @each
     def serve(kind, tokens):
         ms = stairs(tokens)
         builds[tokens] = builds.get(tokens, ()) + ((ms,) if kind == "build" else (math.inf,))
         return Point(tokens, ms, (ms * 0.999, ms * 1.001), builds[tokens])
 
     builds = {}
-    state, done = drive(SearchState(GRID, Goal("step"), {}, accuracy, builds_vary=True), serve, {}, next_candidate)
+    state, done = drive(SearchState(GRID, Goal("step"), {}, accuracy, builds_vary=True), serve, {}, next_batch)
     assert isinstance(done, Done) and choose(state).chosen.latency_ms < 10
-
-
-def test_on_a_board_the_search_never_asks_for_accuracy():
-    steps = []
-
-    def strategy(state):
-        step = next_candidate(state)
-        steps.append(step)
-        return step
-
-    searched(stairs, Goal("step"), strategy=strategy)
-    assert all(step.kind == "build" for step in steps[:-1])
 
 
 def noisy_builds(seed, bad=()):
     """Engines that differ by 1 % from build to build; the first build of `bad` counts is twice as slow."""
     built = {}
 
+    @each
     def serve(kind, tokens):
         engines = built.setdefault(tokens, [])
         rng = np.random.RandomState([seed, tokens, len(engines)])
@@ -218,7 +174,7 @@ def test_builds_that_vary_are_calibrated_and_bad_ones_rebuilt():
     goal = Goal("utility", max_accuracy_drop=0.01)
     start = SearchState(GRID, goal, {}, accuracy, builds_vary=True)
     lowest = min(t for t in GRID if accuracy[197] - accuracy[t] <= 0.01)
-    state, _ = drive(start, noisy_builds(0, bad=(128, 144, lowest)), {}, next_candidate)
+    state, _ = drive(start, noisy_builds(0, bad=(128, 144, lowest)), {}, next_batch)
     assert len(state.points[197].builds_ms) >= 3
     assert 0.002 < build_effect(state.points) < 0.03
     best = min(stairs(t) for t in GRID if accuracy[197] - accuracy[t] <= 0.01)
@@ -226,6 +182,7 @@ def test_builds_that_vary_are_calibrated_and_bad_ones_rebuilt():
 
 
 def test_noise_that_decides_is_met_with_more_samples():
+    @each
     def serve(kind, tokens):
         served[tokens] = served.get(tokens, 0) + 1
         ms, half = stairs(tokens), 0.02 / served[tokens]
@@ -233,7 +190,7 @@ def test_noise_that_decides_is_met_with_more_samples():
 
     served = {}
     accuracy = {tokens: accuracy_at(tokens) for tokens in GRID}
-    state, _ = drive(SearchState(GRID, Goal("utility"), {}, accuracy), serve, {}, next_candidate)
+    state, _ = drive(SearchState(GRID, Goal("utility"), {}, accuracy), serve, {}, next_batch)
     assert served[choose(state).chosen.tokens_after] == 4
 
 
@@ -252,9 +209,9 @@ def test_exhaustive_search_has_the_same_interface():
 
 def test_progress_says_what_is_done_expected_and_narrowed():
     state, _ = searched(stairs, Goal("step"), max_builds=6)
-    request = next_candidate(state._replace(max_builds=None))
+    request = next_batch(state._replace(max_builds=None))
     line = progress(state, request)
-    assert line.startswith("6 built, about ") and str(request.tokens) in line
+    assert line.startswith("6 built, about ") and str(request.counts[0]) in line
     assert 1 <= expected_builds(state) <= 60
 
 
@@ -275,17 +232,20 @@ def test_equal_latencies_choose_r0():
         assert choose(state).chosen.removed == 0
 
 
-@pytest.mark.parametrize("slack, chosen", [(0.0, 192), (0.004, 144)])
-def test_accuracies_that_wander_around_the_constraint_are_looked_for_below_the_first_that_fails(slack, chosen):
-    accuracy = {t: 0.7885 if 144 < t < 192 else accuracy_at(t) - 0.02 * (t < 144) for t in GRID}
-    accuracy[197] = 0.8
-    start = SearchState(GRID, Goal("fastest-within", max_accuracy_drop=0.01), {}, {}, accuracy_on_demand=True)
-    state, _ = drive(start._replace(accuracy_slack=slack), exact(stairs), accuracy, next_candidate)
-    assert choose(state).chosen.tokens_after == chosen
-
-
 def test_the_chosen_edge_is_known_to_the_count_even_where_counts_above_it_lose_more():
     accuracy = {t: accuracy_at(t) - 0.002 * (t == 177) for t in GRID}
     curve = exact(lambda tokens: stairs(tokens, edges=(177,)))
-    state, _ = drive(SearchState(GRID, Goal("step"), {}, accuracy), curve, {}, next_candidate)
+    state, _ = drive(SearchState(GRID, Goal("step"), {}, accuracy), curve, {}, next_batch)
     assert choose(state).chosen.tokens_after == 177
+
+
+def test_a_measurement_of_many_counts_is_asked_for_at_once():
+    kinds = []
+
+    def strategy(state):
+        step = next_batch(state)
+        kinds.append(step)
+        return step
+
+    state, _ = searched(stairs, Goal("step"), strategy=strategy)
+    assert len([step for step in kinds if isinstance(step, Batch)]) <= 0.6 * state.builds

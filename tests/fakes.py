@@ -51,11 +51,9 @@ def files_at_most(size_bytes):
 def known(candidate_id, latency_ms, half_width=0.005):
     """A LatencyProfile of which only the latency matters."""
     interval = (latency_ms * (1 - half_width), latency_ms * (1 + half_width))
-    times = [latency_ms] * 5
-    return LatencyProfile(
-        candidate_id, DEVICE.id, "0" * 64, 2, "default", None, latency_ms, interval, *times, ((latency_ms,),), (1.0,), 1.0,
-        "settled", 0.75, "stable", {},
-    )
+    setting, times = ("0" * 64, 2, "default", None), [latency_ms] * 5
+    sampling = (((latency_ms,),), (1.0,), 1.0, "settled", 0.75, "stable", {})
+    return LatencyProfile(candidate_id, DEVICE.id, *setting, latency_ms, interval, *times, *sampling)
 
 
 def quadrant_model(weights="checkpoint", labels=("upper left", "upper right", "lower left", "lower right")):

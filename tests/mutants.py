@@ -29,24 +29,24 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     # timing
-    Mutant("device/timing/sampler", "return [*members[by:], *members[:by]]", "return list(members)"),
+    Mutant("device/timing/turns/sampler", "return [*members[by:], *members[:by]]", "return list(members)"),
     Mutant(
         "core/statistics/estimate",
         "return self.latency.value / self.own.value",
         "return self.own.value / self.latency.value",
     ),
     Mutant(
-        "device/timing/engine_group",
+        "device/timing/turns/engine_group",
         "self.cpu_ms.append((self._clocks.cpu() - cpu_s) / runs * 1e3)",
         "self.cpu_ms.append((self._clocks.cpu() - cpu_s) * 1e3)",
     ),
     Mutant(
-        "device/timing/engine_group",
+        "device/timing/turns/engine_group",
         "early_s = began_s + number * interval_s - self._clocks.wall()",
         "early_s = interval_s",
     ),
     Mutant(
-        "device/timing/sampler",
+        "device/timing/turns/sampler",
         "own_s = elapsed_s if sampling.together else spent_s[member.name]",
         "own_s = elapsed_s",
     ),

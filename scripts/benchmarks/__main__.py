@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-OF_THEIR_OWN = ("search", "schedule", "repeat", "learned", "gpu_curves", "draw_curves")
+OF_THEIR_OWN = ("search", "schedule", "repeat", "contended", "learned", "gpu_curves", "draw_curves")
 
 if __name__ == "__main__":
     own = sys.argv[1] in OF_THEIR_OWN

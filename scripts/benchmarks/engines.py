@@ -36,7 +36,7 @@ from pomt_trt.core.storage import store
 from pomt_trt.device.board import board
 from pomt_trt.device.deploy.classifier import Classifier
 from pomt_trt.device.engines import contract, engine
-from pomt_trt.device.timing import child_turns
+from pomt_trt.device.timing.turns import child_turns
 
 REMOVED = (56, 98, 127)
 EAGER_BOUND, PRUNING_BOUND, INFER_BOUND = 1.6, 1.05, 1.05
@@ -181,7 +181,7 @@ def register_oracle():
 
 def timed(path):
     """The child that times this engine."""
-    return ("pomt_trt.device.timing.engine_child", path)
+    return ("pomt_trt.device.timing.turns.engine_child", path)
 
 
 def beside(path):

@@ -18,7 +18,7 @@ from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WorkFolder
 from pomt_trt.device.board import board
 from pomt_trt.device.engines import registry
-from pomt_trt.device.timing.engine_group import Clocks, EngineMember
+from pomt_trt.device.timing.turns.engine_group import Clocks, EngineMember
 from tests import fakes
 from tests.device.turned import Cpu
 

@@ -2,8 +2,8 @@
 
 from pomt_trt.core.records import Engine
 from pomt_trt.core.statistics import within_group
-from pomt_trt.device.timing import engine_group, sampler
-from pomt_trt.device.timing.engine_group import Modes
+from pomt_trt.device.timing.turns import engine_group, sampler
+from pomt_trt.device.timing.turns.engine_group import Modes
 from tests import fakes
 
 MODES = Modes(2, "default", 3.0)

@@ -92,7 +92,7 @@ def profiles():
     """The latency profiles of a group of which one is known, and a ratio of two processes that took turns."""
     from pomt_trt.core.statistics.estimate import Relative
     from pomt_trt.core.storage.store import to_json
-    from pomt_trt.device.timing import child_turns, engine_group
+    from pomt_trt.device.timing.turns import child_turns, engine_group
     from tests import fakes
 
     recorded = rounds()
@@ -108,7 +108,7 @@ def profiles():
 
 
 def _member(name, rows):
-    from pomt_trt.device.timing import engine_group
+    from pomt_trt.device.timing.turns import engine_group
 
     member = engine_group.EngineMember(name, lambda: None, engine_group.Clocks())
     member.rounds_ms.extend(rows)
@@ -123,7 +123,7 @@ def _engine(member, fakes):
 def _timing(name, rows):
     from pomt_trt.core.statistics import stats
     from pomt_trt.core.statistics.drift import slow_drift
-    from pomt_trt.device.timing import child_turns
+    from pomt_trt.device.timing.turns import child_turns
 
     found = stats.locate(rows, slow_drift([rows]))
     kept = tuple(map(tuple, rows))

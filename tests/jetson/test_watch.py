@@ -10,7 +10,7 @@ import pytest
 from pomt_trt import infer
 from pomt_trt.core.storage import store
 from pomt_trt.device.board.board import device_spec
-from pomt_trt.device.timing.engine_group import Clocks, EngineMember
+from pomt_trt.device.timing.turns.engine_group import Clocks, EngineMember
 from tests import simulator
 from tests.device import turned
 from tests.jetson.conftest import REPOSITORY, SCRIPTS

@@ -10,7 +10,7 @@ from PIL import Image
 
 pytest.importorskip("torch", reason="benchmarks are run on the workstation")
 
-from pomt_trt.device.timing.child_turns import Ratio
+from pomt_trt.device.timing.turns.child_turns import Ratio
 from pomt_trt.host.training.dynamic import Counts
 from scripts.benchmarks import draw_curves, engines, learned, repeat, schedule
 from tests.paths import ROOT, TESTS

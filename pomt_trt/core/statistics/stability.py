@@ -8,7 +8,6 @@ from typing import Any, Mapping, NamedTuple
 
 from pomt_trt.core.records import Energy
 
-
 QUOTABLE = (None, "stable", "drifting")  # of verdicts; older profiles say drifting where drift was taken out
 
 

@@ -17,7 +17,7 @@ from pomt_trt.core.statistics.stats import StoppingRule
 from pomt_trt.core.storage.bundle import open_bundle
 from pomt_trt.core.targets import ENGINES
 from pomt_trt.device.board.torch_wheels import advice
-from pomt_trt.device.timing import child_turns
+from pomt_trt.device.timing.turns import child_turns
 
 
 class Baseline(NamedTuple):
@@ -106,7 +106,7 @@ class _Bench(NamedTuple):
 
     def programs(self, photo: str) -> Dict[str, Tuple[str, ...]]:
         """What times the engines; if R = 0 was chosen, there is no other."""
-        timed = ("pomt_trt.device.timing.engine_child", self.folder)
+        timed = ("pomt_trt.device.timing.turns.engine_child", self.folder)
         programs: Dict[str, Tuple[str, ...]] = {"chosen": timed}
         if self.bundle.engine.file != self.bundle.unreduced_engine.file:
             programs["unreduced"] = (*timed, "--which", "unreduced")

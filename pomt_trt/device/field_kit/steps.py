@@ -23,8 +23,9 @@ from pomt_trt.device.board import board, doctor
 from pomt_trt.device.engines.contract import layers_of
 from pomt_trt.device.engines.engine import open_engine
 from pomt_trt.device.engines.tensorrt import layer_info, staging
-from pomt_trt.device.timing import engine_group, profiling
+from pomt_trt.device.timing import profiling
 from pomt_trt.device.timing.engine_records import Action, EngineRecords
+from pomt_trt.device.timing.turns import engine_group
 from pomt_trt.device.timing.worker_protocol import Job, Request, Settings, latency_inputs
 
 MAX_S = 2.0  # time limit for each way to run an engine

@@ -1,8 +1,8 @@
 """The child processes of timing: `python -m pomt_trt.device.timing MODULE [ARGUMENTS]`.
 
 MODULE is imported by name, since it may belong to a room above this one, and has a function `prepare(arguments)` whose
-result core/timing_protocol.serve takes: device.timing.engine_child, device.timing.worker, baselines.board_eager and
-baselines.timm_eager of pomt_trt.
+result core/timing_protocol.serve takes: device.timing.turns.engine_child, device.timing.worker, baselines.board_eager
+and baselines.timm_eager of pomt_trt.
 """
 
 import importlib

@@ -25,8 +25,8 @@ from pomt_trt.core.statistics.estimate import quick
 from pomt_trt.core.statistics.stats import Location
 from pomt_trt.core.statistics.within_group import GroupLogs
 from pomt_trt.core.storage import store
-from pomt_trt.device.timing.engine_group import judged, known_ratio
 from pomt_trt.device.timing.engine_records import EngineRecords
+from pomt_trt.device.timing.turns.engine_group import judged, known_ratio
 from pomt_trt.device.timing.worker_protocol import GROUPS, latency_inputs, timing_inputs
 
 UNCHANGED = 1e-9  # relative: smaller changes are not written

@@ -22,7 +22,7 @@ from pomt_trt.core.timing_protocol import Report
 from pomt_trt.device.checks import golden_check
 from pomt_trt.device.engines import contract, engine
 from pomt_trt.device.engines.tensorrt import kernel_cache
-from pomt_trt.device.timing.engine_group import Seldom, energy_of, profiles
+from pomt_trt.device.timing.turns.engine_group import Seldom, energy_of, profiles
 from pomt_trt.device.timing.worker_protocol import (
     GROUPS,
     TIMING_CACHE,

@@ -14,7 +14,7 @@ from pomt_trt.core.search import search
 from pomt_trt.core.search.pace import AGAIN, Pace
 from pomt_trt.core.search.search_state import Batch, Point, SearchState
 from pomt_trt.device.engines.traits import traits
-from pomt_trt.device.timing import profiling
+from pomt_trt.device.timing import profiling, settling
 from pomt_trt.device.timing.engine_records import Action
 from pomt_trt.device.timing.worker_process import Worker
 from pomt_trt.pipeline.accuracy import estimate
@@ -118,11 +118,9 @@ class _Loop:
         return [self._session.row(candidate.id) for candidate in self._grid]
 
     def _point(self, row: Row) -> Point:
-        """The row's point. One is timed again once. R = 0 never is, since all latencies are relative to it."""
-        profile = self._session.latency(row.id)
-        limit_s = AGAIN * self._session.settings.max_s
-        can_tell_more = profile is not None and profile.stopped == "time cap" and profile.max_s < limit_s
-        return self._session.point(row.id)._replace(more=row.removed > 0 and can_tell_more)
+        """The row's point. A second group tells more of it; R = 0 is in all, since latencies are relative to it."""
+        once = settling.group_counts(self._session.engines).get(row.id, 0) == 1
+        return self._session.point(row.id)._replace(more=row.removed > 0 and once)
 
     def _accuracy_slack(self, rows: Sequence[Row]) -> float:
         """SLACK times the standard error of a drop at the constraint: few images make it uncertain.

@@ -19,7 +19,7 @@ from pomt_trt.core.statistics.stats import StoppingRule
 from pomt_trt.core.storage import experiment as experiments
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS, WorkFolder, locked
-from pomt_trt.device.timing import child_turns
+from pomt_trt.device.timing.turns import child_turns
 from pomt_trt.pipeline import run_stages
 from pomt_trt.pipeline.options import Options
 

@@ -9,7 +9,7 @@ import pytest
 from pomt_trt.core.errors import InputError, MissingDependency, PomtError, UsageError
 from pomt_trt.core.storage import store
 from pomt_trt.device.deploy import bench
-from pomt_trt.device.timing import child_turns, engine_child
+from pomt_trt.device.timing.turns import child_turns, engine_child
 from tests import fakes
 
 pytest.importorskip("onnxruntime", reason="runs ONNX Runtime engines")
@@ -156,7 +156,7 @@ def test_one_engine_file_is_timed_by_its_record(bundle, tmp_path):
     for name in ("r000.engine", "weights.bin"):
         store.copy(os.path.join(bundle, name), str(tmp_path / name))
     store.write_record(str(tmp_path / "r000.json"), manifest.unreduced_engine)
-    program = ("pomt_trt.device.timing.engine_child", str(tmp_path / "r000.engine"))
+    program = ("pomt_trt.device.timing.turns.engine_child", str(tmp_path / "r000.engine"))
     with bench.contextlib.ExitStack() as stack:
         member = child_turns.started(stack, "engine", program, 1, "passive")
         assert len(member.burst(2)) == 2 and member.about["candidate"] == "r000"

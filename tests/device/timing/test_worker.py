@@ -11,7 +11,8 @@ from pomt_trt.core.records import Engine, Failure, LatencyProfile
 from pomt_trt.core.storage import store
 from pomt_trt.device.board import board
 from pomt_trt.device.engines import engine
-from pomt_trt.device.timing import engine_group, worker_protocol
+from pomt_trt.device.timing import worker_protocol
+from pomt_trt.device.timing.turns import engine_group
 from tests import paths
 from tests.device.conftest import FORM, candidate
 

@@ -6,7 +6,7 @@ import pytest
 
 from pomt_trt.core import child_process
 from pomt_trt.core.statistics.stats import Location, StoppingRule
-from pomt_trt.device.timing import child_turns
+from pomt_trt.device.timing.turns import child_turns
 
 
 def timing(name, low, value, high, doubt=""):

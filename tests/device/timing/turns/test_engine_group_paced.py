@@ -2,7 +2,7 @@
 
 import pytest
 
-from pomt_trt.device.timing.engine_group import PACED_RUNS
+from pomt_trt.device.timing.turns.engine_group import PACED_RUNS
 from tests.device.turned import MODES, RuleOfRounds, bursts, profile, sample
 
 PACED = MODES._replace(pace_fps=20.0)  # as the members are

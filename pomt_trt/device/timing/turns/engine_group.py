@@ -20,8 +20,8 @@ from pomt_trt.core.statistics.stats import Location, StoppingRule
 from pomt_trt.core.timing_protocol import timed_ms
 from pomt_trt.device.board import energy, sensors
 from pomt_trt.device.engines import contract, engine, registry
-from pomt_trt.device.timing.round_watch import RoundWatch
-from pomt_trt.device.timing.sampler import Member, Sampling, fitting_runs, rounds_of, sample
+from pomt_trt.device.timing.turns.round_watch import RoundWatch
+from pomt_trt.device.timing.turns.sampler import Member, Sampling, fitting_runs, rounds_of, sample
 from pomt_trt.device.timing.worker_protocol import Request
 
 BURST_MS = 10.0

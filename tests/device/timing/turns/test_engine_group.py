@@ -2,7 +2,7 @@
 
 import pytest
 
-from pomt_trt.device.timing.engine_group import BURST_MS
+from pomt_trt.device.timing.turns.engine_group import BURST_MS
 from tests import fakes
 from tests.device.turned import RuleOfRounds, profile, sample
 

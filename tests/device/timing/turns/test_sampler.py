@@ -3,7 +3,7 @@
 import pytest
 
 from pomt_trt.core.statistics.stats import StoppingRule
-from pomt_trt.device.timing.sampler import fitting_runs
+from pomt_trt.device.timing.turns.sampler import fitting_runs
 from tests.device.turned import RuleOfRounds, bursts, sample
 
 

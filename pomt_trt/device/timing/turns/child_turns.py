@@ -17,8 +17,8 @@ from pomt_trt.core.statistics.estimate import estimate
 from pomt_trt.core.statistics.stability import Bounds
 from pomt_trt.core.text_table import aligned
 from pomt_trt.device.board import board
-from pomt_trt.device.timing import sampler
-from pomt_trt.device.timing.sampler import Clock, Sampling, fitting_runs, rounds_of
+from pomt_trt.device.timing.turns import sampler
+from pomt_trt.device.timing.turns.sampler import Clock, Sampling, fitting_runs, rounds_of
 
 BURST_MS = 50.0
 REST_STEP_S, LONGEST_REST_S = 0.002, 0.5  # ONNX Runtime spins up to 0.2 s beside a busy neighbour

@@ -2,7 +2,7 @@
 
 A call that measures k engines times them beside R = 0 and known engines, REFERENCES in a group. It costs
     T(k) = a e(k),   e(k) = k + REFERENCES ceil(k / MOST)
-with a the seconds an engine, build included. An accuracy costs b seconds. An exhaustive search of n counts takes
+with a the seconds an engine, build included; the first call, before any engine is known, T(k) = a k. An accuracy costs b seconds. An exhaustive search of n counts takes
     min(a) e(n) + min(b) n
 over the calls so far. A batch is expected to take max(a) e(k) or max(b) k; timing engines again takes AGAIN as long.
 Why least and most: the adaptive search then ends rather too early than too late.
@@ -29,8 +29,9 @@ class Pace:
 
     def add(self, batch: Batch, seconds: float) -> None:
         """One batch took so long."""
+        rates = self._rates[_kind(batch)]
         self.spent_s += seconds
-        self._rates[_kind(batch)].append(seconds / _units(batch))
+        rates.append(seconds / (_units(batch) if rates else len(batch.counts)))
 
     def exhaustive_s(self, counts: int, accuracies: bool) -> float:
         """How long it would take to measure all counts; infinite as long as nothing was built."""

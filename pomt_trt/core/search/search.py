@@ -188,12 +188,16 @@ def _accuracy_first(bounds: Bounds, counts: Sequence[int], why: str) -> Optional
 
 
 def _look_beside(bounds: Bounds) -> Optional[Batch]:
-    counts = [] if knows_edge(bounds) else _beside_best(bounds)
-    return _accuracy_first(bounds, counts, "is there a valley beside the best")
+    return _accuracy_first(bounds, _beside_best(bounds), "is there a valley beside the best")
 
 
 def _beside_best(bounds: Bounds) -> List[int]:
-    """Unmeasured multiples of 8, 16 and 32 next to the best count that would win if they were deep valleys."""
+    """Unmeasured multiples of 8, 16 and 32 next to the best count that would win if they were deep valleys.
+
+    None where the step rule has an edge to choose: it does not choose the best count then.
+    """
+    if knows_edge(bounds):
+        return []
     scores = {t: bounds.best_possible(t) for t in bounds.candidates}
     scores[bounds.grid[0]] = bounds.score(bounds.latency0, bounds.accuracy0)
     best = max(scores, key=lambda t: (scores[t], t))

@@ -1,11 +1,11 @@
 """Predicts how long an exhaustive search would take, so that the adaptive one never takes longer.
 
 A call that measures k engines times them beside R = 0 and known engines, REFERENCES in a group. It costs
-    T(k) = a e(k),   e(k) = k + REFERENCES ceil(k / MOST)
-with a the seconds an engine, build included. An accuracy costs b seconds. An exhaustive search of n counts takes
-    min(a) e(n) + min(b) n
-over the calls so far. A batch is expected to take max(a) e(k) or max(b) k; timing engines again takes AGAIN as long.
-Why least and most: the adaptive search then ends rather too early than too late.
+    T(k) = a (k + REFERENCES ceil(k / MOST))
+with a the seconds an engine, build included; the first call, which knows no engine yet, costs a k. An accuracy costs b
+seconds. With the least a and b so far, an exhaustive search of n counts takes T(n) + b n. A batch is expected to take
+T(k) or b k with the largest a and b so far; timing engines again takes AGAIN T(k), rebuilding them k T(1).
+Why least and largest: the adaptive search then ends rather too early than too late.
 """
 
 import math
@@ -29,8 +29,9 @@ class Pace:
 
     def add(self, batch: Batch, seconds: float) -> None:
         """One batch took so long."""
+        rates = self._rates[_kind(batch)]
         self.spent_s += seconds
-        self._rates[_kind(batch)].append(seconds / _units(batch))
+        rates.append(seconds / (_units(batch) if rates else len(batch.counts)))
 
     def exhaustive_s(self, counts: int, accuracies: bool) -> float:
         """How long it would take to measure all counts; infinite as long as nothing was built."""

@@ -111,16 +111,18 @@ def _search(bounds: Bounds) -> SearchStep:
 
 def _assumed(bounds: Bounds) -> str:
     """Why the search ended, and what that rests on."""
+    gain = {"utility": " by {:g} of utility".format(TOLERANCE), "best-within": ""}
+    beside = "" if knows_edge(bounds) else "beside the best count and "
     text = (
-        "no unmeasured count can beat the best, if latency rises with tokens but for valleys at multiples of 8, 16 and "
-        "32, which were looked for beside the best count and at one multiple of {}".format(VALLEY_PERIODS[0])
-    )
+        "no unmeasured count can beat the best{}, if latency rises with tokens but for valleys at multiples of 8, 16 "
+        "and 32, which were looked for {}at one multiple of {}"
+    ).format(gain.get(bounds.goal.rule, " by {:g} % of R = 0".format(100 * TOLERANCE)), beside, VALLEY_PERIODS[0])
     if not bounds.state.accuracy_on_demand:
         return text
     return text + (
-        ", and if no accuracy exceeds the higher one of the nearest known counts on both sides by more than {:.2f} "
-        "points".format(100 * bounds.state.accuracy_slack)
-    )
+        ", and if no unknown accuracy lies more than {:.2f} points above those of the nearest known counts on both "
+        "sides (gains within these points were not looked for)"
+    ).format(100 * bounds.state.accuracy_slack)
 
 
 def _anchor(bounds: Bounds) -> Optional[Batch]:
@@ -186,12 +188,16 @@ def _accuracy_first(bounds: Bounds, counts: Sequence[int], why: str) -> Optional
 
 
 def _look_beside(bounds: Bounds) -> Optional[Batch]:
-    counts = [] if knows_edge(bounds) else _beside_best(bounds)
-    return _accuracy_first(bounds, counts, "is there a valley beside the best")
+    return _accuracy_first(bounds, _beside_best(bounds), "is there a valley beside the best")
 
 
 def _beside_best(bounds: Bounds) -> List[int]:
-    """Unmeasured multiples of 8, 16 and 32 next to the best count that would win if they were deep valleys."""
+    """Unmeasured multiples of 8, 16 and 32 next to the best count that would win if they were deep valleys.
+
+    None where the step rule has an edge to choose: it does not choose the best count then.
+    """
+    if knows_edge(bounds):
+        return []
     scores = {t: bounds.best_possible(t) for t in bounds.candidates}
     scores[bounds.grid[0]] = bounds.score(bounds.latency0, bounds.accuracy0)
     best = max(scores, key=lambda t: (scores[t], t))

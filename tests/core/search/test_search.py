@@ -20,7 +20,7 @@ from pomt_trt.core.search.search_state import (
     build_effect,
     valley_period,
 )
-from tests.core.search.served import GRID, accuracy_at, each, exact, searched, slope_with_valleys, stairs
+from tests.generators.served import GRID, accuracy_at, each, exact, searched, slope_with_valleys, stairs
 
 
 @pytest.mark.parametrize("rule", ["utility", "step", "fastest-within"])

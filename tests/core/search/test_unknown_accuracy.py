@@ -8,7 +8,7 @@ from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.search.replay import choose, drive
 from pomt_trt.core.search.search import next_batch, next_in_order
 from pomt_trt.core.search.search_state import Point, SearchState, valley_period
-from tests.core.search.served import GRID, accuracy_at, exact, searched, slope_with_valleys, stairs
+from tests.generators.served import GRID, accuracy_at, exact, searched, slope_with_valleys, stairs
 
 
 def test_accuracy_is_asked_only_where_it_can_change_the_choice():

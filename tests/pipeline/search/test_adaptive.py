@@ -32,7 +32,13 @@ def calls(monkeypatch):
     return made
 
 
-def test_a_batch_is_measured_in_one_call_and_a_candidate_timed_again_once(capsys, tmp_path, calls):
+@pytest.fixture
+def unhurried(monkeypatch):
+    """So small a model takes no time, and the search would end when it pleases."""
+    monkeypatch.setattr(Pace, "allows", lambda *any_batch: True)
+
+
+def test_a_batch_is_measured_in_one_call_and_a_candidate_timed_again_once(capsys, tmp_path, unhurried, calls):
     chosen = compile_adaptively(capsys, tmp_path / "w", "--max-accuracy-drop", "100")
     searched = [call for call in calls if call[1]]
     assert searched[0][1] >= 3, "R = 0 and the ends of the curve are timed beside one another"
@@ -51,7 +57,7 @@ def test_the_search_ends_before_it_takes_longer_than_the_exhaustive_one(capsys, 
     assert "the search ended since the exhaustive search would be done before the next measurements" in notes
 
 
-def test_a_search_that_was_done_measures_nothing_again(capsys, tmp_path, calls):
+def test_a_search_that_was_done_measures_nothing_again(capsys, tmp_path, unhurried, calls):
     first = compile_adaptively(capsys, tmp_path / "w")
     del calls[:]
     again = compile_adaptively(capsys, tmp_path / "w")

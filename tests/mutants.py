@@ -31,9 +31,9 @@ MUTANTS = [
     # timing
     Mutant("device/timing/turns/sampler", "return [*members[by:], *members[:by]]", "return list(members)"),
     Mutant(
-        "core/statistics/estimate",
-        "return self.latency.value / self.own.value",
-        "return self.own.value / self.latency.value",
+        "core/statistics/across_groups",
+        "squares = np.maximum(1e-8, (FREEDOM * prior + surplus) / (FREEDOM + shares))",
+        "squares = np.maximum(1e-8, prior)",
     ),
     Mutant(
         "device/timing/turns/engine_group",
@@ -47,8 +47,8 @@ MUTANTS = [
     ),
     Mutant(
         "device/timing/turns/sampler",
-        "own_s = elapsed_s if sampling.together else spent_s[member.name]",
-        "own_s = elapsed_s",
+        "spent_s[disturbed[-1]][name] += round_s if sampling.together else burst_s",
+        "spent_s[disturbed[-1]][name] += round_s",
     ),
     # statistics
     Mutant("core/statistics/stats", "tail = 50 * (1 - COVERAGE)", "tail = 100 * (1 - COVERAGE)"),
@@ -59,11 +59,7 @@ MUTANTS = [
         "drift = np.exp(smooth - np.percentile(smooth, 100 * FAST_QUANTILE))",
         "drift = np.exp(smooth - smooth.min())",
     ),
-    Mutant(
-        "core/statistics/reference_ratio",
-        "logs = np.stack(rows) - levels([member[:count] for member in group])",
-        "logs = np.stack(rows)",
-    ),
+    Mutant("core/statistics/within_group", "logs = logs - used.level[used.rows[name]]", "logs = np.asarray(logs)"),
     # selection
     Mutant("core/choice/rules", "limit = problem.loss_per_gain_ci(best)[1]", "limit = problem.loss_per_gain(best)"),
     Mutant(

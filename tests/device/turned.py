@@ -51,9 +51,8 @@ def sample(members, references, rule, clocks, **options):
 
 def profile(member, *others, references=None, modes=MODES, stopped="settled", disturbed=()):
     """The profile of a member that was timed with others; without references relative to the first of these."""
-    beside = {reference: fakes.known(reference.name, latency_ms) for reference, latency_ms in (references or {}).items()}
-    everyone = [*beside, *others, member]
-    known = {reference.name: known for reference, known in beside.items()}
+    known = {reference.name: fakes.known(reference.name, ms) for reference, ms in (references or {}).items()}
+    everyone = [*(references or {}), *others, member]
     found, clean = engine_group.located(everyone, known, disturbed)
     made = engine_group.profile(member, engine_of(member.name), modes, found[member.name], stopped)
     return engine_group.judged(made, dict(QUIET, **member.seen()), clean)

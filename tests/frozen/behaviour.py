@@ -65,11 +65,9 @@ def estimates():
     """Every number that the statistics make of the recorded rounds."""
     from pomt_trt.core.statistics import stats
     from pomt_trt.core.statistics.drift import slow_drift
-    from pomt_trt.core.statistics.reference_ratio import Reference, locate_by_references
 
     recorded = rounds()
-    group, factors = list(recorded.values()), slow_drift(list(recorded.values()))
-    known = [Reference(recorded["r000"], 3.2), Reference(recorded["r096"], 2.6)]
+    factors = slow_drift(list(recorded.values()))
     found = {"drift": list(factors), "stops": {}, "engines": {}}
     for name, rows in recorded.items():
         here = stats.locate(rows, factors)
@@ -77,9 +75,7 @@ def estimates():
             "located": list(here),
             "quickly": list(stats.locate(rows, factors, resamples=stats.QUICK_RESAMPLES)),
             "without drift": list(stats.locate(rows)),
-            "relative to known": list(locate_by_references(rows, known, group)),
             "percentiles": list(stats.percentiles(rows)),
-            "tail": stats.tail_fraction(rows, factors, here),
             "noise": stats.core_noise(rows),
         }
         rule = stats.StoppingRule(max_s=1.0)
@@ -90,7 +86,6 @@ def estimates():
 
 def profiles():
     """The latency profiles of a group of which one is known, and a ratio of two processes that took turns."""
-    from pomt_trt.core.statistics.estimate import Relative
     from pomt_trt.core.storage.store import to_json
     from pomt_trt.device.timing.turns import child_turns, engine_group
     from tests import fakes
@@ -98,11 +93,12 @@ def profiles():
     recorded = rounds()
     members = [_member(name, rows) for name, rows in recorded.items()]
     seen = {"steal": 0.0, "others": 0.01, "involuntary_per_s": 40.0}
-    modes, estimate = engine_group.Modes(2, "default", 0.75), Relative({members[0].name: 3.2})
+    modes = engine_group.Modes(2, "default", 0.75)
+    found, clean = engine_group.located(members, {members[0].name: fakes.known(members[0].name, 3.2)}, [])
     made = []
     for member in members[1:]:
-        found = estimate.of(member.name, recorded)
-        made.append(to_json(engine_group.profile(member, _engine(member, fakes), modes, found, "settled", seen)))
+        taken = engine_group.profile(member, _engine(member, fakes), modes, found[member.name], "settled")
+        made.append(to_json(engine_group.judged(taken, seen, clean)))
     timings = [_timing(name, recorded[name]) for name in ("r000", "r053")]
     return {"group": made, "ratio": to_json(child_turns.ratio(*timings))}
 

@@ -1,7 +1,7 @@
 """A simulated machine that times engines in groups: noise, drift, other programs, and groups that are off.
 
 It is made up, but its errors have the sizes that were measured on a shared virtual machine of two cores: noise of 2 % a
-run, c[e, g] of 0.8 %, a speed that walks by 3 % a round, bursts of disturbance, and hogs that slow small engines more.
+run, c[e, g] of 0.4 %, a speed that walks by 3 % a round, bursts of disturbance, and hogs that slow small engines more.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class Machine(NamedTuple):
     """The errors of a machine, relative unless said otherwise."""
 
     noise: float = 0.02  # of a run
-    engine_in_group: float = 0.008  # c[e, g]
+    engine_in_group: float = 0.004  # c[e, g]
     walk: float = 0.03  # of the machine's speed, a round
     hogged: tuple = (0.0, 0.0)  # from which to which part of the groups other programs run, 0 to 1
     seen: bool = True  # whether the counters show these programs

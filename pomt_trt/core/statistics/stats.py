@@ -166,11 +166,6 @@ def undrifted(rounds: Rounds, drift: Optional[Sequence[float]] = None) -> Tuple[
     return tuple(_undrifted(_flatten(rounds), drift)[0].tolist())
 
 
-def tail_fraction(rounds: Rounds, drift: Sequence[float], location: Location) -> float:
-    """Share of samples / drift above 1.25 times the location: runs that were disturbed while their round was not."""
-    return float(np.mean(np.array(undrifted(rounds, drift)) > 1.25 * location.value))
-
-
 def _flatten(rounds: Rounds) -> Samples:
     """The usable samples."""
     lengths = [len(row) for row in rounds]

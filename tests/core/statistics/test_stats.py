@@ -11,11 +11,9 @@ from pomt_trt.core.errors import UnstableMeasurement
 from pomt_trt.core.statistics.drift import slow_drift
 from pomt_trt.core.statistics.stats import (
     QUICK_RESAMPLES,
-    Location,
     StoppingRule,
     locate,
     percentiles,
-    tail_fraction,
     undrifted,
 )
 
@@ -160,12 +158,3 @@ def test_deciding_costs_under_one_percent_of_the_runs():
     for n in range(1, 201):
         rule.decide(rounds[:n], quickly(rounds[:n]), 0.0)
     assert time.process_time() - start < 0.01 * sum(map(sum, rounds)) / 1e3
-
-
-def test_tail_is_the_share_of_disturbed_runs():
-    assert tail_fraction([[1.0, 1.0, 1.2, 1.3]], [1.0], Location(1.0, 1.0, 1.0)) == 0.25
-
-
-def test_a_round_in_which_all_were_slow_is_no_tail():
-    rounds = [[1.0, 1.0]] * 6 + [[1.3, 1.3]] * 4
-    assert tail_fraction(rounds, [1.0] * 6 + [1.3] * 4, Location(1.0, 1.0, 1.0)) == 0.0

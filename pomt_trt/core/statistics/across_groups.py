@@ -1,4 +1,4 @@
-"""Across groups: latencies relative to R = 0 from all groups of a device together. The model of measurement stands here.
+"""Across groups: latencies relative to R = 0, from all groups of a device together. The model of measurement is here.
 
 An engine is timed in one or several groups; R = 0 is in all of them, and a few others are in several. With y[e, g] and
 its variance v[e, g] of core/statistics/within_group,

@@ -4,10 +4,10 @@ A profile holds what the newest group and its references told. Afterwards the mo
 takes all groups together, and the profiles are written again where that changes them. So a group that was off, R = 0's
 first one too, is put right by later groups.
 
-Latency in ms: the ratio to R = 0 times the latency of R = 0. The latter is that of the first clean group, so that no later
-group rescales what others have read; how far clean groups differ is in its interval. Where none is clean, the interval
-holds what any group said. Where R = 0 was only a reference in all groups, its profile came from elsewhere and stays as
-it is: latencies are compared with others that are relative to it.
+Latency in ms: the ratio to R = 0 times the latency of R = 0. The latter is that of the first clean group, so that no
+later group rescales what others have read; how far clean groups differ is in its interval. Where none is clean, the
+interval holds what any group said. Where R = 0 was only a reference in all groups, its profile came from elsewhere and
+stays as it is: latencies are compared with others that are relative to it.
 """
 
 import functools

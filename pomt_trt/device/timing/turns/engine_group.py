@@ -147,7 +147,8 @@ def profiles(
     results = []
     for member, record, extra in zip(timed, engines, on_gpu):
         made = profile(member, record, modes, found[member.name], stopped[member.name])
-        results.append((record, judged(made, dict(watch.contention(), **member.seen()), clean, not references and member is timed[0])._replace(**extra)))
+        shown, is_unit = dict(watch.contention(), **member.seen()), member is members[0]
+        results.append((record, judged(made, shown, clean, is_unit)._replace(**extra)))
     parts = zip(records, members)
     rows = [TimedMember(one.candidate_id, one.sha256, _rows(member.rounds_ms)) for one, member in parts]
     return TimedGroup(tuple(rows), len(references), tuple(watch.disturbed)), results

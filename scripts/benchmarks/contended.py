@@ -2,8 +2,8 @@
 
 usage: scripts/bench contended [--model digits] [--runs 20] [--tokens 196:64:2] [--hogs 2] [--seed 0] [--json]
 
-Every compile is exhaustive and begins with the same graphs and accuracies. Beside each, `--hogs` processes compute for a
-third of the time that the quiet one took, beginning at a random moment. For each run:
+Every compile is exhaustive and begins with the same graphs and accuracies. Beside each, `--hogs` processes compute for
+a third of the time that the quiet one took, beginning at a random moment. For each run:
 
 false steps   steps of more than 5 % of which the quiet curve has less than half
 R = 0         full width of its interval, and whether a warning says so where that exceeds 25 %
@@ -120,9 +120,9 @@ def _judged(quiet, found, seconds):
 
 
 def _line(line):
-    steps = ", ".join("{} (-{:.0%}, quiet {:+.0%})".format(edge, drop, -held) for edge, drop, held in line["false_steps"])
+    parts = [f"{edge} (-{drop:.0%}, quiet {-held:+.0%})" for edge, drop, held in line["false_steps"]]
     return "{:11s}  {:5.1%}  {:4d} {:+.1%}  {:8d}  {:7.0f}".format(
-        steps or "none",
+        ", ".join(parts) or "none",
         line["unreduced_width"],
         line["chosen_tokens"],
         line["chosen_over_quiet"],

@@ -27,6 +27,7 @@ LEAST_ROUNDS = 4  # undisturbed ones that a group needs
 LEAST_SD = 0.0005  # relative: a clock with coarse ticks hides noise
 UNSEEN_SD = 0.025  # relative: of a single round, which shows no noise
 
+
 class GroupLogs(NamedTuple):
     """What one group says of its members, whose names are the keys."""
 

@@ -61,8 +61,9 @@ def one_group(rng, machine, members, when, rounds=16):
     """What a group of members (tokens -> log latency) says, timed at a part 0 to 1 of the run."""
     hog = machine.hogged[0] <= when < machine.hogged[1]
     level = 0.1 * rng.randn() + np.cumsum(machine.walk * rng.randn(rounds, 1), axis=0)
-    spread = machine.engine_in_group * (8 if rng.rand() < machine.off else 1)
-    stretch = rng.uniform(-0.1, 0.3) if spread > machine.engine_in_group else 0.0
+    is_off = rng.rand() < machine.off
+    spread = machine.engine_in_group * (2 if is_off else 1)
+    stretch = rng.uniform(-0.1, 0.3) if is_off else 0.0
     group = {}
     for count, log in members.items():
         own = times(rng, machine, log, float(hog), rounds) + spread * rng.randn() + stretch * log

@@ -60,6 +60,10 @@ class Fit(NamedTuple):
         i, j, cov = self.place[one], self.place[other], self.covariance
         return float(self.logs[i] - self.logs[j]), self._half(cov[i, i] + cov[j, j] - 2 * cov[i, j])
 
+    def variance_within(self, variance: float, sd: float) -> float:
+        """Of y[e, g] - s[g] with c[e, g]; with it a normal interval is as wide as Student's."""
+        return (variance + sd**2) * (quantile(self.freedom) / 1.959964) ** 2
+
     def _half(self, variance: float) -> float:
         return quantile(self.freedom) * math.sqrt(max(0.0, variance))
 

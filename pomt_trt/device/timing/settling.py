@@ -13,12 +13,12 @@ stays as it is: latencies are compared with others that are relative to it.
 import functools
 import math
 import os
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from pomt_trt.core.errors import UnstableMeasurement
-from pomt_trt.core.records import Builds, LatencyProfile, TimedGroup
+from pomt_trt.core.records import Builds, LatencyProfile, TimedGroup, TimedMember
 from pomt_trt.core.statistics import across_groups, within_group
 from pomt_trt.core.statistics.across_groups import FREEDOM, Fit, quantile
 from pomt_trt.core.statistics.estimate import quick
@@ -33,7 +33,7 @@ UNCHANGED = 1e-9  # relative: smaller changes are not written
 
 
 class Located(NamedTuple):
-    """A group by the hashes of its engines."""
+    """A group by the keys of its engines."""
 
     logs: GroupLogs
     own: Dict[str, Location]  # in ms, by its own times from the rounds that count
@@ -48,6 +48,11 @@ class Settled(NamedTuple):
     clean: Dict[str, bool]  # engine -> whether it was timed in undisturbed rounds
 
 
+def key_of(one: Union[LatencyProfile, TimedMember]) -> str:
+    """What an engine is called here: two candidates may have the same bytes, and a candidate an engine built anew."""
+    return "{} {}".format(one.candidate_id, one.engine_sha256)
+
+
 def settle(records: EngineRecords, unit_id: str) -> None:
     """Writes each profile anew that all groups together change.
 
@@ -58,7 +63,7 @@ def settle(records: EngineRecords, unit_id: str) -> None:
     unit = records.latency(unit_id)
     if unit is None:
         return
-    groups = [group for group in groups_of(records) if unit.engine_sha256 in group.logs.logs]
+    groups = [group for group in groups_of(records) if key_of(unit) in group.logs.logs]
     if not groups:
         return
     settled = _settled(groups, unit, profiles)
@@ -81,7 +86,7 @@ def group_counts(records: EngineRecords) -> Dict[str, int]:
     """In how many groups each candidate's engine was timed, by candidate id."""
     groups = groups_of(records)
     return {
-        profile.candidate_id: sum(profile.engine_sha256 in group.logs.logs for group in groups)
+        profile.candidate_id: sum(key_of(profile) in group.logs.logs for group in groups)
         for profile in _profiles(records)
     }
 
@@ -94,27 +99,28 @@ def clean_groups(records: EngineRecords, unit_id: str) -> Optional[List[Dict[str
     unit, groups = records.latency(unit_id), groups_of(records)
     if unit is None or not groups:
         return None
-    groups = [group for group in groups if group.logs.clean and unit.engine_sha256 in group.logs.logs]
+    groups = [group for group in groups if group.logs.clean and key_of(unit) in group.logs.logs]
     if not groups:
         return []
-    ids = {profile.engine_sha256: profile.candidate_id for profile in _profiles(records)}
-    sds = across_groups.fit([group.logs for group in groups], unit.engine_sha256).group_sds
-    return [
-        {ids[name]: (log, group.logs.variances[name] + sd**2) for name, log in group.logs.logs.items() if name in ids}
-        for group, sd in zip(groups, sds)
-    ]
+    ids = {key_of(profile): profile.candidate_id for profile in _profiles(records)}
+    fit = across_groups.fit([group.logs for group in groups], key_of(unit))
+    found = []
+    for (logs, variances, _), sd in zip((group.logs for group in groups), fit.group_sds):
+        pairs = {name: (log, fit.variance_within(variances[name], sd)) for name, log in logs.items()}
+        found.append({ids[name]: pair for name, pair in pairs.items() if name in ids})
+    return found
 
 
 def _read(records: EngineRecords, path: str) -> Optional[Located]:
     group = store.read_matching(path, TimedGroup, timing_inputs(records.settings))
     if group is None:
         return None
-    rounds = {member.engine_sha256: member.rounds_ms for member in reversed(group.members)}  # a twin: the first one
+    rounds = {key_of(member): member.rounds_ms for member in reversed(group.members)}  # a twin: the first one
     used = within_group.counted(rounds, group.disturbed)
     counting = {name: used.rounds(name, rows) for name, rows in rounds.items()}
     try:
         logs = within_group.group_logs(rounds, group.disturbed)
-        references = tuple(member.engine_sha256 for member in group.members[: group.references])
+        references = tuple(map(key_of, group.members[: group.references]))
         return Located(logs, {name: quick(name, counting) for name in logs.logs}, references)
     except UnstableMeasurement:
         return None
@@ -130,12 +136,12 @@ def _settled(groups: Sequence[Located], unit: LatencyProfile, profiles: Sequence
     for group in groups:
         for name in group.logs.logs:
             clean[name] = clean.get(name, False) or group.logs.clean
-    apart = (profile for profile in profiles if profile.engine_sha256 not in clean)
-    known = {profile.engine_sha256: known_ratio(profile, unit.latency_ms) for profile in apart}
-    fit = across_groups.fit([group.logs for group in groups], unit.engine_sha256, known)
-    if all(unit.engine_sha256 in group.references for group in groups):
+    apart = (profile for profile in profiles if key_of(profile) not in clean)
+    known = {key_of(profile): known_ratio(profile, unit.latency_ms) for profile in apart}
+    fit = across_groups.fit([group.logs for group in groups], key_of(unit), known)
+    if all(key_of(unit) in group.references for group in groups):
         return Settled(fit, Location(unit.latency_ms, *unit.latency_ci_ms), clean)
-    return Settled(fit, unit_location(groups, unit.engine_sha256), clean)
+    return Settled(fit, unit_location(groups, key_of(unit)), clean)
 
 
 def unit_location(groups: Sequence[Located], name: str) -> Location:
@@ -153,7 +159,7 @@ def unit_location(groups: Sequence[Located], name: str) -> Location:
 
 
 def _revised(profile: LatencyProfile, settled: Settled, is_unit: bool) -> LatencyProfile:
-    name = profile.engine_sha256
+    name = key_of(profile)
     if is_unit:
         latency = settled.unit
     else:

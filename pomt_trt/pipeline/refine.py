@@ -41,9 +41,8 @@ def refine(session: Session, choice: Goal, once: bool = True) -> None:
 
 
 def _time_again(session: Session, ids: Sequence[str]) -> None:
-    """One group of these candidates, without those whose engine is gone."""
+    """One group of these candidates. An engine that was removed since is built again."""
     batch = [session.candidate(each) for each in ids]
-    batch = [one for one in batch if session.engines.is_done(one.id, Action.BUILD)]
     if batch:
         longer = session.engines.within(LONGER * session.settings.max_s)
         with Progress("confirm", len(batch)) as progress:

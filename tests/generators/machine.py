@@ -39,7 +39,7 @@ def times(rng, machine, log_latency, hog, rounds):
 
 
 def sweep(counts, latency, machine, seed, rounds=16, block=9):
-    """Times all counts in groups of neighbours, as device/timing/profiling does.
+    """Times all counts in groups of neighbours, as device/timing/profiling does, and again what was disturbed.
 
     Args:
         latency: tokens -> ms; the first of the counts is R = 0.
@@ -54,6 +54,11 @@ def sweep(counts, latency, machine, seed, rounds=16, block=9):
         members = list(dict.fromkeys([*known, *new]))
         groups.append(one_group(rng, machine, {t: truth[t] for t in members}, len(groups) / total, rounds))
         done += [count for count in new if count != counts[0]]
+    clean = {count for group in groups if group.clean for count in group.logs}
+    lost = [count for count in counts if count not in clean]
+    for first in range(0, len(lost), block):  # as pipeline/refine times disturbed candidates again, beside known ones
+        members = dict.fromkeys([counts[0], *done[:: max(1, len(done) // 3)][:3], *lost[first : first + block]])
+        groups.append(one_group(rng, machine, {t: truth[t] for t in members}, 1.0, rounds))
     return Compiled(truth, groups)
 
 

@@ -146,7 +146,7 @@ def test_a_larger_grid_reuses_everything(work, capsys):
     assert code == 0 and row_ids(json.loads(out)) == ["r000", "r002", "r005", "r008", "r011"]
     after = files(work)
     for name in before:
-        if name.startswith(("accuracy", "latency")):
+        if name.startswith("accuracy") or "groups" in name:  # latencies are estimated anew with the new groups
             assert after[name] == before[name], name
     family = store.read_record(os.path.join(work, "onnx/op17-fp32/family.json"), Family).record
     assert [c.id for c in family.candidates] == ["r000", "r001", "r002", "r005", "r008", "r009", "r011"]

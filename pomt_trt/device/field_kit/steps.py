@@ -155,7 +155,7 @@ def time_ways(arguments: argparse.Namespace) -> Tuple[Timed, ...]:
         settings=opened.records.settings,
     )
     with locked(opened.work.root):
-        profiles = engine_group.profiles(request, [record for _, _, record in variants], [], lambda text: None)
+        _, profiles = engine_group.profiles(request, [record for _, _, record in variants], [], lambda text: None)
         timed = tuple(_timed(opened, each[0], each[1], profile) for each, (_, profile) in zip(variants, profiles))
         for (candidate, way, record), each in zip(variants, timed):
             if way == DEFAULT:

@@ -5,7 +5,7 @@ Each function imports what it needs when it is called, so that a board needs no 
 
 from typing import Any
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["compile_model", "load", "reduce_tokens"]
 
 

@@ -189,6 +189,21 @@ def test_a_latency_that_is_not_stable_comes_with_what_mends_it(verdict, remedy):
     assert "profile again" in remark and remedy in remark
 
 
+def test_what_cannot_change_the_choice_casts_no_doubt():
+    rows = [one._replace(verdict="stable", latency_ci_ms=(one.latency_ms, one.latency_ms)) for one in ROWS]
+    chosen = choose(rows, "fastest-within").chosen
+    slower = [one._replace(verdict="contended") if one.latency_ms > chosen.latency_ms else one for one in rows]
+    notes = choose([one for one in slower if one.removed] + [rows[0]], "fastest-within").notes
+    assert not [note for note in notes if "profile again" in note]
+
+
+def test_an_uncertain_r0_makes_milliseconds_uncertain_and_not_gains():
+    rows = [one._replace(verdict="stable") for one in ROWS]
+    zero = rows[0]._replace(verdict="contended", latency_ci_ms=(3.0, 17.0))
+    (note,) = [note for note in choose([zero, *rows[1:]], "fastest-within").notes if "milliseconds" in note]
+    assert "gains are not" in note and "R = 0 took 3 to 17 ms" in note
+
+
 def test_a_stable_latency_is_not_remarked_on():
     assert not [note for note in choose([one._replace(verdict="stable") for one in ROWS]).notes if "profile" in note]
 

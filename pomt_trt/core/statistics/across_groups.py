@@ -12,12 +12,14 @@ different factors. Without c the noise of a group would pass for exact, and a gr
 a and s are fitted by least squares with the weights 1 / (v + tau[g]^2). tau[g] comes from the residuals of engines that
 several groups share, with a scaled inverse chi-square prior of FREEDOM degrees around a value common to all groups:
 
-    S[g] = sum over e of (residual^2 - v (1 - leverage)),    n[g] = sum over e of (1 - leverage)
-    tau[g]^2 = (FREEDOM tau^2 + S[g]) / (FREEDOM + n[g])
+    S[g] = sum over e of w (residual^2 - v (1 - leverage)),    n[g] = sum over e of w (1 - leverage)
+    w = (tau[g]^2 / (tau[g]^2 + v))^2, so that a noisy member says little
+    tau[g]^2 = (FREEDOM tau^2 + S[g]) / (FREEDOM + n[g]), but at least tau^2
     tau^2 = (FREEDOM PRIOR_SD^2 + sum over g of S[g]) / (FREEDOM + sum over g of n[g])
 
-Why a prior: a group shares four engines with the others, which alone tell little. The last sum is over the clean groups
-that are alike, S[g] <= OFF n[g] tau^2: single groups that are far off say nothing of the others.
+Why a prior: a group shares four engines with the others, which alone tell little. Why at least tau: a group whose few
+shared engines agree by chance would outweigh all others. The last sum is over the clean groups
+that are alike, S[g] <= OFF n[g] max(tau, PRIOR_SD)^2: single groups that are far off say nothing of the others.
 """
 
 import math
@@ -31,7 +33,7 @@ from pomt_trt.core.statistics.within_group import GroupLogs
 FREEDOM = 4.0  # degrees of freedom that tau^2 has in tau[g]^2, and PRIOR_SD^2 in tau^2
 PRIOR_SD = 0.005  # relative: c of digits in ONNX Runtime was 0.3 to 0.5 % in clean groups of new processes
 DISTURBED_SD = 0.10  # the same for groups that are not clean: nothing is known of them
-OFF = 9.0  # times tau^2
+OFF = 9.0  # times the common variance
 LEAST_SD = 0.001  # of tau
 ITERATIONS = 12  # the estimates no longer change in the third digit
 
@@ -93,10 +95,12 @@ def fit(groups: Sequence[GroupLogs], unit: str, known: Mapping[str, Tuple[float,
     squares = np.where(clean, common, DISTURBED_SD**2)
     for _ in range(ITERATIONS):
         logs, covariance, left, leverage = _solve(table, squares, len(place))
-        surplus, shares = _by_group(table, left**2 - table.variance * (1 - leverage), 1 - leverage, len(groups))
+        told = (squares[table.group] / (squares[table.group] + table.variance)) ** 2
+        excess = left**2 - table.variance * (1 - leverage)
+        surplus, shares = _by_group(table, told * excess, told * (1 - leverage), len(groups))
         prior = np.where(clean, common, DISTURBED_SD**2)
-        squares = np.maximum(1e-8, (FREEDOM * prior + surplus) / (FREEDOM + shares))
-        alike = clean & (surplus <= OFF * common * shares)
+        squares = np.maximum(np.minimum(prior, common), (FREEDOM * prior + surplus) / (FREEDOM + shares))
+        alike = clean & (surplus <= OFF * max(common, PRIOR_SD**2) * shares)
         common = (FREEDOM * PRIOR_SD**2 + surplus[alike].sum()) / (FREEDOM + shares[alike].sum())
         common = max(common, LEAST_SD**2)
     freedom = min(4 * FREEDOM, 2 * FREEDOM + float(shares[alike].sum()))

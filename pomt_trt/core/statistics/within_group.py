@@ -25,6 +25,7 @@ from pomt_trt.core.statistics.stats import MOST_DRIFT, QUICK_RESAMPLES, RESAMPLE
 
 LEAST_ROUNDS = 4  # undisturbed ones that a group needs
 LEAST_SD = 0.0005  # relative: a clock with coarse ticks hides noise
+BOOTSTRAP = 1.2  # times too large is the bootstrapped variance of a median of 8 to 60 normal values
 UNSEEN_SD = 0.025  # relative: of a single round, which shows no noise
 
 
@@ -112,7 +113,7 @@ def _relative(name: str, rounds: Rounds, used: Counted) -> np.ndarray:
 
 
 def _variance(logs: np.ndarray, rng: np.random.RandomState, resamples: int) -> float:
-    """Of the median; a bootstrap of b blocks has (b - 1) / b of the variance."""
+    """Of the median. A bootstrap of b blocks has (b - 1) / b of the variance, and one of a median is too wide."""
     if len(logs) == 1:
         return UNSEEN_SD**2
     length = block_length(len(logs))
@@ -120,4 +121,4 @@ def _variance(logs: np.ndarray, rng: np.random.RandomState, resamples: int) -> f
     starts = rng.randint(len(logs), size=(resamples, blocks))
     drawn = (starts[:, :, None] + np.arange(length)).reshape(resamples, -1) % len(logs)
     spread = float(np.var(np.median(logs[drawn], axis=1)))
-    return max(LEAST_SD**2, spread * blocks / max(1, blocks - 1))
+    return max(LEAST_SD**2, spread * blocks / max(1, blocks - 1) / BOOTSTRAP)

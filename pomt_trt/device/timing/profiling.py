@@ -89,12 +89,15 @@ def energies(records: EngineRecords, candidates: Sequence[Candidate]) -> Dict[st
 def _known(records: EngineRecords, todo: Sequence[Candidate]) -> List[Candidate]:
     """Candidates besides R = 0 and `todo` that have a profile, and an engine that can be timed once more.
 
-    By names of files: the worker reads the records of the few that are taken.
+    Where there are some, only those that were timed undisturbed: the others tie a group to what is not known.
     """
     profiled, built = (set(_names(folder)) for folder in (records.latency_folder, records.engines_folder))
     left_out = {candidate.id for candidate in todo} | {REFERENCE}
     usable = {name[: -len(".json")] for name in profiled if name.replace(".json", ".engine") in built} - left_out
-    return [candidate for candidate in records.graph_set.candidates if candidate.id in usable]
+    known = [candidate for candidate in records.graph_set.candidates if candidate.id in usable]
+    latencies = {one.id: records.latency(one.id) for one in known}
+    clean = [one for one in known if getattr(latencies[one.id], "verdict", "contended") != "contended"]
+    return clean or known
 
 
 def _names(folder: str) -> List[str]:

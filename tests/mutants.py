@@ -32,8 +32,8 @@ MUTANTS = [
     Mutant("device/timing/turns/sampler", "return [*members[by:], *members[:by]]", "return list(members)"),
     Mutant(
         "core/statistics/across_groups",
-        "squares = np.maximum(np.minimum(prior, common), (FREEDOM * prior + surplus) / (FREEDOM + shares))",
-        "squares = np.asarray(prior)",
+        "squares = np.maximum(common, squares)",
+        "squares = np.full(len(squares), common)",
     ),
     Mutant(
         "device/timing/turns/engine_group",

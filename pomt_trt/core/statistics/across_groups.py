@@ -57,11 +57,6 @@ class Fit(NamedTuple):
         log, half = self.ratio(name)
         return Location(*(unit_ms * math.exp(log + error) for error in (0.0, -half, half)))
 
-    def difference(self, one: str, other: str) -> Tuple[float, float]:
-        """a[one] - a[other], and the half-width of its 95 % interval: what both share cancels."""
-        i, j, cov = self.place[one], self.place[other], self.covariance
-        return float(self.logs[i] - self.logs[j]), self._half(cov[i, i] + cov[j, j] - 2 * cov[i, j])
-
     def variance_within(self, variance: float, sd: float) -> float:
         """Of y[e, g] - s[g] with c[e, g]; with it a normal interval is as wide as Student's."""
         return (variance + sd**2) * (quantile(self.freedom) / 1.959964) ** 2
@@ -91,19 +86,17 @@ def fit(groups: Sequence[GroupLogs], unit: str, known: Mapping[str, Tuple[float,
         names.update(dict.fromkeys(group.logs, None))
     place = {name: i for i, name in enumerate(names)}
     table, clean = _table(groups, place, known), np.array([group.clean for group in groups], dtype=bool)
-    common = PRIOR_SD**2
+    common, degrees = PRIOR_SD**2, 0.0
     squares = np.where(clean, common, DISTURBED_SD**2)
     for _ in range(ITERATIONS):
         logs, covariance, left, leverage = _solve(table, squares, len(place))
-        told = (squares[table.group] / (squares[table.group] + table.variance)) ** 2
-        excess = left**2 - table.variance * (1 - leverage)
-        surplus, shares = _by_group(table, told * excess, told * (1 - leverage), len(groups))
-        prior = np.where(clean, common, DISTURBED_SD**2)
-        squares = np.maximum(np.minimum(prior, common), (FREEDOM * prior + surplus) / (FREEDOM + shares))
+        surplus, shares = _by_group(table, squares, left, leverage)
+        squares = (FREEDOM * np.where(clean, common, DISTURBED_SD**2) + surplus) / (FREEDOM + shares)
+        squares = np.maximum(common, squares)
         alike = clean & (surplus <= OFF * max(common, PRIOR_SD**2) * shares)
-        common = (FREEDOM * PRIOR_SD**2 + surplus[alike].sum()) / (FREEDOM + shares[alike].sum())
-        common = max(common, LEAST_SD**2)
-    freedom = min(4 * FREEDOM, 2 * FREEDOM + float(shares[alike].sum()))
+        degrees = float(shares[alike].sum())
+        common = max(LEAST_SD**2, (FREEDOM * PRIOR_SD**2 + surplus[alike].sum()) / (FREEDOM + degrees))
+    freedom = min(4 * FREEDOM, 2 * FREEDOM + degrees)
     return Fit(place, logs, covariance, tuple(np.sqrt(squares).tolist()), freedom)
 
 
@@ -131,12 +124,18 @@ def _solve(table: _Table, squares: np.ndarray, engines: int) -> Tuple[np.ndarray
     return logs, covariance, table.value - design @ solution, leverage
 
 
-def _by_group(table: _Table, surplus: np.ndarray, shares: np.ndarray, groups: int) -> Tuple[np.ndarray, np.ndarray]:
-    """The sums over the observations of each group."""
-    kept = table.group >= 0
-    sums = (np.bincount(table.group[kept], weights=each[kept], minlength=groups) for each in (surplus, shares))
-    first, second = sums
-    return first, second
+def _by_group(
+    table: _Table, squares: np.ndarray, left: np.ndarray, leverage: np.ndarray
+) -> Tuple[np.ndarray, np.ndarray]:
+    """S[g] and n[g]."""
+    kept, own = table.group >= 0, squares[table.group]
+    told = (own / (own + table.variance)) ** 2
+    excess, shares = told * (left**2 - table.variance * (1 - leverage)), told * (1 - leverage)
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        return np.asarray(np.bincount(table.group[kept], weights=values[kept], minlength=len(squares)))
+
+    return summed(excess), summed(shares)
 
 
 def quantile(freedom: float) -> float:

@@ -77,18 +77,26 @@ def test_one_group_alone_has_the_noise_that_is_known_from_elsewhere():
     assert half == pytest.approx(quantile(8) * math.sqrt(2) * PRIOR_SD, rel=0.01)
 
 
-def test_what_groups_share_cancels_in_a_difference():
-    groups = [group(r=0.0, a=-0.1, b=-0.12)]
-    found = fit(groups, "r")
-    value, half = found.difference("a", "b")
-    assert value == pytest.approx(0.02)
-    assert half < math.hypot(found.ratio("a")[1], found.ratio("b")[1])
-
-
 def test_an_engine_timed_in_more_groups_is_known_better():
     groups = [group(r=0.0, a=-0.1, b=-0.2), group(r=0.0, a=-0.1)]
     found = fit(groups, "r")
     assert found.ratio("a")[1] < found.ratio("b")[1]
+
+
+def test_of_two_groups_that_disagree_the_one_that_others_support_is_believed():
+    supported = group(r=0.0, a=-0.1, b=-0.2, c=-0.3, d=-0.4)
+    off = group(r=0.0, d=-0.5, e=-0.6)
+    found = fit([supported, group(r=0.0, a=-0.1, b=-0.2, c=-0.3), off], "r")
+    assert found.ratio("d")[0] == pytest.approx(-0.4, abs=0.01)
+    assert found.group_sds[2] > 3 * found.group_sds[0] and found.ratio("e")[1] > 0.05
+
+
+def test_a_noisy_member_says_little_of_its_groups_error():
+    quiet = [group(r=0.0, a=-0.1, b=-0.2), group(r=0.0, a=-0.1, b=-0.2)]
+    noisy = GroupLogs({"r": 0.0, "a": -0.1, "b": -0.2, "c": -0.9}, {"r": 1e-6, "a": 1e-6, "b": 1e-6, "c": 0.25})
+    other = GroupLogs({"r": 0.0, "c": -0.3}, {"r": 1e-6, "c": 1e-6})
+    found = fit([*quiet, noisy, other], "r")
+    assert max(found.group_sds) < 0.006 and found.ratio("c")[0] == pytest.approx(-0.3, abs=0.01)
 
 
 def test_engines_that_agree_make_the_noise_between_groups_smaller():

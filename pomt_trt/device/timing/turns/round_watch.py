@@ -9,6 +9,7 @@ from pomt_trt.device.board.board import Reading
 
 LEAST_TICKS = 3  # of CPU time that were taken: the kernel counts in ticks, and a round may have only some twenty
 LEAST_SWITCHES = 5  # likewise
+MUCH_IDLE = 0.25  # share of CPU time: where so much is left, other programs run on other cores
 
 
 class RoundWatch:
@@ -36,8 +37,10 @@ class RoundWatch:
 
     def _is_disturbed(self, before: Reading, after: Reading) -> bool:
         seen, ticks = board.contention(before, after), after.cpu_ticks - before.cpu_ticks
-        for name in ("steal", "others"):
-            if seen[name] > getattr(self._bounds, name) and seen[name] * ticks >= LEAST_TICKS:
+        used = after.busy_ticks - before.busy_ticks + after.steal_ticks - before.steal_ticks
+        is_full = used > (1 - MUCH_IDLE) * ticks
+        for name, counts in (("steal", True), ("others", is_full)):
+            if counts and seen[name] > getattr(self._bounds, name) and seen[name] * ticks >= LEAST_TICKS:
                 return True
         enough = after.involuntary - before.involuntary >= LEAST_SWITCHES
         return enough and seen["involuntary_per_s"] > self._bounds.involuntary_per_s

@@ -20,11 +20,12 @@ def watch(*steps):
     "step, disturbed",
     [
         ({}, False),
-        ({"busy_ticks": 26}, True),  # others 15 %
-        ({"busy_ticks": 23}, False),  # 7.5 %
+        ({"busy_ticks": 38, "own_ticks": 20}, True),  # others 45 %, and nothing is left
+        ({"busy_ticks": 38, "own_ticks": 35}, False),  # 7.5 %
+        ({"busy_ticks": 28, "own_ticks": 20}, False),  # 20 %, but as much is left: they run on other cores
         ({"steal_ticks": 3}, True),
         ({"steal_ticks": 1}, False),  # 2.5 %, but one tick tells nothing
-        ({"cpu_ticks": 10, "busy_ticks": 7, "own_ticks": 5}, False),  # others 20 %, but of two ticks
+        ({"cpu_ticks": 10, "busy_ticks": 9, "own_ticks": 7}, False),  # others 20 %, but of two ticks
         ({"involuntary": 30}, True),
         ({"involuntary": 4, "wall_s": 0.02}, False),  # 200 a second, but four
     ],

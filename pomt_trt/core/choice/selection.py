@@ -197,7 +197,7 @@ def _remarks(rows: Sequence[Row], chosen: Row, max_accuracy_drop: Optional[float
         remedy = REMEDIES.get(verdict or "", "on a quieter machine")
         remarks.append(text.format(verdict, short_list([row.id for row in doubtful]), remedy))
     unreduced = next(row for row in rows if row.removed == 0)
-    if unreduced.verdict == "contended" and unreduced is not chosen and unreduced.latency_ci_ms is not None:
+    if unreduced.verdict == "contended" and chosen.verdict in QUOTABLE and unreduced.latency_ci_ms is not None:
         text = "milliseconds are uncertain, gains are not: R = 0 took {:.3g} to {:.3g} ms, as the machine changed speed"
         remarks.append(text.format(*unreduced.latency_ci_ms))
     for status, text in (("failed", "{} candidates failed"), ("over-budget", "{} candidates are beyond the budget")):

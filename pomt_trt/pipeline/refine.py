@@ -1,12 +1,13 @@
 """Times again what could change the choice, each time in one new group whose members then compare without its error.
 
-1. Candidates that were timed only while other programs disturbed them, until the machine is disturbed again.
+1. Candidates that were timed only while other programs disturbed them; a machine that stays busy is waited for a minute.
 2. Both sides of steps that were never timed in one group. A step that does not hold there is none.
 3. The winner and those that the intervals do not tell from it. Near the choice a second group is worth its time; far
    from it, it is not.
 """
 
 import math
+import time
 from typing import List, Sequence
 
 from pomt_trt.core.choice.rules import Goal
@@ -20,6 +21,7 @@ from pomt_trt.pipeline.select import choose_winner
 from pomt_trt.pipeline.session import Session
 
 MOST = 9  # candidates of a batch: with R = 0 and known ones they make one group
+WAIT_S = 60.0  # for a machine that stays disturbed
 LONGER = 2  # times the settings' limit of the timing of one candidate
 
 
@@ -30,14 +32,22 @@ def refine(session: Session, choice: Goal, once: bool = True) -> None:
         once: leaves out what has its second group, so that a command that is run again changes nothing; False: times
             what is disturbed again, however often that was done.
     """
-    while True:
-        disturbed = _disturbed(session, once)[:MOST]
-        _time_again(session, disturbed)
-        if not disturbed or set(disturbed) & set(_disturbed(session, False)):
-            break
+    _wait_for_quiet(session, _disturbed(session, once))
     for asked in (_step_sides(session), _rivals(session, choice)):
         if _have_one_group(session, asked[:MOST]):
             _time_again(session, asked[:MOST])
+
+
+def _wait_for_quiet(session: Session, ids: Sequence[str]) -> None:
+    """Times disturbed candidates again, until none is, or that was in vain for WAIT_S."""
+    in_vain_s = 0.0
+    while ids and in_vain_s < WAIT_S:
+        began_s = time.monotonic()
+        _time_again(session, ids[:MOST])
+        still = [each for each in ids if each in set(_disturbed(session, False))]
+        if set(still) & set(ids[:MOST]):
+            in_vain_s += time.monotonic() - began_s
+        ids = still
 
 
 def _time_again(session: Session, ids: Sequence[str]) -> None:

@@ -44,10 +44,11 @@ def main(argv):
     flags = parser.parse_args(argv)
     rng, lines = random.Random(flags.seed), []
     with tempfile.TemporaryDirectory(prefix="pomt-contended-") as folder:
-        quiet, quiet_s = _compiled(flags, os.path.join(folder, "quiet"))
+        exported = os.path.join(folder, "exported")
+        _compiled(flags, exported)
+        quiet, quiet_s = _compiled(flags, _copied(exported, os.path.join(folder, "quiet")))
         for number in range(flags.runs):
-            work = os.path.join(folder, str(number))
-            shutil.copytree(os.path.join(folder, "quiet"), work, ignore=_is_measured)
+            work = _copied(exported, os.path.join(folder, str(number)))
             with _hogs(flags.hogs, rng.uniform(0, 2 / 3) * quiet_s, quiet_s / 3):
                 found, seconds = _compiled(flags, work)
             lines.append(_judged(quiet, found, seconds))
@@ -75,8 +76,13 @@ def _compiled(flags, work):
     return json.loads(done.stdout), time.monotonic() - began_s
 
 
+def _copied(exported, work):
+    """A copy of the work folder without what a run must make itself."""
+    return shutil.copytree(exported, work, ignore=_is_measured)
+
+
 def _is_measured(folder, names):
-    """What a run must make itself: engines, latencies, the selection and the bundle."""
+    """Engines, latencies, the selection and the bundle."""
     made = ("engines", "latency", "selection-*", "bundle-*", "curve-*")
     return {os.path.basename(path) for one in made for path in glob.glob(os.path.join(glob.escape(folder), one))}
 

@@ -1,6 +1,6 @@
 """Times again what could change the choice, each time in one new group whose members then compare without its error.
 
-1. Candidates that were timed only while other programs disturbed them; a machine that stays busy is waited for a minute.
+1. Candidates that were timed only while other programs disturbed them. A busy machine is waited for a minute.
 2. Both sides of steps that were never timed in one group. A step that does not hold there is none.
 3. The winner and those that the intervals do not tell from it. Near the choice a second group is worth its time; far
    from it, it is not.

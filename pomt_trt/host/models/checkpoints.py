@@ -17,6 +17,7 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor, nn
 
 from pomt_trt.core.errors import InputError
+from pomt_trt.host.backbones.pooling import ClassAndMean
 
 LOGGER = logging.getLogger(__name__)
 State = dict[str, Tensor]
@@ -27,21 +28,6 @@ ENDINGS = (".safetensors", ".pth", ".pth.tar", ".bin")
 AVERAGED = ("ema", "teacher")  # in a prefix: the averaged weights, which are the ones to deploy
 MOST_SHAPES, MOST_LETTERS = 8, 2000  # in a message
 ADVICE = "Name the architecture that the checkpoint was made for."
-
-
-class ClassAndMean(nn.Module):
-    """The input of DINOv2's linear heads: the class token beside the mean of the patch tokens.
-
-    It takes the place of timm's attention pooling, so timm's forward_head runs it.
-    """
-
-    def __init__(self, prefix_tokens: int) -> None:
-        super().__init__()
-        self.prefix_tokens = prefix_tokens
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, tokens, channels), after the last norm -> (batch, 2 channels)."""
-        return torch.cat([x[:, 0], x[:, self.prefix_tokens :].mean(dim=1)], dim=1)  # (B, 2C)
 
 
 def load_checkpoint(module: VisionTransformer, path: str, *, separate_head: bool = False) -> None:

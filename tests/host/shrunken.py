@@ -7,7 +7,7 @@ import torch
 
 from pomt_trt.host import backbones
 
-FILES = ("vision_transformer", "deit", "eva")  # of timm.models
+FILES = ("vision_transformer", "deit", "eva", "beit", "vision_transformer_relpos")  # of timm.models
 SIZES = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "depth": 3, "num_classes": 5}
 OTHER = {"sapiens2": {"num_kv_heads": (3, 1, 3)}}  # ending of a name -> what has an entry for each block
 
@@ -17,7 +17,7 @@ def made(name):
     torch.manual_seed(0)
     model = timm.create_model(name, **SIZES, **OTHER.get(name.rpartition("_")[2], {})).eval()
     for name_of, parameter in model.named_parameters():
-        if parameter.ndim > 1:
+        if parameter.ndim > 1:  # of Beit's biases too, which are 0 at first
             torch.nn.init.normal_(parameter, std=0.15)
         if "gamma" in name_of:  # of LayerScale: so small at first that a block does nothing
             torch.nn.init.constant_(parameter, 0.5)
@@ -47,5 +47,5 @@ def parts(name):
 
 def _structure(model):
     names = ("global_pool", "num_prefix_tokens", "no_embed_class", "pool_include_prefix", "dynamic_img_size")
-    settings = [getattr(model, name, None) for name in names]
-    return repr(model), settings, model.pos_embed is None
+    settings = tuple(getattr(model, name, None) for name in names)
+    return repr(model), settings, getattr(model, "pos_embed", None) is None

@@ -87,7 +87,7 @@ class Backbone:
         embed, pool = self.vit.patch_embed, self._attn_pool
         if type(embed) not in (PatchEmbed, HybridEmbed):
             return f"its patches come from a {type(embed).__name__}, not from a plain PatchEmbed"
-        if embed.img_size is None or any(side % self.patch_px for side in embed.img_size):
+        if embed.dynamic_img_pad and any(side % self.patch_px for side in embed.img_size):
             return f"its images of {embed.img_size} pixels are not whole patches of {self.patch_px}"
         if not isinstance(getattr(self.vit, "patch_drop", None), (nn.Identity, type(None))):
             return "it drops patches on its own (patch_drop_rate)"
@@ -177,6 +177,10 @@ class Backbone:
 
     def scaled(self, block: Any, branch: int, y: Tensor) -> Tensor:
         """What a branch adds, times the block's LayerScale. Branch 1 is attention, 2 the MLP."""
+        scale = getattr(block, f"ls{branch}", None)  # a module in some classes, a parameter in others
+        if scale is not None:
+            scaled: Tensor = scale(y)
+            return scaled
         gamma = getattr(block, f"gamma_{branch}")
         return y if gamma is None else gamma * y
 

@@ -35,10 +35,6 @@ class Plain(Backbone):
         x: Tensor = block(tokens.x) if bias is None else block(tokens.x, attn_mask=bias)
         return x
 
-    def scaled(self, block: Any, branch: int, y: Tensor) -> Tensor:
-        x: Tensor = getattr(block, f"ls{branch}")(y)
-        return x
-
 
 def embedded(vit: Any, images: Tensor) -> Tensor:
     """The sequence that enters block 0: (B, N, C), from normalised images (B, channels, H, W)."""

@@ -37,6 +37,10 @@ class Cropr(Reducer):
         return LastLayerFusion(step) if step.site is Site.INPUT else cls(step, seed, learned)
 
     @classmethod
+    def site(cls, layer: int | None) -> Site:
+        return Site.END
+
+    @classmethod
     def spread(cls, shape: Shape, removed: int, layer: int | None, learned: Learned | None = None) -> Schedule:
         """Even over all modules. With last layer fusion, R counts the tokens that are missing before the last block."""
         llf = _needed(learned).llf
@@ -64,7 +68,9 @@ class Cropr(Reducer):
         free = 2 if fused else 1
         if any(before != after for before, after in zip(counts[-free - 1 : depth], counts[depth - free + 1 : depth])):
             raise UsageError("cropr removes nothing after the last block, nor before it where tokens come back there.")
-        steps = [cls.plan(Site.END, block, counts[block], counts[block + 1], prefix) for block in range(depth - free)]
+        steps = [
+            cls.plan(Site.END, block, counts[block], counts[block + 1], prefix) for block in range(depth - free)
+        ]
         ends: list[Step | None] = [None] * free
         if fused:
             steps = [None if step is None else step._replace(fused=True) for step in steps]

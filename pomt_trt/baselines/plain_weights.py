@@ -19,7 +19,7 @@ from pomt_trt.core.errors import InputError
 from pomt_trt.core.records import PlainModel, StoredTensor
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS
-from pomt_trt.host.models.checkpoints import ClassAndMean
+from pomt_trt.host.backbones.pooling import ClassAndMean
 
 LOGGER = logging.getLogger(__name__)
 ACTIVATIONS = {"GELU": "gelu", "GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu"}  # of torch and timm

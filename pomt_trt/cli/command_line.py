@@ -199,6 +199,13 @@ COMMANDS = (
         ),
     ),
     Command(
+        "models",
+        commands.models,
+        "models of timm -> which are accepted, with which methods, and why the others are not (on the workstation)",
+        "pomt-trt models '*dinov3*'",
+        (*table.MODELS, deployment.JSON),
+    ),
+    Command(
         "doctor",
         commands.doctor,
         "what this machine is, what is missing, and the command that corrects it",

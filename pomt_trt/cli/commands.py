@@ -177,6 +177,15 @@ def train(arguments: argparse.Namespace) -> None:
         _print(record, tables.training(record), arguments.json)
 
 
+def models(arguments: argparse.Namespace) -> None:
+    """Prints a line for each model, or without a pattern for each file of timm."""
+    from pomt_trt.pipeline.tasks import models
+
+    found = models.survey(arguments.pattern)
+    text = tables.models(found) if arguments.pattern else tables.model_families(found)
+    _print(found, text, arguments.json)
+
+
 def doctor(arguments: argparse.Namespace) -> None:
     """Prints a line for each finding. Raises: MissingDependency where something needed is missing."""
     from pomt_trt.device.board import doctor

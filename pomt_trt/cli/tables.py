@@ -1,8 +1,18 @@
-"""Records as text: a selection, the rows of a profile, an evaluation, a training."""
+"""Records as text: a selection, the rows of a profile, an evaluation, a training, a survey of models."""
 
+from collections import Counter
 from typing import Dict, List, Optional, Sequence
 
-from pomt_trt.core.records import ACCURACY_TITLES, AccuracyEstimate, Energy, Interval, Row, Selection, Training
+from pomt_trt.core.records import (
+    ACCURACY_TITLES,
+    AccuracyEstimate,
+    Energy,
+    Interval,
+    Row,
+    Selection,
+    SurveyedModel,
+    Training,
+)
 from pomt_trt.core.statistics import stability
 from pomt_trt.core.text_table import aligned
 
@@ -172,3 +182,49 @@ def _number(value: Optional[float], form: str) -> str:
 
 def _interval(interval: Optional[Interval]) -> str:
     return "" if interval is None else "{:.3f} .. {:.3f}".format(*interval)
+
+
+def models(found: Sequence[SurveyedModel]) -> str:
+    """A line for each model: the methods it takes, and the reasons against the others or against the model."""
+    cells = [[one.name, "no: " + one.reason if one.reason else _taken(one)] for one in found]
+    accepted = sum(one.reason is None for one in found)
+    return "\n".join(aligned(cells) + ["{} of {} accepted".format(accepted, len(found))])
+
+
+def _taken(one: SurveyedModel) -> str:
+    """all; or the methods, and why not the others."""
+    if not one.lacks:
+        return "all methods"
+    without: Dict[str, List[str]] = {}
+    for method, why in one.lacks.items():
+        without.setdefault(why, []).append(method)
+    return (
+        ", ".join(one.methods)
+        + "; "
+        + "; ".join("not {}: {}".format(", ".join(methods), why) for why, methods in without.items())
+    )
+
+
+def model_families(found: Sequence[SurveyedModel]) -> str:
+    """A line for each file of timm with accepted models: how many, how many with all methods, the first reason why not.
+
+    Files without one are counted together.
+    """
+    families: Dict[str, List[SurveyedModel]] = {}
+    for one in found:
+        families.setdefault(one.family, []).append(one)
+    cells = [["file of timm", "names", "accepted", "all methods", "refused most often because"]]
+    cells += [_family(name, of) for name, of in families.items() if any(one.reason is None for one in of)]
+    others = [of for of in families.values() if all(one.reason for one in of)]
+    if others:
+        count = sum(len(of) for of in others)
+        cells.append(["{} others".format(len(others)), str(count), "0", "0", "another structure"])
+    cells.append(_family("all", found)[:4] + [""])
+    return "\n".join(aligned(cells, right=(1, 2, 3)))
+
+
+def _family(name: str, of: Sequence[SurveyedModel]) -> List[str]:
+    accepted = [one for one in of if one.reason is None]
+    reasons = Counter(one.reason for one in of if one.reason).most_common(1)
+    counts = [len(of), len(accepted), sum(not one.lacks for one in accepted)]
+    return [name, *(str(count) for count in counts), str(reasons[0][0]) if reasons else ""]

@@ -5,27 +5,30 @@ import functools
 import timm
 import torch
 
-from pomt_trt.core.errors import InputError
-from pomt_trt.host.models import loading
+from pomt_trt.host import backbones
 
-FILES = ("vision_transformer", "deit")  # of timm.models: a VisionTransformer of another file has a stem, and is refused
+FILES = ("vision_transformer", "deit", "eva", "beit", "vision_transformer_relpos")  # of timm.models
 SIZES = {"img_size": 16, "patch_size": 4, "embed_dim": 24, "num_heads": 3, "depth": 3, "num_classes": 5}
+OTHER = {"sapiens2": {"num_kv_heads": (3, 1, 3)}}  # ending of a name -> what has an entry for each block
 
 
 def made(name):
     """The model of that name, small, with weights under which neither attention nor logits are flat."""
     torch.manual_seed(0)
-    model = timm.create_model(name, **SIZES).eval()
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
+    model = timm.create_model(name, **SIZES, **OTHER.get(name.rpartition("_")[2], {})).eval()
+    for name_of, parameter in model.named_parameters():
+        if parameter.ndim > 1:  # of Beit's biases too, which are 0 at first
             torch.nn.init.normal_(parameter, std=0.15)
+        if "gamma" in name_of:  # of LayerScale: so small at first that a block does nothing
+            torch.nn.init.constant_(parameter, 0.5)
     return model
 
 
 @functools.cache
 def accepted():
     """The names of all models that pomt-trt takes."""
-    return [name for file in FILES for name in timm.list_models(module=file) if _takes(name)]
+    names = [name for file in FILES for name in timm.list_models(module=file)]
+    return [name for name in names if backbones.refusal(made(name)) is None]
 
 
 @functools.cache
@@ -42,14 +45,7 @@ def parts(name):
     return {type(part).__name__ for part in made(name).modules()}
 
 
-def _takes(name):
-    try:
-        loading.check_plain(made(name), name)
-    except InputError:
-        return False
-    return True
-
-
 def _structure(model):
-    settings = (model.global_pool, model.num_prefix_tokens, model.no_embed_class, model.pool_include_prefix)
-    return repr(model), settings, model.pos_embed is None
+    names = ("global_pool", "num_prefix_tokens", "no_embed_class", "pool_include_prefix", "dynamic_img_size")
+    settings = tuple(getattr(model, name, None) for name in names)
+    return repr(model), settings, getattr(model, "pos_embed", None) is None

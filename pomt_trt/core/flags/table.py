@@ -206,6 +206,16 @@ COMPILE = (WEIGHTS, METHOD, EXPERIMENT, *STAGE, CHOICE, SEARCH, SCHEDULE, ENERGY
 COMPARE = (COMPARED_METHODS, AGAINST) + tuple(item for item in COMPILE if item not in (METHOD, SCHEDULE))
 EXPORT = (WEIGHTS, METHOD, EXPERIMENT, CANDIDATES)
 
+MODELS = (
+    Flag(
+        "pattern",
+        "names of timm to list, as a shell matches them: '*dinov3*'",
+        "PATTERN",
+        nargs="?",
+        absent="a count for each file of timm",
+    ),
+)
+
 BENCH = (
     AGAINST,
     Flag("--image", "picture for end-to-end times", "FILE", absent="one of the golden images"),

@@ -35,6 +35,7 @@ from pomt_trt.core.records.models import (
     PlainModel,
     Preprocessing,
     StoredTensor,
+    SurveyedModel,
     Training,
     TrainingEpoch,
 )

@@ -108,3 +108,14 @@ class Training(NamedTuple):
     versions: Dict[str, str]
     accuracy_kind: str = TOP1
     class_order: Optional[ClassOrder] = None  # None: the data have no names of classes, or release 0.2 made this
+
+
+class SurveyedModel(NamedTuple):
+    """Whether a model of timm is accepted, and with which methods."""
+
+    name: str
+    family: str  # the file of timm that builds it
+    kind: Optional[str]  # its class; None: not built
+    reason: Optional[str]  # why it is refused; None: it is accepted
+    methods: Tuple[str, ...]
+    lacks: Dict[str, str]  # method -> why the model cannot have it

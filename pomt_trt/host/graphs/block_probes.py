@@ -24,8 +24,8 @@ class Probe(token_reduction.ReducedViT):
 
     def embed(self, image: Tensor) -> Tokens:
         """The sequence that enters block 0."""
-        tokens = super().embed(image)
-        return tokens._replace(x=tokens.x[:, : self.schedule.tokens_before])  # (B, N of the schedule, C)
+        tokens, count = super().embed(image), self.schedule.tokens_before
+        return tokens._replace(x=tokens.x[:, :count]).moved(lambda rows: rows[:, :count])  # (B, N of the schedule, C)
 
 
 class ProbePlan(export.Plan):

@@ -18,7 +18,7 @@ from pomt_trt.core.records import Candidate, Family, Schedule
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.workfolder import WEIGHTS
 from pomt_trt.core.targets import Target
-from pomt_trt.host import reducers
+from pomt_trt.host import backbones, reducers
 from pomt_trt.host.data.image_batches import Images
 from pomt_trt.host.graphs import comparison, graph_checks, plugin_graphs
 from pomt_trt.host.graphs import graph_set as graph_sets
@@ -82,7 +82,7 @@ def candidates(plan: Plan, tokens: int, depth: int, prefix: int, removed: Sequen
     Raises: UsageError if the method cannot remove that many, or no plugin computes it.
     """
     if plan.plugin:
-        plugin_graphs.check(plan.method, plan.precision)
+        plugin_graphs.check(plan.method, plan.precision, backbones.of(plan.module).moves_positions)
 
     shape = Shape(tokens, depth, prefix)
 

@@ -97,7 +97,7 @@ def share_integers(model: onnx.ModelProto) -> None:
     first: dict[tuple[tuple[int, ...], bytes], str] = {}
     renamed, kept = {}, []
     for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.INT64:
+        if tensor.data_type == TensorProto.INT64 and not tensor.external_data:
             key = (tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes())
             if first.setdefault(key, tensor.name) != tensor.name:
                 renamed[tensor.name] = first[key]

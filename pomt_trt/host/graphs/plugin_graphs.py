@@ -92,13 +92,17 @@ _FUNCTIONS = {
 }
 
 
-def check(method: str, precision: str) -> None:
-    """Raises UsageError where no plugin computes the method, or none the precision."""
+def check(method: str, precision: str, moves_positions: bool) -> None:
+    """Raises UsageError where no plugin computes the method, the precision, or positions that move with tokens."""
     if method not in METHODS:
         raise UsageError(f"no plugin computes {method}. Use --plugin off, or --method {' or '.join(METHODS)}.")
     if precision not in PRECISIONS:
         raise UsageError(
             f"plugins take {' and '.join(PRECISIONS)}, not {precision}. Use --plugin off, or one of these."
+        )
+    if moves_positions:
+        raise UsageError(
+            "plugins move tokens alone, and the positions of this model have to move with them. Use --plugin off."
         )
 
 

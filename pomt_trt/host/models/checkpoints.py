@@ -6,6 +6,7 @@ Nothing in a file is executed: files are .safetensors, or torch files read with 
 import collections
 import logging
 import os
+import sys
 import textwrap
 from collections.abc import Iterator, Set
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 
 import torch
 from timm.models import load_state_dict
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from pomt_trt.core.errors import InputError
+from pomt_trt.host.backbones.pooling import ClassAndMean
 
 LOGGER = logging.getLogger(__name__)
 State = dict[str, Tensor]
@@ -27,21 +29,6 @@ ENDINGS = (".safetensors", ".pth", ".pth.tar", ".bin")
 AVERAGED = ("ema", "teacher")  # in a prefix: the averaged weights, which are the ones to deploy
 MOST_SHAPES, MOST_LETTERS = 8, 2000  # in a message
 ADVICE = "Name the architecture that the checkpoint was made for."
-
-
-class ClassAndMean(nn.Module):
-    """The input of DINOv2's linear heads: the class token beside the mean of the patch tokens.
-
-    It takes the place of timm's attention pooling, so timm's forward_head runs it.
-    """
-
-    def __init__(self, prefix_tokens: int) -> None:
-        super().__init__()
-        self.prefix_tokens = prefix_tokens
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, tokens, channels), after the last norm -> (batch, 2 channels)."""
-        return torch.cat([x[:, 0], x[:, self.prefix_tokens :].mean(dim=1)], dim=1)  # (B, 2C)
 
 
 def load_checkpoint(module: VisionTransformer, path: str, *, separate_head: bool = False) -> None:
@@ -169,9 +156,11 @@ def _tensors(state: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Ten
 def _filtered(module: VisionTransformer, path: str) -> State:
     """The checkpoint in timm's names and at the module's image size. Raises InputError where timm's filter fails."""
     state = _without_prefix(read_state(path), set(module.state_dict()), path)
+    of_class: Any = sys.modules[type(module).__module__]
+    # adapt_layer_scale: official DeiT III names gamma_1 what timm names ls1.gamma
+    own = {"adapt_layer_scale": True} if isinstance(module, VisionTransformer) else {}
     try:
-        # adapt_layer_scale: official DeiT III names gamma_1 what timm names ls1.gamma
-        filtered = checkpoint_filter_fn(state, module, adapt_layer_scale=True)
+        filtered = of_class.checkpoint_filter_fn(state, module, **own)
     except Exception as error:
         raise InputError(f"{path} does not fit the model: {reason(error)}. {ADVICE}") from error
     return {key: value for key, value in filtered.items() if isinstance(value, Tensor)}

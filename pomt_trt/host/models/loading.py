@@ -1,14 +1,13 @@
-"""Loads a timm VisionTransformer by name, folder or module, with its ModelSpec.
+"""Loads a vision transformer of timm by name, folder or module, with its ModelSpec.
 
-Weights are random, downloaded by timm, or a file's (checkpoints.py). Other models than plain vision transformers are
-refused with the reason.
+Weights are random, downloaded by timm, or a file's (checkpoints.py). Models that host/backbones has
+no adapter for are refused with the reason.
 """
 
 import copy
 import difflib
 import hashlib
 import logging
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +19,11 @@ try:
     import timm
     import torch
     from timm.data import resolve_model_data_config
-    from timm.layers import Attention, PatchEmbed
-    from timm.models.deit import VisionTransformerDistilled
-    from timm.models.vision_transformer import Block, VisionTransformer
     from torch import nn
 
+    from pomt_trt.host import backbones
     from pomt_trt.host.models import heads
-    from pomt_trt.host.models.checkpoints import ClassAndMean, attach_linear_head, load_checkpoint, load_folder, reason
+    from pomt_trt.host.models.checkpoints import attach_linear_head, load_checkpoint, load_folder, reason
 except ImportError as error:
     raise MissingDependency(
         f"models are read on the workstation, with torch and timm: {error}. Install there: pip install 'pomt-trt[host]'"
@@ -34,21 +31,12 @@ except ImportError as error:
 
 LOGGER = logging.getLogger(__name__)
 SOURCES = ("local-dir", "hf-hub")  # timm's formats that carry weights: local-dir:PATH, hf-hub:NAME
-POOLS = ("token", "avg", "avgmax", "max", "")  # "": no pooling; the head reads every token, for segmentation
-NOT_PLAIN = {  # class of a popular model -> why constant token counts do not fit it
-    "SwinTransformer": "attention in windows needs the whole grid of patches",
-    "SwinTransformerV2": "attention in windows needs the whole grid of patches",
-    "SwinTransformerV2Cr": "attention in windows needs the whole grid of patches",
-    "Beit": "a relative position bias needs the whole grid of patches",
-    "Eva": "EVA's blocks and rotary positions are not the plain ones",
-    "NaFlexVit": "its token count varies with the image",
-}
 
 
 class Loaded(NamedTuple):
     """A model ready for use: fp32, in eval mode, on the CPU."""
 
-    module: VisionTransformer
+    module: Any
     spec: ModelSpec
 
 
@@ -97,7 +85,7 @@ def load(
         if not head:
             heads.check_problem(_title(name), _configuration(name))
         module, weights = _module(name, pretrained, seed, loads=checkpoint is None, headless=head is not None)
-        check_plain(module, _title(name))
+        check_taken(module, _title(name))
         if image_size is not None:
             _resize(module, image_size)
         if checkpoint:
@@ -112,9 +100,9 @@ def load(
     return Loaded(module.float().cpu().eval(), spec)
 
 
-def is_dense(module: VisionTransformer) -> bool:
+def is_dense(module: nn.Module) -> bool:
     """Whether the head gives logits for every patch instead of the image."""
-    return module.global_pool == "" and module.attn_pool is None
+    return backbones.of(module).is_dense
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -126,39 +114,14 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def check_plain(module: nn.Module, name: str) -> None:
-    """Raises InputError, with the reason, unless it is timm's plain VisionTransformer with a constant token count."""
-    reason = _not_plain(module)
+def check_taken(module: nn.Module, name: str) -> None:
+    """Raises InputError, with the reason, unless the model's blocks can run on any constant number of tokens."""
+    reason = backbones.refusal(module)
     if reason:
         raise InputError(
             f"{name} is not supported: {reason}. Choose a plain vision transformer, such as deit_small_patch16_224 or "
-            "vit_small_patch14_dinov2."
+            "vit_small_patch14_dinov2; pomt-trt models lists all."
         )
-
-
-def _not_plain(module: Any) -> str | None:
-    """The first reason against a model. Only what is known to work is accepted."""
-    kind = type(module).__name__
-    if type(module) not in (VisionTransformer, VisionTransformerDistilled):
-        return f"it is a {kind}, not timm's VisionTransformer" + (f"; {NOT_PLAIN[kind]}" if kind in NOT_PLAIN else "")
-    blocks = {type(block).__name__ for block in module.blocks if type(block) is not Block}
-    attentions = {type(block.attn).__name__ for block in module.blocks if type(block) is Block}
-    embed = module.patch_embed
-    if type(embed) is not PatchEmbed:
-        return f"its patches come from a {type(embed).__name__}, not from a plain PatchEmbed"
-    if module.dynamic_img_size or embed.dynamic_img_pad or not embed.strict_img_size:
-        return "its token count varies with the image (dynamic_img_size or dynamic_img_pad)"
-    if not isinstance(module.patch_drop, nn.Identity):
-        return "it drops patches on its own (patch_drop_rate)"
-    if blocks:
-        return f"its blocks are {', '.join(sorted(blocks))}, not timm's plain Block"
-    if attentions != {Attention.__name__} or any(block.attn.gate is not None for block in module.blocks):
-        return f"its attention is gated or {', '.join(sorted(attentions))}, not timm's plain Attention"
-    if module.attn_pool is not None and not isinstance(module.attn_pool, ClassAndMean):
-        return f"it pools by attention ({type(module.attn_pool).__name__})"
-    if module.attn_pool is None and module.global_pool not in POOLS:
-        return f"its pooling is '{module.global_pool}', so that it gives no logits"
-    return None
 
 
 def _title(name: str | nn.Module) -> str:
@@ -197,12 +160,12 @@ def _module(name: str | nn.Module, pretrained: bool, seed: int, *, loads: bool, 
         return _create(source, pretrained=True), origin
     module = _create(source, pretrained=False)
     if origin == "local-dir" and loads:
-        check_plain(module, name)
+        check_taken(module, name)
         load_folder(module, Path(place))
         return module, origin
     if not pretrained:
         return module, f"random (seed {seed})"
-    check_plain(module, name)  # before a useless download
+    check_taken(module, name)  # before a useless download
     if not headless:
         heads.check_classes(name, module.num_classes, is_dense(module))
     return _create(source, pretrained=True), "pretrained"
@@ -233,8 +196,8 @@ def _check_known(name: str) -> None:
     raise InputError(f"there is no model '{name}'. {hint} A folder in timm's format is local-dir:PATH.")
 
 
-def _resize(module: VisionTransformer, image_size: int) -> None:
-    patch = math.lcm(*module.patch_embed.patch_size)
+def _resize(module: Any, image_size: int) -> None:
+    patch = backbones.of(module).patch_px
     if image_size < patch or image_size % patch:
         below = image_size // patch * patch
         sizes = f"{below} or {below + patch}" if below > 0 else str(patch)
@@ -242,7 +205,7 @@ def _resize(module: VisionTransformer, image_size: int) -> None:
     module.set_input_size(img_size=(image_size, image_size))
 
 
-def _spec(module: VisionTransformer, name: str, weights: str, head: str | None, labels: str | None) -> ModelSpec:
+def _spec(module: Any, name: str, weights: str, head: str | None, labels: str | None) -> ModelSpec:
     classes = module.num_classes
     return ModelSpec(
         name=name,
@@ -250,7 +213,7 @@ def _spec(module: VisionTransformer, name: str, weights: str, head: str | None, 
         weights=weights,
         depth=len(module.blocks),
         width=module.embed_dim,
-        heads=module.blocks[0].attn.num_heads,
+        heads=backbones.of(module).heads,
         patch_tokens=module.patch_embed.num_patches,
         prefix_tokens=module.num_prefix_tokens,
         classes=classes,
@@ -261,11 +224,11 @@ def _spec(module: VisionTransformer, name: str, weights: str, head: str | None, 
     )
 
 
-def _preprocessing(module: VisionTransformer, name: str) -> Preprocessing:
+def _preprocessing(module: Any, name: str) -> Preprocessing:
     """timm's preprocessing, at the size and channels that the module has now."""
     config = resolve_model_data_config(module)
     height, width = module.patch_embed.img_size
-    channels = module.patch_embed.proj.in_channels
+    channels = module.in_chans
     mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
     if channels not in (1, 3) or len(mean) != channels or len(std) != channels:
         raise InputError(

@@ -1,7 +1,7 @@
-"""A timm vision transformer with constant token counts in each block.
+"""A vision transformer of timm with constant token counts in each block.
 
-A block that removes tokens runs step by step here, since the method reads its attention. Every other block is timm's.
-How tokens are scored: host/reducers.
+A block that removes tokens runs step by step, since the method reads its attention. Every other block is timm's. How
+models differ: host/backbones. How tokens are scored: host/reducers.
 """
 
 import copy
@@ -9,18 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pomt_trt.core.errors import InputError, UsageError
+from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
-from pomt_trt.host import reducers
-from pomt_trt.host.models import loading
-from pomt_trt.host.models.attention import attend, check_block, embedded, fed_forward
-from pomt_trt.host.models.checkpoints import ClassAndMean
+from pomt_trt.host import backbones, reducers
 from pomt_trt.host.reducers.common.contract import Need, Shape, Signals, Site, Tokens, UserCounts
 from pomt_trt.host.reducers.common.learned import Learned, Scorers, checked_scorers
-from pomt_trt.host.reducers.common.ranking import join
 
 
 def reduce_tokens(
@@ -39,7 +34,7 @@ def reduce_tokens(
     """The model with fewer tokens: same call, same classes. The model itself does not change; parameters are shared.
 
     Args:
-        model: a timm VisionTransformer.
+        model: of timm, as `pomt-trt models` lists them.
         method: none, random, topk, pomt, pomt-shift, tome, ltmp or cropr.
         layer: 0-based block in which pomt or pomt-shift (default 3) or random (default: before block 0) acts.
         removed: tokens removed, net. topk, tome, cropr: in each block, an int for all or a list with one entry a block.
@@ -52,13 +47,13 @@ def reduce_tokens(
         weighted_pooling: weigh merged tokens by their size where the head averages tokens.
     Raises: UsageError for impossible counts or layers; InputError for a model that cannot be reduced.
     """
-    reducer, vit = reducers.find(method), _checked(model)
-    depth, learned = len(vit.blocks), None
+    reducer, backbone, learned = reducers.find(method), backbones.of(model), None
+    depth = len(backbone.vit.blocks)
     if scorers is not None:
-        learned = checked_scorers(Scorers(scorers.float(), llf), depth, vit.embed_dim, "scorers=...")
+        learned = checked_scorers(Scorers(scorers.float(), llf), depth, backbone.vit.embed_dim, "scorers=...")
     counts = UserCounts(removed, merged, pruned)
-    schedule = reducer.schedule_from(counts, Shape(_tokens(vit), depth, vit.num_prefix_tokens), layer, learned)
-    reduced = with_schedule(vit, method, schedule, layer=layer, learned=learned)
+    schedule = reducer.schedule_from(counts, Shape(backbone.tokens, depth, backbone.prefix_tokens), layer, learned)
+    reduced = with_schedule(model, method, schedule, layer=layer, learned=learned)
     reduced.proportional_attention, reduced.weighted_pooling = proportional_attention, weighted_pooling
     return reduced
 
@@ -75,26 +70,26 @@ def with_schedule(
     """The model with exactly schedule.tokens[l] tokens entering block l.
 
     Args:
-        model: a timm VisionTransformer; untouched, its parameters are shared.
+        model: of timm; untouched, its parameters are shared.
         schedule: its first count must be the model's own.
         layer: the block where it acts, if in one. Without it random acts before block 0.
         seed: of random's draw.
         learned: cropr's scorers.
     Raises: UsageError if method, schedule and model do not go together; InputError for a model that cannot be reduced.
     """
-    vit = _checked(model)
-    of_model = (_tokens(vit), len(vit.blocks), vit.num_prefix_tokens)
+    backbone = backbones.of(model)
+    of_model = (backbone.tokens, len(backbone.vit.blocks), backbone.prefix_tokens)
     of_schedule = (schedule.tokens_before, schedule.depth, schedule.prefix_tokens)
     if of_model != of_schedule:
         raise UsageError(
             "the schedule has {} tokens, {} blocks and {} prefix tokens, the model {}, {} and {}. "
             "Make a schedule for this model.".format(*of_schedule, *of_model)
         )
-    if reducers.find(method).needs & Need.ATTN_CLS and not vit.has_class_token:
+    if reducers.find(method).needs & Need.ATTN_CLS and not backbone.has_class_token:
         raise UsageError(f"{method} ranks by the class token's attention, and the model has none. Use pomt or random.")
-    if loading.is_dense(vit):
+    if backbone.is_dense:
         reducers.check_dense(method, learned)
-    return ReducedViT(vit, method, schedule, layer, seed, learned)
+    return ReducedViT(model, method, schedule, layer, seed, learned)
 
 
 class ReducedViT(nn.Module):
@@ -111,7 +106,7 @@ class ReducedViT(nn.Module):
 
     def __init__(
         self,
-        vit: VisionTransformer,
+        vit: nn.Module,
         method: str,
         schedule: Schedule,
         layer: int | None = None,
@@ -119,7 +114,9 @@ class ReducedViT(nn.Module):
         learned: Learned | None = None,
     ) -> None:
         super().__init__()
-        self.vit = _sharing_copy(vit)
+        self.vit: Any = _sharing_copy(vit)
+        self.backbone = backbones.of(self.vit)
+        self.backbone.fix()
         self.schedule = schedule
         self.steps = reducers.find(method).steps(schedule, layer)
         self.reducers = reducers.made(method, self.steps, seed, learned)
@@ -131,7 +128,7 @@ class ReducedViT(nn.Module):
     def logits_shape(self) -> tuple[int, ...]:
         """Of one image: (classes,), or (classes, rows, columns)."""
         outputs = int(self.vit.num_classes or self.vit.num_features)  # features where there is no classifier
-        return (outputs, *self.vit.patch_embed.grid_size) if loading.is_dense(self.vit) else (outputs,)
+        return (outputs, *self.vit.patch_embed.grid_size) if self.backbone.is_dense else (outputs,)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, ...) of normalised images (B, channels, H, W)."""
@@ -145,7 +142,7 @@ class ReducedViT(nn.Module):
 
     def embed(self, image: Tensor) -> Tokens:
         """The sequence entering block 0, with all its tokens."""
-        return Tokens(embedded(self.vit, image), merges=() if loading.is_dense(self.vit) else None)
+        return self.backbone.embedded(image)._replace(merges=() if self.backbone.is_dense else None)
 
     def run(self, tokens: Tokens, start: int, stop: int) -> Tokens:
         """Blocks start, ..., stop - 1."""
@@ -156,14 +153,9 @@ class ReducedViT(nn.Module):
     def finish(self, tokens: Tokens) -> Tensor:
         """Logits (B, ...) of the sequence that leaves the last block."""
         x = self.vit.norm(tokens.x)  # (B, N, C)
-        if loading.is_dense(self.vit):
+        if self.backbone.is_dense:
             return self._of_patches(tokens, x)
-        if tokens.size is not None and self.weighted_pooling and _averages(self.vit):
-            first = 0 if self.vit.pool_include_prefix and self.vit.attn_pool is None else self.vit.num_prefix_tokens
-            size = tokens.size[:, first:]
-            x = join(x[:, :first], x[:, first:] * (size / size.mean(1, keepdim=True)))
-        logits: Tensor = self.vit.forward_head(x)
-        return logits
+        return self.backbone.logits(x, tokens, self.weighted_pooling)
 
     def _of_patches(self, tokens: Tokens, x: Tensor) -> Tensor:
         """Logits (B, classes, rows, columns) of all patches, from normed tokens x (B, N, C).
@@ -171,57 +163,33 @@ class ReducedViT(nn.Module):
         The head runs before tokens are restored: it works token by token, and there are fewer.
         """
         logits = reducers.restored(tokens, self.vit.forward_head(x), self.schedule.tokens_before)  # (B, N, classes)
-        patches = logits[:, self.vit.num_prefix_tokens :]  # row by row
+        patches = logits[:, self.backbone.prefix_tokens :]  # row by row
         return patches.transpose(1, 2).reshape(x.shape[0], *self.logits_shape)
 
     def _run_block(self, layer: int, tokens: Tokens) -> Tokens:
-        """timm's Block.forward, with the reduction at the method's place."""
-        block: Any = self.vit.blocks[layer]
+        """The block, with the reduction at the method's place."""
         step = self.steps[layer]
         reducer: Any = self.reducers[str(layer)] if step is not None else None
         if step is not None and step.site is Site.INPUT:
             tokens = reducer.reduce(tokens, Signals())
         bias = tokens.key_bias() if self.proportional_attention else None
         if step is None or step.site is not Site.MID:
-            tokens = tokens._replace(x=block(tokens.x) if bias is None else block(tokens.x, attn_mask=bias))
+            tokens = tokens._replace(x=self.backbone.whole(layer, tokens, bias))
             return reducer.reduce(tokens, Signals()) if step is not None and step.site is Site.END else tokens
-        attended, signals = attend(block.attn, block.norm1(tokens.x), reducer.needs, step.prefix_tokens, bias)
-        change = block.drop_path1(block.ls1(attended))  # (B, N, C)
+        change, signals = self.backbone.attended(layer, tokens, reducer.needs, bias)
         tokens = reducer.reduce(tokens._replace(x=tokens.x + change), signals._replace(change=change))
-        return tokens._replace(x=fed_forward(block, tokens.x))  # (B, N_out, C)
+        return tokens._replace(x=self.backbone.fed_forward(layer, tokens.x))  # (B, N_out, C)
 
     def _check_blocks(self) -> None:
         """Blocks that run step by step, or get the sizes of merged tokens, must be of timm's standard classes."""
         merged = False
         for layer, step in enumerate(self.steps):
             if merged or (step is not None and step.site is Site.MID):
-                check_block(self.vit.blocks[layer], layer)
+                self.backbone.check_divided(layer)
             merged = merged or (step is not None and step.merged > 0)
 
 
-def _averages(vit: VisionTransformer) -> bool:
-    """Whether the head averages tokens. False for avgmax, where sizes cannot weigh the maximum."""
-    return isinstance(vit.attn_pool, ClassAndMean) or (vit.attn_pool is None and vit.global_pool == "avg")
-
-
-def _sharing_copy(vit: VisionTransformer) -> VisionTransformer:
+def _sharing_copy(vit: nn.Module) -> nn.Module:
     """A copy of the modules around the same parameters and buffers. Modes set on it do not reach the model."""
     shared = {id(tensor): tensor for tensor in (*vit.parameters(), *vit.buffers())}
     return copy.deepcopy(vit, shared)
-
-
-def _tokens(vit: VisionTransformer) -> int:
-    """Tokens entering block 0, prefix included."""
-    return int(vit.patch_embed.num_patches) + int(vit.num_prefix_tokens)
-
-
-def _checked(model: nn.Module) -> VisionTransformer:
-    """The model, if its forward pass is VisionTransformer's. Raises InputError otherwise."""
-    methods = ("forward", "forward_features")
-    own = all(getattr(type(model), name, None) is getattr(VisionTransformer, name) for name in methods)
-    if isinstance(model, VisionTransformer) and own:
-        return model
-    raise InputError(
-        f"{type(model).__name__} is not a plain timm VisionTransformer, whose blocks are run one by one here. "
-        "Use a vit, deit, deit3, dinov2 or similar model."
-    )

@@ -15,7 +15,7 @@ from torch import Tensor
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.core.schedules import schedule as schedules
-from pomt_trt.host.reducers.common.contract import Reducer, Shape, Signals, Site, Step, Tokens, UserCounts
+from pomt_trt.host.reducers.common.contract import Reducer, Shape, Signals, Site, Stashed, Step, Tokens, UserCounts
 from pomt_trt.host.reducers.common.learned import Learned, Scorers, modules
 from pomt_trt.host.reducers.common.ranking import gather_rows, join, margin, rank
 
@@ -35,6 +35,10 @@ class Cropr(Reducer):
     @classmethod
     def at(cls, step: Step, seed: int, learned: Learned | None) -> Reducer:
         return LastLayerFusion(step) if step.site is Site.INPUT else cls(step, seed, learned)
+
+    @classmethod
+    def site(cls, layer: int | None) -> Site:
+        return Site.END
 
     @classmethod
     def spread(cls, shape: Shape, removed: int, layer: int | None, learned: Learned | None = None) -> Schedule:
@@ -64,7 +68,9 @@ class Cropr(Reducer):
         free = 2 if fused else 1
         if any(before != after for before, after in zip(counts[-free - 1 : depth], counts[depth - free + 1 : depth])):
             raise UsageError("cropr removes nothing after the last block, nor before it where tokens come back there.")
-        steps = [cls.plan(Site.END, block, counts[block], counts[block + 1], prefix) for block in range(depth - free)]
+        steps = [
+            cls.plan(Site.END, block, counts[block], counts[block + 1], prefix) for block in range(depth - free)
+        ]
         ends: list[Step | None] = [None] * free
         if fused:
             steps = [None if step is None else step._replace(fused=True) for step in steps]
@@ -95,16 +101,20 @@ def cut(tokens: Tokens, score: Tensor, step: Step) -> Tokens:
     origin = _origin(tokens, step.tokens_in)  # (B, N)
     places = origin[:, prefix:].gather(1, order)
     left = tokens._replace(x=join(x[:, :prefix], ranked[:, :kept]), origin=join(origin[:, :prefix], places[:, :kept]))
+    left = left.moved(lambda rows: join(rows[:, :prefix], gather_rows(rows, order[:, :kept] + prefix)))
     if not step.fused:
         return left
-    return left._replace(stash=(*tokens.stash, (ranked[:, kept:], places[:, kept:])))
+    aside = None if tokens.positions is None else gather_rows(tokens.positions, order[:, kept:] + prefix)
+    return left._replace(stash=(*tokens.stash, Stashed(ranked[:, kept:], places[:, kept:], aside)))
 
 
 def fused(tokens: Tokens) -> Tokens:
     """The sequence, then the tokens that were set aside, in the order of their removal."""
     assert tokens.origin is not None
-    x = join(tokens.x, *(rows for rows, _ in tokens.stash))  # (B, tokens_out, C)
-    return tokens._replace(x=x, origin=join(tokens.origin, *(places for _, places in tokens.stash)), stash=())
+    x = join(tokens.x, *(part.x for part in tokens.stash))  # (B, tokens_out, C)
+    whole = tokens._replace(x=x, origin=join(tokens.origin, *(part.origin for part in tokens.stash)), stash=())
+    aside = [part.positions for part in tokens.stash if part.positions is not None]
+    return whole.moved(lambda rows: join(rows, *aside))
 
 
 def in_place(tokens: Tokens, count: int) -> Tensor:

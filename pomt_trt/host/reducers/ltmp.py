@@ -15,7 +15,7 @@ from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.host.reducers.common.contract import Need, Shape, Signals, Site, Step, Tokens, UserCounts
 from pomt_trt.host.reducers.common.learned import Learned, Thresholds
-from pomt_trt.host.reducers.common.matching import Match, Merging, merge, sized, split
+from pomt_trt.host.reducers.common.matching import Match, Merging, merge, sized, split, stayed
 from pomt_trt.host.reducers.common.ranking import ascending, gather_rows, join, margin, rank
 
 FASTER = 1.05  # factor by which the multiplier grows while too few tokens are removed
@@ -99,12 +99,13 @@ class Ltmp(Merging):
                 None if rows is None else join(*split(rows, prefix)) for rows in (tokens.x, tokens.size, importance)
             )
             assert x is not None
-            return tokens._replace(x=x, size=size), importance
+            return tokens._replace(x=x, size=size).moved(lambda rows: join(*split(rows, prefix))), importance
         assert signals.keys is not None
         match = self.match(signals.keys)
         x, size = merge(tokens.x, self.sizes(tokens), match, prefix)
         importance = None if importance is None else _largest(importance, match, prefix)
-        return tokens.cut(x, match.margin)._replace(size=size), importance
+        left = tokens.cut(x, match.margin)._replace(size=size)
+        return left.moved(lambda rows: stayed(rows, match, prefix)), importance
 
     def _pruned(self, tokens: Tokens, importance: Tensor) -> Tokens:
         """The most important patches, in their order."""
@@ -112,7 +113,8 @@ class Ltmp(Merging):
         score = importance[:, prefix:, 0]  # (B, patches)
         stay = ascending(rank(score, kept), kept)
         size = None if tokens.size is None else _kept(tokens.size, stay, prefix)
-        return tokens.cut(_kept(tokens.x, stay, prefix), margin(score, kept))._replace(size=size)
+        left = tokens.cut(_kept(tokens.x, stay, prefix), margin(score, kept))._replace(size=size)
+        return left.moved(lambda rows: _kept(rows, stay, prefix))
 
 
 def _largest(importance: Tensor, match: Match, prefix_tokens: int) -> Tensor:

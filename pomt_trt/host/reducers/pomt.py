@@ -40,4 +40,10 @@ class Pomt(Reducer):
         ranked = gather_rows(x, order + prefix)  # (B, n, C)
         mean = ranked[:, kept:].mean(1, keepdim=True)  # (B, 1, C)
         x = join(x[:, :prefix], ranked[:, :kept], mean)  # (B, prefix + kept + 1, C)
-        return tokens.cut(x, margin(score, kept))
+
+        def placed(rows: Tensor) -> Tensor:  # the mean stands nowhere
+            assert tokens.nowhere is not None
+            best = gather_rows(rows, order[:, :kept] + prefix)
+            return join(rows[:, :prefix], best, tokens.nowhere.expand(len(rows), -1, -1))
+
+        return tokens.cut(x, margin(score, kept)).moved(placed)

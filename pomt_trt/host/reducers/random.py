@@ -31,4 +31,7 @@ class Random(Reducer):
         return Site.INPUT if layer is None else Site.MID
 
     def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
-        return tokens._replace(x=tokens.x.index_select(1, self.kept_indices))  # (B, tokens_out, C)
+        def stay(rows: Tensor) -> Tensor:
+            return rows.index_select(1, self.kept_indices)  # (B, tokens_out, D)
+
+        return tokens._replace(x=stay(tokens.x)).moved(stay)

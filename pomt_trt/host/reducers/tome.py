@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pomt_trt.core.errors import UsageError
 from pomt_trt.core.records import Schedule
 from pomt_trt.host.reducers.common.contract import Need, Shape, Signals, Site, Step, Tokens
-from pomt_trt.host.reducers.common.matching import Merging, merge, sized
+from pomt_trt.host.reducers.common.matching import Merging, merge, sized, stayed
 
 LOGGER = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class ToMe(Merging):
         match = self.match(signals.keys)
         x, size = merge(tokens.x, self.sizes(tokens), match, self.step.prefix_tokens)
         left = tokens.cut(x, match.margin)._replace(size=size)
+        left = left.moved(lambda rows: stayed(rows, match, self.step.prefix_tokens))
         return left if tokens.merges is None else left._replace(merges=(*tokens.merges, self.undo(match)))
 
 

@@ -6,6 +6,8 @@ Source: the Top-K baseline of Eliopoulos et al., "Pruning One More Token is Enou
 EViT (Liang et al., ICLR 2022), without its fused token.
 """
 
+from torch import Tensor
+
 from pomt_trt.core.errors import UsageError
 from pomt_trt.host.reducers.common.contract import Need, Reducer, Signals, Site, Step, Tokens
 from pomt_trt.host.reducers.common.ranking import gather_rows, join, margin, rank
@@ -30,7 +32,10 @@ class TopK(Reducer):
 
     def reduce(self, tokens: Tokens, signals: Signals) -> Tokens:
         assert signals.attn_cls is not None
-        prefix, kept, x = self.step.prefix_tokens, self.step.kept_patches, tokens.x
+        prefix, kept = self.step.prefix_tokens, self.step.kept_patches
         best = rank(signals.attn_cls, kept)  # (B, kept)
-        x = join(x[:, :prefix], gather_rows(x, best + prefix))  # (B, prefix + kept, C)
-        return tokens.cut(x, margin(signals.attn_cls, kept))
+
+        def stay(rows: Tensor) -> Tensor:
+            return join(rows[:, :prefix], gather_rows(rows, best + prefix))  # (B, prefix + kept, D)
+
+        return tokens.cut(stay(tokens.x), margin(signals.attn_cls, kept)).moved(stay)

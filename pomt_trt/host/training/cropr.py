@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pomt_trt.core.errors import UsageError
+from pomt_trt.host.backbones.plain import embedded
 from pomt_trt.host.models import loading
-from pomt_trt.host.models.attention import embedded
 from pomt_trt.host.reducers import restored
 from pomt_trt.host.reducers.common.contract import Site, Step, Tokens
 from pomt_trt.host.reducers.cropr import cut, fused

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pomt_trt.host.models.attention import attend, embedded, fed_forward
+from pomt_trt.host.backbones.attention import attend
+from pomt_trt.host.backbones.plain import embedded, fed_forward
 from pomt_trt.host.reducers.common.contract import Need
 from pomt_trt.host.reducers.common.matching import even_odd, unit
 from pomt_trt.host.reducers.common.ranking import rank

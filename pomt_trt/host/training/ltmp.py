@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pomt_trt.core.errors import InputError
+from pomt_trt.host.backbones.attention import heads_of, projected
+from pomt_trt.host.backbones.plain import embedded, fed_forward
 from pomt_trt.host.models import loading
-from pomt_trt.host.models.attention import embedded, fed_forward, projected, queries_keys_values
 from pomt_trt.host.reducers import check_dense
 from pomt_trt.host.reducers.common.matching import even_odd, unit
 from pomt_trt.host.training.dynamic import Thresholds, run
@@ -102,7 +103,7 @@ class Ltmp(nn.Module):
         self.prune.clamp_(0, 1)
 
     def _block(self, block: Any, state: Masked, merge: Tensor, prune: Tensor) -> Masked:
-        q, k, v = queries_keys_values(block.attn, block.norm1(state.x))
+        q, k, v = heads_of(block.attn, block.norm1(state.x))
         logits = (q * block.attn.scale) @ k.transpose(2, 3) + state.size.log()[:, None, None]  # (B, H, N, N)
         mixed, importance = masked_attention(logits, v, state.mask)
         x = state.x + block.ls1(projected(block.attn, mixed, state.x))

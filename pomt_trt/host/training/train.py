@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
+from timm.layers import Attention
 from timm.models import save_for_hf
+from timm.models.vision_transformer import Block
 from timm.optim import param_groups_weight_decay
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
@@ -133,6 +135,11 @@ def _loaded(task: Task) -> loading.Loaded:
         limit_torch()
     given = {"checkpoint": task.checkpoint, "image_size": task.image_size, "labels": task.labels}
     loaded = loading.load(task.model, pretrained=task.pretrained, seed=settings.seed, **given)  # type: ignore[arg-type]
+    if any(type(block) is not Block or type(block.attn) is not Attention for block in loaded.module.blocks):
+        raise InputError(
+            f"{task.model} is built of other blocks than timm's Block, and those are not trained here. Use --method "
+            "pomt or tome, which learn nothing."
+        )
     if task.data is None and loaded.spec.name not in BUNDLED:
         raise InputError(f"there are no images to train {task.model} with. Give labelled ones: --data DIR.")
     return loaded

@@ -8,10 +8,9 @@ import sys
 import pytest
 import timm
 import torch
-from timm.layers import resample_abs_pos_embed
-from timm.models.beit import Beit
+from timm.layers import PatchEmbed, resample_abs_pos_embed
 from timm.models.eva import Eva
-from timm.models.vision_transformer import ParallelThingsBlock, VisionTransformer
+from timm.models.vision_transformer import Block, ParallelThingsBlock, VisionTransformer
 
 from pomt_trt.core.errors import InputError, MissingDependency, UsageError
 from pomt_trt.core.records import Preprocessing
@@ -22,6 +21,14 @@ from tests.host.code import Code
 from tests.host.tiny import logits, small
 
 TINY = "vit_tiny_patch16_224"
+
+
+class SlidingPatches(PatchEmbed):
+    """A stem that is not timm's."""
+
+
+class OtherBlock(Block):
+    """A block that is not timm's."""
 
 
 def test_a_name_gives_the_model_and_what_is_known_about_it():
@@ -55,6 +62,9 @@ def test_random_weights_are_said_follow_the_seed_and_leave_the_callers_randomnes
         ({"global_pool": "avg"}, 1),
         ({"class_token": False, "global_pool": "avg"}, 0),
         ({"pos_embed": "none"}, 1),
+        ({"global_pool": "map"}, 1),
+        ({"dynamic_img_size": True}, 1),
+        ({"block_fn": ParallelThingsBlock}, 1),
     ],
 )
 def test_every_plain_vision_transformer_is_taken(changes, prefix_tokens):
@@ -74,7 +84,6 @@ def test_a_distilled_model_has_two_prefix_tokens():
     "name, reason",
     [
         ("swin_tiny_patch4_window7_224", "it is a SwinTransformer, .*attention in windows"),
-        ("vit_tiny_r_s16_p8_224", "its patches come from a HybridEmbed"),
         ("resnet18", "it is a ResNet, not timm's VisionTransformer"),
     ],
 )
@@ -83,20 +92,20 @@ def test_other_architectures_are_refused_by_name_with_the_reason(name, reason):
         load(name)
 
 
-@pytest.mark.parametrize("kind, reason", [(Beit, "relative position bias"), (Eva, "rotary positions")])
-def test_relatives_of_the_plain_one_are_refused_with_the_reason(kind, reason):
-    with pytest.raises(InputError, match=f"it is a {kind.__name__}, not timm's VisionTransformer; .*{reason}"):
-        load(kind(img_size=32, embed_dim=32, depth=1, num_heads=2))
+def test_a_model_with_rotary_positions_is_taken():
+    original = Eva(img_size=32, embed_dim=32, depth=2, num_heads=2, num_classes=5, use_rot_pos_emb=True).eval()
+    module, spec = load(original)
+    assert type(module) is Eva and torch.equal(logits(module), logits(original))
+    assert (spec.prefix_tokens, spec.patch_tokens, spec.heads, spec.depth) == (1, 4, 2, 2)
 
 
 @pytest.mark.parametrize(
     "changes, reason",
     [
-        ({"dynamic_img_size": True}, "its token count varies"),
         ({"patch_drop_rate": 0.5}, "it drops patches on its own"),
-        ({"global_pool": "map"}, "it pools by attention .AttentionPoolLatent"),
-        ({"attn_layer": "diff"}, "its attention is gated or DiffAttention"),
-        ({"block_fn": ParallelThingsBlock}, "its blocks are ParallelThingsBlock"),
+        ({"global_pool": "prr"}, "it pools by attention over positions .AttentionPoolPrr"),
+        ({"embed_layer": SlidingPatches}, "its patches come from a SlidingPatches"),
+        ({"block_fn": OtherBlock}, "its blocks are OtherBlock, which are not known"),
     ],
 )
 def test_other_settings_are_refused_with_the_reason(changes, reason):

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 from timm.layers import DiffAttention
-from timm.models.vision_transformer import ResPostBlock, VisionTransformer
+from timm.models.vision_transformer import ParallelThingsBlock, ResPostBlock, VisionTransformer
 
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.schedules import schedule as schedules
@@ -24,6 +24,8 @@ KINDS = {
     "registers, positions for patches only": {"reg_tokens": 4, "no_embed_class": True},
     "attention and MLP norm": {"scale_attn_norm": True, "scale_mlp_norm": True},
     "norm before the blocks": {"pre_norm": True},
+    "norm after each branch": {"block_fn": ResPostBlock, "init_values": 0.5},
+    "size of the image free": {"dynamic_img_size": True, "dynamic_img_pad": True},
     "attention pooling": {"global_pool": "map", "class_token": False},
     "drop path": {"drop_path_rate": 0.5, "drop_rate": 0.5, "attn_drop_rate": 0.5, "proj_drop_rate": 0.5},
 }
@@ -285,7 +287,7 @@ def test_topk_needs_a_class_token_and_not_just_any_prefix():
     assert reduce_tokens(model, "pomt", removed=2)(images(2)).shape == (2, 5)
 
 
-@pytest.mark.parametrize("part", [{"block_fn": ResPostBlock}, {"attn_layer": DiffAttention}])
+@pytest.mark.parametrize("part", [{"block_fn": ParallelThingsBlock}, {"attn_layer": DiffAttention}])
 def test_refuses_blocks_it_does_not_know_by_name_but_only_where_it_acts(part):
     name = next(iter(part.values())).__name__
     model = VisionTransformer(**tiny.SMALL, **part)
@@ -296,7 +298,7 @@ def test_refuses_blocks_it_does_not_know_by_name_but_only_where_it_acts(part):
 
 
 def test_refuses_what_is_no_vision_transformer():
-    with pytest.raises(InputError, match="Linear is not a plain timm VisionTransformer.*Use a vit"):
+    with pytest.raises(InputError, match="it is a Linear, not timm's VisionTransformer.*Eva.*Choose a plain"):
         reduce_tokens(torch.nn.Linear(2, 2), "pomt", removed=2)
 
 

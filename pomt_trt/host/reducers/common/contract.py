@@ -4,7 +4,7 @@ A method plans its Steps from integers, names the signals it needs (Need), and t
 computes the signals. All shapes are static.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, Flag, auto
 from typing import ClassVar, NamedTuple
 
@@ -101,19 +101,33 @@ class Signals(NamedTuple):
     change: Tensor | None = None  # what attention adds to each token (B, N, C); always given
 
 
+class Stashed(NamedTuple):
+    """Tokens that were set aside."""
+
+    x: Tensor  # (B, n, C)
+    origin: Tensor  # (B, n)
+    positions: Tensor | None  # (B, n, D)
+
+
 class Tokens(NamedTuple):
     """The sequence, and the state that goes with it from block to block."""
 
     x: Tensor  # (B, N, C), prefix tokens first
     size: Tensor | None = None  # (B, N, 1) fp32, original tokens in each; None: one in each
     origin: Tensor | None = None  # (B, N) place of each in the image's sequence; None: the first N, or not kept
-    stash: tuple[tuple[Tensor, Tensor], ...] = ()  # rows that will come back, with their origin
+    stash: tuple["Stashed", ...] = ()  # rows that will come back
     margin: Tensor | None = None  # (B,) smallest relative score margin of all cuts; None: nothing was ranked
     merges: tuple[tuple[Tensor, Tensor], ...] | None = None  # how to undo each (Merging.undo); None: not kept
+    positions: Tensor | None = None  # (B, N, D) what the model knows of each place; None: nothing after block 0
+    nowhere: Tensor | None = None  # (1, 1, D) that of a token without a place
 
     def cut(self, x: Tensor, margin: Tensor) -> "Tokens":
         """These tokens with a new sequence, and the smaller of the old and the new margin (B,)."""
         return self._replace(x=x, margin=margin if self.margin is None else torch.minimum(self.margin, margin))
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "Tokens":
+        """These tokens with positions that went the same way as the sequence: move(rows (B, N, D))."""
+        return self if self.positions is None else self._replace(positions=move(self.positions))
 
     def key_bias(self) -> Tensor | None:
         """log(size) to add to attention's logits, (B, 1, 1, N): a merged token weighs as much as its parts.

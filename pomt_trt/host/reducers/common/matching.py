@@ -112,6 +112,12 @@ def merge(x: Tensor, size: Tensor, match: Match, prefix_tokens: int) -> tuple[Te
     return x, join(size_first, *_staying(size_even, match), total)
 
 
+def stayed(rows: Tensor, match: Match, prefix_tokens: int) -> Tensor:
+    """Rows (B, N - r, D) of the tokens that others were merged into, and of those that stayed; not of the others."""
+    first, even, odd = split(rows, prefix_tokens)
+    return join(first, *_staying(even, match), odd)
+
+
 def unmerged(x: Tensor, merges: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """Rows of the tokens before these merges, from rows x (B, N_out, C) after them. Merged tokens share one.
 

@@ -14,6 +14,7 @@ from pomt_trt.core.errors import UsageError
 from pomt_trt.core.flags import flag, table
 from pomt_trt.core.records import Request
 from pomt_trt.core.storage import learned, store
+from pomt_trt.core.storage.shards import sha256_of_weights
 from pomt_trt.core.targets import named
 from pomt_trt.device.engines.tensorrt import plugin_files
 from pomt_trt.device.timing.worker_protocol import Settings
@@ -74,13 +75,15 @@ def _request(values: Dict[str, Any]) -> Request:
     """What is compiled, with a hash of each file that its result depends on."""
     if values["checkpoint"] and values["pretrained"]:
         raise UsageError("--checkpoint and --pretrained exclude each other. Give one.")
+    if values["ema"] != "auto" and not values["checkpoint"]:
+        raise UsageError("--ema {} is given without --checkpoint. Give both, or neither.".format(values["ema"]))
     if values["class_order"] is not None and values["data"] is None:
         raise UsageError(CLASS_ORDER_WITHOUT_DATA)
     order, learned_file = values["class_order"], learned.file_of(values["model"], values["method"])
     same = {name: values[name] for name in Request._fields if name in values}
     return Request(
         image_size=values["img_size"],
-        checkpoint_sha256=_sha256(values["checkpoint"]),
+        checkpoint_sha256=sha256_of_weights(values["checkpoint"]) if values["checkpoint"] else None,
         learned_sha256=_sha256(learned_file),
         class_order_sha256=_sha256(order if order and os.path.isabs(order) else None),
         **same,

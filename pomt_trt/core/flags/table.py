@@ -96,12 +96,23 @@ PLUGIN = Flag(
 )
 CANDIDATES = Group("candidates", (TOKENS, PRECISION, PLUGIN))
 
-CHECKPOINT = Flag("--checkpoint", "weights: .safetensors, or .pth without code in it", "FILE", check=existing_file)
+CHECKPOINT = Flag(
+    "--checkpoint",
+    "weights: .safetensors, .pth without code in it, or the .index.json of shards",
+    "FILE",
+    check=existing_file,
+)
+EMA = Flag(
+    "--ema",
+    "of a checkpoint with both, read the averaged weights (EMA, teacher), or not; auto: where there are some",
+    default="auto",
+    choices=AUTO_ON_OFF,
+)
 PRETRAINED = Flag("--pretrained", "timm's own weights, from its hub", type=bool, default=False)
 IMG_SIZE = Flag("--img-size", "side of the square input in pixels", "PX", int, absent="the model's own")
 LABELS = Flag("--labels", "names of the classes, one a line", "FILE", check=existing_file)
 HEAD = Flag("--head", "DINOv2's official linear head", "FILE", check=existing_file)
-WEIGHTS = Group("model", (CHECKPOINT, PRETRAINED, IMG_SIZE, LABELS, HEAD))
+WEIGHTS = Group("model", (CHECKPOINT, EMA, PRETRAINED, IMG_SIZE, LABELS, HEAD))
 
 METHOD = Group(
     "method",

@@ -73,6 +73,7 @@ class Request(NamedTuple):
     learned_sha256: Optional[str] = None  # of the method's learned parameters, see core/storage/learned
     class_order: Optional[str] = None  # natural, string, or a file of class names; None: the first reading that fits
     class_order_sha256: Optional[str] = None  # of that file
+    ema: str = "auto"  # auto, on, off: whether averaged weights of the checkpoint are read
 
 
 class Experiment(NamedTuple):

@@ -22,8 +22,10 @@ try:
     from torch import nn
 
     from pomt_trt.host import backbones
-    from pomt_trt.host.models import heads
-    from pomt_trt.host.models.checkpoints import attach_linear_head, load_checkpoint, load_folder, reason
+    from pomt_trt.host.models import heads, transformers_folder
+    from pomt_trt.host.models.checkpoints import attach_linear_head, load_checkpoint, load_folder
+    from pomt_trt.host.weights.prefixes import EMA_AUTO
+    from pomt_trt.host.weights.wording import reason
 except ImportError as error:
     raise MissingDependency(
         f"models are read on the workstation, with torch and timm: {error}. Install there: pip install 'pomt-trt[host]'"
@@ -31,6 +33,7 @@ except ImportError as error:
 
 LOGGER = logging.getLogger(__name__)
 SOURCES = ("local-dir", "hf-hub")  # timm's formats that carry weights: local-dir:PATH, hf-hub:NAME
+ALIASES = {"hf_hub": "hf-hub"}  # of a source, as timm has them
 
 
 class Loaded(NamedTuple):
@@ -50,6 +53,7 @@ def asked_for(request: Request, module: nn.Module | None = None) -> Loaded:
         image_size=request.image_size,
         labels=request.labels,
         seed=request.seed,
+        ema=request.ema,
     )
 
 
@@ -62,18 +66,20 @@ def load(
     image_size: int | None = None,
     labels: str | None = None,
     seed: int = 0,
+    ema: str = EMA_AUTO,
 ) -> Loaded:
     """Loads a model with its weights.
 
     Args:
-        name: a timm architecture, with or without .tag; local-dir:PATH or hf-hub:NAME (timm's own format, with
-            weights); digits or scenes; or a timm VisionTransformer, which is copied.
-        checkpoint: file of weights: .safetensors, or written by torch.save.
+        name: a timm architecture, with or without .tag; local-dir:PATH (a folder of timm's format, or of Hugging Face
+            transformers) or hf-hub:NAME (timm's format); digits or scenes; or a timm VisionTransformer: it is copied.
+        checkpoint: file of weights: .safetensors, written by torch.save, or the .index.json of shards.
         pretrained: let timm download the weights.
         head: file of a DINOv2 linear head, in place of the model's own.
         image_size: side of the square input in pixels. The position embedding is resampled.
         labels: file of class names, one a line.
         seed: of random weights, where none of these gives others.
+        ema: auto, on or off: whether to read averaged weights where a checkpoint has both.
     Raises:
         UsageError: arguments that exclude each other, or a size that is not whole patches.
         InputError: unknown or unsupported model, outputs that are not classes, or a file that does not fit the model.
@@ -89,7 +95,7 @@ def load(
         if image_size is not None:
             _resize(module, image_size)
         if checkpoint:
-            load_checkpoint(module, checkpoint, separate_head=head is not None)
+            load_checkpoint(module, checkpoint, separate_head=head is not None, ema=ema)
             weights = "checkpoint"
         if head:
             attach_linear_head(module, head)
@@ -142,7 +148,10 @@ def _configuration(name: str | nn.Module) -> dict[str, Any]:
 
 def _source(name: str) -> str:
     """The name for timm. A bundled model's is its folder."""
-    return f"local-dir:{Path(learned.ZOO, name)}" if name in learned.BUNDLED else name
+    if name in learned.BUNDLED:
+        return f"local-dir:{Path(learned.ZOO, name)}"
+    origin, colon, place = name.partition(":")
+    return ALIASES.get(origin, origin) + colon + place
 
 
 def _module(name: str | nn.Module, pretrained: bool, seed: int, *, loads: bool, headless: bool) -> tuple[Any, str]:
@@ -173,6 +182,9 @@ def _module(name: str | nn.Module, pretrained: bool, seed: int, *, loads: bool, 
 
 def _create(name: str, *, pretrained: bool) -> Any:
     _check_known(name)
+    configuration = _configuration(name)
+    if transformers_folder.is_of_transformers(configuration):
+        return transformers_folder.made(configuration, Path(name.partition(":")[2]))
     try:
         return timm.create_model(name, pretrained=pretrained)
     except Exception as error:  # timm, its hub client and the readers of weights have no common base

@@ -16,8 +16,8 @@ from timm.models import _registry
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.records import SurveyedModel
 from pomt_trt.host import backbones
-from pomt_trt.host.models.checkpoints import reason
 from pomt_trt.host.reducers import METHODS
+from pomt_trt.host.weights.wording import reason
 
 
 def names_like(pattern: str | None) -> list[str]:

@@ -68,9 +68,7 @@ class Cropr(Reducer):
         free = 2 if fused else 1
         if any(before != after for before, after in zip(counts[-free - 1 : depth], counts[depth - free + 1 : depth])):
             raise UsageError("cropr removes nothing after the last block, nor before it where tokens come back there.")
-        steps = [
-            cls.plan(Site.END, block, counts[block], counts[block + 1], prefix) for block in range(depth - free)
-        ]
+        steps = [cls.plan(Site.END, block, counts[block], counts[block + 1], prefix) for block in range(depth - free)]
         ends: list[Step | None] = [None] * free
         if fused:
             steps = [None if step is None else step._replace(fused=True) for step in steps]

@@ -153,6 +153,13 @@ def test_without_network_the_pretrained_weights_are_asked_for_as_a_file(tmp_path
         load(TINY, pretrained=True)
 
 
+@pytest.mark.parametrize("source", ["hf-hub", "hf_hub"])
+def test_a_name_of_the_hub_is_timms_to_fetch_in_both_spellings(source, monkeypatch):
+    asked = []
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: asked.append((name, pretrained)) or small())
+    assert load(f"{source}:someone/vit").spec.weights == "hf-hub" and asked == [("hf-hub:someone/vit", True)]
+
+
 def test_a_local_folder_in_timms_format_is_a_model_with_weights(tmp_path):
     source = timm.create_model(TINY, img_size=32, num_classes=3, depth=2)
     changes = {"label_names": ["a", "b", "c"], "input_size": (3, 32, 32)}

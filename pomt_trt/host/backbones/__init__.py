@@ -6,10 +6,11 @@ from pomt_trt.core.errors import InputError
 from pomt_trt.host.backbones.beit import BeitColumn
 from pomt_trt.host.backbones.contract import Backbone
 from pomt_trt.host.backbones.eva import EvaColumn
+from pomt_trt.host.backbones.naflex import NaFlexColumn
 from pomt_trt.host.backbones.plain import Plain
 from pomt_trt.host.backbones.relpos import RelPosColumn
 
-ADAPTERS: tuple[type[Backbone], ...] = (Plain, EvaColumn, BeitColumn, RelPosColumn)
+ADAPTERS: tuple[type[Backbone], ...] = (Plain, EvaColumn, BeitColumn, RelPosColumn, NaFlexColumn)
 KINDS = {kind: adapter for adapter in ADAPTERS for kind in adapter.kinds}
 NOT_A_COLUMN = {  # class of a popular model -> why constant token counts do not fit it
     "SwinTransformer": "attention in windows needs the whole grid of patches",

@@ -18,6 +18,7 @@ from pomt_trt.host.backbones.pooling import ClassAndMean
 from pomt_trt.host.reducers.common.contract import Need, Reducer, Signals, Site, Tokens
 from pomt_trt.host.reducers.common.ranking import join
 
+Classes = tuple[type[nn.Module], ...]
 POOLS = ("token", "avg", "avgmax", "max", "")  # "": no pooling; the head reads every token, for segmentation
 
 
@@ -29,11 +30,11 @@ class Backbone:
     `post_norm`, those that normalise what a branch adds instead of what it reads.
     """
 
-    kinds: ClassVar[tuple[type[nn.Module], ...]] = ()
-    whole_blocks: ClassVar[tuple[type[nn.Module], ...]] = ()
-    split_blocks: ClassVar[tuple[type[nn.Module], ...]] = ()
-    attentions: ClassVar[tuple[type[nn.Module], ...]] = ()
-    post_norm: ClassVar[tuple[type[nn.Module], ...]] = ()
+    kinds: ClassVar[Classes] = ()
+    whole_blocks: ClassVar[Classes] = ()
+    split_blocks: ClassVar[Classes] = ()
+    attentions: ClassVar[Classes] = ()
+    post_norm: ClassVar[Classes] = ()
 
     def __init__(self, vit: Any) -> None:
         self.vit = vit
@@ -43,7 +44,19 @@ class Backbone:
     @property
     def tokens(self) -> int:
         """Tokens that enter block 0, prefix included."""
-        return int(self.vit.patch_embed.num_patches) + self.prefix_tokens
+        return math.prod(self.grid) + self.prefix_tokens
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        rows, columns = self.vit.patch_embed.grid_size
+        return int(rows), int(columns)
+
+    @property
+    def image_px(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        height, width = self.vit.patch_embed.img_size
+        return int(height), int(width)
 
     @property
     def prefix_tokens(self) -> int:
@@ -84,11 +97,9 @@ class Backbone:
 
     def refusal(self) -> str | None:
         """The first reason against the model, or None. Only what is known to work is accepted."""
-        embed, pool = self.vit.patch_embed, self._attn_pool
-        if type(embed) not in (PatchEmbed, HybridEmbed):
-            return f"its patches come from a {type(embed).__name__}, not from a plain PatchEmbed"
-        if embed.dynamic_img_pad and any(side % self.patch_px for side in embed.img_size):
-            return f"its images of {embed.img_size} pixels are not whole patches of {self.patch_px}"
+        stem, pool = self._stem_refusal(), self._attn_pool
+        if stem:
+            return stem
         if not isinstance(getattr(self.vit, "patch_drop", None), (nn.Identity, type(None))):
             return "it drops patches on its own (patch_drop_rate)"
         blocks = {type(block).__name__ for block in self.vit.blocks if type(block) not in self.whole_blocks}
@@ -100,6 +111,17 @@ class Backbone:
             return f"it pools by attention over positions ({type(pool).__name__})"
         if self.vit.global_pool not in POOLS:
             return f"its pooling is '{self.vit.global_pool}', so that it gives no logits"
+        return None
+
+    def _stem_refusal(self) -> str | None:
+        """The reason against what turns an image into patches, or None."""
+        embed = self.vit.patch_embed
+        if type(embed) is HybridEmbed:
+            return "its stem is a network of convolutions (HybridEmbed), whose operators no target is known to take"
+        if type(embed) is not PatchEmbed:
+            return f"its patches come from a {type(embed).__name__}, not from a plain PatchEmbed"
+        if embed.dynamic_img_pad and any(side % self.patch_px for side in embed.img_size):
+            return f"its images of {embed.img_size} pixels are not whole patches of {self.patch_px}"
         return None
 
     def lacks(self, method: type[Reducer], layer: int | None = None) -> str | None:
@@ -132,8 +154,16 @@ class Backbone:
 
     # Computing
 
+    def resize(self, height_px: int, width_px: int) -> None:
+        """Gives the model another image size, in place."""
+        self.vit.set_input_size(img_size=(height_px, width_px))
+
     def fix(self) -> None:
         """Makes image size and positions of the model constants, in place."""
+        self._fix_stem()
+
+    def _fix_stem(self) -> None:
+        """timm's stem on images of one size."""
         if getattr(self.vit, "dynamic_img_size", False):
             self.vit.dynamic_img_size = False
             embed = self.vit.patch_embed

@@ -1,14 +1,14 @@
 """timm's Eva: EVA-02, DINOv3, Perception Encoder and others, with rotary positions of every kind that timm has."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from timm.layers import AttentionRope
 from timm.models.eva import Eva, EvaAttention, EvaBlock, EvaBlockPostNorm
 from torch import Tensor
 
 from pomt_trt.host.backbones.attention import Heads
-from pomt_trt.host.backbones.contract import Backbone
+from pomt_trt.host.backbones.contract import Backbone, Classes
 from pomt_trt.host.backbones.rotary import Rotary, rotated
 from pomt_trt.host.reducers.common.contract import Tokens
 
@@ -16,10 +16,11 @@ from pomt_trt.host.reducers.common.contract import Tokens
 class EvaColumn(Backbone):
     """An Eva. Where it has rotary positions, a row of their table moves with each token."""
 
-    kinds = (Eva,)
-    whole_blocks = split_blocks = (EvaBlock, EvaBlockPostNorm)
-    attentions = (EvaAttention, AttentionRope)
-    post_norm = (EvaBlockPostNorm,)
+    kinds: ClassVar[Classes] = (Eva,)
+    split_blocks: ClassVar[Classes] = (EvaBlock, EvaBlockPostNorm)
+    whole_blocks: ClassVar[Classes] = split_blocks
+    attentions: ClassVar[Classes] = (EvaAttention, AttentionRope)
+    post_norm: ClassVar[Classes] = (EvaBlockPostNorm,)
 
     @property
     def moves_positions(self) -> bool:
@@ -28,21 +29,25 @@ class EvaColumn(Backbone):
     def fix(self) -> None:
         super().fix()
         if self.vit.rope is not None and not isinstance(self.vit.rope, Rotary):
-            self.vit.rope = Rotary(self.vit.rope, self.vit.patch_embed.grid_size, self.prefix_tokens)
+            self.vit.rope = Rotary(self.vit.rope, self.grid, self.prefix_tokens)
 
     def embedded(self, images: Tensor) -> Tokens:
         x, _ = self.vit._pos_embed(self.vit.patch_embed(images))
-        tokens = Tokens(self.vit.norm_pre(x))
+        return self.with_rope(self.vit.norm_pre(x))
+
+    def with_rope(self, x: Tensor) -> Tokens:
+        """Tokens of a sequence x (B, N, C) that enters block 0."""
         if self.vit.rope is None:
-            return tokens
-        positions, nowhere = self.vit.rope.positions(images.shape[0])
-        return tokens._replace(positions=positions, nowhere=nowhere)
+            return Tokens(x)
+        positions, nowhere = self.vit.rope.positions(len(x))
+        return Tokens(x, positions=positions, nowhere=nowhere)
 
     def whole(self, layer: int, tokens: Tokens, bias: Tensor | None) -> Tensor:
         block: Any = self.vit.blocks[layer]
-        if _groups(block.attn) > 1:  # timm repeats keys in a form that not all targets take
+        if _groups(getattr(block, "attn", None)) > 1:  # timm repeats keys in a form that not all targets take
             return self.by_parts(layer, tokens, bias)
-        x: Tensor = block(tokens.x, rope=self._rope(layer, tokens), attn_mask=bias)
+        rope = self._rope(layer, tokens)
+        x: Tensor = block(tokens.x, attn_mask=bias) if rope is None else block(tokens.x, rope=rope, attn_mask=bias)
         return x
 
     def placed(self, layer: int, tokens: Tokens) -> Callable[[Heads], Heads]:

@@ -11,6 +11,7 @@ from pomt_trt.core.targets import IN_FUNCTIONS, MOST_RANKED_TOKENS, PLUGIN_DOMAI
 
 RANKINGS = frozenset({"ArgMax", "TopK"})
 FORBIDDEN = {"NonZero", "Loop", "If", "Scan", "ScatterND", "RandomUniform", "RandomNormal"}
+FIRST_NORMS = ("norm1", "in_norm", "attns.0.norm")  # of a block, and of blocks with parallel branches
 Shapes = dict[str, tuple[int, ...]]  # by tensor
 _WITHIN_ATTENTION = {("MatMul", "Softmax"), ("Softmax", "MatMul")}
 
@@ -128,12 +129,18 @@ def tokens_by_block(graph: onnx.GraphProto, shapes: Shapes, depth: int) -> tuple
     What enters a block is what its norm1 is applied to. What leaves the last is what the final norm is applied to, or
     norm2 of the last block in models that pool before the final norm.
     """
-    entering = [_tokens_at(graph, shapes, f"blocks.{block}.norm1.weight") for block in range(depth)]
+    entering = [_tokens_entering(graph, shapes, block) for block in range(depth)]
     leaving = _tokens_at(graph, shapes, "norm.weight") or _tokens_at(graph, shapes, f"blocks.{depth - 1}.norm2.weight")
     counts = [*entering, leaving]
     if any(count is None for count in counts):
         raise VerificationFailed("a block's norm is not in the graph, so its tokens cannot be counted: report it.")
     return tuple(count for count in counts if count is not None)
+
+
+def _tokens_entering(graph: onnx.GraphProto, shapes: Shapes, block: int) -> int | None:
+    """Number of tokens at a block's first norm, by each name that timm's blocks have for it."""
+    found = (_tokens_at(graph, shapes, f"blocks.{block}.{norm}.weight") for norm in FIRST_NORMS)
+    return next((count for count in found if count is not None), None)
 
 
 def _tokens_at(graph: onnx.GraphProto, shapes: Shapes, weight: str) -> int | None:

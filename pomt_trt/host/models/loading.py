@@ -8,6 +8,7 @@ import copy
 import difflib
 import hashlib
 import logging
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -214,7 +215,7 @@ def _resize(module: Any, image_size: int) -> None:
         below = image_size // patch * patch
         sizes = f"{below} or {below + patch}" if below > 0 else str(patch)
         raise UsageError(f"an image of {image_size} pixels is not whole patches of {patch}: take --img-size {sizes}.")
-    module.set_input_size(img_size=(image_size, image_size))
+    backbones.of(module).resize(image_size, image_size)
 
 
 def _spec(module: Any, name: str, weights: str, head: str | None, labels: str | None) -> ModelSpec:
@@ -226,7 +227,7 @@ def _spec(module: Any, name: str, weights: str, head: str | None, labels: str | 
         depth=len(module.blocks),
         width=module.embed_dim,
         heads=backbones.of(module).heads,
-        patch_tokens=module.patch_embed.num_patches,
+        patch_tokens=math.prod(backbones.of(module).grid),
         prefix_tokens=module.num_prefix_tokens,
         classes=classes,
         preprocessing=_preprocessing(module, name),
@@ -239,7 +240,7 @@ def _spec(module: Any, name: str, weights: str, head: str | None, labels: str | 
 def _preprocessing(module: Any, name: str) -> Preprocessing:
     """timm's preprocessing, at the size and channels that the module has now."""
     config = resolve_model_data_config(module)
-    height, width = module.patch_embed.img_size
+    height, width = backbones.of(module).image_px
     channels = module.in_chans
     mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
     if channels not in (1, 3) or len(mean) != channels or len(std) != channels:

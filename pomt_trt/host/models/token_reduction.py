@@ -128,7 +128,7 @@ class ReducedViT(nn.Module):
     def logits_shape(self) -> tuple[int, ...]:
         """Of one image: (classes,), or (classes, rows, columns)."""
         outputs = int(self.vit.num_classes or self.vit.num_features)  # features where there is no classifier
-        return (outputs, *self.vit.patch_embed.grid_size) if self.backbone.is_dense else (outputs,)
+        return (outputs, *self.backbone.grid) if self.backbone.is_dense else (outputs,)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, ...) of normalised images (B, channels, H, W)."""

@@ -84,6 +84,7 @@ def test_a_distilled_model_has_two_prefix_tokens():
     "name, reason",
     [
         ("swin_tiny_patch4_window7_224", "it is a SwinTransformer, .*attention in windows"),
+        ("vit_tiny_r_s16_p8_224", "its stem is a network of convolutions .HybridEmbed"),
         ("resnet18", "it is a ResNet, not timm's VisionTransformer"),
     ],
 )

@@ -40,7 +40,8 @@ compile_model = _CompileModel()
 def load(bundle: str, **flags: Any) -> Any:
     """Opens a bundle; returns a Classifier: images -> probabilities (n, classes).
 
-    Where the model labels every patch it is a Segmenter: images -> a list of label maps, uint8 (height, width) each.
+    By the model's task it is another: an Embedder gives features (n, dimension), a MultiLabelClassifier the probability
+    of each label by itself, a Regressor values; a Segmenter a list of label maps, uint8 (height, width) each.
 
     Args:
         bundle: folder that `pomt-trt compile` made.

@@ -14,7 +14,7 @@ from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from pomt_trt.core.command import exit_code_of, exit_codes_told
-from pomt_trt.core.data.dataset import EXTENSIONS, files_of
+from pomt_trt.core.data.image_files import EXTENSIONS, files_of
 from pomt_trt.core.errors import InputError, SomeInputsFailed, WrongDevice
 from pomt_trt.core.flags import deployment, flag
 from pomt_trt.core.progress import Progress
@@ -32,10 +32,12 @@ examples:
   python -m pomt_trt.infer work/bundle-x/ photos/ --top-k 1 --json > predictions.jsonl
   find /data -name '*.png' | python -m pomt_trt.infer work/bundle-x/ -
   python -m pomt_trt.infer work/bundle-y/ photos/ --out maps/    a label map for each image, where the model has them
+  python -m pomt_trt.infer work/bundle-z/ photos/ --out f.npy    features (images, dimension), where it has no head
   python -m pomt_trt.infer bundle-x/ --rebuild                   on another device or after an upgrade
   python -m pomt_trt.infer bundle-x/ --rebuild-refused           the same, only where it is needed
 
-Images are decoded as timm decodes them: EXIF orientation is ignored. Only 16-bit grey differs: it becomes value >> 8.
+Images are decoded as timm decodes them: EXIF orientation is ignored, unless the bundle was compiled with --exif. Only
+16-bit grey differs: it becomes value >> 8.
 latency_ms is the time of the engine's call alone, for its whole batch. A summary on stderr gives the time end to end.
 A bad image is one line on stderr, and the others are still processed. The exit code is 3 if no image can be used, and
 11 if some cannot.
@@ -83,7 +85,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             for note in rebuild(arguments.bundle, arguments.threads):
                 _complain(note)
         if arguments.inputs:
-            with load(arguments.bundle, threads=arguments.threads) as predictor:
+            with load(arguments.bundle, threads=arguments.threads, waiting=arguments.waiting) as predictor:
                 _predict(predictor, arguments)
 
     return exit_code_of(run, _complain, "interrupted")
@@ -103,7 +105,7 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     """The arguments. With --rebuild images may be left out; without it argparse asks for them."""
     parser = argparse.ArgumentParser(
         prog="python -m pomt_trt.infer",
-        description="Labels images, or their pixels, with a bundle's engine.",
+        description="Labels images or their pixels, or gives their features or values, with a bundle's engine.",
         epilog=EXAMPLES + exit_codes_told(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -122,6 +124,7 @@ def _predict(predictor: Predictor, arguments: argparse.Namespace) -> None:
         paths = listed = list(paths)
     write = _json_writer() if arguments.json else _table_writer(listed, how)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(how.file)
         bar = stack.enter_context(Progress("images", len(listed))) if _wants_bar(len(listed)) else None
         run = _Run(predictor, how, bar)
         for results in run.over(paths):

@@ -129,3 +129,26 @@ def test_an_order_without_its_file_or_without_data_is_refused(data, tmp_path, ca
     train = ["train", "ltmp", "digits", "--class-order", "string", "--work", tmp_path / "t"]
     code, _, err = call(capsys, *train)
     assert code == 2 and "--class-order is given without --data" in err
+
+
+def test_the_names_of_the_classes_reach_the_bundle(work):
+    assert list(open_bundle(one(work, "bundle-")).model.labels) == NATURAL
+
+
+def test_an_input_that_is_no_square_and_turned_pictures_are_the_bundles_too(data, tmp_path, capsys):
+    from PIL import Image
+
+    import pomt_trt
+
+    asked = ["--img-size", "16x24", "--exif"]
+    code, _, err = call(capsys, *command("compile", tmp_path / "w", data, *asked))
+    assert code == 0, err
+    picture, exif = Image.open(os.path.join(data, "c1", "0.png")).resize((40, 20)), Image.Exif()
+    exif[0x0112] = 6
+    picture.rotate(90, expand=True).save(str(tmp_path / "turned.png"), exif=exif)
+    picture.save(str(tmp_path / "upright.png"))
+    with pomt_trt.load(one(tmp_path / "w", "bundle-")) as predictor:
+        look = predictor.bundle.model.preprocessing
+        assert (look.height, look.width, look.exif) == (16, 24, True)
+        upright, turned = predictor([str(tmp_path / "upright.png"), str(tmp_path / "turned.png")])
+    assert (upright == turned).all()

@@ -12,7 +12,7 @@ import numpy as np
 
 from pomt_trt.core import timing_protocol
 from pomt_trt.core.errors import InputError, MissingDependency, PomtError
-from pomt_trt.core.records import ModelSpec
+from pomt_trt.core.records import SEGMENTATION, ModelSpec
 from pomt_trt.core.storage import experiment
 from pomt_trt.core.storage.bundle import open_bundle
 from pomt_trt.core.storage.workfolder import WorkFolder
@@ -120,7 +120,8 @@ def _like(spec: ModelSpec) -> Any:
     look, reasons = spec.preprocessing, []
     for name in dict.fromkeys((spec.name, spec.architecture)):
         try:
-            loaded = loading.load(name, image_size=look.height)
+            task = spec.task if name == spec.name and spec.task != SEGMENTATION else "auto"
+            loaded = loading.load(name, image_size=(look.height, look.width), task=task)
         except PomtError as error:
             reasons.append(str(error))
             continue

@@ -56,6 +56,17 @@ def evaluation(engine: AccuracyEstimate, unreduced: AccuracyEstimate, host: Row,
         "engine {}  {:.2%}  {}".format(unreduced.candidate_id, unreduced.accuracy, _percents(unreduced.accuracy_ci)),
         "drop         {:+.2f} points  {}".format(100 * engine.drop, _percents(engine.drop_ci)),
     ]
+    for own, plain in zip(engine.others, unreduced.others):
+        lines.append(
+            "{}: {:.4g} (95 % interval {:.4g} to {:.4g}), {:.4g} of {}".format(
+                ACCURACY_TITLES[own.kind],
+                own.value,
+                own.value_ci[0],
+                own.value_ci[1],
+                plain.value,
+                unreduced.candidate_id,
+            )
+        )
     if expected is None or host.accuracy is None:
         lines.append("the host's estimate cannot be compared: there is none of this kind and on as many images")
     else:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pomt_trt.core.command import on_workstation
-from pomt_trt.core.data.class_order import say_classes
+from pomt_trt.core.data.class_order import names_of_outputs, say_classes
 from pomt_trt.core.metrics.accuracy import kind_of
 from pomt_trt.core.progress import Progress
-from pomt_trt.core.records import GRID, Candidate, Experiment, Family, Request
+from pomt_trt.core.records import BINARY, CLASSIFICATION, GRID, Candidate, Experiment, Family, Request
 from pomt_trt.core.storage import experiment as experiments
 from pomt_trt.core.storage import store
 from pomt_trt.core.storage.learned import record_of
@@ -120,6 +120,9 @@ def _exported(work: WorkFolder, options: Options, workstation: Workstation) -> F
 
     plan, spec, images = workstation.load()
     experiments.check_class_order(work, images.class_order)
+    if not spec.labels and spec.task in (CLASSIFICATION, BINARY):
+        outputs = 2 if spec.task == BINARY else spec.classes
+        spec = spec._replace(labels=names_of_outputs(images.class_order, outputs))
     wanted = experiments.counts(spec, options.request.method, options.tokens)
     # Counts that were exported before are exported again, so that what was measured of them stays usable.
     counts = sorted({*wanted, *experiments.counts_there(work, workstation.kind.form)}, reverse=True)

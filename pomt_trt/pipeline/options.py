@@ -81,8 +81,10 @@ def _request(values: Dict[str, Any]) -> Request:
         raise UsageError(CLASS_ORDER_WITHOUT_DATA)
     order, learned_file = values["class_order"], learned.file_of(values["model"], values["method"])
     same = {name: values[name] for name in Request._fields if name in values}
+    height, width = values["img_size"] or (None, None)
     return Request(
-        image_size=values["img_size"],
+        image_size=height,
+        image_width=None if width == height else width,
         checkpoint_sha256=sha256_of_weights(values["checkpoint"]) if values["checkpoint"] else None,
         learned_sha256=_sha256(learned_file),
         class_order_sha256=_sha256(order if order and os.path.isabs(order) else None),

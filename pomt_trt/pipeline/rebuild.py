@@ -97,6 +97,7 @@ def _experiment(bundle: Bundle) -> Experiment:
         head=bundle.model.head,
         labels=None,
         image_size=bundle.model.preprocessing.height,
+        image_width=bundle.model.preprocessing.width,
         method=bundle.method,
         layer=bundle.layer,
         batch_size=bundle.candidate.batch_size,

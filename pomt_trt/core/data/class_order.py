@@ -29,6 +29,7 @@ HOW = {
     NUMBERS: "by class number",
 }
 IMAGENET_CLASSES = 1000
+ANY_NUMBER = 0  # of classes: the data's own, for a model without a head
 BY_PLACE = (NATURAL, STRING, FILE)  # readings in which the position of a name is its class
 WNID = re.compile(r"n\d{8}")
 OWN_ORDER = "or choose how they are read: --class-order natural, string or FILE"
@@ -38,7 +39,7 @@ CLASS_ORDER_WITHOUT_DATA = "--class-order is given without --data. Give the data
 class Head(NamedTuple):
     """What is known of a model's classes before the data are read."""
 
-    classes: int
+    classes: int  # or ANY_NUMBER
     labels: Tuple[str, ...] = ()  # names of the classes in the head's order, where known
     class_order: Optional[str] = None  # --class-order: natural, string or a file; None: the first reading that fits
     compiled: Optional[ClassOrder] = None  # of the data that a bundle was compiled with
@@ -87,6 +88,13 @@ def describe(order: ClassOrder, labels: Sequence[str] = ()) -> str:
     return text
 
 
+def names_of_outputs(order: Optional[ClassOrder], outputs: int) -> Tuple[str, ...]:
+    """The names of a model's outputs that the data give, where their place says which output each is; else ()."""
+    if order is None or order.reading not in BY_PLACE or len(order.names) != outputs:
+        return ()
+    return order.names
+
+
 def say_classes(order: Optional[ClassOrder], labels: Sequence[str]) -> None:
     """Writes `describe` to stderr, if the data have names of classes."""
     if order is not None:
@@ -112,7 +120,7 @@ def _in_given_order(data: Names, head: Head) -> Tuple[Dict[str, int], ClassOrder
                 )
             )
         return _in_order(data, FILE, names)
-    if len(data.names) != head.classes:
+    if head.classes not in (len(data.names), ANY_NUMBER):
         raise InputError(
             "{} has {}, the model has {} classes: --class-order {} needs all of them. Name the model's classes in a "
             "file: --class-order FILE.".format(data.source, _counted(len(data.names), data.kind), head.classes, order)
@@ -125,6 +133,8 @@ def _in_first_fitting_order(data: Names, head: Head) -> Tuple[Dict[str, int], Cl
     if head.compiled is not None and set(data.names) <= set(head.compiled.names):
         if head.compiled.reading in BY_PLACE:
             return _in_order(data, head.compiled.reading, head.compiled.names)
+    if head.classes == ANY_NUMBER:
+        return _in_order(data, NATURAL, sorted(data.names, key=natural_key))
     for reading, index in _readings(data.names, head):
         if all(name in index for name in data.names):
             return index, _order(data, reading, sorted(data.names, key=index.__getitem__))
@@ -206,7 +216,7 @@ def names_in_file(path: str, classes: int) -> Tuple[str, ...]:
             )
         ) from error
     repeated = sorted({name for name in names if names.count(name) > 1})
-    if len(names) != classes or repeated:
+    if classes not in (len(names), ANY_NUMBER) or repeated:
         what = "{} twice".format(repeated[0]) if repeated else "{} classes".format(len(names))
         raise InputError(
             "--class-order {} names {}, the model has {} classes: write each class name once, one a line, in the order "

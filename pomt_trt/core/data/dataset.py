@@ -6,13 +6,23 @@ A label is a class index of the model (core/data/class_order); in segmentation i
 import csv
 import os
 import random
-from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import (
+    Any,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
-from pomt_trt.core.data.class_order import CSV_LABELS, FOLDERS, Head, Names, few, indices
+from pomt_trt.core.data.class_order import ANY_NUMBER, CSV_LABELS, FOLDERS, Head, Names, few, indices
+from pomt_trt.core.data.image_files import EXTENSIONS, images_under, is_hidden, is_image
+from pomt_trt.core.data.value_labels import targets_of
 from pomt_trt.core.errors import InputError, UsageError
-from pomt_trt.core.records import SEGMENTATION, ClassOrder, ModelSpec
+from pomt_trt.core.records import BINARY, FEATURES, MULTILABEL, REGRESSION, SEGMENTATION, ClassOrder, ModelSpec
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 LABELS_FILE = "labels.csv"  # beside the images of a flat folder
 IMAGES, LABEL_MAPS = "images", "labels"  # subfolders of a folder for segmentation
 ImagesT = TypeVar("ImagesT", bound=Sequence[object])
@@ -22,7 +32,7 @@ class Item(NamedTuple):
     """One image file and its label."""
 
     path: str
-    label: Optional[int]  # class index
+    label: Any  # class index; for several labels or values a tuple with one for each output; None: unlabelled
     label_map: Optional[str] = None  # in segmentation: PNG of the image's size, a class number a pixel
 
 
@@ -46,6 +56,12 @@ def find_for(
     """
     if spec.task == SEGMENTATION:
         dataset = find_label_maps(root)
+    elif spec.task in (MULTILABEL, REGRESSION):
+        dataset = find_values(root, spec)
+    elif spec.task == FEATURES:  # their classes are those of the data
+        dataset = find(root, Head(ANY_NUMBER, (), class_order, compiled))
+    elif spec.task == BINARY:
+        dataset = find(root, Head(2, spec.labels if len(spec.labels) == 2 else (), class_order, compiled))
     else:
         dataset = find(root, Head(spec.classes, spec.labels, class_order, compiled))
     if class_order is not None and dataset.class_order is None:
@@ -68,7 +84,7 @@ def find_label_maps(root: str) -> Dataset:
             raise InputError("there is no folder {}. Give --data a folder of images.".format(root))
         if not os.path.isdir(label_maps):
             return _unlabelled(root)
-        paths = _not_empty(images, _images_under(images))
+        paths = _not_empty(images, images_under(images)[0])
     except OSError as error:
         raise InputError("cannot read {}: {}. Check its permissions.".format(root, error)) from error
     files = [os.path.join(label_maps, os.path.splitext(os.path.relpath(path, images))[0] + ".png") for path in paths]
@@ -102,6 +118,25 @@ def find(root: str, head: Head) -> Dataset:
     raise InputError("there is no {}. Give --data a folder of images or a CSV file.".format(root))
 
 
+def find_values(root: str, spec: ModelSpec) -> Dataset:
+    """The images of a folder or CSV file with several labels or values each, see value_labels.
+
+    A folder without labels.csv is unlabelled.
+    Raises: InputError as find.
+    """
+    path = os.path.join(root, LABELS_FILE) if os.path.isdir(root) else root
+    try:
+        if not os.path.isfile(path):
+            return find(root, Head(spec.classes)) if path == root else _unlabelled(root)
+        header, rows = _cells(path)
+    except OSError as error:
+        raise InputError("cannot read {}: {}. Check its permissions.".format(root, error)) from error
+    targets = targets_of(path, header, rows, spec)
+    if targets is None:
+        return Dataset(tuple(Item(row[0], None) for row in rows), "unlabelled")
+    return Dataset(tuple(Item(row[0], target) for row, target in zip(rows, targets)), "labelled")
+
+
 def sample(dataset: Dataset, count: int, seed: int) -> Dataset:
     """`count` items drawn without replacement, in their old order; all items where there are fewer.
 
@@ -115,45 +150,23 @@ def sample(dataset: Dataset, count: int, seed: int) -> Dataset:
     return dataset._replace(items=tuple(dataset.items[index] for index in chosen))
 
 
-def files_of(inputs: Iterable[str], lines: BinaryIO) -> Iterator[str]:
-    """The image files of inputs. Folders are walked in sorted order; hidden files are left out.
-
-    Args:
-        inputs: files, folders, and `-` for the paths in `lines`, one a line.
-    """
-    for given in inputs:
-        if given == "-":
-            paths = (os.fsdecode(line.rstrip(b"\r\n")) for line in lines)
-            yield from files_of((path for path in paths if path not in ("", "-")), lines)
-        elif os.path.isdir(given):
-            unreadable: List[Any] = []
-            for directory, folders, names in os.walk(given, onerror=unreadable.append):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                for name in sorted(names):
-                    if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                        yield os.path.join(directory, name)
-            yield from (error.filename for error in unreadable)  # each then fails with its own line
-        else:
-            yield given
-
-
 def _from_folder(root: str, head: Head) -> Dataset:
     if os.path.isfile(os.path.join(root, LABELS_FILE)):
         return _from_csv(os.path.join(root, LABELS_FILE), head)
-    names = sorted(name for name in os.listdir(root) if not _is_hidden(name))
+    names = sorted(name for name in os.listdir(root) if not is_hidden(name))
     folders = [name for name in names if os.path.isdir(os.path.join(root, name))]
-    if not folders or any(_is_image(name) for name in names if name not in set(folders)):
+    if not folders or any(is_image(name) for name in names if name not in set(folders)):
         return _unlabelled(root)
     return _from_class_folders(root, folders, head)
 
 
 def _unlabelled(root: str) -> Dataset:
-    items = tuple(Item(path, None) for path in _images_under(root))
+    items = tuple(Item(path, None) for path in images_under(root)[0])
     return Dataset(_not_empty(root, items), "unlabelled")
 
 
 def _from_class_folders(root: str, folders: List[str], head: Head) -> Dataset:
-    files = {name: _images_under(os.path.join(root, name)) for name in folders}
+    files = dict(zip(folders, images_under(*[os.path.join(root, name) for name in folders])))
     _not_empty(root, [path for paths in files.values() for path in paths])
     # the most common mistake is to give the folder that holds train and val
     hint = ", or give --data {}".format(os.path.join(root, "val")) if "val" in folders else ""
@@ -180,7 +193,14 @@ def _from_csv(path: str, head: Head) -> Dataset:
 
 
 def _rows(path: str) -> List[Tuple[str, str]]:
-    """(image path, label or '') of every row; a first row without an image is a header."""
+    """(image path, label or '') of every row; each image has one label."""
+    rows = _cells(path)[1]
+    _check_single(path, rows)
+    return [(row[0], row[1] if len(row) > 1 else "") for row in rows]
+
+
+def _cells(path: str) -> Tuple[List[str], List[List[str]]]:
+    """(header, rows) with paths to the images, which must exist; a first row without an image is the header."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
@@ -188,19 +208,16 @@ def _rows(path: str) -> List[Tuple[str, str]]:
         raise InputError(
             "{} is not a CSV file: {}. Give --data a folder of images, or rows `image,label`.".format(path, error)
         ) from error
-    if rows and not _is_image(rows[0][0]):
-        rows = rows[1:]
-    folder = os.path.dirname(path)
-    _check_single(path, rows)
-    items = [(os.path.join(folder, row[0]), row[1] if len(row) > 1 else "") for row in rows]
-    absent = [image for image, _ in items if not os.path.isfile(image)]
+    header = rows.pop(0) if rows and not is_image(rows[0][0]) else []
+    rows = [[os.path.join(os.path.dirname(path), row[0])] + row[1:] for row in rows]
+    absent = [row[0] for row in rows if not os.path.isfile(row[0])]
     if absent:
         raise InputError(
             "{} of the {} images in {} do not exist ({}). Write paths relative to the CSV file.".format(
-                len(absent), len(items), path, few(absent)
+                len(absent), len(rows), path, few(absent)
             )
         )
-    return _not_empty(path, items)
+    return header, _not_empty(path, rows)
 
 
 def _check_single(path: str, rows: Sequence[List[str]]) -> None:
@@ -211,29 +228,11 @@ def _check_single(path: str, rows: Sequence[List[str]]) -> None:
         given += [labels[row[0]]] if given and labels.setdefault(row[0], given[0]) != given[0] else []
         if len(given) > 1:
             raise InputError(
-                "{} gives {} {} labels ({}), and several labels an image are not supported yet. Write rows "
-                "`image,label`, each image with one class.".format(path, row[0], len(given), few(given))
+                "{} gives {} {} labels ({}), and the model gives one class an image. Write rows `image,label`, or "
+                "compile the model with --task multilabel.".format(
+                    path, os.path.relpath(row[0], os.path.dirname(path)), len(given), few(given)
+                )
             )
-
-
-def _images_under(folder: str) -> List[str]:
-    paths = []
-    for directory, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        paths += [os.path.join(directory, name) for name in sorted(names) if _is_image(name)]
-    return paths
-
-
-def _raise(error: OSError) -> None:
-    raise error  # os.walk would skip a folder that it cannot read
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "__"))  # .DS_Store, __MACOSX
-
-
-def _is_image(path: str) -> bool:
-    return path.lower().endswith(EXTENSIONS) and not _is_hidden(os.path.basename(path))
 
 
 def _not_empty(source: str, images: ImagesT) -> ImagesT:

@@ -2,7 +2,8 @@
 
 Resizing and cropping follow in host/data/image_batches (timm's transform) and device/deploy/preprocess (the same on a
 board). 16-bit grey differs from timm: it becomes `value >> 8`, since Pillow's conversion makes every value above 255
-white. EXIF orientation is ignored, as in timm. Both are logged once in a process, at the first such image.
+white. EXIF orientation is ignored, as in timm, unless it is asked for. Both are logged once in a
+process, at the first such image.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import warnings
 from typing import Iterator, Set, Tuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics.segmentation import checked_labels
@@ -22,27 +23,33 @@ ADVICE = "Leave it out, or save it anew as JPEG or PNG."
 ORIENTATION = 0x0112  # EXIF tag: 1 or absent is upright
 BITS_PER_SAMPLE = 258  # TIFF tag
 DEEP_GREY = "%s is a %d-bit grey image: its upper 8 bits are used (value >> %d). timm would make all above 255 white."
-TURNED = "%s has the EXIF orientation %d, which is ignored, as timm ignores it: turn the pixels themselves."
+TURNED = (
+    "%s has the EXIF orientation %d, which is ignored, as timm ignores it: turn the pixels, or compile with --exif."
+)
 LOGGER = logging.getLogger(__name__)
 _said: Set[str] = set()
 
 
-def open_image(path: str, advice: str = ADVICE) -> Image.Image:
+def open_image(path: str, advice: str = ADVICE, turned: bool = False) -> Image.Image:
     """Decodes a whole image file; of an animation, the first frame.
 
     Args:
+        turned: turn the image by its EXIF orientation; otherwise an orientation is said and ignored.
         advice: what the message says to do with a file that cannot be read.
     Raises: InputError with the name and the reason, where the file is absent, not an image, truncated, far too large,
         or a program to run (EPS).
     """
     try:
         with _quiet(), open(_regular(path), "rb") as file:
-            image = Image.open(file)
+            image = Image.open(file)  # type: Image.Image
             if image.format == "EPS":  # Pillow would start Ghostscript on it
                 raise InputError("EPS is a program, not a picture")
             image.load()
-            _say_orientation(image, path)
-            image.filename = path
+            if turned:
+                image = _upright(image)
+            else:
+                _say_orientation(image, path)
+            image.filename = path  # type: ignore[attr-defined]
             return image
     except MemoryError:
         raise InputError("{} does not fit into memory. {}".format(path, advice)) from None
@@ -88,6 +95,17 @@ def _grey_bits(image: Image.Image) -> int:
         tags = getattr(image, "tag_v2", {})
         return int(tags.get(BITS_PER_SAMPLE, (16,))[0])
     return 16 if image.mode == "I" and image.format in ("PNG", "PPM") else 0
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned by its EXIF orientation; what _grey_bits asks for stays with it."""
+    turned = ImageOps.exif_transpose(image)
+    if turned is None:
+        return image
+    turned.format = image.format
+    if hasattr(image, "tag_v2"):
+        turned.tag_v2 = image.tag_v2  # type: ignore[attr-defined]
+    return turned
 
 
 def _say_orientation(image: Image.Image, path: str) -> None:

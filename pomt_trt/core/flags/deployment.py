@@ -12,15 +12,21 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+WAITINGS = ("default", "passive")
 BUNDLE = Flag("bundle", "folder that `pomt-trt bundle` or `pomt-trt compile` made", "BUNDLE")
 JSON = Flag("--json", "print JSON instead of a table", type=bool, default=False)
 THREADS = Flag("--threads", "CPU threads", "N", int, absent="as many as this process may use", check=at_least(1))
 INPUTS = Flag("inputs", "image files; folders and what is below them; -: paths from stdin, one a line", "IMAGE|DIR|-")
 INFER = (
     Flag("--top-k", "classes to name", "K", _positive, 5),
-    Flag("--out", "folder for label maps, a PNG of each image's size", "DIR"),
+    Flag(
+        "--out",
+        "folder for label maps, a PNG of each image's size; of features, a .npy file (images, dimension)",
+        "DIR|FILE",
+    ),
     JSON._replace(help="one JSON object a line for each image"),
     THREADS._replace(type=_positive, absent="as the engine was built"),
+    Flag("--waiting", "passive: idle threads sleep", default="default", choices=WAITINGS),
     Flag("--rebuild", "first build the engines on this device; give images before it", type=bool, default=False),
     Flag("--rebuild-refused", "the same, but only where the engine is refused (exit 8)", type=bool, default=False),
 )

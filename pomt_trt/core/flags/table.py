@@ -4,11 +4,12 @@ COMPILE is what `pomt-trt compile` and pomt_trt.compile_model take. Each flag's 
 """
 
 import os
-from typing import List, Optional
+from typing import Any, List, Optional, Tuple
 
 from pomt_trt.core.choice.comparison import METHODS
 from pomt_trt.core.choice.rules import MIN_GAIN, RULES
-from pomt_trt.core.flags.deployment import THREADS
+from pomt_trt.core.errors import UsageError
+from pomt_trt.core.flags.deployment import THREADS, WAITINGS
 from pomt_trt.core.flags.flag import (
     Flag,
     Group,
@@ -30,6 +31,16 @@ def _absolute_model(name: str, model: str) -> str:
     """local-dir:PATH with an absolute path; another name as it is."""
     kind, _, path = model.partition(":")
     return "local-dir:" + os.path.abspath(path) if kind == "local-dir" else model
+
+
+def _image_size(name: str, given: Any) -> Tuple[int, int]:
+    """224 or '224' -> (224, 224); '64x128' -> (64, 128): height, width. What was checked before stays as it is."""
+    if isinstance(given, tuple) and len(given) == 2 and all(isinstance(side, int) for side in given):
+        return given
+    parts = str(given).lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() for part in parts):
+        raise UsageError("{} is '{}'; give pixels, such as 224, or height x width, such as 64x128.".format(name, given))
+    return int(parts[0]), int(parts[-1])
 
 
 def _token_range(name: str, text: str) -> str:
@@ -109,10 +120,18 @@ EMA = Flag(
     choices=AUTO_ON_OFF,
 )
 PRETRAINED = Flag("--pretrained", "timm's own weights, from its hub", type=bool, default=False)
-IMG_SIZE = Flag("--img-size", "side of the square input in pixels", "PX", int, absent="the model's own")
+IMG_SIZE = Flag("--img-size", "input in pixels: PX, or HxW", "PX", absent="the model's own", check=_image_size)
 LABELS = Flag("--labels", "names of the classes, one a line", "FILE", check=existing_file)
 HEAD = Flag("--head", "DINOv2's official linear head", "FILE", check=existing_file)
-WEIGHTS = Group("model", (CHECKPOINT, EMA, PRETRAINED, IMG_SIZE, LABELS, HEAD))
+TASKS = ("auto", "classification", "features", "binary", "multilabel", "regression")
+TASK = Flag(
+    "--task",
+    "what outputs mean: one of several classes, features (a head is taken off), a probability of one label or of each "
+    "(sigmoid), or values; auto: by configuration and number of outputs",
+    default="auto",
+    choices=TASKS,
+)
+WEIGHTS = Group("model", (CHECKPOINT, EMA, PRETRAINED, IMG_SIZE, LABELS, HEAD, TASK))
 
 METHOD = Group(
     "method",
@@ -131,6 +150,9 @@ CLASS_ORDER = Flag(
     absent="by label names, wnids or class numbers, else natural",
     check=_class_order,
 )
+TURN = Flag(
+    "--exif", "turn pictures by their EXIF orientation, here and in the bundle; timm does not", type=bool, default=False
+)
 SAMPLES = Flag("--samples", "most images to use", "N", int, 1000, check=at_least(1))
 SEED = Flag("--seed", "seed of all random draws", "N", int, 0)
 EXPERIMENT = Group(
@@ -139,18 +161,18 @@ EXPERIMENT = Group(
         Flag("--batch-size", "images in one call", "B", int, 1, check=at_least(1)),
         Flag(
             "--data",
-            "images: class folders, a CSV, images/ and labels/, or no labels; " + EXIF,
+            "images: class folders, a CSV, images/ and labels/, or no labels; " + EXIF + ", unless --exif",
             "DIR",
             check=existing_path,
         ),
         CLASS_ORDER,
+        TURN,
         SAMPLES,
         SEED,
         Flag("--target", "what reads the graphs: " + ", ".join(TARGETS), "T", default="onnxruntime"),
     ),
 )
 
-WAITINGS = ("default", "passive")
 ENGINE = Group(
     "engine and timing",
     (
@@ -241,7 +263,11 @@ BENCH = (
     Flag("--max-seconds", "most seconds to time a setting", "S", float, 40.0, check=more_than_0(finite=True)),
 )
 EVALUATE = (
-    Flag("data", "images: class folders, a flat folder with a CSV, or unlabelled; " + EXIF, "DATA"),
+    Flag(
+        "data",
+        "images: class folders, a flat folder with a CSV, or unlabelled; " + EXIF + ", unless compiled with --exif",
+        "DATA",
+    ),
     CLASS_ORDER,
     SAMPLES,
     SEED._replace(help="seed of the random draw of images"),

@@ -7,11 +7,11 @@ import numpy as np
 from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics import classification
 from pomt_trt.core.metrics.pair import Pair
-from pomt_trt.core.records import MIOU, PIXEL_AGREEMENT, AccuracyEstimate, Interval
+from pomt_trt.core.metrics.resampling import interval, resampled
+from pomt_trt.core.records import MIOU, PIXEL_AGREEMENT, AccuracyEstimate
 
 IGNORED = 255  # in a label map: a pixel that has no class, or does not count
 MOST_CLASSES = IGNORED  # a label map has one byte a pixel
-RESAMPLES = 2000  # of the bootstrap: the error of an interval's ends is then a few per cent of its width
 UNLABELLED = "no pixel of the images is labelled. Give label maps in which some are not 255."
 BAND_BYTES = 16 << 20  # of logits that are upsampled at a time
 
@@ -102,9 +102,9 @@ def paired(kind: str, pair: Pair, size: Tuple[int, int], candidate_id: str, sour
         kind=kind,
         samples=len(pair.logits),
         accuracy=float(candidate[0]),
-        accuracy_ci=_interval(candidate[1:]),
+        accuracy_ci=interval(candidate[1:]),
         drop=float(reference[0] - candidate[0]),
-        drop_ci=_interval(reference[1:] - candidate[1:]),
+        drop_ci=interval(reference[1:] - candidate[1:]),
         kl_divergence=_kl_divergence(pair.reference, pair.logits),
         source=source,
         constant_accuracy=None if labels is None else _constant_mean_iou(labels),
@@ -139,15 +139,19 @@ def _constant_mean_iou(label_maps: np.ndarray) -> Optional[float]:
 def _agreements(reference: np.ndarray, candidate: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """Shares of equal pixels, which is 1 for the reference itself; a pixel without a class agrees with nothing."""
     shares = ((reference == candidate) & (reference != IGNORED)).mean(axis=(1, 2))  # (n,)
-    means = _weights(len(shares)) @ shares / len(shares)
+    means = resampled(lambda weights: weights @ shares / len(shares), len(shares))
     return np.ones_like(means), means
 
 
 def _mean_ious(both: Sequence[np.ndarray], label_maps: np.ndarray, classes: int) -> Tuple[np.ndarray, np.ndarray]:
     """mIoU of two models' label maps (n, H, W)."""
-    weights = _weights(len(label_maps))
-    reference, candidate = (_mean_ious_of(counts(one, label_maps, classes), weights) for one in both)
-    return reference, candidate
+    counted = [counts(one, label_maps, classes) for one in both]
+
+    def of_both(weights: np.ndarray) -> np.ndarray:
+        return np.stack([_mean_ious_of(one, weights) for one in counted], axis=1)
+
+    values = resampled(of_both, len(label_maps))  # (1 + resamples, 2)
+    return values[:, 0], values[:, 1]
 
 
 def mean_iou(counted: np.ndarray) -> float:
@@ -176,18 +180,6 @@ def _mean_ious_of(counted: np.ndarray, weights: np.ndarray) -> np.ndarray:
     ratios = np.where(labelled > 0, right / np.maximum(labelled + predicted - right, 1), 0.0)
     means = ratios.sum(axis=1) / np.maximum((labelled > 0).sum(axis=1), 1)  # type: np.ndarray
     return means
-
-
-def _weights(images: int) -> np.ndarray:
-    """(1 + RESAMPLES, images): every image once, then how often each is drawn in each resample."""
-    random = np.random.RandomState(0)  # its stream is frozen (NEP 19)
-    drawn = random.multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
-    return np.concatenate([np.ones((1, images)), drawn])
-
-
-def _interval(values: np.ndarray) -> Interval:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _kl_divergence(reference: np.ndarray, logits: np.ndarray) -> float:

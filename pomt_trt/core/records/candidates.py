@@ -74,6 +74,9 @@ class Request(NamedTuple):
     class_order: Optional[str] = None  # natural, string, or a file of class names; None: the first reading that fits
     class_order_sha256: Optional[str] = None  # of that file
     ema: str = "auto"  # auto, on, off: whether averaged weights of the checkpoint are read
+    image_width: Optional[int] = None  # where it is not image_size, which is then the height
+    exif: bool = False  # pictures are turned by their EXIF orientation
+    task: str = "auto"  # what the outputs mean; auto: as the configuration and their number say
 
 
 class Experiment(NamedTuple):
@@ -82,7 +85,7 @@ class Experiment(NamedTuple):
     request: Request
     model: ModelSpec
     data_kind: str  # labelled, unlabelled, random
-    accuracy_kind: str  # top1, agreement, miou or pixel-agreement
+    accuracy_kind: str  # see core/metrics/accuracy
     images: int  # on which accuracy is estimated
     class_order: Optional[ClassOrder] = None  # None: the data have no names of classes, or release 0.2 made this
 

@@ -5,12 +5,34 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 Interval = Tuple[float, float]  # low, high; 95 %
 TOP1, AGREEMENT = "top1", "agreement"  # kinds of accuracy: with labels, or agreement with the unreduced model
 MIOU, PIXEL_AGREEMENT = "miou", "pixel-agreement"  # the same for pixels
+KNN, COSINE = "knn", "cosine"  # the same for features: of the nearest neighbours, or cosine to the unreduced model's
+AUROC, SIDE_AGREEMENT = "auroc", "side-agreement"  # the same for labels of which several may hold
+R2, FIDELITY = "r2", "fidelity"  # the same for values; fidelity is R2 with the unreduced model's values as the truth
+F1, MAE = "f1", "mae"  # beside AUROC and R2
 ACCURACY_TITLES = {
     TOP1: "top-1",
     AGREEMENT: "agreement with R = 0",
     MIOU: "mIoU",
     PIXEL_AGREEMENT: "pixel agreement with R = 0",
+    KNN: "nearest neighbours' top-1",
+    COSINE: "cosine to R = 0",
+    AUROC: "AUROC",
+    SIDE_AGREEMENT: "agreement with R = 0",
+    R2: "R2",
+    FIDELITY: "R2 of R = 0",
+    F1: "F1",
+    MAE: "mean absolute error",
 }
+
+
+class Metric(NamedTuple):
+    """A metric beside the accuracy, and its drop against the unreduced model on the same images."""
+
+    kind: str
+    value: float
+    value_ci: Interval
+    drop: float  # unreduced minus this
+    drop_ci: Interval
 
 
 class AccuracyEstimate(NamedTuple):
@@ -23,11 +45,14 @@ class AccuracyEstimate(NamedTuple):
     accuracy_ci: Interval
     drop: float  # unreduced minus this
     drop_ci: Interval
-    kl_divergence: float  # mean over images (and patches, in segmentation) of KL(unreduced || this), nats
+    # Mean over images (and patches, in segmentation) of KL(unreduced || this), nats. Of features: 1 - cosine. Of
+    # values: as if they were Gaussian.
+    kl_divergence: float
     source: str = "host-fp32"
     constant_accuracy: Optional[float] = (
-        None  # if every answer is the most frequent label; None: no labels, or one class
+        None  # of one answer to all images, the best one; None: no labels, or one class
     )
+    others: Tuple[Metric, ...] = ()
 
 
 class Sensitivity(NamedTuple):

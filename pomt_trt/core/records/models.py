@@ -5,6 +5,9 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 from pomt_trt.core.records.measurements import TOP1
 
 CLASSIFICATION, SEGMENTATION = "classification", "segmentation"  # tasks: a class an image, or a class a pixel
+FEATURES = "features"  # a vector an image, and no classes
+BINARY, MULTILABEL = "binary", "multilabel"  # a probability of one label, or of each of several, by a sigmoid
+REGRESSION = "regression"  # values
 
 
 class Preprocessing(NamedTuple):
@@ -18,6 +21,7 @@ class Preprocessing(NamedTuple):
     interpolation: str = "bicubic"  # nearest, bilinear, bicubic, lanczos
     crop_pct: float = 1.0
     crop_mode: str = "center"  # center, squash, border
+    exif: bool = False  # turned by its EXIF orientation first, which timm does not
 
 
 class ModelSpec(NamedTuple):
@@ -31,11 +35,11 @@ class ModelSpec(NamedTuple):
     heads: int
     patch_tokens: int
     prefix_tokens: int
-    classes: int
+    classes: int  # outputs of the model: classes, labels, values, or the dimension of features
     preprocessing: Preprocessing
     head: Optional[str] = None  # file of a separate linear head (DINOv2), or None for the model's own
     labels: Tuple[str, ...] = ()  # names of the classes, where known
-    task: str = CLASSIFICATION  # or segmentation: logits (B, classes, rows, columns), one a patch
+    task: str = CLASSIFICATION  # or another one; segmentation: logits (B, classes, rows, columns), one a patch
 
     @property
     def tokens(self) -> int:

@@ -1,20 +1,37 @@
-"""Opens a bundle as a Classifier, or as a Segmenter if its model labels every patch."""
+"""Opens a bundle as the Predictor of its task."""
 
 import logging
 import os
-from typing import Optional
+from typing import Dict, Optional, Type
 
 from pomt_trt.core.errors import BuildFailed, CorruptArtifact, WrongDevice
-from pomt_trt.core.records import SEGMENTATION, Bundle, Engine
+from pomt_trt.core.records import (
+    BINARY,
+    CLASSIFICATION,
+    FEATURES,
+    MULTILABEL,
+    REGRESSION,
+    SEGMENTATION,
+    Bundle,
+    Engine,
+)
 from pomt_trt.core.storage.bundle import open_bundle
 from pomt_trt.device.checks import golden_check
-from pomt_trt.device.deploy.classifier import Classifier
+from pomt_trt.device.deploy.classifier import Classifier, Embedder, MultiLabelClassifier, Regressor
 from pomt_trt.device.deploy.predictor import Predictor
 from pomt_trt.device.deploy.segmenter import Segmenter
 from pomt_trt.device.engines.contract import Runner
 from pomt_trt.device.engines.engine import built_elsewhere, check_device, check_files, open_engine, released_elsewhere
 
 logger = logging.getLogger(__name__)
+PREDICTORS: Dict[str, Type[Predictor]] = {
+    CLASSIFICATION: Classifier,
+    SEGMENTATION: Segmenter,
+    FEATURES: Embedder,
+    BINARY: MultiLabelClassifier,
+    MULTILABEL: MultiLabelClassifier,
+    REGRESSION: Regressor,
+}
 
 
 def open_predictor(bundle: str, threads: Optional[int] = None, waiting: str = "default") -> Predictor:
@@ -85,4 +102,4 @@ def _refused(upgraded: str, reason: str) -> WrongDevice:
 
 def predictor_of(bundle: Bundle, runner: Runner) -> Predictor:
     """The Predictor for a bundle's task, on one of its engines that is open."""
-    return (Segmenter if bundle.model.task == SEGMENTATION else Classifier)(bundle, runner)
+    return PREDICTORS[bundle.model.task](bundle, runner)

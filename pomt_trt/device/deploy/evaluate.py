@@ -1,7 +1,6 @@
 """The accuracy of a bundle's engine on a folder of images, beside the R = 0 engine and the host's estimate.
 
-Accuracy is top-1, or in segmentation mIoU at the model's input size. Without labels, or with random weights, it is the
-agreement with R = 0.
+Which kind of accuracy: core/metrics/accuracy. Without labels, or with random weights, it is the agreement with R = 0.
 """
 
 import logging
@@ -17,7 +16,6 @@ from pomt_trt.core.errors import InputError
 from pomt_trt.core.metrics import accuracy
 from pomt_trt.core.metrics.pair import Pair
 from pomt_trt.core.records import (
-    MIOU,
     AccuracyEstimate,
     Bundle,
     Candidate,
@@ -122,11 +120,11 @@ def _evaluation(
 def _comparable(engine: AccuracyEstimate, selection: Selection) -> bool:
     """Whether host and engine estimate the same quantity.
 
-    mIoU depends on the number of images, since it is a mean over the classes that occur in them.
+    mIoU and the accuracy of nearest neighbours depend on which images there are.
     """
     if engine.kind != selection.accuracy_kind:
         return False
-    return engine.kind != MIOU or engine.samples == selection.accuracy_images
+    return not accuracy.depends_on_number(engine.kind) or engine.samples == selection.accuracy_images
 
 
 def _predictor(bundle: Bundle, engine: Engine, folder: str, threads: Optional[int]) -> Predictor:

@@ -1,5 +1,6 @@
-"""Formats the logits of an image: as JSON, as a line of text, and for segmentation as a PNG file."""
+"""Formats the logits of an image: as JSON, as a line of text, and by task as a PNG file or a row of a .npy file."""
 
+import contextlib
 import io
 import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -9,9 +10,10 @@ from PIL import Image
 
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.metrics.segmentation import IGNORED
-from pomt_trt.core.records import SEGMENTATION, ModelSpec
+from pomt_trt.core.records import BINARY, FEATURES, MULTILABEL, REGRESSION, SEGMENTATION, ModelSpec
 from pomt_trt.core.storage import store
-from pomt_trt.device.deploy.classifier import softmax
+from pomt_trt.device.deploy.classifier import probabilities, softmax
+from pomt_trt.device.deploy.feature_file import FeatureFile
 from pomt_trt.device.deploy.segmenter import own_label_map
 
 Answer = Dict[str, Any]
@@ -23,23 +25,79 @@ class Answering(NamedTuple):
     answer: Callable[[str, Tuple[int, int], np.ndarray], Answer]  # (path, (width, height), logits) -> JSON
     words: Callable[[Answer], str]  # JSON -> text
     title: str  # of the column with that text
+    file: Any = contextlib.ExitStack()  # a context manager, to be entered before the first answer; here, of nothing
 
 
-def answering(model: ModelSpec, top_k: int, folder: Optional[str]) -> Answering:
+def answering(model: ModelSpec, top_k: int, out: Optional[str]) -> Answering:
     """The formats for a model.
 
     Args:
         top_k: number of classes to name for an image.
-        folder: for label maps; it is created.
-    Raises: UsageError if a segmentation model has no folder, or a classification model has one.
+        out: folder for label maps, which is created; or the .npy file for features.
+    Raises: UsageError if a task that writes files has no `out`, or another one has it.
     """
     if model.task == SEGMENTATION:
-        if folder is None:
+        if out is None:
             raise UsageError("{} labels pixels: give --out DIR, a folder for its label maps.".format(model.name))
-        return Answering(_Segmentation(model, top_k, folder).answer, _shares_in_words, "label map and shares")
-    if folder is not None:
-        raise UsageError("{} labels whole images, and --out is for label maps. Leave it out.".format(model.name))
+        return Answering(_Segmentation(model, top_k, out).answer, _shares_in_words, "label map and shares")
+    if model.task == FEATURES:
+        return _features(model, out)
+    if out is not None:
+        raise UsageError(
+            "{} is for {}, and --out is for label maps and features. Leave it out.".format(model.name, model.task)
+        )
+    if model.task == MULTILABEL:
+        return Answering(lambda path, size, logits: _labels(model, top_k, logits), _in_words, "labels by themselves")
+    if model.task == BINARY:
+        return Answering(lambda path, size, logits: _one_label(model, logits), _one_in_words, "probability")
+    if model.task == REGRESSION:
+        return Answering(lambda path, size, logits: _values(model, logits), _values_in_words, "values")
     return Answering(lambda path, size, logits: _predictions(model, top_k, logits), _in_words, "predictions")
+
+
+def _features(model: ModelSpec, out: Optional[str]) -> Answering:
+    """With `out` a row of the file for each image, in the order of the images; without it the features themselves."""
+    if out is None:
+        return Answering(
+            lambda path, size, features: {"features": [float(value) for value in features]},
+            lambda answer: " ".join("{:.4g}".format(value) for value in answer["features"]),
+            "features",
+        )
+    file = FeatureFile(out, model.classes)
+    return Answering(
+        lambda path, size, features: {"row": file.append(features)},
+        lambda answer: str(answer["row"]),
+        "row in {}".format(out),
+        file,
+    )
+
+
+def _labels(model: ModelSpec, top_k: int, logits: np.ndarray) -> Answer:
+    """As _predictions; probabilities do not sum to 1."""
+    return {"predictions": _best(model, probabilities(logits), top_k, "probability")}
+
+
+def _one_label(model: ModelSpec, logits: np.ndarray) -> Answer:
+    """The probability of the label that the model is about: its only name, or the second of two."""
+    named = {"label": model.labels[-1]} if model.labels else {}
+    return dict(named, probability=float(probabilities(logits)[0]))
+
+
+def _one_in_words(answer: Answer) -> str:
+    return "{}{:.1f} %".format(answer["label"] + " " if "label" in answer else "", 100 * answer["probability"])
+
+
+def _values(model: ModelSpec, values: np.ndarray) -> Answer:
+    """Each value, with its name where outputs have names."""
+    names = model.labels or [str(number) for number in range(len(values))]
+    return {"values": [{"label": name, "value": float(value)} for name, value in zip(names, values)]}
+
+
+def _values_in_words(answer: Answer) -> str:
+    values = answer["values"]
+    if len(values) == 1:
+        return "{:.6g}".format(values[0]["value"])
+    return ", ".join("{} {:.6g}".format(one["label"], one["value"]) for one in values)
 
 
 def _predictions(model: ModelSpec, top_k: int, logits: np.ndarray) -> Answer:

@@ -29,7 +29,7 @@ def read(path: str, preprocessing: Preprocessing) -> np.ndarray:
 
 def read_sized(path: str, preprocessing: Preprocessing) -> Tuple[np.ndarray, Tuple[int, int]]:
     """(pixels as from read, (width, height) of the image itself)."""
-    image = open_image(path)
+    image = open_image(path, turned=preprocessing.exif)
     try:
         return crop(image, preprocessing), image.size
     except InputError as error:

@@ -23,7 +23,7 @@ class Segmenter(Predictor):
         images, preprocessing = listed(images), self.bundle.model.preprocessing
         label_maps = []
         for start in range(0, len(images), self.batch_size):
-            part = [_opened(image) for image in images[start : start + self.batch_size]]
+            part = [_opened(image, preprocessing.exif) for image in images[start : start + self.batch_size]]
             logits = self.logits(self.normalised(part))
             label_maps += [own_label_map(one, _size(image), preprocessing) for one, image in zip(logits, part)]
         return label_maps
@@ -47,9 +47,9 @@ def own_label_map(logits: np.ndarray, size: Tuple[int, int], preprocessing: Prep
     return labels
 
 
-def _opened(image: Any) -> Any:
+def _opened(image: Any, turned: bool) -> Any:
     """Decodes an image file; returns anything else unchanged."""
-    return open_image(os.fspath(image)) if isinstance(image, (str, os.PathLike)) else image
+    return open_image(os.fspath(image), turned=turned) if isinstance(image, (str, os.PathLike)) else image
 
 
 def _size(image: Any) -> Tuple[int, int]:

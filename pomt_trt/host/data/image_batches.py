@@ -114,7 +114,7 @@ def _from_files(chosen: dataset.Dataset, spec: ModelSpec, progress: Progress | N
 def _decoded(path: str, preprocessing: Preprocessing) -> Image.Image | None:
     """The image in the model's colours. None, with a warning, where it cannot be read."""
     try:
-        return in_colours(open_image(path), preprocessing.channels)
+        return in_colours(open_image(path, turned=preprocessing.exif), preprocessing.channels)
     except InputError as error:
         LOGGER.warning("skipped: %s", error)
         return None

@@ -37,7 +37,7 @@ def load_checkpoint(module: VisionTransformer, path: str, *, separate_head: bool
     """
     state, line = _read(module, path, ema)
     if separate_head:
-        module.reset_classifier(0)
+        remove_head(module)
         state = {key: value for key, value in state.items() if not key.startswith(HEADS)}
     else:
         _match_head(module, state)
@@ -148,6 +148,13 @@ def attach_linear_head(module: VisionTransformer, path: str) -> None:
     fit.check_finite(state, path)
     take_class_and_mean(module, classes)
     module.head.load_state_dict(state)
+
+
+def remove_head(module: VisionTransformer) -> None:
+    """Takes a classifier off, in place, so that the model gives features: those that its own pooling gives."""
+    if isinstance(module.attn_pool, ClassAndMean):  # belongs to the head
+        module.attn_pool, module.pool_include_prefix = None, False
+    module.reset_classifier(0)
 
 
 def take_class_and_mean(module: VisionTransformer, classes: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pomt_trt.core.errors import InputError, MissingDependency, UsageError
-from pomt_trt.core.records import CLASSIFICATION, SEGMENTATION, ModelSpec, Preprocessing, Request
+from pomt_trt.core.records import FEATURES, ModelSpec, Preprocessing, Request
 from pomt_trt.core.storage import learned
 
 try:
@@ -24,7 +24,8 @@ try:
 
     from pomt_trt.host import backbones
     from pomt_trt.host.models import heads, transformers_folder
-    from pomt_trt.host.models.checkpoints import attach_linear_head, load_checkpoint, load_folder
+    from pomt_trt.host.models.checkpoints import attach_linear_head, load_checkpoint, load_folder, remove_head
+    from pomt_trt.host.models.input_size import resize
     from pomt_trt.host.weights.prefixes import EMA_AUTO
     from pomt_trt.host.weights.wording import reason
 except ImportError as error:
@@ -51,10 +52,12 @@ def asked_for(request: Request, module: nn.Module | None = None) -> Loaded:
         checkpoint=request.checkpoint,
         pretrained=request.pretrained,
         head=request.head,
-        image_size=request.image_size,
+        image_size=request.image_size and (request.image_size, request.image_width or request.image_size),
         labels=request.labels,
         seed=request.seed,
         ema=request.ema,
+        task=request.task,
+        exif=request.exif,
     )
 
 
@@ -64,10 +67,12 @@ def load(
     checkpoint: str | None = None,
     pretrained: bool = False,
     head: str | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     labels: str | None = None,
     seed: int = 0,
     ema: str = EMA_AUTO,
+    task: str = heads.AUTO,
+    exif: bool = False,
 ) -> Loaded:
     """Loads a model with its weights.
 
@@ -77,31 +82,36 @@ def load(
         checkpoint: file of weights: .safetensors, written by torch.save, or the .index.json of shards.
         pretrained: let timm download the weights.
         head: file of a DINOv2 linear head, in place of the model's own.
-        image_size: side of the square input in pixels. The position embedding is resampled.
+        image_size: side of the square input in pixels, or (height, width). The position embedding is resampled.
         labels: file of class names, one a line.
         seed: of random weights, where none of these gives others.
         ema: auto, on or off: whether to read averaged weights where a checkpoint has both.
+        task: what the outputs mean (core/flags/table.TASKS). features: a classifier is taken off.
+        exif: turn pictures by their EXIF orientation.
     Raises:
         UsageError: arguments that exclude each other, or a size that is not whole patches.
-        InputError: unknown or unsupported model, outputs that are not classes, or a file that does not fit the model.
+        InputError: unknown or unsupported model, outputs that fit no task, or a file that does not fit the model.
     """
     if checkpoint and pretrained:
         raise UsageError("--checkpoint and --pretrained are both given: leave one out.")
     with torch.random.fork_rng(devices=[]):  # new layers are drawn too; the caller's random state stays
         torch.manual_seed(seed)
-        if not head:
-            heads.check_problem(_title(name), _configuration(name))
-        module, weights = _module(name, pretrained, seed, loads=checkpoint is None, headless=head is not None)
+        problem = None if head else heads.problem_of(_configuration(name))
+        module, weights = _module(name, pretrained, seed, loads=checkpoint is None)
         check_taken(module, _title(name))
         if image_size is not None:
-            _resize(module, image_size)
+            resize(module, (image_size, image_size) if isinstance(image_size, int) else image_size)
         if checkpoint:
-            load_checkpoint(module, checkpoint, separate_head=head is not None, ema=ema)
+            load_checkpoint(module, checkpoint, separate_head=head is not None or task == FEATURES, ema=ema)
             weights = "checkpoint"
         if head:
             attach_linear_head(module, head)
-    heads.check_classes(_title(name), module.num_classes, is_dense(module))
+        elif task == FEATURES:
+            remove_head(module)
+    outputs = heads.Outputs(module.num_classes, is_dense(module), problem)
     spec = _spec(module, _title(name), weights, head, labels)
+    look = spec.preprocessing._replace(exif=exif)
+    spec = spec._replace(task=heads.task_of(spec.name, outputs, task), preprocessing=look)
     if spec.random_weights:
         LOGGER.warning("%s has %s weights: give --checkpoint FILE or --pretrained", spec.name, spec.weights)
     return Loaded(module.float().cpu().eval(), spec)
@@ -155,12 +165,10 @@ def _source(name: str) -> str:
     return ALIASES.get(origin, origin) + colon + place
 
 
-def _module(name: str | nn.Module, pretrained: bool, seed: int, *, loads: bool, headless: bool) -> tuple[Any, str]:
+def _module(name: str | nn.Module, pretrained: bool, seed: int, *, loads: bool) -> tuple[Any, str]:
     """The module and where its weights come from.
 
-    Args:
-        loads: load the weights that belong to the name; otherwise a checkpoint brings them.
-        headless: the classifier will be replaced.
+    Args: loads: load the weights that belong to the name; otherwise a checkpoint brings them.
     """
     if isinstance(name, nn.Module):
         return copy.deepcopy(name), "module"
@@ -176,8 +184,6 @@ def _module(name: str | nn.Module, pretrained: bool, seed: int, *, loads: bool, 
     if not pretrained:
         return module, f"random (seed {seed})"
     check_taken(module, name)  # before a useless download
-    if not headless:
-        heads.check_classes(name, module.num_classes, is_dense(module))
     return _create(source, pretrained=True), "pretrained"
 
 
@@ -209,17 +215,8 @@ def _check_known(name: str) -> None:
     raise InputError(f"there is no model '{name}'. {hint} A folder in timm's format is local-dir:PATH.")
 
 
-def _resize(module: Any, image_size: int) -> None:
-    patch = backbones.of(module).patch_px
-    if image_size < patch or image_size % patch:
-        below = image_size // patch * patch
-        sizes = f"{below} or {below + patch}" if below > 0 else str(patch)
-        raise UsageError(f"an image of {image_size} pixels is not whole patches of {patch}: take --img-size {sizes}.")
-    backbones.of(module).resize(image_size, image_size)
-
-
 def _spec(module: Any, name: str, weights: str, head: str | None, labels: str | None) -> ModelSpec:
-    classes = module.num_classes
+    classes = module.num_classes or module.num_features
     return ModelSpec(
         name=name,
         architecture=str(_config(module).get("architecture") or type(module).__name__),
@@ -232,8 +229,7 @@ def _spec(module: Any, name: str, weights: str, head: str | None, labels: str | 
         classes=classes,
         preprocessing=_preprocessing(module, name),
         head=head,
-        labels=heads.labels_from_file(labels, classes) if labels else heads.known_labels(_config(module), classes),
-        task=SEGMENTATION if is_dense(module) else CLASSIFICATION,
+        labels=heads.labels_of(_config(module), module.num_classes, labels),
     )
 
 

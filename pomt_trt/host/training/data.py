@@ -149,7 +149,7 @@ def _reading(spec: ModelSpec, *, varied: bool) -> Callable[[dataset.Item, str], 
     fit_labels = fitting_labels(look, varied=varied)
 
     def read(item: dataset.Item, drawn_by: str) -> Sample:
-        image = in_colours(open_image(item.path), look.channels)
+        image = in_colours(open_image(item.path, turned=look.exif), look.channels)
         with _seeded(drawn_by):
             pixels = normalised(fit(image)[None], look)[0]
         if item.label_map is None:

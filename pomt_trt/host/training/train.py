@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Subset
 from pomt_trt.core.data.class_order import CLASS_ORDER_WITHOUT_DATA, say_classes
 from pomt_trt.core.errors import InputError, UsageError, VerificationFailed
 from pomt_trt.core.progress import Progress
-from pomt_trt.core.records import Training
+from pomt_trt.core.records import CLASSIFICATION, SEGMENTATION, Training
 from pomt_trt.core.storage import store, workfolder
 from pomt_trt.host.data.bundled import BUNDLED
 from pomt_trt.host.models import loading
@@ -49,7 +49,7 @@ class Task(NamedTuple):
     data: str | None
     checkpoint: str | None
     pretrained: bool
-    image_size: int | None
+    image_size: tuple[int, int] | None  # height, width
     labels: str | None
     validation: float
     augment: bool
@@ -139,6 +139,11 @@ def _loaded(task: Task) -> loading.Loaded:
         raise InputError(
             f"{task.model} is built of other blocks than timm's Block, and those are not trained here. Use --method "
             "pomt or tome, which learn nothing."
+        )
+    if loaded.spec.task not in (CLASSIFICATION, SEGMENTATION):
+        raise InputError(
+            f"{task.model} is for {loaded.spec.task}, and a method is trained with classes of images or of pixels. "
+            "Take a method that learns nothing, such as pomt, topk or tome."
         )
     if task.data is None and loaded.spec.name not in BUNDLED:
         raise InputError(f"there are no images to train {task.model} with. Give labelled ones: --data DIR.")

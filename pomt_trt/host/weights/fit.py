@@ -1,7 +1,9 @@
 """Holds tensors against a model: every name and shape must be its own, and every value a number."""
 
 import inspect
+import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -41,6 +43,7 @@ def check_fit(module: Any, state: State, path: str, advice: str) -> None:
     """Raises InputError with all misfits. `advice`: what to do where most names fit."""
     own = module.state_dict()
     missing, unexpected = [key for key in own if key not in state], [key for key in state if key not in own]
+    _check_one_head(unexpected, path)
     misfits = [f"missing {whole(missing)}"] if missing else []
     misfits += [f"unexpected {whole(unexpected)}"] if unexpected else []
     shapes = [(key, state[key].shape, own[key].shape) for key in own if key in state]
@@ -50,13 +53,26 @@ def check_fit(module: Any, state: State, path: str, advice: str) -> None:
     if len(misfits) == 1 and missing and all(key.startswith(HEADS) for key in missing):
         raise InputError(
             f"{path} has no classifier: {few(missing)} missing, the model expects {module.num_classes} classes. Give "
-            "the linear head as --head FILE, or a checkpoint with a head."
+            "the linear head as --head FILE, a checkpoint with a head, or --task features."
         )
     if missing:
         advice = f"{len(own) - len(missing)} of the model's {len(own)} names are there. {advice}"
     if 2 * len(missing) > len(own):
         advice += " If it is this one, rename the tensors as timm does (model.state_dict())."
     raise InputError(f"{path} does not fit the model: {'; '.join(misfits)}. {advice}")
+
+
+def _check_one_head(unexpected: Sequence[str], path: str) -> None:
+    """Raises InputError where names are of several heads, of a model for several tasks."""
+    found = (
+        re.match(r"((?:heads|classifiers)\.\w+|(?:head|classifier)_\w+)\.(?:weight|bias)$", key) for key in unexpected
+    )
+    heads = sorted({match.group(1) for match in found if match})
+    if len(heads) > 1:
+        raise InputError(
+            f"{path} has several heads ({', '.join(heads)}), and a compiled model has one. Save the one that you want "
+            "under the names head.weight and head.bias, or leave all out and take --task features."
+        )
 
 
 def check_finite(state: State, path: str) -> None:

@@ -97,7 +97,7 @@ def test_a_csv_file_that_does_not_fit_is_explained(tmpdir, text, message):
 
 @pytest.mark.parametrize("rows", ["a.png,1,3\nb.png,0\n", "a.png,1\nb.png,0\na.png,3\n", "a.png,1,,3\n"])
 def test_several_labels_of_an_image_are_refused(tmpdir, rows):
-    with pytest.raises(InputError, match="gives a.png 2 labels .*not supported yet. Write rows .image,label."):
+    with pytest.raises(InputError, match="gives a.png 2 labels .*one class an image. Write rows .image,label."):
         dataset.find(write_csv(tmpdir, rows), 10)
 
 
@@ -160,3 +160,11 @@ def test_a_sample_larger_than_the_dataset_is_all_of_it():
 def test_a_sample_of_none_is_refused():
     with pytest.raises(UsageError, match="0 samples were asked for: ask for 1 or more"):
         dataset.sample(numbered(3), 0, seed=0)
+
+
+@pytest.mark.long
+def test_a_folder_of_100000_files_is_listed_and_sampled(tmpdir):
+    for number in range(100000):
+        os.close(os.open(str(tmpdir.join("{}.png".format(number))), os.O_CREAT))
+    images = dataset.sample(find(str(tmpdir), 2), 8, 0)
+    assert len(images.items) == 8 and images.kind == "unlabelled"

@@ -102,6 +102,17 @@ def test_an_orientation_is_ignored_and_said_once(tmp_path, caplog, name):
     assert len(caplog.messages) == 1 and "6 has the EXIF orientation 6, which is ignored" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_asked_to_an_image_is_turned_as_its_orientation_says(tmp_path, caplog, name, orientation):
+    upright = np.asarray(images.open_image(turned(tmp_path / "upright", 1, name)))
+    seen = np.asarray(images.open_image(turned(tmp_path / "a", orientation, name), turned=True))
+    expected = upright.swapaxes(0, 1) if orientation > 4 else upright  # Source: EXIF 2.3, tag 0x0112
+    expected = expected[::-1] if orientation in (3, 4, 7, 8) else expected
+    expected = expected[:, ::-1] if orientation in (2, 3, 6, 7) else expected
+    assert np.array_equal(seen, expected) and caplog.messages == []
+
+
 def test_damaged_exif_data_change_nothing(tmp_path, caplog):
     image_files.picture("RGB").save(str(tmp_path / "a.jpg"), exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert images.open_image(str(tmp_path / "a.jpg")).size == (image_files.WIDTH, image_files.HEIGHT)

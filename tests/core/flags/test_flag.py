@@ -99,3 +99,14 @@ def test_every_default_passes_its_own_check(items):
     flags = flag.flags_of(items)
     values = flag.checked([one for one in flags if not one.required and not one.positional], {})
     assert len(values) > 3
+
+
+@pytest.mark.parametrize("given, size", [("224", (224, 224)), (64, (64, 64)), ("64x128", (64, 128)), ("9X7", (9, 7))])
+def test_an_image_size_is_a_side_or_height_and_width(given, size):
+    assert table.IMG_SIZE.checked(given) == size
+
+
+@pytest.mark.parametrize("given", ["", "x", "64x", "1x2x3", "-3", "a", 2.5])
+def test_another_image_size_is_refused(given):
+    with pytest.raises(UsageError, match="give pixels, such as 224, or height x width, such as 64x128"):
+        table.IMG_SIZE.checked(given)

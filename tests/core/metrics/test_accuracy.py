@@ -21,7 +21,9 @@ def test_accuracy_needs_labels_and_trained_weights(labelled, weights, images, pi
     spec = fakes.quadrant_model(weights)
     assert accuracy.kind_of(spec, labelled) == images
     assert accuracy.kind_of(spec._replace(task=SEGMENTATION), labelled) == pixels
-    assert {images, pixels} <= set(ACCURACY_TITLES)
+    for task in accuracy.KINDS:
+        kind = accuracy.kind_of(spec._replace(task=task), labelled)
+        assert kind in ACCURACY_TITLES and (kind in ("top1", "miou", "knn", "auroc", "r2")) == (images == "top1")
 
 
 def of_top1(right, count=100, classes=10):

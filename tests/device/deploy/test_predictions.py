@@ -61,7 +61,9 @@ def test_a_label_map_never_replaces_its_image(tmp_path):
 def test_a_folder_belongs_to_label_maps_alone():
     with pytest.raises(UsageError, match="labels pixels: give --out DIR"):
         answering(DENSE, 5, None)
-    with pytest.raises(UsageError, match="labels whole images.*Leave it out"):
+    with pytest.raises(
+        UsageError, match="is for classification, and --out is for label maps and features. Leave it out"
+    ):
         answering(MODEL, 5, "maps")
 
 

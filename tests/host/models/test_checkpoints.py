@@ -72,10 +72,11 @@ def official_dinov2(registers=0, width=48, depth=2, side=37):
     return {key: 0.05 * torch.randn(shape, generator=generator) for key, shape in shapes.items()}
 
 
-def test_an_official_dinov2_backbone_alone_asks_for_a_head(tmp_path):
+def test_an_official_dinov2_backbone_alone_gives_features(tmp_path, caplog):
     path = saved(tmp_path / "dinov2.pth", official_dinov2())
-    with pytest.raises(InputError, match=f"{DINOV2} has no classifier .*Give a linear head as --head FILE"):
-        load(dinov2(DINOV2), checkpoint=path, image_size=28)
+    _, spec = load(dinov2(DINOV2), checkpoint=path, image_size=28)
+    assert (spec.task, spec.classes) == ("features", 48)
+    assert f"{path}: read 34 of 35 tensors, mask_token left out" in caplog.text
 
 
 @pytest.mark.parametrize("registers, name", [(0, DINOV2), (4, "vit_small_patch14_reg4_dinov2")])

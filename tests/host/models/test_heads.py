@@ -1,4 +1,4 @@
-"""host/models/heads, through loading.load: outputs that are no classes are refused, and classes have names."""
+"""host/models/heads, through loading.load: what outputs mean, and their names."""
 
 import json
 
@@ -13,19 +13,54 @@ from tests import compiled
 from tests.host import tiny
 
 REFUSED = {
-    "features": ({"num_classes": 0}, "has no classifier .num_classes = 0.: it gives features.*--head FILE"),
-    "one output": ({"num_classes": 1}, "has one output.*can be written as two classes"),
-    "features of patches": ({"num_classes": 0, "global_pool": ""}, "it gives features"),
-    "one class of patches": ({"num_classes": 1, "global_pool": ""}, "has one output"),
+    "one output": ({"num_classes": 1}, "has one output, .*Say which: --task binary .*or --task regression"),
+    "features of patches": ({"num_classes": 0, "global_pool": ""}, "gives features of each patch, and only classes"),
+    "one class of patches": ({"num_classes": 1, "global_pool": ""}, "gives one output of each patch"),
     "more classes of patches than a byte": ({"num_classes": 256, "global_pool": ""}, "255 classes at most"),
+}
+ACCEPTED = {  # what the model has, and what is asked for -> task and outputs
+    "classes": ({"num_classes": 5}, "auto", "classification", 5),
+    "classes by name": ({"num_classes": 5}, "classification", "classification", 5),
+    "no head": ({"num_classes": 0}, "auto", "features", 24),
+    "a head that is taken off": ({"num_classes": 5}, "features", "features", 24),
+    "one output, a probability": ({"num_classes": 1}, "binary", "binary", 1),
+    "one output, a value": ({"num_classes": 1}, "regression", "regression", 1),
+    "several labels": ({"num_classes": 5}, "multilabel", "multilabel", 5),
+    "values": ({"num_classes": 5}, "regression", "regression", 5),
+    "patches": ({"num_classes": 5, "global_pool": ""}, "auto", "segmentation", 5),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_head_without_a_choice_of_classes_is_refused(kind):
+def test_outputs_whose_meaning_is_not_known_are_refused(kind):
     changes, reason = REFUSED[kind]
     with pytest.raises(InputError, match=reason):
         load(tiny.vit(**changes))
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_the_task_follows_from_the_head_and_from_what_is_asked_for(kind):
+    changes, wanted, task, outputs = ACCEPTED[kind]
+    module, spec = load(tiny.vit(**changes), task=wanted)
+    with torch.no_grad():
+        assert (spec.task, spec.classes, module(torch.zeros(1, 3, 16, 16)).shape[-1]) == (task, outputs, outputs)
+    assert spec.labels == ()
+
+
+@pytest.mark.parametrize(
+    "outputs, task, said",
+    [
+        (0, "binary", r"has no classifier \(num_classes = 0\), and --task binary needs one output. Give another"),
+        (0, "multilabel", "needs a head"),
+        (1, "classification", "has one output, and --task classification needs two or more classes"),
+        (5, "binary", "has 5 outputs, and --task binary needs one output"),
+    ],
+)
+def test_a_task_that_does_not_fit_the_head_is_refused(outputs, task, said):
+    with pytest.raises(InputError, match=said):
+        load(tiny.vit(num_classes=outputs), task=task)
+    with pytest.raises(InputError, match="has an output for each patch, and --task regression is about whole images"):
+        load(tiny.vit(global_pool=""), task="regression")
 
 
 @pytest.mark.parametrize("kind", REFUSED)
@@ -34,6 +69,29 @@ def test_reduce_tokens_needs_no_head(kind):
     image = torch.zeros(1, 3, 16, 16)
     with torch.no_grad():
         assert pomt_trt.reduce_tokens(model, "tome", removed=0)(image).shape[1] in (24, 1, 256)
+
+
+def test_features_of_a_model_with_dinov2s_linear_head_are_its_class_token(tmp_path):
+    with_head, image = tiny.dinov2(tmp_path), torch.zeros(1, 3, 16, 16)
+    module, spec = load(with_head, task="features")
+    with torch.no_grad():
+        assert torch.equal(module(image), with_head.forward_features(image)[:, 0]) and spec.classes == 24
+
+
+def test_several_heads_are_refused_by_name(tmp_path):
+    state = tiny.vit().state_dict()
+    for name in ("heads.age", "heads.sex"):
+        state.update({f"{name}.weight": state["head.weight"], f"{name}.bias": state["head.bias"]})
+    torch.save({name: value for name, value in state.items() if not name.startswith("head.")}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"has several heads \(heads.age, heads.sex\), .*Save the one that you want"):
+        load(tiny.vit(), checkpoint=str(tmp_path / "w.pth"))
+
+
+def test_a_backbone_alone_fills_a_model_for_features(tmp_path):
+    source = tiny.vit(num_classes=0)
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    module, spec = load(tiny.vit(num_classes=7), checkpoint=str(tmp_path / "w.pth"), task="features")
+    assert torch.equal(module.norm.weight, source.norm.weight) and spec.classes == 24
 
 
 def folder(tmp_path, classes=5, **changes):
@@ -45,36 +103,49 @@ def folder(tmp_path, classes=5, **changes):
 
 
 @pytest.mark.parametrize("command", ["export", "compile", "compare", "train ltmp", "train cropr --removed 1"])
-@pytest.mark.parametrize("classes, said", [(0, "has no classifier"), (1, "has one output")])
-def test_every_command_that_takes_a_model_refuses_it(command, classes, said, tmp_path, capsys):
-    name = folder(tmp_path, classes)
+def test_every_command_that_takes_a_model_asks_what_one_output_is(command, tmp_path, capsys):
+    name = folder(tmp_path, 1)
     code, out, err = compiled.call(capsys, *command.split(), name, "--work", tmp_path / "work")
-    assert (code, out) == (3, "") and said in err.splitlines()[-1]
+    assert (code, out) == (3, "") and "has one output, which may be a probability or a value" in err.splitlines()[-1]
     assert not (tmp_path / "work" / "experiment.json").exists()
 
 
-def test_a_module_given_in_python_is_refused_likewise(tmp_path):
-    with pytest.raises(InputError, match="VisionTransformer has no classifier"):
-        pomt_trt.compile_model(tiny.vit(num_classes=0), work=str(tmp_path / "work"))
+@pytest.mark.parametrize("command", ["train ltmp", "train cropr --removed 1"])
+def test_a_training_needs_classes(command, tmp_path, capsys):
+    name = folder(tmp_path, 0)
+    code, out, err = compiled.call(capsys, *command.split(), name, "--work", tmp_path / "work")
+    assert (code, out) == (3, "") and "is for features, and a method is trained with classes" in err.splitlines()[-1]
 
 
-def test_weights_are_not_downloaded_for_a_model_without_a_classifier(monkeypatch):
-    from timm.models import _builder
-
-    monkeypatch.setattr(_builder, "load_pretrained", lambda *_, **__: pytest.fail("it was downloaded"))
-    with pytest.raises(InputError, match="vit_small_patch14_dinov2 has no classifier"):
-        load("vit_small_patch14_dinov2", pretrained=True)
+def test_a_module_given_in_python_is_asked_likewise(tmp_path):
+    with pytest.raises(InputError, match="VisionTransformer has one output"):
+        pomt_trt.compile_model(tiny.vit(num_classes=1), work=str(tmp_path / "work"))
 
 
-@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
-def test_a_configuration_of_several_classes_an_image_is_refused(problem, tmp_path):
-    said = f"says problem_type = {problem}, and only single_label_classification is supported yet"
-    with pytest.raises(InputError, match=said):
-        load(folder(tmp_path, problem_type=problem))
-    module = tiny.vit()
+@pytest.mark.parametrize(
+    "problem, classes, task",
+    [
+        ("multi_label_classification", 5, "multilabel"),
+        ("regression", 5, "regression"),
+        ("regression", 1, "regression"),
+        ("multi_label_classification", 1, "binary"),
+        ("single_label_classification", 1, "binary"),
+    ],
+)
+def test_the_configuration_may_say_what_outputs_are(problem, classes, task, tmp_path):
+    assert load(folder(tmp_path, classes, problem_type=problem)).spec.task == task
+    module = tiny.vit(num_classes=classes)
     module.pretrained_cfg = {"problem_type": problem}
-    with pytest.raises(InputError, match=said):
-        load(module)
+    assert load(module).spec.task == task
+
+
+def test_a_configuration_of_an_unknown_problem_is_refused_unless_a_task_is_given(tmp_path):
+    name = folder(tmp_path, problem_type="ranking")
+    with pytest.raises(
+        InputError, match="says problem_type = ranking; known are single_label.*Say what its outputs are"
+    ):
+        load(name)
+    assert load(name, task="multilabel").spec.task == "multilabel"
 
 
 def test_a_configuration_of_one_class_an_image_is_taken(tmp_path):
@@ -90,7 +161,7 @@ def test_a_head_takes_the_place_of_one_that_cannot_be_used(tmp_path):
 @pytest.mark.parametrize("text", ["", "[1]", '{"pretrained_cfg": 3}'])
 def test_a_configuration_that_is_none_says_nothing(text, tmp_path):
     (tmp_path / "config.json").write_text(text)
-    heads.check_problem("it", heads.configuration_in(tmp_path))
+    assert heads.problem_of(heads.configuration_in(tmp_path)) is None
 
 
 def small():

@@ -132,6 +132,30 @@ def test_a_size_that_patches_do_not_divide_is_answered_with_the_nearest(size, an
         load(small(), image_size=size)
 
 
+@pytest.mark.parametrize(
+    "size, said",
+    [
+        ((30, 128), "30x128 pixels is not whole patches of 16: take --img-size 16x128 or 32x144"),
+        ((8, 32), "8x32 pixels is not whole patches of 16: take --img-size 16x48"),
+    ],
+)
+def test_a_rectangle_that_patches_do_not_divide_is_answered_likewise(size, said):
+    with pytest.raises(UsageError, match=said):
+        load(small(), image_size=size)
+
+
+def test_an_input_may_be_higher_or_wider(tmp_path):
+    original = small()
+    module, spec = load(original, image_size=(32, 208))
+    assert (spec.preprocessing.height, spec.preprocessing.width, spec.patch_tokens) == (32, 208, 2 * 13)
+    assert torch.equal(module.pos_embed, resample_abs_pos_embed(original.pos_embed, (2, 13), (2, 2)))
+    assert logits(module).shape == (2, 5) and spec.preprocessing.crop_mode == original_crop(original)
+
+
+def original_crop(module):
+    return load(module).spec.preprocessing.crop_mode
+
+
 def test_the_position_embedding_of_another_size_is_resampled_once():
     original = small()
     module, spec = load(original, image_size=64)

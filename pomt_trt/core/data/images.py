@@ -41,7 +41,7 @@ def open_image(path: str, advice: str = ADVICE, turned: bool = False) -> Image.I
     """
     try:
         with _quiet(), open(_regular(path), "rb") as file:
-            image = Image.open(file)  # type: Image.Image
+            image = Image.open(file)  # type: Any
             if image.format == "EPS":  # Pillow would start Ghostscript on it
                 raise InputError("EPS is a program, not a picture")
             image.load()

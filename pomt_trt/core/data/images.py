@@ -41,15 +41,14 @@ def open_image(path: str, advice: str = ADVICE, turned: bool = False) -> Image.I
     """
     try:
         with _quiet(), open(_regular(path), "rb") as file:
-            image = Image.open(file)  # type: Image.Image
+            image = Image.open(file)
             if image.format == "EPS":  # Pillow would start Ghostscript on it
                 raise InputError("EPS is a program, not a picture")
             image.load()
+            image.filename = path
             if turned:
-                image = _upright(image)
-            else:
-                _say_orientation(image, path)
-            image.filename = path  # type: ignore[attr-defined]
+                return _upright(image)
+            _say_orientation(image, path)
             return image
     except MemoryError:
         raise InputError("{} does not fit into memory. {}".format(path, advice)) from None
@@ -103,6 +102,7 @@ def _upright(image: Image.Image) -> Image.Image:
     if turned is None:
         return image
     turned.format = image.format
+    turned.filename = getattr(image, "filename", "")  # type: ignore[attr-defined]
     if hasattr(image, "tag_v2"):
         turned.tag_v2 = image.tag_v2  # type: ignore[attr-defined]
     return turned

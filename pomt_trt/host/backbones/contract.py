@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from timm.layers import AttentionPoolLatent, HybridEmbed, PatchEmbed
+from timm.layers import AttentionPoolLatent, DiffAttention, HybridEmbed, PatchEmbed
 from timm.layers.format import Format
 from torch import Tensor, nn
 
@@ -102,6 +102,8 @@ class Backbone:
             return stem
         if not isinstance(getattr(self.vit, "patch_drop", None), (nn.Identity, type(None))):
             return "it drops patches on its own (patch_drop_rate)"
+        if any(isinstance(part, DiffAttention) for part in self.vit.modules()):
+            return "its differential attention (DiffAttention) has the operator Exp, which no target is known to take"
         blocks = {type(block).__name__ for block in self.vit.blocks if type(block) not in self.whole_blocks}
         if blocks:
             return f"its blocks are {', '.join(sorted(blocks))}, which are not known"

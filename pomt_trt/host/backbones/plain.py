@@ -6,7 +6,6 @@ from timm.layers import Attention
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import (
     Block,
-    DiffParallelScalingBlock,
     ParallelScalingBlock,
     ParallelThingsBlock,
     ResPostBlock,
@@ -23,7 +22,7 @@ class Plain(Backbone):
 
     kinds = (VisionTransformer, VisionTransformerDistilled)
     split_blocks = (Block, ResPostBlock)
-    whole_blocks = (*split_blocks, ParallelScalingBlock, ParallelThingsBlock, DiffParallelScalingBlock)
+    whole_blocks = (*split_blocks, ParallelScalingBlock, ParallelThingsBlock)
     attentions = (Attention,)
     post_norm = (ResPostBlock,)
 

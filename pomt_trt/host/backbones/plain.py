@@ -6,7 +6,6 @@ from timm.layers import Attention
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import (
     Block,
-    ParallelScalingBlock,
     ParallelThingsBlock,
     ResPostBlock,
     VisionTransformer,
@@ -22,7 +21,7 @@ class Plain(Backbone):
 
     kinds = (VisionTransformer, VisionTransformerDistilled)
     split_blocks = (Block, ResPostBlock)
-    whole_blocks = (*split_blocks, ParallelScalingBlock, ParallelThingsBlock)
+    whole_blocks = (*split_blocks, ParallelThingsBlock)
     attentions = (Attention,)
     post_norm = (ResPostBlock,)
 

@@ -10,7 +10,7 @@ import math
 import time
 from typing import List, Sequence
 
-from pomt_trt.core.choice.rules import Goal
+from pomt_trt.core.choice.rules import Goal, loses_too_much
 from pomt_trt.core.errors import ConstraintUnmet, InputError
 from pomt_trt.core.progress import Progress
 from pomt_trt.core.records import Row
@@ -93,12 +93,8 @@ def _rivals(session: Session, choice: Goal) -> List[str]:
         winner = choose_winner(session, choice).chosen
     except (ConstraintUnmet, InputError):
         return []
-    limit = choice.max_accuracy_drop
-    allowed = [
-        row
-        for row in _measured(session)
-        if row.accuracy_drop is not None and (limit is None or row.accuracy_drop <= limit)
-    ]
+    known = (row for row in _measured(session) if row.accuracy_drop is not None)
+    allowed = [row for row in known if not loses_too_much(row.accuracy_drop, choice.max_accuracy_drop)]
     near = sorted((row for row in allowed if _is_near(row, winner)), key=lambda row: abs(_log_ratio(row, winner)))
     return [row.id for row in near] if len(near) > 1 else []
 

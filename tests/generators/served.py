@@ -38,6 +38,16 @@ def exact(curve, failing=()):
     return serve
 
 
+def remembering(steps):
+    """The search's strategy, which also adds each step to a list."""
+
+    def strategy(state):
+        steps.append(next_batch(state))
+        return steps[-1]
+
+    return strategy
+
+
 def searched(curve, goal, grid=GRID, failing=(), strategy=next_batch, **others):
     """State and end of a search; accuracy known beforehand unless it is on demand."""
     accuracy = {tokens: accuracy_at(tokens) for tokens in grid}

@@ -100,10 +100,15 @@ def decide(problem: Problem) -> Decision:
     return decision
 
 
+def loses_too_much(drop: Optional[float], limit: Optional[float]) -> bool:
+    """Whether an accuracy drop breaks the constraint; None: unknown, or no constraint."""
+    return drop is not None and limit is not None and drop > limit + ROUNDING
+
+
 def broken_constraint(entry: Entry, problem: Problem) -> str:
     """Which constraint the entry breaks, in words with both values; empty if none."""
     drop, latency = problem.goal.max_accuracy_drop, problem.goal.max_latency_ms
-    if drop is not None and entry.removed and entry.drop > drop + ROUNDING:
+    if drop is not None and entry.removed and loses_too_much(entry.drop, drop):
         return "accuracy drop {:.2f} points exceeds {:.2f}".format(100 * entry.drop, 100 * drop)
     if latency is not None and entry.latency_ms > latency:
         return "latency {:.4g} ms exceeds {:.4g} ms".format(entry.latency_ms, latency)

@@ -7,7 +7,17 @@ Source: Eliopoulos et al., Pruning One More Token is Enough, arXiv 2407.05941, w
 import math
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from pomt_trt.core.choice.rules import RULES, Decision, Entry, Goal, Problem, broken_constraint, decide, short_list
+from pomt_trt.core.choice.rules import (
+    RULES,
+    Decision,
+    Entry,
+    Goal,
+    Problem,
+    broken_constraint,
+    decide,
+    loses_too_much,
+    short_list,
+)
 from pomt_trt.core.errors import InputError, UsageError
 from pomt_trt.core.records import Interval, Row, Selection, Step
 from pomt_trt.core.statistics.stability import QUOTABLE
@@ -175,8 +185,9 @@ def _is_doubtful(row: Row, chosen: Row, max_accuracy_drop: Optional[float]) -> b
     """Whether the timing of a row was disturbed, and a better one could change the choice."""
     if row.verdict in QUOTABLE or row is chosen:
         return row.verdict not in QUOTABLE
-    lossy = max_accuracy_drop is not None and row.accuracy_drop is not None and row.accuracy_drop > max_accuracy_drop
-    if lossy or not row.removed or row.latency_ci_ms is None or chosen.latency_ms is None:
+    if loses_too_much(row.accuracy_drop, max_accuracy_drop) or not row.removed:
+        return False
+    if row.latency_ci_ms is None or chosen.latency_ms is None:
         return False
     return row.latency_ci_ms[0] < chosen.latency_ms
 

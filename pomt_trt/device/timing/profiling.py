@@ -95,9 +95,8 @@ def _known(records: EngineRecords, todo: Sequence[Candidate]) -> List[Candidate]
     left_out = {candidate.id for candidate in todo} | {REFERENCE}
     usable = {name[: -len(".json")] for name in profiled if name.replace(".json", ".engine") in built} - left_out
     known = [candidate for candidate in records.graph_set.candidates if candidate.id in usable]
-    latencies = {one.id: records.latency(one.id) for one in known}
-    clean = [one for one in known if getattr(latencies[one.id], "verdict", "contended") != "contended"]
-    return clean or known
+    profiles = [(one, records.latency(one.id)) for one in known]
+    return [one for one, profile in profiles if profile and profile.verdict != "contended"] or known
 
 
 def _names(folder: str) -> List[str]:

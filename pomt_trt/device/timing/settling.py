@@ -67,10 +67,13 @@ def settle(records: EngineRecords, unit_id: str) -> None:
     if not groups:
         return
     settled = _settled(groups, unit, profiles)
-    for profile in profiles:
-        _write(records, profile, _revised(profile, settled, profile is unit))
+    revised = [_revised(profile, settled, profile is unit) for profile in profiles]
+    changed = [after for before, after in zip(profiles, revised) if _differs(before, after)]
+    for profile in changed:
+        path = records.work.latency(records.device.id, profile.candidate_id)
+        store.write_record(path, profile, latency_inputs(profile.engine_sha256, records.settings))
     _scale_builds(records, profiles, settled.unit.value / unit.latency_ms)
-    records.renew()
+    records.renew(profile.candidate_id for profile in changed)
 
 
 def groups_of(records: EngineRecords) -> List[Located]:
@@ -173,11 +176,9 @@ def _revised(profile: LatencyProfile, settled: Settled, is_unit: bool) -> Latenc
     return judged(revised, profile.contention, settled.clean[name], is_unit)
 
 
-def _write(records: EngineRecords, before: LatencyProfile, after: LatencyProfile) -> None:
+def _differs(before: LatencyProfile, after: LatencyProfile) -> bool:
     old, new = ((each.latency_ms, *each.latency_ci_ms) for each in (before, after))
-    if before.verdict != after.verdict or not np.allclose(old, new, rtol=UNCHANGED, atol=0):
-        path = records.work.latency(records.device.id, after.candidate_id)
-        store.write_record(path, after, latency_inputs(after.engine_sha256, records.settings))
+    return before.verdict != after.verdict or not np.allclose(old, new, rtol=UNCHANGED, atol=0)
 
 
 def _scale_builds(records: EngineRecords, profiles: Sequence[LatencyProfile], factor: float) -> None:

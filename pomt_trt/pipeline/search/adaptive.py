@@ -100,11 +100,12 @@ class _Loop:
 
     def _state(self) -> SearchState:
         """What is known, in the search's terms."""
-        rows = self._rows()
+        rows, groups = self._rows(), settling.group_counts(self._session.engines)
+        known = [row for row in rows if row.status in ("measured", "failed")]
         return SearchState(
             grid=tuple(sorted(self._by_tokens, reverse=True)),
             goal=self._choice,
-            points={row.tokens_after: self._point(row) for row in rows if row.status in ("measured", "failed")},
+            points={row.tokens_after: self._point(row, groups.get(row.id, 0)) for row in known},
             accuracy={row.tokens_after: row.accuracy for row in rows if row.accuracy is not None},
             accuracy_on_demand=self._on_demand,
             accuracy_slack=self._accuracy_slack(rows) if self._on_demand else 0.0,
@@ -117,10 +118,9 @@ class _Loop:
     def _rows(self) -> List[Row]:
         return [self._session.row(candidate.id) for candidate in self._grid]
 
-    def _point(self, row: Row) -> Point:
+    def _point(self, row: Row, groups: int) -> Point:
         """The row's point. A second group tells more of it; R = 0 is in all, since latencies are relative to it."""
-        once = settling.group_counts(self._session.engines).get(row.id, 0) == 1
-        return self._session.point(row.id)._replace(more=row.removed > 0 and once)
+        return self._session.point(row.id)._replace(more=row.removed > 0 and groups == 1)
 
     def _accuracy_slack(self, rows: Sequence[Row]) -> float:
         """SLACK times the standard error of a drop at the constraint: few images make it uncertain.

@@ -20,7 +20,7 @@ from pomt_trt.core.search.search_state import (
     build_effect,
     valley_period,
 )
-from tests.generators.served import GRID, accuracy_at, each, exact, searched, slope_with_valleys, stairs
+from tests.generators.served import GRID, accuracy_at, each, exact, remembering, searched, slope_with_valleys, stairs
 
 
 @pytest.mark.parametrize("rule", ["utility", "step", "fastest-within"])
@@ -240,12 +240,6 @@ def test_the_chosen_edge_is_known_to_the_count_even_where_counts_above_it_lose_m
 
 
 def test_a_measurement_of_many_counts_is_asked_for_at_once():
-    kinds = []
-
-    def strategy(state):
-        step = next_batch(state)
-        kinds.append(step)
-        return step
-
-    state, _ = searched(stairs, Goal("step"), strategy=strategy)
-    assert len([step for step in kinds if isinstance(step, Batch)]) <= 0.6 * state.builds
+    steps = []
+    state, _ = searched(stairs, Goal("step"), strategy=remembering(steps))
+    assert len([step for step in steps if isinstance(step, Batch)]) <= 0.6 * state.builds

@@ -8,7 +8,7 @@ from pomt_trt.core.choice.rules import Goal
 from pomt_trt.core.search.replay import choose, drive
 from pomt_trt.core.search.search import next_batch, next_in_order
 from pomt_trt.core.search.search_state import Point, SearchState, valley_period
-from tests.generators.served import GRID, accuracy_at, exact, searched, slope_with_valleys, stairs
+from tests.generators.served import GRID, accuracy_at, exact, remembering, searched, slope_with_valleys, stairs
 
 
 def test_accuracy_is_asked_only_where_it_can_change_the_choice():
@@ -31,13 +31,7 @@ def test_the_step_rule_asks_for_the_accuracy_of_the_edges_it_could_choose():
 
 def test_on_a_board_the_search_never_asks_for_accuracy():
     steps = []
-
-    def strategy(state):
-        step = next_batch(state)
-        steps.append(step)
-        return step
-
-    searched(stairs, Goal("step"), strategy=strategy)
+    searched(stairs, Goal("step"), strategy=remembering(steps))
     assert all(step.kind == "build" for step in steps[:-1])
 
 
